@@ -1,0 +1,30 @@
+# Two commands on a fresh machine with Python and make: `make run`, `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WAREHOUSE ?= posterity.duckdb
+ARGS ?=
+# Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: run test lint clean
+
+run: $(VENV)/.installed  ## install, then five generations of the quickstart
+	$(BIN)/posterity run quickstart --warehouse $(WAREHOUSE) $(ARGS)
+
+test: $(VENV)/.tested  ## install, then lint, types and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	./install.sh $(PYTHON) $(VENV) .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	./install.sh $(PYTHON) $(VENV) '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""What is kept of the traces, and why: pure functions over frames."""

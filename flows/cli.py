@@ -1,0 +1,173 @@
+"""The command line. Exit codes: 0 done (valid), 1 the answer is no, 2 bad usage or input, 3 interrupted or failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from planners.errors import InvalidInput, PosterityError
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: spinning starves the other core
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+app = typer.Typer(
+    help="Generation-to-generation training as a scheduled data workflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+errors = Console(stderr=True, highlight=False)
+
+WarehouseFile = Annotated[
+    Path,
+    typer.Option("--warehouse", envvar="POSTERITY_WAREHOUSE", help="The warehouse file.", show_default=True),
+]
+DEFAULT = Path("posterity.duckdb")
+INTERRUPTED = 3
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Turn what goes wrong into one message and the exit code that means it."""
+    try:
+        yield
+    except PosterityError as error:
+        errors.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing finished is lost: run the same command again to resume")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="A preset's name or a TOML file.")] = "quickstart",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting: table.key=value. Repeatable.")
+    ] = None,
+    warehouse: WarehouseFile = DEFAULT,
+    plain: Annotated[bool, typer.Option("--plain", help="Without Prefect: plain Python, for debugging.")] = False,
+) -> None:
+    """Run the loop to its last generation. Run it again to resume where it stopped.
+
+    Presets: **quickstart** (Blocksworld, five generations, two cores), **control** (the same
+    without curation), **tiny** (a minute, to try things out).
+    """
+    with one_message():
+        from flows.experiment import load_experiment
+        from flows.iterate import iterate
+        from flows.orchestrate import iterate_with_prefect
+        from flows.progress import Watch, summary_table
+        from warehouse.store import Warehouse
+
+        settings, watch = load_experiment(experiment, changes), Watch()
+        with Warehouse(warehouse) as store:
+            watch.say(f"{settings.id} in {warehouse}")
+            (iterate if plain else iterate_with_prefect)(store, settings, watch)
+            watch.console.print(summary_table(store, settings.id, settings.evaluate.samples))
+        watch.say(
+            f'look further: posterity query --warehouse {warehouse} "SELECT * FROM coverage_by_horizon"'
+        )
+
+
+@app.command()
+def status(warehouse: WarehouseFile = DEFAULT) -> None:
+    """Show experiments, their generations and coverage, and what is left to do."""
+    with one_message():
+        from flows.progress import Watch, summary_table
+        from flows.status import left_to_do
+        from warehouse.store import Warehouse
+
+        watch = Watch()
+        with Warehouse(warehouse, read_only=True) as store:
+            found = store.frame("SELECT experiment, config FROM experiments ORDER BY experiment")
+            if found.empty:
+                watch.say(f"no experiment in {warehouse} yet; start one with `posterity run`")
+            for row in found.itertuples():
+                samples = json.loads(row.config)["evaluate"]["samples"]
+                watch.console.print(summary_table(store, row.experiment, samples))
+                watch.say(left_to_do(store, row.experiment))
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT statement.")],
+    form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Ask the warehouse in SQL, read-only.
+
+    Views: coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions, lineage.
+    """
+    with one_message():
+        from flows.output import write_result
+        from warehouse.query import ask
+
+        write_result(ask(warehouse, sql), form)
+
+
+@app.command()
+def check(
+    domain: Annotated[Path, typer.Argument(help="The domain's PDDL file.")],
+    problem: Annotated[Path, typer.Argument(help="The problem's PDDL file.")],
+    plans: Annotated[list[str], typer.Argument(help="Plan files, or - for standard input.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a plan and line, in order.")] = False,
+) -> None:
+    """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge."""
+    with one_message():
+        from flows.judging import judge_files
+
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        valid = True
+        for result in judge_files(domain, problem, plans):
+            typer.echo(json.dumps(result) if as_json else _check_line(result))
+            valid &= result["outcome"] == "VALID"
+    raise typer.Exit(0 if valid else 1)
+
+
+def _check_line(result: dict[str, Any]) -> str:
+    at = "" if result["step"] is None else f" at step {result['step']}"
+    tail = f" (cost {result['cost']:g})" if result["cost"] is not None else f": {result['detail']}"
+    return f"{result['file']}: {result['outcome']}{at}{tail}"
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
+    seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of 64 short tasks.")] = 5000,
+    threads: Annotated[int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")] = 1,
+) -> None:
+    """Make the embedded base model again from its seed (about 40 minutes on one core)."""
+    with one_message():
+        from flows.progress import Watch
+        from planners.base import Pretraining, pretrain as make
+        from planners.fine_tuning import weights_hash
+        from planners.local import use_threads
+
+        if out.exists() and any(out.iterdir()):
+            raise InvalidInput(f"{out} exists and is not empty; name another folder with --out")
+        use_threads(threads)
+        watch = Watch()
+        with watch.bar("pretrain", steps) as advance:
+            make(out, Pretraining(seed=seed, steps=steps), lambda step, loss: advance(1, f"loss {loss:.3f}"))
+        watch.say(f"{out}: weights {weights_hash(out)}")
+
+
+def main() -> None:
+    """Entry point of the `posterity` command."""
+    app()

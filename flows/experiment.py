@@ -1,0 +1,248 @@
+"""An experiment: everything that determines a run, frozen, checked and hashed.
+
+Read from a preset or a TOML file, changed with `--set table.key=value`. Unknown keys and mistyped
+values are refused with their path.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curation.curators import CURATORS
+from planners.domains import DOMAINS
+from planners.errors import InvalidInput
+from planners.prompts import PROMPTS
+from planners.records import Sampling, content_hash
+
+PRESETS = ("quickstart", "control", "tiny")
+Positive = Annotated[int, Field(gt=0)]
+Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
+"""Lowest and highest, both included."""
+
+
+def _one_of(value: str, known: Any, what: str) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}; known: {', '.join(sorted(known))}")
+
+
+class Table(BaseModel):
+    """A table of the configuration: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Split(Table):
+    """A set of tasks: how many, and the ranges their sizes and horizons are drawn from."""
+
+    count: Positive
+    sizes: Range
+    horizons: Range
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Split:
+        for name in ("sizes", "horizons"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} runs from {low} to {high}: the first must not exceed the second")
+        return self
+
+
+class Tasks(Table):
+    """The tasks of a run. `train` is deployed and learned from; the others only measure."""
+
+    domain: str
+    train: Split
+    heldout: Split
+    larger: Split
+
+    @model_validator(mode="after")
+    def _known(self) -> Tasks:
+        _one_of(self.domain, DOMAINS, "domain")
+        if self.larger.sizes[0] <= self.train.sizes[1]:
+            raise ValueError(f"larger.sizes must begin above the largest trained size, {self.train.sizes[1]}")
+        return self
+
+
+class Model(Table):
+    """What plans: the embedded base or a checkpoint folder, its prompt format, and how it is run."""
+
+    base: str = "embedded"
+    prompt: str = "compact"
+    batch: Positive = 256
+    threads: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _known(self) -> Model:
+        _one_of(self.prompt, PROMPTS, "prompt")
+        return self
+
+
+class Drawing(Table):
+    """How completions are drawn, and how many a task."""
+
+    samples: Positive
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Positive = 128
+
+    def sampling(self, seed: int) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_new_tokens, self.samples, seed)
+
+
+class Curation(Table):
+    """What is kept. `match`: keep as many traces as the same experiment did under that curator."""
+
+    curator: str = "shortest"
+    replay: Literal["all", "last"] | Positive = "all"
+    match: str | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Curation:
+        for name in (self.curator, self.match or self.curator):
+            _one_of(name, CURATORS, "curator")
+        return self
+
+
+class Training(Table):
+    """How the next generation is made. `rename` and `shuffle` augment objects and facts."""
+
+    start: Literal["base", "parent"] = "base"
+    steps: Positive = 300
+    batch: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    rename: bool = True
+    shuffle: bool = True
+
+
+class Experiment(Table):
+    """One run. `generations` says how far it goes; it is no part of the identity."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    generations: Positive = 5
+    tasks: Tasks
+    model: Model = Model()
+    deploy: Drawing
+    evaluate: Drawing
+    curation: Curation = Curation()
+    training: Training = Training()
+
+    @property
+    def hash(self) -> str:
+        """Hash of all that determines the run's contents: not its name, nor how far it goes."""
+        return content_hash(self.canonical(), length=12)
+
+    @property
+    def id(self) -> str:
+        """Name and hash: what the warehouse calls this experiment."""
+        return f"{self.name}-{self.hash}"
+
+    def canonical(self) -> str:
+        """The configuration as canonical JSON, without name and number of generations."""
+        content = self.model_dump(mode="json", exclude={"name", "generations"})
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    def twin(self) -> Experiment | None:
+        """The experiment whose number of traces this one matches, None where it matches none."""
+        if self.curation.match is None:
+            return None
+        curation = self.curation.model_copy(update={"curator": self.curation.match, "match": None})
+        return self.model_copy(update={"curation": curation})
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load_experiment(source: str, changes: list[str] | None = None) -> Experiment:
+    """An experiment from a preset's name or a TOML file, with `table.key=value` changes."""
+    content = _read(source)
+    for change in changes or []:
+        _apply(content, change)
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        raise InvalidInput(f"experiment {source!r}: {_explain(error)}") from error
+
+
+def preset_text(name: str) -> str:
+    """The TOML of a preset."""
+    return files("flows").joinpath("presets", f"{name}.toml").read_text("utf-8")
+
+
+def _read(source: str, depth: int = 0) -> dict[str, Any]:
+    """The TOML of a source, laid over the one that it `extends`."""
+    path = Path(source)
+    if source in PRESETS:
+        text, default_name = preset_text(source), source
+    elif path.suffix == ".toml":
+        text, default_name = _file_text(path), path.stem
+    else:
+        raise InvalidInput(
+            f"unknown experiment {source!r}: it is neither a preset ({', '.join(PRESETS)}) nor a .toml file"
+        )
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"experiment file {source}: not TOML: {error}") from error
+    parent = content.pop("extends", None)
+    if parent is not None:
+        if depth > 8 or not isinstance(parent, str):
+            raise InvalidInput(f"experiment {source!r}: `extends` must name a preset or file, and end somewhere")
+        inherited = _read(parent, depth + 1)
+        inherited.pop("name", None)
+        content = _merge(inherited, content)
+    return {"name": default_name, **content}
+
+
+def _file_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the experiment file {path} cannot be read: {error}") from error
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    """Apply one `table.key=value`; the value is TOML, or a bare word."""
+    path, equals, text = change.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise InvalidInput(f"--set {change!r}: expected table.key=value, for example training.steps=200")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = content
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise InvalidInput(f"--set {change!r}: {key!r} is a value, not a table")
+    table[keys[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problems, each with its path and value."""
+    lines = []
+    for problem in error.errors()[:5]:
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown setting {path!r}")
+        elif problem["type"] == "missing":
+            lines.append(f"setting {path!r} is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{path or 'settings'} = {problem['input']!r}: {message}" if path else message)
+    return "; ".join(lines)

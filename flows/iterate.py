@@ -1,0 +1,45 @@
+"""The loop. Everything else is detail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flows import stages
+from flows.experiment import Experiment
+from flows.progress import Watch
+from warehouse.store import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages as plain functions, or the same ones wrapped by an orchestrator."""
+
+    prepare: Callable[..., Any] = stages.prepare
+    deploy: Callable[..., Any] = stages.deploy
+    evaluate: Callable[..., Any] = stages.evaluate
+    judge: Callable[..., Any] = stages.judge
+    curate: Callable[..., Any] = stages.curate
+    train: Callable[..., Any] = stages.train
+
+
+def iterate(
+    warehouse: Warehouse, experiment: Experiment, watch: Watch, do: Stages | None = None
+) -> None:
+    """Run an experiment to its last generation (the paper's §2); run again to resume.
+
+    Each generation is put to work on the training tasks and measured on all tasks; the checker
+    judges every trace; the curator chooses from all traces so far; the next generation learns them.
+    """
+    do = do or Stages()
+    do.prepare(warehouse, experiment, watch)
+    for generation in range(experiment.generations + 1):
+        if generation > 0:
+            do.curate(warehouse, experiment, generation, watch)
+            do.train(warehouse, experiment, generation, watch)
+        do.evaluate(warehouse, experiment, generation, watch)
+        if generation < experiment.generations:
+            do.deploy(warehouse, experiment, generation, watch)
+        do.judge(warehouse, experiment, generation, watch)
+        watch.generation(warehouse, experiment, generation)

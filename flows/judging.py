@@ -1,0 +1,46 @@
+"""Judging plan files for the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from planners.checker import CHECKER, CHECKER_VERSION, Checker
+from planners.errors import InvalidInput, PddlError
+from planners.extraction import extract_lines
+from planners.pddl import read_task
+from planners.records import Outcome, Verdict
+
+
+def judge_files(domain: Path, problem: Path, plans: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """One result a plan, in order. Raises InvalidInput where a file cannot be read or judged."""
+    try:
+        checker = Checker(read_task(_read(domain), _read(problem)))
+    except PddlError as error:
+        raise PddlError(f"{domain} and {problem}: {error}") from error
+    texts = [(name, sys.stdin.read() if name == "-" else _read(Path(name))) for name in plans]
+    for name, text in texts:
+        found = extract_lines(text)
+        verdict = (
+            Verdict(Outcome.NO_PLAN, None, found.reason, None, CHECKER, CHECKER_VERSION)
+            if found.plan is None
+            else checker.check(found.plan)
+        )
+        yield {
+            "file": name,
+            "outcome": verdict.outcome.value,
+            "step": verdict.step,
+            "detail": verdict.detail,
+            "cost": verdict.cost,
+        }
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start})") from error

@@ -1,0 +1,109 @@
+"""What a person watches: bars on a terminal, plain lines elsewhere, one line a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from flows.experiment import Experiment
+from warehouse.store import Warehouse
+
+Advance = Callable[..., None]
+"""advance(how many, note)"""
+
+HEADINGS = (
+    ("generation", "generation"),
+    ("coverage", "coverage"),
+    ("unanimous", "unanimous@{samples}"),
+    ("heldout", "held-out"),
+    ("larger", "larger"),
+    ("longest", "longest plan"),
+    ("fresh", "new tasks solved"),
+)
+
+SUMMARY = """
+WITH share AS (
+    SELECT
+        generation,
+        sum(solved) FILTER (WHERE split = 'train') / sum(tasks) FILTER (WHERE split = 'train') AS coverage,
+        sum(unanimous) FILTER (WHERE split = 'train') / sum(tasks) FILTER (WHERE split = 'train') AS unanimous,
+        sum(solved) FILTER (WHERE split = 'heldout') / sum(tasks) FILTER (WHERE split = 'heldout') AS heldout,
+        sum(solved) FILTER (WHERE split = 'larger') / sum(tasks) FILTER (WHERE split = 'larger') AS larger
+    FROM coverage WHERE experiment = :experiment GROUP BY generation
+),
+longest AS (
+    SELECT generation, max(longest) AS longest
+    FROM plan_length WHERE experiment = :experiment GROUP BY generation
+),
+first_time AS (
+    SELECT task, min(generation) AS generation
+    FROM stg_task_results WHERE experiment = :experiment AND split = 'train' AND valid > 0 GROUP BY task
+),
+fresh AS (SELECT generation, count(*) AS fresh FROM first_time GROUP BY generation)
+SELECT s.*, coalesce(l.longest, 0) AS longest, coalesce(f.fresh, 0) AS fresh
+FROM share AS s LEFT JOIN longest AS l USING (generation) LEFT JOIN fresh AS f USING (generation)
+ORDER BY generation
+"""
+
+
+class Watch:
+    """Shows a run. `quiet` shows nothing at all."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(quiet=quiet)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Advance]:
+        """A progress bar while the block runs; without a terminal nothing, the lines say enough."""
+        if not self.console.is_terminal:
+            yield lambda count, note="": None
+            return
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            TextColumn("{task.completed:>6}/{task.total}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(label, total=total, note="")
+            yield lambda count, note="": progress.update(task, advance=count, note=note)
+
+    def generation(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
+        """One line: what this generation can do."""
+        if self.console.quiet:
+            return
+        row = summary(warehouse, experiment.id)[generation]
+        line = ", ".join(
+            f"{title.format(samples=experiment.evaluate.samples)} {cell(row[key])}"
+            for key, title in HEADINGS[1:]
+        )
+        self.say(f"[bold]generation {generation}[/]: {line}")
+
+
+def summary(warehouse: Warehouse, experiment: str) -> list[dict[str, float]]:
+    """One row a generation that was evaluated: the figures of `HEADINGS`."""
+    return warehouse.frame(SUMMARY, experiment=experiment).to_dict("records")
+
+
+def cell(value: float | int) -> str:
+    """Shares as percent, counts as they are."""
+    return f"{value:.1%}" if isinstance(value, float) else str(value)
+
+
+def summary_table(warehouse: Warehouse, experiment: str, samples: int) -> Table:
+    """The generations of an experiment side by side."""
+    table = Table(title=experiment, title_justify="left")
+    for _, title in HEADINGS:
+        table.add_column(title.format(samples=samples), justify="right")
+    for row in summary(warehouse, experiment):
+        table.add_row(*(cell(row[key]) for key, _ in HEADINGS))
+    return table

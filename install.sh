@@ -1,0 +1,12 @@
+#!/bin/sh
+# Install Posterity (and the extras named in $3) into the virtual environment $2, made by python $1.
+# uv where it is present, else venv and pip; versions from constraints.txt either way.
+set -eu
+python=$1 venv=$2 what=$3
+if command -v uv >/dev/null 2>&1; then
+    [ -d "$venv" ] || uv venv --python "$python" "$venv"
+    uv pip install --python "$venv/bin/python" -c constraints.txt -e "$what"
+else
+    [ -d "$venv" ] || "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --disable-pip-version-check -q -c constraints.txt -e "$what"
+fi

@@ -1,0 +1,1 @@
+"""Planning: tasks and their generators, prompts, policies, the plan checker, fine-tuning."""

@@ -1,0 +1,40 @@
+"""The exceptions of Posterity, one small tree.
+
+    PosterityError            anything we raise on purpose; the command line turns it into one message
+    ├── InvalidInput          what a user gave us is wrong (exit 2)
+    │   ├── PddlError         PDDL that cannot be read, or asks for a feature we do not judge
+    │   └── CheckpointError   a folder that is not a usable checkpoint
+    └── ComponentFailure      a part of ours, or of the machine, failed (exit 3)
+
+Each message says what is wrong, which value, why, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class PosterityError(Exception):
+    """Base of everything Posterity raises on purpose."""
+
+    exit_code = 3
+
+
+class InvalidInput(PosterityError):
+    """Input that cannot be used as it is; nothing was written."""
+
+    exit_code = 2
+
+
+class PddlError(InvalidInput):
+    """PDDL that cannot be read. `line` is the 1-based line where it is known."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message if line is None else f"line {line}: {message}")
+        self.line = line
+
+
+class CheckpointError(InvalidInput):
+    """A folder that should hold a model and does not."""
+
+
+class ComponentFailure(PosterityError):
+    """A component failed while it worked; running again resumes."""

@@ -1,0 +1,296 @@
+"""A policy that samples from a causal language model of `transformers`, in this process.
+
+What makes it faster than a plain `generate` call: prompts sorted by length and batched, the samples
+of one prompt sharing one prefill, finished rows leaving the batch, and a key-value cache that is
+allocated once. Every row draws from its own random stream, so its text does not depend on its
+neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from planners.errors import CheckpointError, InvalidInput
+from planners.extraction import THINK_END
+from planners.records import Completion, Sampling
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerFast
+
+SHRINK = 0.8
+"""Rows are dropped from the batch once fewer than this share of them is still being written."""
+
+
+def use_threads(threads: int) -> None:
+    """Fix torch's number of threads; 0 takes one a core, at most eight."""
+    import torch
+
+    torch.set_num_threads(threads or min(8, os.cpu_count() or 1))
+
+
+def load(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Model (evaluation mode) and tokenizer of a checkpoint folder. Raises CheckpointError."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: it needs config.json and *.safetensors "
+            "(pickled weights are refused); name a folder that save_pretrained wrote"
+        )
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype="auto"
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"the checkpoint {folder} cannot be loaded: {reason}") from error
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(f"the tokenizer of {folder} has no end-of-sequence token: it could never stop")
+    return model.eval(), tokenizer
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a checkpoint folder, whole or not at all; what stood there is replaced."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+class LocalPolicy:
+    """Samples completions from a loaded model. `batch` is rows decoded together."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        name: str = "local",
+        batch: int = 256,
+    ) -> None:
+        self.model, self.tokenizer, self.name, self.batch = model, tokenizer, name, batch
+
+    def encode(self, prompts: Sequence[str], room: int) -> list[list[int]]:
+        """Token ids of each prompt. Raises InvalidInput on unknown words or prompts too long."""
+        encoded = self.tokenizer(list(prompts))["input_ids"]
+        context = self.model.config.max_position_embeddings
+        for prompt, ids in zip(prompts, encoded, strict=True):
+            if len(ids) + room > context:
+                raise InvalidInput(
+                    f"a prompt of {len(ids)} tokens and {room} to be sampled exceed the model's context "
+                    f"of {context}; choose smaller tasks or a smaller max_new_tokens"
+                )
+            if self.tokenizer.unk_token_id in ids and self.tokenizer.unk_token_id is not None:
+                at = ids.index(self.tokenizer.unk_token_id)
+                word = self.tokenizer.decode(ids[max(0, at - 3) : at + 1])
+                raise InvalidInput(
+                    f"the model {self.name} does not know a word of the prompt, after {word!r}: "
+                    f"{prompt[:80]!r}; use object and predicate names in its vocabulary, or another model"
+                )
+        return encoded
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        on_rows: Callable[[int], None] = lambda rows: None,
+    ) -> list[Completion]:
+        """One completion a prompt, in order; equal prompts in a row share their prefill."""
+        import torch
+
+        distinct = list(dict.fromkeys(prompts))
+        ids = dict(zip(distinct, self.encode(distinct, sampling.max_new_tokens), strict=True))
+        order = sorted(range(len(prompts)), key=lambda i: (len(ids[prompts[i]]), ids[prompts[i]], i))
+        found: dict[int, Completion] = {}
+        with torch.inference_mode():
+            for start in range(0, len(order), self.batch):
+                rows = order[start : start + self.batch]
+                completions = self._decode(
+                    [ids[prompts[i]] for i in rows], sampling, [seeds[i] for i in rows]
+                )
+                found.update(zip(rows, completions, strict=True))
+                on_rows(len(rows))
+        return [found[i] for i in range(len(prompts))]
+
+    def _decode(
+        self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
+    ) -> list[Completion]:
+        """Decode one batch, finished rows leaving as they end."""
+        import torch
+
+        cache, logits, padding = self._prefill(rows, sampling.max_new_tokens)
+        draws = torch.from_numpy(
+            np.stack([np.random.Generator(np.random.Philox(key=s)).random(sampling.max_new_tokens) for s in seeds])
+        )
+        eos = self.tokenizer.eos_token_id
+        tokens = torch.full((len(rows), sampling.max_new_tokens), -1)
+        scores = torch.zeros((len(rows), 2), dtype=torch.float64)
+        alive = torch.arange(len(rows))  # which row each line of the cache belongs to
+        writing = torch.ones(len(rows), dtype=torch.bool)  # by line of the cache
+        lengths = torch.tensor([len(row) for row in rows])
+        for step in range(sampling.max_new_tokens):
+            token, own, drawn = draw(logits, draws[alive, step], sampling)
+            live = alive[writing]
+            tokens[live, step] = token[writing]
+            scores[live, 0] += own[writing]
+            scores[live, 1] += drawn[writing]
+            writing &= token != eos
+            if not writing.any() or step + 1 == sampling.max_new_tokens:
+                break
+            if writing.sum() < SHRINK * len(alive):
+                keep = writing.nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                alive, token, writing = alive[keep], token[keep], writing[keep]
+                padding = None if padding is None else padding[keep]
+            if padding is not None:
+                padding = torch.cat([padding, padding.new_ones(len(alive), 1)], dim=1)
+            logits = self.model(
+                input_ids=token.clamp(min=0)[:, None],
+                attention_mask=padding,
+                position_ids=(lengths[alive] + step)[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+        return self._completions(tokens.tolist(), scores.tolist(), eos)
+
+    def _completions(self, tokens: list[list[int]], scores: list[list[float]], eos: int) -> list[Completion]:
+        """Cut each row at its end and read it as text."""
+        cut = [[t for t in row if t >= 0] for row in tokens]
+        texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
+        return [
+            Completion(text, "stop" if ids[-1] == eos else "length", tuple(ids), own, drawn)
+            for text, ids, (own, drawn) in zip(texts, cut, scores, strict=True)
+        ]
+
+    def _prefill(
+        self, rows: list[list[int]], room: int
+    ) -> tuple[Cache, torch.Tensor, torch.Tensor | None]:
+        """Run each distinct prompt once; cache, next-token logits and padding mask for every row."""
+        import torch
+
+        distinct: list[list[int]] = []
+        owner: list[int] = []
+        for row in rows:
+            if not distinct or distinct[-1] != row:
+                distinct.append(row)
+            owner.append(len(distinct) - 1)
+        width = max(map(len, distinct))
+        ids = torch.tensor([[0] * (width - len(row)) + row for row in distinct])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in distinct])
+        padded = not bool(mask.all())
+        cache = preallocated_cache(width + room)
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask if padded else None,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        lines = torch.tensor(owner)
+        cache.batch_select_indices(lines)
+        return cache, output.logits[lines, -1], mask[lines] if padded else None
+
+    def reasoning_tokens(self, completion: Completion) -> int:
+        """Tokens up to and with the last end-of-reasoning mark; 0 where there is none."""
+        mark = self.tokenizer.convert_tokens_to_ids(THINK_END)
+        ids = completion.token_ids
+        return len(ids) - ids[::-1].index(mark) if mark in ids else 0
+
+    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Log-probability (nats, summed) of each completion and its end, given its prompt."""
+        import torch
+
+        eos = self.tokenizer.eos_token_id
+        found = []
+        with torch.inference_mode():
+            for prompt, completion in pairs:
+                head = self.encode([prompt], 0)[0]
+                tail = self.tokenizer(completion, add_special_tokens=False)["input_ids"] + [eos]
+                logits = self.model(input_ids=torch.tensor([head + tail])).logits[0, len(head) - 1 : -1]
+                picked = logits.log_softmax(-1).gather(1, torch.tensor(tail)[:, None])
+                found.append(float(picked.double().sum()))
+        return found
+
+
+def draw(
+    logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Next token of each row, its log-probability under the model, and under what it was drawn from.
+
+    `logits` (rows, vocabulary); `uniform` (rows,) in [0, 1) picks by the inverse of the cumulative
+    distribution. Temperature 0 is greedy.
+    """
+    own = logits.double().log_softmax(-1)
+    if sampling.temperature == 0:
+        token = own.argmax(-1)
+        drawn = own.new_zeros(len(token))
+        return token, own.gather(1, token[:, None]).squeeze(1), drawn
+    tempered = (own / sampling.temperature).log_softmax(-1)
+    if sampling.top_p < 1:
+        tempered = nucleus(tempered, sampling.top_p)
+    cumulative = tempered.exp().cumsum(-1)
+    token = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[1] - 1)
+    pick = token[:, None]
+    return token, own.gather(1, pick).squeeze(1), tempered.gather(1, pick).squeeze(1)
+
+
+def nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Keep the smallest set of most likely tokens whose probability reaches `top_p`; renormalise."""
+    ranked, index = logprobs.sort(-1, descending=True)
+    before = ranked.exp().cumsum(-1) - ranked.exp()
+    dropped = (before >= top_p).scatter(1, index, before >= top_p)
+    return logprobs.masked_fill(dropped, float("-inf")).log_softmax(-1)
+
+
+def preallocated_cache(length: int) -> Cache:
+    """A key-value cache whose layers hold `length` positions from the start: no copy at each token."""
+    import torch
+    from transformers import Cache
+    from transformers.cache_utils import DynamicLayer
+
+    class PreallocatedLayer(DynamicLayer):
+        """Keys and values are views of a larger buffer; one position is written a step."""
+
+        def update(self, key_states, value_states, *args, **kwargs):  # type: ignore[no-untyped-def]
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+                self.buffers = None
+            used = self.keys.shape[-2] if self.keys.numel() else 0
+            end = used + key_states.shape[-2]
+            if self.buffers is None or self.buffers[0].shape[0] != key_states.shape[0]:
+                self._allocate(key_states, used)
+            for buffer, fresh in zip(self.buffers, (key_states, value_states), strict=True):
+                buffer[:, :, used:end] = fresh
+            self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
+            return self.keys, self.values
+
+        def batch_select_indices(self, indices):  # type: ignore[no-untyped-def]
+            super().batch_select_indices(indices)
+            self.buffers = None
+
+        def _allocate(self, states: torch.Tensor, used: int) -> None:
+            shape = (*states.shape[:2], max(length, used + states.shape[2]), states.shape[3])
+            fresh = (states.new_empty(shape), states.new_empty(shape))
+            for buffer, old in zip(fresh, (self.keys, self.values), strict=True):
+                if used:
+                    buffer[:, :, :used] = old
+            self.buffers = fresh
+
+    return Cache(layer_class_to_replicate=PreallocatedLayer)

@@ -1,0 +1,93 @@
+"""Prompt formats: from a problem to the text a policy reads. Each is versioned.
+
+`compact` groups everything by object, because a small model finds "what is true of b3, and what is
+wanted of it" far more easily in one place than scattered over a list of facts and a list of goals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from planners.errors import InvalidInput
+from planners.records import Atom, Formula, Problem
+
+
+def goal_atoms(goal: Formula) -> list[Atom]:
+    """The atoms of a conjunctive goal. Raises InvalidInput where the goal is anything else."""
+    if goal == ("and",):
+        return []
+    literals = list(goal[1:]) if goal[0] == "and" else [goal]
+    for literal in literals:
+        if any(not isinstance(part, str) for part in literal):
+            raise InvalidInput(
+                f"the compact prompt takes a conjunction of atoms as goal, found {literal[0]!r}; "
+                "choose a prompt format that prints the whole problem"
+            )
+    return literals
+
+
+def compact(problem: Problem) -> str:
+    """One line an object: its facts, then what is wanted of it (marked `>`).
+
+    A fact stands on the line of each of its arguments, with the others behind it; `@` says that the
+    line's object is the second argument, `@@` the third. A fact without arguments stands on the
+    first line. `(on b3 b1)` is ` on b1` in the line of b3 and ` @on b3` in the line of b1.
+    """
+    lines: dict[str, list[str]] = {name: [f" {name}"] for name, _ in problem.objects}
+    head: list[str] = []
+    for mark, atoms in ((" ", problem.init), (" >", goal_atoms(problem.goal))):
+        for predicate, *arguments in atoms:
+            if not arguments:
+                head.append(mark + predicate)
+            for position, owner in enumerate(arguments):
+                others = arguments[:position] + arguments[position + 1 :]
+                words = [mark + "@" * position + predicate, *others]
+                lines[owner].append(" ".join(words))
+    return "".join("".join(line) + "\n" for line in (head, *lines.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How a problem is written for a policy; any change of the text is a new version."""
+
+    name: str
+    version: str
+    write: Callable[[Problem], str]
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.version}"
+
+
+PROMPTS = {"compact": PromptFormat("compact", "1", compact)}
+
+
+def rename(problem: Problem, names: dict[str, str]) -> Problem:
+    """The same problem under other object names."""
+
+    def renamed(formula: Formula) -> Formula:
+        return tuple(
+            renamed(part) if isinstance(part, tuple) else names.get(part, part) if i else part
+            for i, part in enumerate(formula)
+        )
+
+    return Problem(
+        problem.domain,
+        problem.name,
+        tuple((names.get(name, name), kind) for name, kind in problem.objects),
+        tuple(renamed(atom) for atom in problem.init),
+        renamed(problem.goal),
+    )
+
+
+def shuffle(problem: Problem, rng: Random) -> Problem:
+    """The same problem with objects, facts and goals in another order."""
+    goals = goal_atoms(problem.goal)
+    return Problem(
+        problem.domain,
+        problem.name,
+        tuple(rng.sample(problem.objects, len(problem.objects))),
+        tuple(rng.sample(problem.init, len(problem.init))),
+        ("and", *rng.sample(goals, len(goals))),
+    )

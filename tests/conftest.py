@@ -1,0 +1,62 @@
+"""Shared fixtures: small tasks, a small random model, a warehouse in a temporary folder."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from planners.domains import DOMAINS
+from planners.pddl import Task, print_problem, read_task
+from warehouse.store import Warehouse
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+settings.register_profile("posterity", deadline=None)
+settings.load_profile("posterity")
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        yield store
+
+
+def blocks_task(size: int, horizon: int, seed: int) -> Task:
+    problem = DOMAINS["blocksworld"].generate(size, horizon, Random(seed))
+    assert problem is not None
+    return read_task(DOMAINS["blocksworld"].text, print_problem(problem))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model of the base's family, small enough to train in a test."""
+    from planners.base import build_model, build_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = build_tokenizer()
+    build_model(0, len(tokenizer), layers=2, width=64).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def small(**changes: Any) -> dict[str, Any]:
+    """An experiment of seconds as a configuration dictionary."""
+    grades = {"sizes": [3, 4], "horizons": [1, 2]}
+    return {
+        "name": "small",
+        "generations": 2,
+        "tasks": {
+            "domain": "blocksworld",
+            "train": {"count": 12, **grades},
+            "heldout": {"count": 4, **grades},
+            "larger": {"count": 3, "sizes": [5, 6], "horizons": [1, 2]},
+        },
+        "model": {"threads": 1},
+        "deploy": {"samples": 3, "max_new_tokens": 48},
+        "evaluate": {"samples": 3, "max_new_tokens": 48},
+        "training": {"steps": 3, "batch": 8},
+        **changes,
+    }

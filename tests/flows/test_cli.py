@@ -1,0 +1,99 @@
+"""The command line as a user meets it: separate processes, exit codes, one clear message."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from planners.domains import DOMAINS
+
+PROBLEM = """(define (problem p) (:domain blocksworld) (:objects a b)
+(:init (arm-empty) (clear a) (clear b) (on-table a) (on-table b)) (:goal (on a b)))"""
+SMALL = [
+    "--set", "generations=1", "--set", "tasks.train.count=10", "--set", "training.steps=2",
+    "--set", "model.threads=1",
+]  # fmt: skip
+
+
+def posterity(*arguments: str, folder: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, input=stdin, env=environment)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "domain.pddl").write_text(DOMAINS["blocksworld"].text)
+    (tmp_path / "problem.pddl").write_text(PROBLEM)
+    (tmp_path / "good.plan").write_text("(pickup a)\n(STACK a b) ; done\n")
+    (tmp_path / "bad.plan").write_text("(pickup a)\n(stack b a)\n")
+    return tmp_path
+
+
+def test_check_valid_invalid_and_standard_input(files: Path) -> None:
+    done = posterity("check", "domain.pddl", "problem.pddl", "good.plan", folder=files)
+    assert (done.returncode, done.stdout) == (0, "good.plan: VALID (cost 2)\n")
+    done = posterity(
+        "check", "domain.pddl", "problem.pddl", "good.plan", "bad.plan", "-", "--json",
+        folder=files, stdin="no plan at all",
+    )  # fmt: skip
+    assert done.returncode == 1
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(r["file"], r["outcome"], r["step"]) for r in rows] == [
+        ("good.plan", "VALID", None),
+        ("bad.plan", "PRECONDITION_FAILED", 1),
+        ("-", "NO_PLAN", None),
+    ]
+    assert rows[0]["cost"] == 2.0
+    assert rows[1]["detail"] == "(holding b)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "domain.pddl", "none.pddl", "good.plan"], "none.pddl cannot be read"),
+        (["check", "domain.pddl", "domain.pddl", "good.plan"], "expected a problem, found a domain"),
+        (["check", "domain.pddl", "problem.pddl", "none.plan"], "none.plan cannot be read"),
+        (["run", "quikstart"], "unknown experiment 'quikstart'"),
+        (["run", "--set", "training.stepz=1"], "unknown setting 'training.stepz'"),
+        (["run", "--warehouse", "good.plan/w.duckdb"], "cannot be written"),
+        (["run", "--warehouse", "good.plan"], "is not a DuckDB file"),
+        (["run", "tiny", "--plain", "--set", "model.base=nowhere"], "nowhere is not a checkpoint"),
+        (["status"], "there is no warehouse at posterity.duckdb"),
+        (["query", "SELECT 1"], "there is no warehouse at posterity.duckdb"),
+        (["pretrain", "--out", "."], "is not empty"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_2(files: Path, arguments: list[str], message: str) -> None:
+    before = sorted(files.iterdir())
+    done = posterity(*arguments, folder=files)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert sorted(files.iterdir()) == before
+
+
+def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
+    done = posterity("run", "tiny", *SMALL, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "generation 0: coverage " in done.stdout
+    assert "generation 1: coverage " in done.stdout
+    assert "look further: posterity query" in done.stdout
+    again = posterity("run", "tiny", *SMALL, "--plain", folder=tmp_path)
+    table = "new tasks solved"
+    assert again.stdout[again.stdout.index(table) :] == done.stdout[done.stdout.index(table) :]
+    status = posterity("status", folder=tmp_path)
+    assert status.returncode == 0
+    assert "generation 1 is the last evaluated; `posterity run tiny` resumes" in status.stdout
+    rows = json.loads(
+        posterity("query", "SELECT DISTINCT generation FROM coverage ORDER BY 1", "--format", "json", folder=tmp_path).stdout
+    )
+    assert rows == [{"generation": 0}, {"generation": 1}]
+    csv = posterity("query", "SELECT 1 AS a, 'x' AS b", "--format", "csv", folder=tmp_path)
+    assert csv.stdout == "a,b\n1,x\n"
+    refused = posterity("query", "DELETE FROM traces", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "queries only read" in refused.stderr

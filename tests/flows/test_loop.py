@@ -1,0 +1,166 @@
+"""The loop itself with the embedded base: real sampling, checking, curation and training."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.experiment import Experiment
+from flows.iterate import Stages, iterate
+from flows.progress import Watch
+from planners.errors import InvalidInput
+from tests.conftest import small
+from warehouse import schema
+from warehouse.store import Warehouse
+
+EXPERIMENT = Experiment.model_validate(small())
+PARTS = "marks"
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """Every row of every table, in a fixed order."""
+    with Warehouse(path) as store:
+        return {
+            table.name: store.frame(f"SELECT * FROM {table.name} ORDER BY ALL").astype(str).to_numpy().tolist()
+            for table in schema.metadata.sorted_tables
+        }
+
+
+def finish(path: Path, experiment: Experiment = EXPERIMENT) -> None:
+    with Warehouse(path) as store:
+        iterate(store, experiment, Watch(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("loop") / "w.duckdb"
+    finish(path)
+    return path
+
+
+def test_what_a_run_leaves_behind(finished: Path) -> None:
+    with Warehouse(finished) as store:
+        counts = store.frame("SELECT generation, purpose, count(*) AS n FROM traces GROUP BY ALL ORDER BY ALL")
+        assert counts.values.tolist() == [
+            [0, "deploy", 36], [0, "evaluate", 57], [1, "deploy", 36], [1, "evaluate", 57], [2, "evaluate", 57],
+        ]  # fmt: skip
+        assert store.frame("SELECT count(*) AS n FROM judgements")["n"][0] == 36 * 2 + 57 * 3
+        lineage = store.frame("SELECT * FROM lineage").set_index("generation")
+        assert lineage["start"].tolist() == ["none", "base", "base"]
+        assert lineage["traces"].tolist()[0] == 0
+        assert lineage["traces"][1] >= 1
+        # nothing but valid deployed traces of training tasks ever trains anything
+        taught = store.frame(
+            """
+            SELECT j.outcome, t.purpose, e.split FROM curated AS c
+            JOIN traces AS t ON t.trace = c.trace_id
+            JOIN judgements AS j ON j.trace = c.trace_id
+            JOIN experiment_tasks AS e ON e.task = t.task AND e.experiment = t.experiment
+            """
+        )
+        assert set(taught.itertuples(index=False, name=None)) == {("VALID", "deploy", "train")}
+        # a decision on every trace of the pool
+        decided = store.frame("SELECT generation, count(*) AS n FROM decisions GROUP BY ALL ORDER BY ALL")
+        assert decided.values.tolist() == [[1, 36], [2, 72]]
+        splits = store.frame("SELECT split, count(DISTINCT task) AS n FROM experiment_tasks GROUP BY split ORDER BY 1")
+        assert splits.values.tolist() == [["heldout", 4], ["larger", 3], ["train", 12]]
+
+
+def test_running_again_changes_nothing(finished: Path) -> None:
+    before = contents(finished)
+    finish(finished)
+    assert contents(finished) == before
+
+
+def test_the_same_experiment_twice_is_the_same(finished: Path, tmp_path: Path) -> None:
+    finish(tmp_path / "w.duckdb")
+    assert contents(tmp_path / "w.duckdb") == contents(finished)
+
+
+def test_going_further_keeps_what_is_there(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    finish(path, EXPERIMENT.model_copy(update={"generations": 1}))
+    finish(path)
+    assert contents(path) == contents(finished)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "deploy", "evaluate", "judge", "curate", "train"])
+def test_a_failure_behind_any_stage_resumes_to_the_same(finished: Path, tmp_path: Path, stage: str) -> None:
+    path = tmp_path / "w.duckdb"
+
+    class Stop(Exception):
+        pass
+
+    def then_stop(*arguments: Any) -> None:
+        getattr(Stages(), stage)(*arguments)
+        raise Stop
+
+    with Warehouse(path) as store, pytest.raises(Stop):
+        iterate(store, EXPERIMENT, Watch(quiet=True), Stages(**{stage: then_stop}))
+    finish(path)
+    assert contents(path) == contents(finished)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from tests.flows.test_loop import finish
+finish(Path(sys.argv[1]))
+"""
+
+
+def test_kills_at_random_moments_lose_and_double_nothing(finished: Path, tmp_path: Path) -> None:
+    path, rng = tmp_path / "w.duckdb", random.Random(os.environ.get("KILL_SEED", "0"))
+    command = [sys.executable, "-c", RUN, str(path)]
+    started = time.monotonic()
+    subprocess.run([*command[:-1], str(tmp_path / "other.duckdb")], check=True, cwd=Path(__file__).parents[2])
+    whole = time.monotonic() - started
+    killed = 0
+    for _ in range(6):
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+        try:
+            process.wait(rng.uniform(0.3, 1.0) * whole)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+    assert killed >= 1
+    finish(path)
+    assert contents(path) == contents(finished)
+    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.partial"))
+    assert left == []
+
+
+def test_a_control_needs_its_twin_and_matches_it(finished: Path, tmp_path: Path) -> None:
+    control = Experiment.model_validate(
+        small(name="control", curation={"curator": "uncurated", "match": "shortest"})
+    )
+    with pytest.raises(InvalidInput, match="run it there first"):
+        finish(tmp_path / "alone.duckdb", control)
+    path = tmp_path / "w.duckdb"
+    finish(path)
+    finish(path, control)
+    with Warehouse(path) as store:
+        counts = store.frame("SELECT experiment, generation, traces FROM lineage WHERE generation > 0")
+    by_experiment = counts.groupby("experiment")["traces"].apply(list)
+    assert by_experiment[control.id] == by_experiment[EXPERIMENT.id]
+
+
+def test_a_changed_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    parent_start = Experiment.model_validate(small(generations=1, training={"steps": 2, "batch": 8, "start": "parent"}))
+    finish(path, parent_start)
+    [weights] = (tmp_path / "w.duckdb.checkpoints").rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\x01\x02\x03\x04")
+    further = parent_start.model_copy(update={"generations": 2})
+    with pytest.raises(InvalidInput, match="are not those that generation 1"):
+        finish(path, further)
+    weights.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInput, match="is missing"):
+        finish(path, further)

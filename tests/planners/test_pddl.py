@@ -1,0 +1,102 @@
+"""Reading PDDL: strict, with the place of the fault; keys by content."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planners.errors import PddlError
+from planners.pddl import parse, print_problem, read_domain, read_task
+from tests.conftest import blocks_task
+
+DOMAIN = """
+(define (domain d) (:requirements :strips :typing)
+  (:types car truck - vehicle vehicle place)
+  (:constants hub - place)
+  (:predicates (at ?v - vehicle ?p - place))
+  (:action go :parameters (?v - (either car truck) ?a ?b - place)
+    :precondition (at ?v ?a) :effect (and (at ?v ?b) (not (at ?v ?a)))))
+"""
+PROBLEM = """
+(define (problem p) (:domain d) (:objects c - car x y - place)
+  (:init (at c x)) (:goal (at c hub)))
+"""
+
+
+def test_types_constants_and_case() -> None:
+    task = read_task(DOMAIN.upper(), PROBLEM)
+    assert task.domain.ancestors("car") == {"car", "vehicle", "object"}
+    assert ("hub", "place") in task.problem.objects
+    assert task.key == read_task(DOMAIN, PROBLEM.upper()).key
+
+
+def test_key_ignores_order_names_and_comments_but_not_content() -> None:
+    key = read_task(DOMAIN, PROBLEM).key
+    reordered = PROBLEM.replace("x y - place", "y x - place ; a comment\n").replace("problem p", "problem q")
+    assert read_task(DOMAIN, reordered).key == key
+    assert read_task(DOMAIN, PROBLEM.replace("(at c hub)", "(at c y)")).key != key
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("(at c x)", "(at c z)", "object 'z' is not declared"),
+        ("(at c x)", "(at c)", "takes 2 arguments"),
+        ("(at c x)", "(in c x)", "predicate 'in' is not declared"),
+        ("c - car", "c c - car", "declared twice"),
+        ("c - car", "c - bike", "type 'bike' is not declared"),
+        (":domain d", ":domain e", "the problem is for domain"),
+        ("(:goal (at c hub))", "", "needs one (:goal"),
+        ("(at c hub)", "(forall (?z - place) (at c ?w))", "variable '?w' is not declared"),
+        ("(at c x)", "(at 5 (at c x))", "timed initial literals"),
+        ("(:init", "(:constraints (and)) (:init", "not supported"),
+        ("hub)))", "hub))", "never closed"),
+        ("hub)))", "hub))))", "closes nothing"),
+    ],
+)
+def test_bad_problems_are_named(old: str, new: str, message: str) -> None:
+    assert old in PROBLEM
+    with pytest.raises(PddlError, match=message.replace("(", r"\(").replace("?", r"\?")):
+        read_task(DOMAIN, PROBLEM.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (":typing", ":durative-actions", "requires :durative-actions; supported"),
+        ("(at ?v ?a) :effect", "(at ?v ?z) :effect", "variable '?z' is not declared"),
+        ("vehicle place", "vehicle - car place", "its own ancestor"),
+        ("(:action go", "(:derived (at ?v ?p) (at ?v ?p)) (:action go", ":derived is not supported"),
+    ],
+)
+def test_bad_domains_are_named(old: str, new: str, message: str) -> None:
+    assert old in DOMAIN
+    with pytest.raises(PddlError, match=message.replace("?", r"\?")):
+        read_domain(DOMAIN.replace(old, new, 1))
+
+
+def test_an_unclosed_parenthesis_names_its_line() -> None:
+    with pytest.raises(PddlError, match="line 3"):
+        parse("(define\n  (a))\n)) (b)")
+
+
+def test_deep_nesting_is_refused_not_a_crash() -> None:
+    with pytest.raises(PddlError, match="deeper"):
+        parse("(" * 100_000)
+
+
+@given(st.text(alphabet="()abc ;?-\n:=", max_size=80))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for reader in (read_domain, lambda t: read_task(DOMAIN, t)):
+        try:
+            reader(text)
+        except PddlError:
+            pass
+
+
+def test_printed_problems_read_back_the_same() -> None:
+    task = blocks_task(6, 3, 0)
+    again = read_task("(define (domain blocksworld))", "(define (problem x) (:domain blocksworld) (:goal (and)))")
+    assert again.key != task.key
+    from planners.domains import DOMAINS
+
+    assert read_task(DOMAINS["blocksworld"].text, print_problem(task.problem)).key == task.key

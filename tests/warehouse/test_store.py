@@ -1,0 +1,131 @@
+"""The warehouse file: whole transactions, once each; refused where it cannot be trusted."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+from planners.errors import InvalidInput
+from warehouse import schema
+from warehouse.connect import VIEWS, connect, view_sql
+from warehouse.load import insert
+from warehouse.query import ask
+from warehouse.store import Warehouse
+
+TASK = {"task": "k", "domain_hash": "d", "domain": "blocksworld", "size": 3, "horizon": 1, "pddl": "(...)"}
+
+
+def test_every_table_and_column_has_its_sentence(warehouse: Warehouse) -> None:
+    for table in schema.metadata.tables.values():
+        assert (table.comment or "").endswith(".")
+        for column in table.columns:
+            assert (column.comment or "").endswith("."), f"{table.name}.{column.name}"
+    stored = warehouse.frame("SELECT comment FROM duckdb_columns() WHERE table_name = 'traces'")
+    assert set(stored["comment"]) == {c.comment for c in schema.traces.columns}
+
+
+def test_view_files_and_registry_agree() -> None:
+    folder = Path(schema.__file__).parent / "views"
+    assert {file.stem for file in folder.glob("*.sql")} == set(VIEWS)
+    for name in VIEWS:
+        assert view_sql(name).startswith("-- One row"), f"{name}: the first line says the grain"
+
+
+def test_rows_come_back_and_twice_is_once(warehouse: Warehouse) -> None:
+    for _ in range(2):
+        warehouse.record({schema.tasks: [TASK]}, ("e", 0, "prepare", 0))
+    assert warehouse.frame("SELECT * FROM tasks").to_dict("records") == [TASK]
+    assert warehouse.done("e", 0, "prepare") == {0}
+
+
+def test_rows_and_mark_are_one_transaction(warehouse: Warehouse) -> None:
+    broken = {**TASK, "pddl": None}
+    with pytest.raises(Exception, match=r"(?i)null"):
+        warehouse.record({schema.domains: [{"domain_hash": "d", "name": "n", "pddl": "p"}], schema.tasks: [broken]}, ("e", 0, "x", 0))
+    assert warehouse.frame("SELECT * FROM domains").empty
+    assert warehouse.done("e", 0, "x") == set()
+
+
+def test_bulk_load_takes_arrow_and_lists(warehouse: Warehouse) -> None:
+    with warehouse.writing() as connection:
+        insert(connection, schema.tasks, pa.Table.from_pylist([TASK]))
+        insert(connection, schema.tasks, [])
+    assert len(warehouse.frame("SELECT * FROM tasks")) == 1
+
+
+def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with Warehouse(path) as store, store.writing() as connection:
+        connection.execute(sa.update(schema.schema_version).values(version=schema.SCHEMA_VERSION + 1))
+    before = path.read_bytes()
+    with pytest.raises(InvalidInput, match="newer than"):
+        Warehouse(path)
+    assert path.read_bytes() == before
+
+
+def test_foreign_files_are_refused_untouched(tmp_path: Path) -> None:
+    text = tmp_path / "notes.duckdb"
+    text.write_text("no database " * 500)
+    with pytest.raises(InvalidInput, match="not a DuckDB file"):
+        Warehouse(text)
+    assert text.read_text() == "no database " * 500
+    other = tmp_path / "other.duckdb"
+    engine = sa.create_engine(f"duckdb:///{other}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE mine (x INTEGER)")
+    engine.dispose()
+    with pytest.raises(InvalidInput, match="not a warehouse of Posterity"):
+        Warehouse(other)
+
+
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="cannot be written"):
+        Warehouse(tmp_path / "file" / "w.duckdb")
+    with pytest.raises(InvalidInput, match="there is no warehouse"):
+        connect(tmp_path / "none.duckdb", read_only=True)
+
+
+def test_a_warehouse_open_elsewhere_names_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    code = f"import warehouse.store as s; w = s.Warehouse({str(path)!r}); print('open', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(InvalidInput, match=rf"open in another process \(PID {other.pid}\)"):
+            Warehouse(path)
+        other.communicate("\n")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM traces",
+        "CREATE TABLE x (a INTEGER)",
+        "ATTACH 'x.duckdb'",
+        "COPY traces TO 'x.csv'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SELECT 1; SELECT 2",
+        "",
+        "SELEC 1",
+        "SELECT * FROM nowhere",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '/etc/hostname'",
+    ],
+)
+def test_queries_only_read(warehouse: Warehouse, sql: str) -> None:
+    warehouse.close()
+    with pytest.raises(InvalidInput):
+        ask(warehouse.path, sql)
+
+
+def test_a_query_answers(warehouse: Warehouse) -> None:
+    warehouse.record({schema.tasks: [TASK]})
+    warehouse.close()
+    assert ask(warehouse.path, "SELECT task, size FROM tasks").to_pylist() == [{"task": "k", "size": 3}]

@@ -1,0 +1,1 @@
+"""The warehouse: every trace, verdict and decision in one DuckDB file. The only code that touches it."""

@@ -1,0 +1,116 @@
+"""Opening the database file: create it, check its schema, and say clearly why it cannot be opened."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from planners.errors import ComponentFailure, InvalidInput
+from warehouse import schema
+
+VIEWS = (
+    "stg_evaluations",
+    "stg_task_results",
+    "coverage",
+    "coverage_by_horizon",
+    "plan_length",
+    "verdicts",
+    "curated",
+    "decisions",
+    "lineage",
+)
+"""In the order of creation: staging before marts."""
+
+LOCKED = {"enable_external_access": "false", "lock_configuration": "true"}
+"""For users' queries: no file, no network, no extension, and no way to switch that back on."""
+
+
+def connect(path: Path, read_only: bool = False) -> sa.Engine:
+    """An engine on the warehouse file, its schema current. Raises InvalidInput with what to do."""
+    if read_only and not path.is_file():
+        raise InvalidInput(
+            f"there is no warehouse at {path}; `posterity run` makes one, --warehouse FILE names another"
+        )
+    if not read_only:
+        _make_folder(path)
+    arguments = {"read_only": read_only, "config": dict(LOCKED) if read_only else {}}
+    engine = sa.create_engine(f"duckdb:///{path}", connect_args=arguments)
+    try:
+        with engine.connect() as connection:
+            version = _version(connection)
+    except DBAPIError as error:
+        raise explain(error, path) from error
+    try:
+        _check_version(version, path)
+        if not read_only:
+            _create(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(
+            f"the warehouse {path} cannot be written: {error.strerror}; name another with --warehouse FILE"
+        ) from error
+
+
+def _version(connection: sa.Connection) -> int | None:
+    """The schema version of the file: None for a new, empty file, 0 for a foreign one."""
+    tables = sa.inspect(connection).get_table_names()
+    if "schema_version" in tables:
+        return connection.execute(sa.select(schema.schema_version.c.version)).scalar_one()
+    return 0 if tables else None
+
+
+def _check_version(version: int | None, path: Path) -> None:
+    if version == 0:
+        raise InvalidInput(
+            f"{path} is a DuckDB database, but not a warehouse of Posterity; name another file with --warehouse"
+        )
+    if version is not None and version > schema.SCHEMA_VERSION:
+        raise InvalidInput(
+            f"the warehouse {path} has schema {version}, newer than the {schema.SCHEMA_VERSION} that this "
+            "version knows; upgrade with `pip install --upgrade posterity`, or use another --warehouse"
+        )
+
+
+def _create(engine: sa.Engine) -> None:
+    """Create what is missing, in one transaction; views are replaced so that they match the code."""
+    with engine.begin() as connection:
+        schema.metadata.create_all(connection)
+        for name in VIEWS:
+            connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
+        if connection.execute(sa.select(sa.func.count()).select_from(schema.schema_version)).scalar() == 0:
+            connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
+
+
+def view_sql(name: str) -> str:
+    """The SELECT statement of a view."""
+    return files("warehouse").joinpath("views", f"{name}.sql").read_text("utf-8")
+
+
+def explain(error: DBAPIError, path: Path) -> InvalidInput | ComponentFailure:
+    """A database error as one message: what, which file, what to do."""
+    reason = str(error.orig).strip()
+    holder = re.search(r"\(PID (\d+)\)", reason)
+    if holder:
+        return InvalidInput(
+            f"the warehouse {path} is open in another process (PID {holder[1]}); wait for it to finish, "
+            "or work on another file with --warehouse FILE"
+        )
+    if "not a valid DuckDB database" in reason or "Serialization Error" in reason:
+        return InvalidInput(f"{path} is not a DuckDB file; name another with --warehouse FILE")
+    if "Cannot open file" in reason or "Permission" in reason or "directory" in reason.lower():
+        return InvalidInput(
+            f"the warehouse {path} cannot be opened: {reason.splitlines()[0]}; name another with --warehouse FILE"
+        )
+    return ComponentFailure(f"the warehouse {path} failed: {reason.splitlines()[0]}")

@@ -1,0 +1,38 @@
+"""Bulk load: rows go through Arrow in one statement, an existing key is left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+_ARROW = {
+    sa.String: pa.string(),
+    sa.BigInteger: pa.int64(),
+    sa.Double: pa.float64(),
+    sa.Boolean: pa.bool_(),
+    sa.ARRAY: pa.list_(pa.int64()),
+}
+
+
+def arrow_schema(table: sa.Table) -> pa.Schema:
+    """The Arrow schema of a table."""
+    return pa.schema([(c.name, _ARROW[type(c.type)], c.nullable) for c in table.columns])
+
+
+def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]] | pa.Table) -> None:
+    """Insert rows inside the connection's transaction; rows whose key exists are left as they are."""
+    if not len(rows):
+        return
+    schema = arrow_schema(table)
+    fresh = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    raw = connection.connection.driver_connection
+    raw.register("fresh_rows", fresh)  # type: ignore[union-attr]
+    try:
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} BY NAME SELECT * FROM fresh_rows ON CONFLICT DO NOTHING"
+        )
+    finally:
+        raw.unregister("fresh_rows")  # type: ignore[union-attr]

@@ -1,0 +1,149 @@
+"""The tables, with a sentence for each table and column (stored as database comments).
+
+Ids are made by the client from content, so that writing the same row twice is one row. Foreign
+keys are declared for PostgreSQL only: DuckDB's are over-eager.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+metadata = sa.MetaData()
+
+
+def _column(name: str, kind: sa.types.TypeEngine, comment: str, nullable: bool = False) -> sa.Column:
+    return sa.Column(name, kind, comment=comment, nullable=nullable)
+
+
+def _key(name: str, kind: sa.types.TypeEngine, comment: str) -> sa.Column:
+    return sa.Column(name, kind, primary_key=True, autoincrement=False, comment=comment)
+
+
+TEXT, INT, REAL, FLAG = sa.String(), sa.BigInteger(), sa.Double(), sa.Boolean()
+IDS = sa.ARRAY(sa.BigInteger())
+
+schema_version = sa.Table(
+    "schema_version",
+    metadata,
+    _key("version", INT, "The schema this file has; it grows by named migrations."),
+    comment="One row: which schema the file has.",
+)
+
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    _key("experiment", TEXT, "Name and hash of the experiment, as the views show it."),
+    _column("hash", TEXT, "Hash of all that determines the run's contents."),
+    _column("name", TEXT, "Name of the preset or file it came from."),
+    _column("seed", INT, "The seed that every other seed of the run derives from."),
+    _column("config", TEXT, "Everything that determines the run, as canonical JSON."),
+    _column("code_version", TEXT, "Version of Posterity that started it."),
+    comment="One row an experiment: everything that determines a run.",
+)
+
+domains = sa.Table(
+    "domains",
+    metadata,
+    _key("domain_hash", TEXT, "Hash of the domain's PDDL text."),
+    _column("name", TEXT, "Name of the domain."),
+    _column("pddl", TEXT, "The domain's PDDL text."),
+    comment="One row a PDDL domain.",
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    _key("task", TEXT, "Hash of the task's canonical PDDL."),
+    _column("domain_hash", TEXT, "The domain it belongs to."),
+    _column("domain", TEXT, "Name of that domain."),
+    _column("size", INT, "Size as the domain's generator counts it, for example blocks."),
+    _column("horizon", INT, "Graded difficulty, for example moves of an optimal plan.", nullable=True),
+    _column("pddl", TEXT, "The problem's PDDL text."),
+    comment="One row a planning task.",
+)
+
+experiment_tasks = sa.Table(
+    "experiment_tasks",
+    metadata,
+    _key("experiment", TEXT, "The experiment."),
+    _key("task", TEXT, "The task."),
+    _column("split", TEXT, "train (deployed and learned from), heldout, or larger than any trained on."),
+    _column("position", INT, "Place of the task in its split, from 0."),
+    comment="One row a task of an experiment: which split it is in.",
+)
+
+generations = sa.Table(
+    "generations",
+    metadata,
+    _key("experiment", TEXT, "The experiment."),
+    _key("generation", INT, "Index of the generation; 0 is the base."),
+    _column("parent", INT, "Index of the generation deployed before it; none for the base.", nullable=True),
+    _column("start", TEXT, "Weights that training started from: base, parent, or none for the base itself."),
+    _column("checkpoint", TEXT, "Folder of the weights, relative to the warehouse's folder of checkpoints."),
+    _column("weights_hash", TEXT, "Hash of the weights file."),
+    _column("training_set_hash", TEXT, "Hash of prompts, completions and weights learned.", nullable=True),
+    _column("training", TEXT, "Facts of the training run as JSON: rows, steps, tokens, losses.", nullable=True),
+    comment="One row a model generation.",
+)
+
+traces = sa.Table(
+    "traces",
+    metadata,
+    _key("trace", TEXT, "Hash of experiment, generation, purpose, task and sample."),
+    _column("experiment", TEXT, "The experiment."),
+    _column("generation", INT, "Generation that wrote it."),
+    _column("purpose", TEXT, "deploy (may be learned from) or evaluate (never is)."),
+    _column("task", TEXT, "The task it answers."),
+    _column("sample", INT, "Number of the sample of this task, from 0."),
+    _column("seed", INT, "Seed of its random draws."),
+    _column("prompt_format", TEXT, "Name and version of the prompt format."),
+    _column("prompt_hash", TEXT, "Hash of the prompt text."),
+    _column("text", TEXT, "The whole completion: reasoning, then a plan."),
+    _column("token_ids", IDS, "Token ids of the completion, end-of-sequence included."),
+    _column("reasoning_tokens", INT, "Tokens up to and with the end of the reasoning."),
+    _column("plan_tokens", INT, "Tokens behind the reasoning."),
+    _column("finish_reason", TEXT, "stop (the model ended it) or length (cut)."),
+    _column("logprob", REAL, "Natural log-probability under the model itself.", nullable=True),
+    _column("sampling_logprob", REAL, "The same under the distribution it was drawn from.", nullable=True),
+    _column("policy", TEXT, "Name and weights hash of what wrote it."),
+    _column("code_version", TEXT, "Version of Posterity that sampled it."),
+    comment="One row a trace; kept for ever, valid or not.",
+)
+
+judgements = sa.Table(
+    "judgements",
+    metadata,
+    _key("trace", TEXT, "The trace."),
+    _key("checker", TEXT, "Name of the checker."),
+    _key("checker_version", TEXT, "Version of the checker."),
+    _column("extraction_version", TEXT, "Version of the step that finds the plan in the text."),
+    _column("outcome", TEXT, "What became of the plan, from the closed table of outcomes."),
+    _column("step", INT, "Index of the first bad action, from 0.", nullable=True),
+    _column("detail", TEXT, "The unmet condition in PDDL, or what else was wrong."),
+    _column("plan_length", INT, "Actions of the plan found; none where there is no plan.", nullable=True),
+    _column("cost", REAL, "Cost of a valid plan under the task's metric.", nullable=True),
+    comment="One row a trace and checker: the verdict. A trace without a row is not judged.",
+)
+
+selections = sa.Table(
+    "selections",
+    metadata,
+    _key("experiment", TEXT, "The experiment."),
+    _key("generation", INT, "Generation that is trained on the selection."),
+    _key("trace", TEXT, "A trace of the pool."),
+    _column("kept", FLAG, "Whether the generation learns from it."),
+    _column("weight", REAL, "Its weight in training; 0 where dropped."),
+    _column("reason", TEXT, "Why it was kept or dropped."),
+    comment="One row a generation trained and trace of its pool: the curator's decision.",
+)
+
+marks = sa.Table(
+    "marks",
+    metadata,
+    _key("experiment", TEXT, "The experiment."),
+    _key("generation", INT, "The generation."),
+    _key("stage", TEXT, "The stage that is complete."),
+    _key("part", INT, "Which part of the stage, from 0; written with the part's data in one transaction."),
+    comment="One row a finished part of a stage: what is here need not be done again.",
+)

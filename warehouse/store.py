@@ -1,0 +1,156 @@
+"""The warehouse as the stages see it: what is missing, and writing what was done, mark last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from warehouse import schema
+from warehouse.connect import connect, explain
+from warehouse.load import insert
+
+Row = dict[str, Any]
+
+
+class Warehouse:
+    """One open warehouse file. Close it, or use it as a context manager."""
+
+    def __init__(self, path: Path | str, read_only: bool = False) -> None:
+        self.path = Path(path)
+        self.engine = connect(self.path, read_only)
+
+    def __enter__(self) -> Warehouse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder beside the file that holds the weights of its generations."""
+        return self.path.with_name(self.path.name + ".checkpoints")
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction: everything in it is written, or nothing."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise explain(error, self.path) from error
+
+    def frame(self, sql: str, **parameters: object) -> pd.DataFrame:
+        """The result of a query as a frame; `:name` parameters."""
+        with self.engine.connect() as connection:
+            return pd.read_sql_query(sa.text(sql), connection, params=parameters)
+
+    def rows(self, statement: sa.Select[Any]) -> list[Row]:
+        """The result of a select as plain dictionaries."""
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    # ------------------------------------------------------------ marks
+
+    def done(self, experiment: str, generation: int, stage: str) -> set[int]:
+        """The parts of a stage that are complete."""
+        m = schema.marks.c
+        chosen = sa.select(m.part).where(
+            m.experiment == experiment, m.generation == generation, m.stage == stage
+        )
+        return {row["part"] for row in self.rows(chosen)}
+
+    def record(
+        self, tables: dict[sa.Table, Sequence[Row]], mark: tuple[str, int, str, int] | None = None
+    ) -> None:
+        """Write rows and, in the same transaction and last, the mark that they are complete."""
+        with self.writing() as connection:
+            for table, rows in tables.items():
+                insert(connection, table, rows)
+            if mark is not None:
+                names = ("experiment", "generation", "stage", "part")
+                insert(connection, schema.marks, [dict(zip(names, mark, strict=True))])
+
+    # ------------------------------------------------------------ what the stages read
+
+    def generation(self, experiment: str, index: int) -> Row | None:
+        """The row of a generation, None where it does not exist yet."""
+        g = schema.generations.c
+        found = self.rows(
+            sa.select(schema.generations).where(g.experiment == experiment, g.generation == index)
+        )
+        return found[0] if found else None
+
+    def tasks(self, experiment: str, split: str | None = None) -> list[Row]:
+        """Tasks of an experiment with their domain's PDDL, by split and position."""
+        k, e, d = schema.tasks, schema.experiment_tasks, schema.domains
+        chosen = (
+            sa.select(k, e.c.split, e.c.position, d.c.pddl.label("domain_pddl"))
+            .join(e, e.c.task == k.c.task)
+            .join(d, d.c.domain_hash == k.c.domain_hash)
+            .where(e.c.experiment == experiment)
+            .order_by(e.c.split, e.c.position)
+        )
+        return self.rows(chosen if split is None else chosen.where(e.c.split == split))
+
+    def unjudged(self, experiment: str, generation: int, checker: str, version: str) -> list[Row]:
+        """Traces of a generation without a verdict of this checker and version, grouped by task."""
+        t, j = schema.traces.c, schema.judgements.c
+        judged = sa.exists().where(j.trace == t.trace, j.checker == checker, j.checker_version == version)
+        return self.rows(
+            sa.select(t.trace, t.task, t.text, t.finish_reason)
+            .where(t.experiment == experiment, t.generation == generation, ~judged)
+            .order_by(t.task, t.trace)
+        )
+
+    def pool(self, experiment: str, before: int) -> pd.DataFrame:
+        """Every deployed trace of the generations before one, with what curators look at."""
+        return self.frame(
+            """
+            SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens
+            FROM traces AS t
+            LEFT JOIN judgements AS j ON j.trace = t.trace AND j.checker = 'posterity'
+            WHERE t.experiment = :experiment AND t.generation < :before AND t.purpose = 'deploy'
+            ORDER BY t.trace
+            """,
+            experiment=experiment,
+            before=before,
+        )
+
+    def lessons(self, experiment: str, generation: int) -> list[Row]:
+        """What a generation is trained on: trace, weight, task, its PDDL, and the completion."""
+        return self.frame(
+            """
+            SELECT s.trace, s.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text
+            FROM selections AS s
+            JOIN traces AS t ON t.trace = s.trace
+            JOIN tasks AS k ON k.task = t.task
+            JOIN domains AS d ON d.domain_hash = k.domain_hash
+            WHERE s.experiment = :experiment AND s.generation = :generation AND s.kept
+            ORDER BY s.trace
+            """,
+            experiment=experiment,
+            generation=generation,
+        ).to_dict("records")
+
+    def kept_count(self, experiment_hash: str, generation: int) -> int | None:
+        """How many traces a generation of the experiment with that hash learned from; None if none was."""
+        found = self.frame(
+            """
+            SELECT count(*) AS kept
+            FROM selections AS s
+            JOIN experiments AS e ON e.experiment = s.experiment
+            WHERE e.hash = :hash AND s.generation = :generation AND s.kept
+            """,
+            hash=experiment_hash,
+            generation=generation,
+        )
+        return int(found["kept"][0]) or None

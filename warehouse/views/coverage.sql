@@ -1,0 +1,15 @@
+-- One row an experiment, generation, split, domain and size.
+SELECT
+    experiment,
+    generation,
+    split,
+    domain,
+    size,
+    count(*) AS tasks,
+    count_if(valid > 0) AS solved,
+    count_if(valid = samples) AS unanimous,
+    count_if(valid > 0) / count(*) AS coverage,
+    avg(valid / samples) AS pass_at_1
+FROM stg_task_results
+GROUP BY ALL
+ORDER BY ALL

@@ -1,0 +1,14 @@
+-- One row an experiment, generation, domain and outcome; the outcome of traces not judged is NULL.
+SELECT
+    t.experiment,
+    t.generation,
+    k.domain,
+    j.outcome,
+    count(*) AS traces,
+    count_if(t.purpose = 'deploy') AS deployed,
+    count_if(t.purpose = 'evaluate') AS evaluated
+FROM traces AS t
+JOIN tasks AS k ON k.task = t.task
+LEFT JOIN judgements AS j ON j.trace = t.trace AND j.checker = 'posterity'
+GROUP BY ALL
+ORDER BY ALL
