@@ -34,7 +34,9 @@ class Selection:
     def hash(self) -> str:
         """Hash of the kept traces and their weights."""
         kept = self.frame[self.frame["kept"]].sort_values("trace")
-        return content_hash(*(f"{t}:{w!r}" for t, w in zip(kept["trace"], kept["weight"], strict=True)))
+        return content_hash(
+            *(f"{t}:{w!r}" for t, w in zip(kept["trace"], kept["weight"], strict=True))
+        )
 
 
 Curator = Callable[[pd.DataFrame, int | None, int], Selection]
@@ -72,7 +74,9 @@ def uncurated(pool: pd.DataFrame, count: int | None = None, seed: int = 0) -> Se
     return _selection(pool, chosen, reason, "drawn at random")
 
 
-def _selection(pool: pd.DataFrame, chosen: set[str], reason: np.ndarray, kept_reason: str) -> Selection:
+def _selection(
+    pool: pd.DataFrame, chosen: set[str], reason: np.ndarray, kept_reason: str
+) -> Selection:
     kept = pool["trace"].isin(chosen).to_numpy(dtype=bool)
     return Selection(
         pd.DataFrame(
@@ -102,7 +106,8 @@ def curate(
     selection = CURATORS[name](recent, count, seed)
     if not selection.frame["kept"].any():
         raise InvalidInput(
-            f"curator {name!r} kept none of {len(recent)} traces for generation {generation}, so there is "
+            f"curator {name!r} kept none of {len(recent)} traces for generation {generation}, "
+            "so there is "
             "nothing to train on; use easier tasks, more samples a task, or a higher temperature"
         )
     return selection

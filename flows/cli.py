@@ -1,4 +1,6 @@
-"""The command line. Exit codes: 0 done (valid), 1 the answer is no, 2 bad usage or input, 3 interrupted or failed."""
+"""The command line. Exit codes: 0 done (valid), 1 the answer is no, 2 bad usage or input, 3
+interrupted or failed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from rich.console import Console
 
 from planners.errors import InvalidInput, PosterityError
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads sleep: spinning starves the other core
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # waiting threads sleep: spinning starves the other core
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -30,7 +34,9 @@ errors = Console(stderr=True, highlight=False)
 
 WarehouseFile = Annotated[
     Path,
-    typer.Option("--warehouse", envvar="POSTERITY_WAREHOUSE", help="The warehouse file.", show_default=True),
+    typer.Option(
+        "--warehouse", envvar="POSTERITY_WAREHOUSE", help="The warehouse file.", show_default=True
+    ),
 ]
 DEFAULT = Path("posterity.duckdb")
 INTERRUPTED = 3
@@ -55,12 +61,17 @@ def _plain(text: str) -> str:
 
 @app.command()
 def run(
-    experiment: Annotated[str, typer.Argument(help="A preset's name or a TOML file.")] = "quickstart",
+    experiment: Annotated[
+        str, typer.Argument(help="A preset's name or a TOML file.")
+    ] = "quickstart",
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting: table.key=value. Repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: table.key=value. Repeatable."),
     ] = None,
     warehouse: WarehouseFile = DEFAULT,
-    plain: Annotated[bool, typer.Option("--plain", help="Without Prefect: plain Python, for debugging.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Without Prefect: plain Python, for debugging.")
+    ] = False,
 ) -> None:
     """Run the loop to its last generation. Run it again to resume where it stopped.
 
@@ -72,15 +83,18 @@ def run(
         from flows.iterate import iterate
         from flows.orchestrate import iterate_with_prefect
         from flows.progress import Watch, summary_table
+        from flows.stages import require_base
         from warehouse.store import Warehouse
 
         settings, watch = load_experiment(experiment, changes), Watch()
+        require_base(settings)
         with Warehouse(warehouse) as store:
             watch.say(f"{settings.id} in {warehouse}")
             (iterate if plain else iterate_with_prefect)(store, settings, watch)
             watch.console.print(summary_table(store, settings.id, settings.evaluate.samples))
         watch.say(
-            f'look further: posterity query --warehouse {warehouse} "SELECT * FROM coverage_by_horizon"'
+            f'look further: posterity query --warehouse {warehouse} "SELECT * FROM '
+            'coverage_by_horizon"'
         )
 
 
@@ -125,7 +139,9 @@ def check(
     domain: Annotated[Path, typer.Argument(help="The domain's PDDL file.")],
     problem: Annotated[Path, typer.Argument(help="The problem's PDDL file.")],
     plans: Annotated[list[str], typer.Argument(help="Plan files, or - for standard input.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a plan and line, in order.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a plan and line, in order.")
+    ] = False,
 ) -> None:
     """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge."""
     with one_message():
@@ -150,12 +166,15 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
     seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of 64 short tasks.")] = 5000,
-    threads: Annotated[int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")
+    ] = 1,
 ) -> None:
     """Make the embedded base model again from its seed (about 40 minutes on one core)."""
     with one_message():
         from flows.progress import Watch
-        from planners.base import Pretraining, pretrain as make
+        from planners.base import Pretraining
+        from planners.base import pretrain as make
         from planners.fine_tuning import weights_hash
         from planners.local import use_threads
 
@@ -164,7 +183,11 @@ def pretrain(
         use_threads(threads)
         watch = Watch()
         with watch.bar("pretrain", steps) as advance:
-            make(out, Pretraining(seed=seed, steps=steps), lambda step, loss: advance(1, f"loss {loss:.3f}"))
+            make(
+                out,
+                Pretraining(seed=seed, steps=steps),
+                lambda step, loss: advance(1, f"loss {loss:.3f}"),
+            )
         watch.say(f"{out}: weights {weights_hash(out)}")
 
 

@@ -49,7 +49,9 @@ class Split(Table):
         for name in ("sizes", "horizons"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"{name} runs from {low} to {high}: the first must not exceed the second")
+                raise ValueError(
+                    f"{name} runs from {low} to {high}: the first must not exceed the second"
+                )
         return self
 
 
@@ -65,12 +67,16 @@ class Tasks(Table):
     def _known(self) -> Tasks:
         _one_of(self.domain, DOMAINS, "domain")
         if self.larger.sizes[0] <= self.train.sizes[1]:
-            raise ValueError(f"larger.sizes must begin above the largest trained size, {self.train.sizes[1]}")
+            raise ValueError(
+                f"larger.sizes must begin above the largest trained size, {self.train.sizes[1]}"
+            )
         return self
 
 
 class Model(Table):
-    """What plans: the embedded base or a checkpoint folder, its prompt format, and how it is run."""
+    """What plans: the embedded base or a checkpoint folder, its prompt format, and how it is
+    run.
+    """
 
     base: str = "embedded"
     prompt: str = "compact"
@@ -184,7 +190,8 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
         text, default_name = _file_text(path), path.stem
     else:
         raise InvalidInput(
-            f"unknown experiment {source!r}: it is neither a preset ({', '.join(PRESETS)}) nor a .toml file"
+            f"unknown experiment {source!r}: it is neither a preset ({', '.join(PRESETS)}) nor "
+            "a .toml file"
         )
     try:
         content = tomllib.loads(text)
@@ -193,7 +200,9 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
     parent = content.pop("extends", None)
     if parent is not None:
         if depth > 8 or not isinstance(parent, str):
-            raise InvalidInput(f"experiment {source!r}: `extends` must name a preset or file, and end somewhere")
+            raise InvalidInput(
+                f"experiment {source!r}: `extends` must name a preset or file, and end somewhere"
+            )
         inherited = _read(parent, depth + 1)
         inherited.pop("name", None)
         content = _merge(inherited, content)
@@ -211,7 +220,9 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = (
+            _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
     return merged
 
 
@@ -220,7 +231,9 @@ def _apply(content: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
-        raise InvalidInput(f"--set {change!r}: expected table.key=value, for example training.steps=200")
+        raise InvalidInput(
+            f"--set {change!r}: expected table.key=value, for example training.steps=200"
+        )
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
@@ -244,5 +257,7 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"setting {path!r} is missing")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{path or 'settings'} = {problem['input']!r}: {message}" if path else message)
+            lines.append(
+                f"{path or 'settings'} = {problem['input']!r}: {message}" if path else message
+            )
     return "; ".join(lines)

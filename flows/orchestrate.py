@@ -1,4 +1,5 @@
-"""The loop as a Prefect flow: the same stages, each a Prefect task, on an ephemeral server by default.
+"""The loop as a Prefect flow: the same stages, each a Prefect task, on an ephemeral server by
+default.
 
 Prefect gets handles and numbers, never traces; its caches and results are off, because the
 warehouse is the source of truth. `PREFECT_API_URL` points it to a server that is already there.
@@ -33,19 +34,28 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
         os.environ.setdefault(name, value)
     import prefect
 
-    flow = prefect.flow(
-        lambda name, file: iterate(warehouse, experiment, watch, prefect_stages()),
+    @prefect.flow(
         name="posterity",
         flow_run_name=experiment.id,
         validate_parameters=False,
         persist_result=False,
     )
-    flow(experiment.id, str(warehouse.path))
+    def generations(experiment_id: str, file: str) -> None:
+        iterate(warehouse, experiment, watch, prefect_stages())
+
+    generations(experiment.id, str(warehouse.path))
 
 
 def prefect_stages() -> Stages:
-    """Each stage as a Prefect task; about five task runs a generation, whatever the number of traces."""
-    return Stages(**{field.name: _as_task(field.name, getattr(Stages(), field.name)) for field in fields(Stages)})
+    """Each stage as a Prefect task; about five task runs a generation, whatever the number of
+    traces.
+    """
+    return Stages(
+        **{
+            field.name: _as_task(field.name, getattr(Stages(), field.name))
+            for field in fields(Stages)
+        }
+    )
 
 
 def _as_task(name: str, stage: Callable[..., Any]) -> Callable[..., Any]:

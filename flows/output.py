@@ -50,7 +50,9 @@ def _parquet(result: pa.Table) -> None:
     import pyarrow.parquet as parquet
 
     if sys.stdout.isatty():
-        raise InvalidInput("Parquet is binary; send it to a file: posterity query ... --format parquet > FILE")
+        raise InvalidInput(
+            "Parquet is binary; send it to a file: posterity query ... --format parquet > FILE"
+        )
     buffer = io.BytesIO()
     parquet.write_table(result, buffer)
     sys.stdout.buffer.write(buffer.getvalue())

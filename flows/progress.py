@@ -22,32 +22,8 @@ HEADINGS = (
     ("heldout", "held-out"),
     ("larger", "larger"),
     ("longest", "longest plan"),
-    ("fresh", "new tasks solved"),
+    ("new_solved", "new tasks solved"),
 )
-
-SUMMARY = """
-WITH share AS (
-    SELECT
-        generation,
-        sum(solved) FILTER (WHERE split = 'train') / sum(tasks) FILTER (WHERE split = 'train') AS coverage,
-        sum(unanimous) FILTER (WHERE split = 'train') / sum(tasks) FILTER (WHERE split = 'train') AS unanimous,
-        sum(solved) FILTER (WHERE split = 'heldout') / sum(tasks) FILTER (WHERE split = 'heldout') AS heldout,
-        sum(solved) FILTER (WHERE split = 'larger') / sum(tasks) FILTER (WHERE split = 'larger') AS larger
-    FROM coverage WHERE experiment = :experiment GROUP BY generation
-),
-longest AS (
-    SELECT generation, max(longest) AS longest
-    FROM plan_length WHERE experiment = :experiment GROUP BY generation
-),
-first_time AS (
-    SELECT task, min(generation) AS generation
-    FROM stg_task_results WHERE experiment = :experiment AND split = 'train' AND valid > 0 GROUP BY task
-),
-fresh AS (SELECT generation, count(*) AS fresh FROM first_time GROUP BY generation)
-SELECT s.*, coalesce(l.longest, 0) AS longest, coalesce(f.fresh, 0) AS fresh
-FROM share AS s LEFT JOIN longest AS l USING (generation) LEFT JOIN fresh AS f USING (generation)
-ORDER BY generation
-"""
 
 
 class Watch:
@@ -91,7 +67,10 @@ class Watch:
 
 def summary(warehouse: Warehouse, experiment: str) -> list[dict[str, float]]:
     """One row a generation that was evaluated: the figures of `HEADINGS`."""
-    return warehouse.frame(SUMMARY, experiment=experiment).to_dict("records")
+    return warehouse.frame(
+        "SELECT * FROM progress WHERE experiment = :experiment ORDER BY generation",
+        experiment=experiment,
+    ).to_dict("records")
 
 
 def cell(value: float | int) -> str:

@@ -1,4 +1,5 @@
-"""The stages of the loop: each asks the warehouse what is missing, does that, and marks it done last.
+"""The stages of the loop: each asks the warehouse what is missing, does that, and marks it done
+last.
 
 Large stages are cut into parts of a fixed number of tasks. A part and its mark are one transaction,
 and its contents depend on nothing but the experiment, so that a run killed anywhere and started
@@ -24,6 +25,7 @@ from planners.checker import CHECKER, CHECKER_VERSION, checker_for
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.fine_tuning import Lesson, Settings, fine_tune, weights_hash
+from planners.local import LocalPolicy, load, require_checkpoint, use_threads
 from planners.pddl import print_problem, read_task
 from planners.prompts import PROMPTS
 from planners.records import Completion, Outcome, content_hash, derive_seed
@@ -39,6 +41,12 @@ SPLITS = ("train", "heldout", "larger")
 # ---------------------------------------------------------------- prepare
 
 
+def require_base(experiment: Experiment) -> Path:
+    """The folder of the weights that generation 0 has. Raises CheckpointError; writes nothing."""
+    named = experiment.model.base
+    return require_checkpoint(embedded_base() if named == "embedded" else named)
+
+
 def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     """Write down the experiment, its tasks and generation 0, once."""
     if warehouse.done(experiment.id, 0, "prepare"):
@@ -46,7 +54,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     entry = DOMAINS[experiment.tasks.domain]
     domain_row = {"domain_hash": content_hash(entry.text), "name": entry.name, "pddl": entry.text}
     task_rows, split_rows = _task_rows(experiment, domain_row, watch)
-    base = _base_folder(experiment)
+    base = require_base(experiment)
     generation = {
         "experiment": experiment.id,
         "generation": 0,
@@ -101,7 +109,9 @@ def _task_rows(experiment: Experiment, domain: Row, watch: Watch) -> tuple[list[
     return tasks, places
 
 
-def _fresh_task(split: Split, domain: Row, rng: Random, seen: set[str], attempts: int = 1000) -> Row:
+def _fresh_task(
+    split: Split, domain: Row, rng: Random, seen: set[str], attempts: int = 1000
+) -> Row:
     """One task of a split that no split has yet. Raises InvalidInput where none is found."""
     generate = DOMAINS[domain["name"]].generate
     for _ in range(attempts):
@@ -122,7 +132,8 @@ def _fresh_task(split: Split, domain: Row, rng: Random, seen: set[str], attempts
                 "pddl": text,
             }
     raise InvalidInput(
-        f"no new {domain['name']} task of sizes {split.sizes} and horizons {split.horizons} in {attempts} "
+        f"no new {domain['name']} task of sizes {split.sizes} and horizons {split.horizons} in "
+        f"{attempts} "
         "attempts; ask for fewer tasks, or for wider ranges"
     )
 
@@ -163,8 +174,12 @@ def _sample(
             if number in done:
                 advance(len(part) * drawing.samples)
                 continue
-            rows = [
-                {"task": task, "sample": sample, "seed": derive_seed(experiment.seed, generation, purpose, task["task"], sample)}
+            rows: list[Row] = [
+                {
+                    "task": task,
+                    "sample": sample,
+                    "seed": derive_seed(experiment.seed, generation, purpose, task["task"], sample),
+                }
                 for task in part
                 for sample in range(drawing.samples)
             ]
@@ -176,7 +191,15 @@ def _sample(
                 on_rows=advance,
             )
             traces = [
-                _trace(experiment, generation, purpose, row, texts[row["task"]["task"]], completion, policy)
+                _trace(
+                    experiment,
+                    generation,
+                    purpose,
+                    row,
+                    texts[row["task"]["task"]],
+                    completion,
+                    policy,
+                )
                 for row, completion in zip(rows, completions, strict=True)
             ]
             warehouse.record({schema.traces: traces}, (experiment.id, generation, purpose, number))
@@ -218,32 +241,30 @@ def _trace(
 @lru_cache(maxsize=1)
 def _policy(folder: Path, weights: str, batch: int, threads: int) -> Any:
     """The policy of a checkpoint; the last one is kept, as deploy and evaluate use the same."""
-    from planners.local import LocalPolicy, load, use_threads
-
     use_threads(threads)
     return LocalPolicy(*load(folder), name=f"local {weights}", batch=batch)
-
-
-def _base_folder(experiment: Experiment) -> Path:
-    if experiment.model.base == "embedded":
-        return embedded_base()
-    return Path(experiment.model.base)
 
 
 def _checkpoint(warehouse: Warehouse, experiment: Experiment, generation: int) -> tuple[Path, str]:
     """Folder and weights hash of a generation, refused where the weights are not those recorded."""
     row = warehouse.generation(experiment.id, generation)
     if row is None:
-        raise InvalidInput(f"{experiment.id} has no generation {generation}; run `posterity run` first")
-    folder = _base_folder(experiment) if generation == 0 else warehouse.checkpoints / row["checkpoint"]
+        raise InvalidInput(
+            f"{experiment.id} has no generation {generation}; run `posterity run` first"
+        )
+    folder = (
+        require_base(experiment) if generation == 0 else warehouse.checkpoints / row["checkpoint"]
+    )
     if not folder.is_dir():
         raise InvalidInput(
-            f"the checkpoint of generation {generation} is missing at {folder}; put it back beside the "
+            f"the checkpoint of generation {generation} is missing at {folder}; put it back "
+            "beside the "
             "warehouse, or start over in a new warehouse"
         )
     if weights_hash(folder) != row["weights_hash"]:
         raise InvalidInput(
-            f"the weights in {folder} are not those that generation {generation} of {experiment.id} was "
+            f"the weights in {folder} are not those that generation {generation} of "
+            f"{experiment.id} was "
             "recorded with; restore them, or start a new experiment"
         )
     return folder, row["weights_hash"]
@@ -307,7 +328,9 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
         _matched_count(warehouse, experiment, generation),
         derive_seed(experiment.seed, generation, "curate"),
     )
-    rows = selection.frame.assign(experiment=experiment.id, generation=generation).to_dict("records")
+    rows = selection.frame.assign(experiment=experiment.id, generation=generation).to_dict(
+        "records"
+    )
     warehouse.record({schema.selections: rows}, (experiment.id, generation, "curate", 0))
 
 
@@ -319,9 +342,12 @@ def _matched_count(warehouse: Warehouse, experiment: Experiment, generation: int
     count = warehouse.kept_count(twin.hash, generation)
     if count is None:
         raise InvalidInput(
-            f"this control keeps as many traces as curator {experiment.curation.match!r} did for generation "
-            f"{generation}, but that experiment is not in {warehouse.path}; run it there first, with the same "
-            f"settings and seed (for example `posterity run quickstart --set seed={experiment.seed}`)"
+            f"this control keeps as many traces as curator {experiment.curation.match!r} did "
+            "for generation "
+            f"{generation}, but that experiment is not in {warehouse.path}; run it there first, "
+            "with the same "
+            "settings and seed (for example `posterity run quickstart --set "
+            f"seed={experiment.seed}`)"
         )
     return count
 
@@ -330,11 +356,11 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     """Fine-tune `generation` on its selection, from the base or from its parent."""
     if warehouse.generation(experiment.id, generation) is not None:
         return
-    from planners.local import use_threads
-
     use_threads(experiment.model.threads)
     rows = warehouse.lessons(experiment.id, generation)
-    lessons = [Lesson(read_task(row["domain_pddl"], row["pddl"]).problem, row["text"]) for row in rows]
+    lessons = [
+        Lesson(read_task(row["domain_pddl"], row["pddl"]).problem, row["text"]) for row in rows
+    ]
     settings = experiment.training
     start = _checkpoint(warehouse, experiment, 0 if settings.start == "base" else generation - 1)[0]
     checkpoint = f"{experiment.id}/generation-{generation:03d}"

@@ -9,7 +9,8 @@ def left_to_do(warehouse: Warehouse, experiment: str) -> str:
     """The last finished work of an experiment, and the command that goes on."""
     name = experiment.rsplit("-", 1)[0]
     marks = warehouse.frame(
-        "SELECT generation FROM marks WHERE experiment = :e AND stage = 'judge' ORDER BY generation",
+        "SELECT generation FROM marks WHERE experiment = :e AND stage = 'judge' ORDER BY "
+        "generation",
         e=experiment,
     )
     reached = marks["generation"].tolist()

@@ -40,7 +40,9 @@ def embedded_base() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """What determines the base. `tail`: chance of each further move; `walks`: share of aimless walks."""
+    """What determines the base. `tail`: chance of each further move; `walks`: share of aimless
+    walks.
+    """
 
     seed: int = 0
     steps: int = 5000
@@ -130,7 +132,9 @@ def short_task(size: int, rng: Random, tail: float) -> tuple[Problem, Plan]:
 
 
 def aimless_walk(size: int, rng: Random, longest: int) -> tuple[Problem, Plan]:
-    """A task that wants nothing, and a walk that is possible in it: how the world moves, no planning."""
+    """A task that wants nothing, and a walk that is possible in it: how the world moves, no
+    planning.
+    """
     init = blocksworld.random_state([f"b{i + 1}" for i in range(size)], rng)
     _, path = blocksworld.walk(init, rng.randint(1, longest), rng)
     return blocksworld.problem_of(init, None, rng), blocksworld.plan_of(init, path)
@@ -144,8 +148,12 @@ def pretraining_batches(
     while True:
         examples = [pretraining_example(rng, settings) for _ in range(batch * WINDOW)]
         texts = tokenizer([prompt for prompt, _ in examples])["input_ids"]
-        plans = tokenizer([str(plan) for _, plan in examples], add_special_tokens=False)["input_ids"]
-        rows = [(text, [*plan, tokenizer.eos_token_id]) for text, plan in zip(texts, plans, strict=True)]
+        plans = tokenizer([str(plan) for _, plan in examples], add_special_tokens=False)[
+            "input_ids"
+        ]
+        rows = [
+            (text, [*plan, tokenizer.eos_token_id]) for text, plan in zip(texts, plans, strict=True)
+        ]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
         rng.shuffle(chunks)
@@ -153,9 +161,13 @@ def pretraining_batches(
 
 
 def pretrain(
-    folder: Path, settings: Pretraining, on_step: Callable[[int, float], None] = lambda step, loss: None
+    folder: Path,
+    settings: Pretraining,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> dict[str, object]:
-    """Make the base from nothing and write it to `folder`; returns the manifest written beside it."""
+    """Make the base from nothing and write it to `folder`; returns the manifest written beside
+    it.
+    """
     tokenizer = build_tokenizer()
     model = build_model(settings.seed, len(tokenizer))
     rows = pretraining_batches(tokenizer, Random(settings.seed), settings)

@@ -1,4 +1,5 @@
-"""The plan checker: exact PDDL semantics over a task read once, with a memo from ground action to effect.
+"""The plan checker: exact PDDL semantics over a task read once, with a memo from ground action to
+effect.
 
 States are sets of small integers (one an atom). The first time a ground action is seen it is
 checked (name, arity, objects, types) and compiled to four sets, and to closures for whatever is not
@@ -66,7 +67,7 @@ class Checker:
             step = memo.get(action)
             if step is None:
                 step = memo[action] = self._compile(action)
-            if step.__class__ is Fault:
+            if isinstance(step, Fault):
                 return self._verdict(step.outcome, index, step.detail)
             if not (step.needs <= state and step.forbids.isdisjoint(state)):
                 return self._verdict(Outcome.PRECONDITION_FAILED, index, self._unmet(step, state))
@@ -95,11 +96,16 @@ class Checker:
     def _numbers(self, atoms: Iterable[Atom]) -> Ids:
         return frozenset(map(self._number, atoms))
 
+    def _ground(self, atoms: Iterable[Atom], binding: Binding) -> Ids:
+        return self._numbers(substitute(atom, binding) for atom in atoms)
+
     def _compile(self, action: Action) -> Step | Fault:
         """Check a ground action against its schema and compile it."""
         schema = self.task.domain.actions.get(action[0])
         if schema is None:
-            return Fault(Outcome.UNKNOWN_ACTION, f"{action[0]!r} is no action of {self.task.domain.name}")
+            return Fault(
+                Outcome.UNKNOWN_ACTION, f"{action[0]!r} is no action of {self.task.domain.name}"
+            )
         arguments = action[1:]
         if len(arguments) != len(schema.parameters):
             return Fault(
@@ -111,23 +117,24 @@ class Checker:
                 return Fault(Outcome.UNKNOWN_OBJECT, f"{argument!r} is no object of this task")
         for (name, kinds), argument in zip(schema.parameters, arguments, strict=True):
             if self._kinds[argument].isdisjoint(kinds):
-                return Fault(Outcome.WRONG_TYPE, f"{argument} is not of type {' or '.join(kinds)} ({name})")
+                return Fault(
+                    Outcome.WRONG_TYPE, f"{argument} is not of type {' or '.join(kinds)} ({name})"
+                )
         binding = {name: a for (name, _), a in zip(schema.parameters, arguments, strict=True)}
         needs, forbids, adds, deletes, simple = _plain(self.task.domain, schema.name)
-        ground = [
-            frozenset(self._number(substitute(atom, binding)) for atom in atoms)
-            for atoms in (needs, forbids, deletes, adds)
-        ]
-        return Step(*ground, None if simple else schema, binding)
+        return Step(
+            needs=self._ground(needs, binding),
+            forbids=self._ground(forbids, binding),
+            deletes=self._ground(deletes, binding),
+            adds=self._ground(adds, binding),
+            schema=None if simple else schema,
+            binding=binding,
+        )
 
     def _split(self, formula: Formula, binding: Binding) -> tuple[Ids, Ids, list[Formula]]:
         """A condition as atoms needed, atoms forbidden, and everything else."""
         needs, forbids, rest = literals(formula)
-        return (
-            frozenset(self._number(substitute(atom, binding)) for atom in needs),
-            frozenset(self._number(substitute(atom, binding)) for atom in forbids),
-            rest,
-        )
+        return self._ground(needs, binding), self._ground(forbids, binding), rest
 
     # ------------------------------------------------------------ beyond plain literals
 
@@ -212,7 +219,9 @@ def _plain(
     schema = domain.actions[name]
     needs, forbids, rest = literals(schema.precondition)
     adds, deletes, other = literals(schema.effect)
-    plain_effect = all(part[0] not in ("forall", "when") and not _numeric(part) for part in other + adds)
+    plain_effect = all(
+        part[0] not in ("forall", "when") and not _numeric(part) for part in other + adds
+    )
     if rest or other or not plain_effect:
         return needs, forbids, [], [], False
     # An atom both deleted and added by the same ground action stays: deletes come first.

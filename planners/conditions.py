@@ -133,7 +133,12 @@ def _collect(
 
 
 def _assigned(
-    kind: str, fluent: Atom, expression: Any, binding: Binding, world: World, assigned: dict[Atom, float]
+    kind: str,
+    fluent: Atom,
+    expression: Any,
+    binding: Binding,
+    world: World,
+    assigned: dict[Atom, float],
 ) -> float:
     """The new value of a fluent; several increases of one action add up."""
     amount = value_of(expression, binding, world)

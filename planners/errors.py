@@ -1,6 +1,6 @@
 """The exceptions of Posterity, one small tree.
 
-    PosterityError            anything we raise on purpose; the command line turns it into one message
+    PosterityError            raised on purpose; the command line prints it as one message
     ├── InvalidInput          what a user gave us is wrong (exit 2)
     │   ├── PddlError         PDDL that cannot be read, or asks for a feature we do not judge
     │   └── CheckpointError   a folder that is not a usable checkpoint

@@ -26,7 +26,9 @@ class Extraction:
 
 
 def extract(text: str) -> Extraction:
-    """The plan of a completion. An empty answer is the empty plan only where it says so: `;` lines."""
+    """The plan of a completion. An empty answer is the empty plan only where it says so: `;`
+    lines.
+    """
     answer = text.rsplit(THINK_END, 1)[-1]
     if not answer.strip():
         return Extraction(None, "the answer is empty")

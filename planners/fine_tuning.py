@@ -31,7 +31,9 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to fine-tune. `rename` draws new object names, `shuffle` a new order of facts, each epoch."""
+    """How to fine-tune. `rename` draws new object names, `shuffle` a new order of facts, each
+    epoch.
+    """
 
     steps: int
     batch: int
@@ -62,7 +64,11 @@ def fine_tune(
     def batches() -> Iterator[list[Row]]:
         rng = Random(settings.seed)
         while True:
-            rows = encode([vary(lesson, names, settings, rng) for lesson in lessons], tokenizer, settings.prompt)
+            rows = encode(
+                [vary(lesson, names, settings, rng) for lesson in lessons],
+                tokenizer,
+                settings.prompt,
+            )
             for batch in length_batches(rows, settings.batch, rng):
                 counted[0] += sum(len(completion) for _, completion in batch)
                 yield batch
@@ -85,8 +91,12 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
     """Token ids of prompts and completions, end-of-sequence behind each completion."""
     write = PROMPTS[prompt].write
     heads = tokenizer([write(lesson.problem) for lesson in lessons])["input_ids"]
-    tails = tokenizer([lesson.completion for lesson in lessons], add_special_tokens=False)["input_ids"]
-    return [(head, [*tail, tokenizer.eos_token_id]) for head, tail in zip(heads, tails, strict=True)]
+    tails = tokenizer([lesson.completion for lesson in lessons], add_special_tokens=False)[
+        "input_ids"
+    ]
+    return [
+        (head, [*tail, tokenizer.eos_token_id]) for head, tail in zip(heads, tails, strict=True)
+    ]
 
 
 def vary(lesson: Lesson, names: Sequence[str], settings: Settings, rng: Random) -> Lesson:

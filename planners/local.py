@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,14 +35,29 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads or min(8, os.cpu_count() or 1))
 
 
-def load(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Model (evaluation mode) and tokenizer of a checkpoint folder. Raises CheckpointError."""
+def require_checkpoint(folder: Path | str) -> Path:
+    """The folder, if it looks like a checkpoint without loading it. Raises CheckpointError."""
+    from safetensors import SafetensorError, safe_open
+
     folder = Path(folder)
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+    weights = sorted(folder.glob("*.safetensors"))
+    if not (folder / "config.json").is_file() or not weights:
         raise CheckpointError(
             f"{folder} is not a checkpoint: it needs config.json and *.safetensors "
             "(pickled weights are refused); name a folder that save_pretrained wrote"
         )
+    for file in weights:
+        try:
+            with safe_open(file, "np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
+    return folder
+
+
+def load(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Model (evaluation mode) and tokenizer of a checkpoint folder. Raises CheckpointError."""
+    folder = require_checkpoint(folder)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -56,7 +71,9 @@ def load(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"the checkpoint {folder} cannot be loaded: {reason}") from error
     if tokenizer.eos_token_id is None:
-        raise CheckpointError(f"the tokenizer of {folder} has no end-of-sequence token: it could never stop")
+        raise CheckpointError(
+            f"the tokenizer of {folder} has no end-of-sequence token: it could never stop"
+        )
     return model.eval(), tokenizer
 
 
@@ -92,7 +109,8 @@ class LocalPolicy:
         for prompt, ids in zip(prompts, encoded, strict=True):
             if len(ids) + room > context:
                 raise InvalidInput(
-                    f"a prompt of {len(ids)} tokens and {room} to be sampled exceed the model's context "
+                    f"a prompt of {len(ids)} tokens and {room} to be sampled exceed the model's "
+                    "context "
                     f"of {context}; choose smaller tasks or a smaller max_new_tokens"
                 )
             if self.tokenizer.unk_token_id in ids and self.tokenizer.unk_token_id is not None:
@@ -100,7 +118,8 @@ class LocalPolicy:
                 word = self.tokenizer.decode(ids[max(0, at - 3) : at + 1])
                 raise InvalidInput(
                     f"the model {self.name} does not know a word of the prompt, after {word!r}: "
-                    f"{prompt[:80]!r}; use object and predicate names in its vocabulary, or another model"
+                    f"{prompt[:80]!r}; use object and predicate names in its vocabulary, or "
+                    "another model"
                 )
         return encoded
 
@@ -116,7 +135,9 @@ class LocalPolicy:
 
         distinct = list(dict.fromkeys(prompts))
         ids = dict(zip(distinct, self.encode(distinct, sampling.max_new_tokens), strict=True))
-        order = sorted(range(len(prompts)), key=lambda i: (len(ids[prompts[i]]), ids[prompts[i]], i))
+        order = sorted(
+            range(len(prompts)), key=lambda i: (len(ids[prompts[i]]), ids[prompts[i]], i)
+        )
         found: dict[int, Completion] = {}
         with torch.inference_mode():
             for start in range(0, len(order), self.batch):
@@ -136,7 +157,12 @@ class LocalPolicy:
 
         cache, logits, padding = self._prefill(rows, sampling.max_new_tokens)
         draws = torch.from_numpy(
-            np.stack([np.random.Generator(np.random.Philox(key=s)).random(sampling.max_new_tokens) for s in seeds])
+            np.stack(
+                [
+                    np.random.Generator(np.random.Philox(key=s)).random(sampling.max_new_tokens)
+                    for s in seeds
+                ]
+            )
         )
         eos = self.tokenizer.eos_token_id
         tokens = torch.full((len(rows), sampling.max_new_tokens), -1)
@@ -169,7 +195,9 @@ class LocalPolicy:
             ).logits[:, -1]
         return self._completions(tokens.tolist(), scores.tolist(), eos)
 
-    def _completions(self, tokens: list[list[int]], scores: list[list[float]], eos: int) -> list[Completion]:
+    def _completions(
+        self, tokens: list[list[int]], scores: list[list[float]], eos: int
+    ) -> list[Completion]:
         """Cut each row at its end and read it as text."""
         cut = [[t for t in row if t >= 0] for row in tokens]
         texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
@@ -181,7 +209,9 @@ class LocalPolicy:
     def _prefill(
         self, rows: list[list[int]], room: int
     ) -> tuple[Cache, torch.Tensor, torch.Tensor | None]:
-        """Run each distinct prompt once; cache, next-token logits and padding mask for every row."""
+        """Run each distinct prompt once; cache, next-token logits and padding mask for every
+        row.
+        """
         import torch
 
         distinct: list[list[int]] = []
@@ -223,7 +253,9 @@ class LocalPolicy:
             for prompt, completion in pairs:
                 head = self.encode([prompt], 0)[0]
                 tail = self.tokenizer(completion, add_special_tokens=False)["input_ids"] + [eos]
-                logits = self.model(input_ids=torch.tensor([head + tail])).logits[0, len(head) - 1 : -1]
+                logits = self.model(input_ids=torch.tensor([head + tail])).logits[
+                    0, len(head) - 1 : -1
+                ]
                 picked = logits.log_softmax(-1).gather(1, torch.tensor(tail)[:, None])
                 found.append(float(picked.double().sum()))
         return found
@@ -232,7 +264,8 @@ class LocalPolicy:
 def draw(
     logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Next token of each row, its log-probability under the model, and under what it was drawn from.
+    """Next token of each row, its log-probability under the model, and under what it was drawn
+    from.
 
     `logits` (rows, vocabulary); `uniform` (rows,) in [0, 1) picks by the inverse of the cumulative
     distribution. Temperature 0 is greedy.
@@ -246,13 +279,17 @@ def draw(
     if sampling.top_p < 1:
         tempered = nucleus(tempered, sampling.top_p)
     cumulative = tempered.exp().cumsum(-1)
-    token = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[1] - 1)
+    token = (
+        (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[1] - 1)
+    )
     pick = token[:, None]
     return token, own.gather(1, pick).squeeze(1), tempered.gather(1, pick).squeeze(1)
 
 
 def nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Keep the smallest set of most likely tokens whose probability reaches `top_p`; renormalise."""
+    """Keep the smallest set of most likely tokens whose probability reaches `top_p`;
+    renormalise.
+    """
     ranked, index = logprobs.sort(-1, descending=True)
     before = ranked.exp().cumsum(-1) - ranked.exp()
     dropped = (before >= top_p).scatter(1, index, before >= top_p)
@@ -260,37 +297,38 @@ def nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def preallocated_cache(length: int) -> Cache:
-    """A key-value cache whose layers hold `length` positions from the start: no copy at each token."""
-    import torch
+    """A key-value cache that holds `length` positions from the start: nothing is copied a token."""
     from transformers import Cache
     from transformers.cache_utils import DynamicLayer
 
-    class PreallocatedLayer(DynamicLayer):
-        """Keys and values are views of a larger buffer; one position is written a step."""
+    class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
+        """Keys and values are views of larger buffers, which each step fills by one position."""
 
-        def update(self, key_states, value_states, *args, **kwargs):  # type: ignore[no-untyped-def]
+        buffers: Any = None
+        keys: Any
+        values: Any
+
+        def update(self, keys: Any, values: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
             if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-                self.buffers = None
-            used = self.keys.shape[-2] if self.keys.numel() else 0
-            end = used + key_states.shape[-2]
-            if self.buffers is None or self.buffers[0].shape[0] != key_states.shape[0]:
-                self._allocate(key_states, used)
-            for buffer, fresh in zip(self.buffers, (key_states, value_states), strict=True):
+                self.lazy_initialization(keys, values)
+            used = self.get_seq_length()
+            end = used + keys.shape[-2]
+            if self.buffers is None:
+                self._allocate(keys, used)
+            for buffer, fresh in zip(self.buffers, (keys, values), strict=True):
                 buffer[:, :, used:end] = fresh
             self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
             return self.keys, self.values
 
-        def batch_select_indices(self, indices):  # type: ignore[no-untyped-def]
+        def batch_select_indices(self, indices: Any) -> None:
             super().batch_select_indices(indices)
-            self.buffers = None
+            self.buffers = None  # the next update copies the chosen rows into buffers of their size
 
-        def _allocate(self, states: torch.Tensor, used: int) -> None:
+        def _allocate(self, states: Any, used: int) -> None:
             shape = (*states.shape[:2], max(length, used + states.shape[2]), states.shape[3])
-            fresh = (states.new_empty(shape), states.new_empty(shape))
-            for buffer, old in zip(fresh, (self.keys, self.values), strict=True):
-                if used:
+            self.buffers = (states.new_empty(shape), states.new_empty(shape))
+            if used:
+                for buffer, old in zip(self.buffers, (self.keys, self.values), strict=True):
                     buffer[:, :, :used] = old
-            self.buffers = fresh
 
     return Cache(layer_class_to_replicate=PreallocatedLayer)

@@ -25,9 +25,21 @@ Fluent = tuple[str, ...]
 
 OBJECT = "object"
 SUPPORTED = frozenset(
-    ":strips :typing :negative-preconditions :disjunctive-preconditions :equality "
-    ":existential-preconditions :universal-preconditions :quantified-preconditions "
-    ":conditional-effects :adl :action-costs :numeric-fluents :fluents".split()
+    [
+        ":strips",
+        ":typing",
+        ":negative-preconditions",
+        ":disjunctive-preconditions",
+        ":equality",
+        ":existential-preconditions",
+        ":universal-preconditions",
+        ":quantified-preconditions",
+        ":conditional-effects",
+        ":adl",
+        ":action-costs",
+        ":numeric-fluents",
+        ":fluents",
+    ]
 )
 COMPARISONS = frozenset(("=", "<", "<=", ">", ">="))
 ASSIGNMENTS = frozenset(("assign", "increase", "decrease", "scale-up", "scale-down"))
@@ -98,7 +110,9 @@ def parse(text: str) -> list[Any]:
         if token == "(":
             stack.append([])
             if len(stack) > MAX_DEPTH:
-                raise PddlError(f"parentheses nest deeper than {MAX_DEPTH}", _line_of(folded, len(stack)))
+                raise PddlError(
+                    f"parentheses nest deeper than {MAX_DEPTH}", _line_of(folded, len(stack))
+                )
         elif token == ")":
             if len(stack) == 1:
                 raise PddlError("a ')' closes nothing", _unbalanced_line(folded))
@@ -139,7 +153,9 @@ def show(expression: Any) -> str:
 
 
 def _freeze(expression: Any) -> Any:
-    return expression if isinstance(expression, str) else tuple(_freeze(part) for part in expression)
+    return (
+        expression if isinstance(expression, str) else tuple(_freeze(part) for part in expression)
+    )
 
 
 # ---------------------------------------------------------------- pieces
@@ -194,7 +210,9 @@ def _one_type(names: list[tuple[str, Types]], what: str) -> tuple[tuple[str, str
         if name in seen:
             raise PddlError(f"{what} {name!r} is declared twice")
         if len(kinds) != 1:
-            raise PddlError(f"{what} {name!r} has an (either ...) type, which is not supported here")
+            raise PddlError(
+                f"{what} {name!r} has an (either ...) type, which is not supported here"
+            )
         seen.add(name)
     return tuple((name, kinds[0]) for name, kinds in names)
 
@@ -219,7 +237,9 @@ class _Scope:
         return self._applied(words, self.predicates, "predicate")
 
     def fluent(self, words: Any) -> Atom:
-        return self._applied([words] if isinstance(words, str) else words, self.functions, "function")
+        return self._applied(
+            [words] if isinstance(words, str) else words, self.functions, "function"
+        )
 
     def _applied(self, words: Any, known: dict[str, tuple[Types, ...]], what: str) -> Atom:
         if not words or not all(isinstance(word, str) for word in words):
@@ -251,7 +271,9 @@ def condition(words: Any, scope: _Scope) -> Formula:
         return (head, *(condition(part, scope) for part in words[1:]))
     if head in ("not", "imply"):
         if len(words) != (2 if head == "not" else 3):
-            raise PddlError(f"{head!r} takes {'one' if head == 'not' else 'two'}: {show(words)[:80]}")
+            raise PddlError(
+                f"{head!r} takes {'one' if head == 'not' else 'two'}: {show(words)[:80]}"
+            )
         return (head, *(condition(part, scope) for part in words[1:]))
     if head in ("forall", "exists"):
         if len(words) != 3:
@@ -321,7 +343,8 @@ def read_domain(text: str) -> Domain:
     unsupported = sorted(show(r) for r in requirements - SUPPORTED)
     if unsupported:
         raise PddlError(
-            f"not judged: requires {', '.join(unsupported)}; supported: {' '.join(sorted(SUPPORTED))}"
+            f"not judged: requires {', '.join(unsupported)}; supported: "
+            f"{' '.join(sorted(SUPPORTED))}"
         )
     types = _types(single.get(":types", []))
     constants = _one_type(typed_list(single.get(":constants", [])), "constant")
@@ -357,7 +380,9 @@ def _sections(tree: list[Any], kind: str) -> list[Any]:
 def _only_known(sections: dict[str, Any], known: set[str]) -> None:
     for name in sections:
         if name not in known:
-            raise PddlError(f"not judged: {name} is not supported (supported: {' '.join(sorted(known))})")
+            raise PddlError(
+                f"not judged: {name} is not supported (supported: {' '.join(sorted(known))})"
+            )
 
 
 def _types(words: list[Any]) -> dict[str, str]:
@@ -407,7 +432,7 @@ def _signatures(words: list[Any], types: dict[str, str], what: str) -> dict[str,
 def _action(section: list[Any], scope: _Scope) -> ActionSchema:
     if len(section) < 2 or not isinstance(section[1], str) or len(section) % 2:
         raise PddlError(f"expected (:action NAME :key value ...), found {show(section)[:80]}")
-    parts = {key: value for key, value in zip(section[2::2], section[3::2], strict=True)}
+    parts = dict(zip(section[2::2], section[3::2], strict=True))
     for key in parts:
         if key not in (":parameters", ":precondition", ":effect"):
             raise PddlError(f"not judged: action {section[1]!r} has {show(key)}")
@@ -429,15 +454,15 @@ def read_task(domain_text: str, problem_text: str) -> Task:
     domain = read_domain(domain_text)
     tree = parse(problem_text)
     sections = {s[0]: s[1:] for s in _sections(tree, "problem")}
-    _only_known(
-        sections, {":domain", ":requirements", ":objects", ":init", ":goal", ":metric"}
-    )
+    _only_known(sections, {":domain", ":requirements", ":objects", ":init", ":goal", ":metric"})
     if sections.get(":domain") != [domain.name]:
         raise PddlError(
-            f"the problem is for domain {show(sections.get(':domain', []))}, the domain is {domain.name!r}"
+            f"the problem is for domain {show(sections.get(':domain', []))}, the domain is "
+            f"{domain.name!r}"
         )
     objects = _one_type(
-        [*((n, (k,)) for n, k in domain.constants), *typed_list(sections.get(":objects", []))], "object"
+        [*((n, (k,)) for n, k in domain.constants), *typed_list(sections.get(":objects", []))],
+        "object",
     )
     for name, kind in objects:
         if name.startswith("?"):
@@ -451,7 +476,13 @@ def read_task(domain_text: str, problem_text: str) -> Task:
     if len(goal_section) != 1:
         raise PddlError("a problem needs one (:goal ...) with one condition")
     problem = Problem(domain.name, tree[1][1], objects, init, condition(goal_section[0], scope))
-    return Task(domain, problem, values, _metric(sections.get(":metric"), scope), task_key(domain, problem, values))
+    return Task(
+        domain,
+        problem,
+        values,
+        _metric(sections.get(":metric"), scope),
+        task_key(domain, problem, values),
+    )
 
 
 def _init(
@@ -485,8 +516,12 @@ def _metric(words: list[Any] | None, scope: _Scope) -> Any | None:
     return expression(words[1], scope)
 
 
-def task_key(domain: Domain, problem: Problem, values: tuple[tuple[Fluent, float], ...] = ()) -> str:
-    """Hash of the canonical PDDL: order of objects, facts and goals and the problem's name do not count."""
+def task_key(
+    domain: Domain, problem: Problem, values: tuple[tuple[Fluent, float], ...] = ()
+) -> str:
+    """Hash of the canonical PDDL: order of objects, facts and goals and the problem's name do not
+    count.
+    """
     goal = problem.goal
     parts = sorted(goal[1:], key=repr) if goal and goal[0] == "and" else [goal]
     return content_hash(
@@ -500,7 +535,9 @@ def task_key(domain: Domain, problem: Problem, values: tuple[tuple[Fluent, float
 
 def print_problem(problem: Problem) -> str:
     """A problem as PDDL text (no numeric fluents)."""
-    objects = "".join(f"\n    {name}" + ("" if k == OBJECT else f" - {k}") for name, k in problem.objects)
+    objects = "".join(
+        f"\n    {name}" + ("" if k == OBJECT else f" - {k}") for name, k in problem.objects
+    )
     facts = "".join(f"\n    {show(atom)}" for atom in problem.init)
     return (
         f"(define (problem {problem.name})\n  (:domain {problem.domain})\n  (:objects{objects})\n"

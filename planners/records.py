@@ -16,7 +16,9 @@ Atom = tuple[str, ...]
 Action = tuple[str, ...]
 """A ground action: schema name, then its objects."""
 Formula = tuple[Any, ...]
-"""A PDDL condition as nested tuples, for example ("and", ("on", "a", "b"), ("not", ("clear", "b")))."""
+"""A PDDL condition as nested tuples, for example ("and", ("on", "a", "b"), ("not", ("clear",
+"b"))).
+"""
 
 
 class Outcome(StrEnum):
@@ -114,7 +116,9 @@ class Policy(Protocol):
     def sample(
         self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]
     ) -> list[Completion]:
-        """One completion per prompt, in order; `seeds[i]` alone decides the random draws of row i."""
+        """One completion per prompt, in order; `seeds[i]` alone decides the random draws of row
+        i.
+        """
         ...
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:

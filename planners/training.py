@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Row = tuple[Sequence[int], Sequence[int]]
+Row = tuple[list[int], list[int]]
 """Token ids of a prompt and of its completion, end-of-sequence included."""
 IGNORED = -100
 WINDOW = 16
@@ -27,7 +27,9 @@ WINDOW = 16
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a training run did. Losses are nats per supervised token, over the first and last tenth."""
+    """What a training run did. Losses are nats per supervised token, over the first and last
+    tenth.
+    """
 
     rows: int
     steps: int
@@ -40,7 +42,9 @@ class Fit:
 def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
     """The fewest supervised tokens of any row. Raises InvalidInput on rows that teach nothing."""
     if not rows:
-        raise InvalidInput("the training set is empty: no trace was kept, so there is nothing to learn")
+        raise InvalidInput(
+            "the training set is empty: no trace was kept, so there is nothing to learn"
+        )
     for index, (prompt, completion) in enumerate(rows):
         if not completion:
             raise InvalidInput(f"training row {index} has no supervised token")
@@ -66,7 +70,9 @@ def length_batches(rows: Sequence[Row], batch: int, rng: Random) -> Iterator[lis
 
 
 def collate(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, (rows, longest), padded right: causal attention never looks at the padding."""
+    """Ids and labels, (rows, longest), padded right: causal attention never looks at the
+    padding.
+    """
     import torch
 
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
@@ -95,7 +101,11 @@ def fit(
     import torch
 
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
+        model.parameters(),
+        lr=learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=weight_decay,
+        fused=True,
     )
     warmup = min(warmup, max(1, steps // 10))
 

@@ -46,5 +46,7 @@ def test_light_packages_load_neither_torch_nor_prefect() -> None:
         f"for name in {modules!r}: importlib.import_module(name.removesuffix('.__init__'))\n"
         "print([m for m in ('torch', 'transformers', 'prefect') if m in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert out.stdout.strip() == "[]"

@@ -1,1 +1,3 @@
-"""The warehouse: every trace, verdict and decision in one DuckDB file. The only code that touches it."""
+"""The warehouse: every trace, verdict and decision in one DuckDB file. The only code that touches
+it.
+"""

@@ -1,4 +1,6 @@
-"""Opening the database file: create it, check its schema, and say clearly why it cannot be opened."""
+"""Opening the database file: create it, check its schema, and say clearly why it cannot be
+opened.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,7 @@ VIEWS = (
     "curated",
     "decisions",
     "lineage",
+    "progress",
 )
 """In the order of creation: staging before marts."""
 
@@ -33,7 +36,8 @@ def connect(path: Path, read_only: bool = False) -> sa.Engine:
     """An engine on the warehouse file, its schema current. Raises InvalidInput with what to do."""
     if read_only and not path.is_file():
         raise InvalidInput(
-            f"there is no warehouse at {path}; `posterity run` makes one, --warehouse FILE names another"
+            f"there is no warehouse at {path}; `posterity run` makes one, --warehouse FILE "
+            "names another"
         )
     if not read_only:
         _make_folder(path)
@@ -59,7 +63,8 @@ def _make_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(
-            f"the warehouse {path} cannot be written: {error.strerror}; name another with --warehouse FILE"
+            f"the warehouse {path} cannot be written: {error.strerror}; name another with "
+            "--warehouse FILE"
         ) from error
 
 
@@ -74,22 +79,32 @@ def _version(connection: sa.Connection) -> int | None:
 def _check_version(version: int | None, path: Path) -> None:
     if version == 0:
         raise InvalidInput(
-            f"{path} is a DuckDB database, but not a warehouse of Posterity; name another file with --warehouse"
+            f"{path} is a DuckDB database, but not a warehouse of Posterity; name another file "
+            "with --warehouse"
         )
     if version is not None and version > schema.SCHEMA_VERSION:
         raise InvalidInput(
-            f"the warehouse {path} has schema {version}, newer than the {schema.SCHEMA_VERSION} that this "
-            "version knows; upgrade with `pip install --upgrade posterity`, or use another --warehouse"
+            f"the warehouse {path} has schema {version}, newer than the {schema.SCHEMA_VERSION} "
+            "that this "
+            "version knows; upgrade with `pip install --upgrade posterity`, or use another "
+            "--warehouse"
         )
 
 
 def _create(engine: sa.Engine) -> None:
-    """Create what is missing, in one transaction; views are replaced so that they match the code."""
+    """Create what is missing, in one transaction; views are replaced so that they match the
+    code.
+    """
     with engine.begin() as connection:
         schema.metadata.create_all(connection)
         for name in VIEWS:
             connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
-        if connection.execute(sa.select(sa.func.count()).select_from(schema.schema_version)).scalar() == 0:
+        if (
+            connection.execute(
+                sa.select(sa.func.count()).select_from(schema.schema_version)
+            ).scalar()
+            == 0
+        ):
             connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
 
 
@@ -104,13 +119,15 @@ def explain(error: DBAPIError, path: Path) -> InvalidInput | ComponentFailure:
     holder = re.search(r"\(PID (\d+)\)", reason)
     if holder:
         return InvalidInput(
-            f"the warehouse {path} is open in another process (PID {holder[1]}); wait for it to finish, "
+            f"the warehouse {path} is open in another process (PID {holder[1]}); wait for it to "
+            "finish, "
             "or work on another file with --warehouse FILE"
         )
     if "not a valid DuckDB database" in reason or "Serialization Error" in reason:
         return InvalidInput(f"{path} is not a DuckDB file; name another with --warehouse FILE")
     if "Cannot open file" in reason or "Permission" in reason or "directory" in reason.lower():
         return InvalidInput(
-            f"the warehouse {path} cannot be opened: {reason.splitlines()[0]}; name another with --warehouse FILE"
+            f"the warehouse {path} cannot be opened: {reason.splitlines()[0]}; name another "
+            "with --warehouse FILE"
         )
     return ComponentFailure(f"the warehouse {path} failed: {reason.splitlines()[0]}")

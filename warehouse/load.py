@@ -22,8 +22,12 @@ def arrow_schema(table: sa.Table) -> pa.Schema:
     return pa.schema([(c.name, _ARROW[type(c.type)], c.nullable) for c in table.columns])
 
 
-def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]] | pa.Table) -> None:
-    """Insert rows inside the connection's transaction; rows whose key exists are left as they are."""
+def insert(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]] | pa.Table
+) -> None:
+    """Insert rows inside the connection's transaction; rows whose key exists are left as they
+    are.
+    """
     if not len(rows):
         return
     schema = arrow_schema(table)

@@ -22,7 +22,8 @@ def ask(path: Path, sql: str) -> pa.Table:
         raise InvalidInput(f"expected one SQL statement, found {len(statements)}")
     if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
         raise InvalidInput(
-            f"queries only read: a {statements[0].type.name} statement is refused; start with SELECT, "
+            f"queries only read: a {statements[0].type.name} statement is refused; start with "
+            "SELECT, "
             "FROM, WITH, SHOW or DESCRIBE"
         )
     engine = connect(path, read_only=True)

@@ -6,21 +6,26 @@ keys are declared for PostgreSQL only: DuckDB's are over-eager.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 SCHEMA_VERSION = 1
 metadata = sa.MetaData()
 
 
-def _column(name: str, kind: sa.types.TypeEngine, comment: str, nullable: bool = False) -> sa.Column:
+def _column(
+    name: str, kind: sa.types.TypeEngine[Any], comment: str, nullable: bool = False
+) -> sa.Column[Any]:
     return sa.Column(name, kind, comment=comment, nullable=nullable)
 
 
-def _key(name: str, kind: sa.types.TypeEngine, comment: str) -> sa.Column:
+def _key(name: str, kind: sa.types.TypeEngine[Any], comment: str) -> sa.Column[Any]:
     return sa.Column(name, kind, primary_key=True, autoincrement=False, comment=comment)
 
 
-TEXT, INT, REAL, FLAG = sa.String(), sa.BigInteger(), sa.Double(), sa.Boolean()
+TEXT, INT, FLAG = sa.String(), sa.BigInteger(), sa.Boolean()
+REAL: sa.Double[float] = sa.Double()
 IDS = sa.ARRAY(sa.BigInteger())
 
 schema_version = sa.Table(
@@ -58,7 +63,9 @@ tasks = sa.Table(
     _column("domain_hash", TEXT, "The domain it belongs to."),
     _column("domain", TEXT, "Name of that domain."),
     _column("size", INT, "Size as the domain's generator counts it, for example blocks."),
-    _column("horizon", INT, "Graded difficulty, for example moves of an optimal plan.", nullable=True),
+    _column(
+        "horizon", INT, "Graded difficulty, for example moves of an optimal plan.", nullable=True
+    ),
     _column("pddl", TEXT, "The problem's PDDL text."),
     comment="One row a planning task.",
 )
@@ -68,7 +75,9 @@ experiment_tasks = sa.Table(
     metadata,
     _key("experiment", TEXT, "The experiment."),
     _key("task", TEXT, "The task."),
-    _column("split", TEXT, "train (deployed and learned from), heldout, or larger than any trained on."),
+    _column(
+        "split", TEXT, "train (deployed and learned from), heldout, or larger than any trained on."
+    ),
     _column("position", INT, "Place of the task in its split, from 0."),
     comment="One row a task of an experiment: which split it is in.",
 )
@@ -78,12 +87,35 @@ generations = sa.Table(
     metadata,
     _key("experiment", TEXT, "The experiment."),
     _key("generation", INT, "Index of the generation; 0 is the base."),
-    _column("parent", INT, "Index of the generation deployed before it; none for the base.", nullable=True),
-    _column("start", TEXT, "Weights that training started from: base, parent, or none for the base itself."),
-    _column("checkpoint", TEXT, "Folder of the weights, relative to the warehouse's folder of checkpoints."),
+    _column(
+        "parent",
+        INT,
+        "Index of the generation deployed before it; none for the base.",
+        nullable=True,
+    ),
+    _column(
+        "start",
+        TEXT,
+        "Weights that training started from: base, parent, or none for the base itself.",
+    ),
+    _column(
+        "checkpoint",
+        TEXT,
+        "Folder of the weights, relative to the warehouse's folder of checkpoints.",
+    ),
     _column("weights_hash", TEXT, "Hash of the weights file."),
-    _column("training_set_hash", TEXT, "Hash of prompts, completions and weights learned.", nullable=True),
-    _column("training", TEXT, "Facts of the training run as JSON: rows, steps, tokens, losses.", nullable=True),
+    _column(
+        "training_set_hash",
+        TEXT,
+        "Hash of prompts, completions and weights learned.",
+        nullable=True,
+    ),
+    _column(
+        "training",
+        TEXT,
+        "Facts of the training run as JSON: rows, steps, tokens, losses.",
+        nullable=True,
+    ),
     comment="One row a model generation.",
 )
 
@@ -105,7 +137,12 @@ traces = sa.Table(
     _column("plan_tokens", INT, "Tokens behind the reasoning."),
     _column("finish_reason", TEXT, "stop (the model ended it) or length (cut)."),
     _column("logprob", REAL, "Natural log-probability under the model itself.", nullable=True),
-    _column("sampling_logprob", REAL, "The same under the distribution it was drawn from.", nullable=True),
+    _column(
+        "sampling_logprob",
+        REAL,
+        "The same under the distribution it was drawn from.",
+        nullable=True,
+    ),
     _column("policy", TEXT, "Name and weights hash of what wrote it."),
     _column("code_version", TEXT, "Version of Posterity that sampled it."),
     comment="One row a trace; kept for ever, valid or not.",
@@ -121,7 +158,9 @@ judgements = sa.Table(
     _column("outcome", TEXT, "What became of the plan, from the closed table of outcomes."),
     _column("step", INT, "Index of the first bad action, from 0.", nullable=True),
     _column("detail", TEXT, "The unmet condition in PDDL, or what else was wrong."),
-    _column("plan_length", INT, "Actions of the plan found; none where there is no plan.", nullable=True),
+    _column(
+        "plan_length", INT, "Actions of the plan found; none where there is no plan.", nullable=True
+    ),
     _column("cost", REAL, "Cost of a valid plan under the task's metric.", nullable=True),
     comment="One row a trace and checker: the verdict. A trace without a row is not judged.",
 )
@@ -144,6 +183,10 @@ marks = sa.Table(
     _key("experiment", TEXT, "The experiment."),
     _key("generation", INT, "The generation."),
     _key("stage", TEXT, "The stage that is complete."),
-    _key("part", INT, "Which part of the stage, from 0; written with the part's data in one transaction."),
+    _key(
+        "part",
+        INT,
+        "Which part of the stage, from 0; written with the part's data in one transaction.",
+    ),
     comment="One row a finished part of a stage: what is here need not be done again.",
 )

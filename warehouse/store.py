@@ -104,7 +104,9 @@ class Warehouse:
     def unjudged(self, experiment: str, generation: int, checker: str, version: str) -> list[Row]:
         """Traces of a generation without a verdict of this checker and version, grouped by task."""
         t, j = schema.traces.c, schema.judgements.c
-        judged = sa.exists().where(j.trace == t.trace, j.checker == checker, j.checker_version == version)
+        judged = sa.exists().where(
+            j.trace == t.trace, j.checker == checker, j.checker_version == version
+        )
         return self.rows(
             sa.select(t.trace, t.task, t.text, t.finish_reason)
             .where(t.experiment == experiment, t.generation == generation, ~judged)
@@ -142,7 +144,9 @@ class Warehouse:
         ).to_dict("records")
 
     def kept_count(self, experiment_hash: str, generation: int) -> int | None:
-        """How many traces a generation of the experiment with that hash learned from; None if none was."""
+        """How many traces a generation of the experiment with that hash learned from; None if
+        none was.
+        """
         found = self.frame(
             """
             SELECT count(*) AS kept

@@ -1,4 +1,5 @@
-"""Blocksworld: towers of cubes, one arm (the predicates and actions of the IPC 2023 learning track).
+"""Blocksworld: towers of cubes, one arm (the predicates and actions of the IPC 2023 learning
+track).
 
 A state maps each block to what it stands on; `None` is the table. A move takes a clear block to
 another clear block or to the table and is two actions long. Tasks are graded by *size* (blocks)
@@ -64,7 +65,9 @@ def lower_bound(state: State, goal: State) -> int:
     wanted = {block: below(goal, block) for block in state}
     misplaced = {block for block in state if chains[block] != wanted[block]}
     twice = sum(
-        1 for block in misplaced if misplaced.intersection(chains[block]).intersection(wanted[block])
+        1
+        for block in misplaced
+        if misplaced.intersection(chains[block]).intersection(wanted[block])
     )
     return len(misplaced) + twice
 
@@ -102,7 +105,9 @@ def facts(state: State) -> list[Atom]:
 
 
 def problem_of(init: State, goal: State | None, rng: Random) -> Problem:
-    """The problem record; the facts of both states in random order. Without goal nothing is wanted."""
+    """The problem record; the facts of both states in random order. Without goal nothing is
+    wanted.
+    """
     first, last = facts(init), facts(goal) if goal else []
     rng.shuffle(first)
     rng.shuffle(last)

@@ -46,7 +46,9 @@ def test_shortest_is_the_papers_rule(pool: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("name", CURATORS)
 @given(pool=pools(), count=st.one_of(st.none(), st.integers(1, 5)), seed=st.integers(0, 9))
-def test_every_curator_decides_on_every_trace(name: str, pool: pd.DataFrame, count: int | None, seed: int) -> None:
+def test_every_curator_decides_on_every_trace(
+    name: str, pool: pd.DataFrame, count: int | None, seed: int
+) -> None:
     selection = CURATORS[name](pool, count, seed)
     frame = selection.frame
     assert list(frame["trace"]) == list(pool["trace"])
@@ -55,7 +57,9 @@ def test_every_curator_decides_on_every_trace(name: str, pool: pd.DataFrame, cou
     kept = pool[pool["trace"].isin(selection.kept)]
     assert kept["task"].is_unique
     assert count is None or len(kept) <= count
-    assert selection.hash() == CURATORS[name](pool.sample(frac=1, random_state=1), count, seed).hash()
+    assert (
+        selection.hash() == CURATORS[name](pool.sample(frac=1, random_state=1), count, seed).hash()
+    )
 
 
 @given(pools(), st.integers(0, 5))

@@ -13,15 +13,23 @@ from planners.domains import DOMAINS
 PROBLEM = """(define (problem p) (:domain blocksworld) (:objects a b)
 (:init (arm-empty) (clear a) (clear b) (on-table a) (on-table b)) (:goal (on a b)))"""
 SMALL = [
-    "--set", "generations=1", "--set", "tasks.train.count=10", "--set", "training.steps=2",
-    "--set", "model.threads=1",
-]  # fmt: skip
+    "--set",
+    "generations=1",
+    "--set",
+    "tasks.train.count=10",
+    "--set",
+    "training.steps=2",
+    "--set",
+    "model.threads=1",
+]
 
 
 def posterity(*arguments: str, folder: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, input=stdin, env=environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, input=stdin, env=environment
+    )
 
 
 @pytest.fixture
@@ -37,9 +45,16 @@ def test_check_valid_invalid_and_standard_input(files: Path) -> None:
     done = posterity("check", "domain.pddl", "problem.pddl", "good.plan", folder=files)
     assert (done.returncode, done.stdout) == (0, "good.plan: VALID (cost 2)\n")
     done = posterity(
-        "check", "domain.pddl", "problem.pddl", "good.plan", "bad.plan", "-", "--json",
-        folder=files, stdin="no plan at all",
-    )  # fmt: skip
+        "check",
+        "domain.pddl",
+        "problem.pddl",
+        "good.plan",
+        "bad.plan",
+        "-",
+        "--json",
+        folder=files,
+        stdin="no plan at all",
+    )
     assert done.returncode == 1
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(r["file"], r["outcome"], r["step"]) for r in rows] == [
@@ -48,14 +63,17 @@ def test_check_valid_invalid_and_standard_input(files: Path) -> None:
         ("-", "NO_PLAN", None),
     ]
     assert rows[0]["cost"] == 2.0
-    assert rows[1]["detail"] == "(holding b)"
+    assert rows[1]["detail"] == "(clear a) (holding b)"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["check", "domain.pddl", "none.pddl", "good.plan"], "none.pddl cannot be read"),
-        (["check", "domain.pddl", "domain.pddl", "good.plan"], "expected a problem, found a domain"),
+        (
+            ["check", "domain.pddl", "domain.pddl", "good.plan"],
+            "expected a problem, found a domain",
+        ),
         (["check", "domain.pddl", "problem.pddl", "none.plan"], "none.plan cannot be read"),
         (["run", "quikstart"], "unknown experiment 'quikstart'"),
         (["run", "--set", "training.stepz=1"], "unknown setting 'training.stepz'"),
@@ -67,7 +85,9 @@ def test_check_valid_invalid_and_standard_input(files: Path) -> None:
         (["pretrain", "--out", "."], "is not empty"),
     ],
 )
-def test_bad_input_is_one_message_and_exit_2(files: Path, arguments: list[str], message: str) -> None:
+def test_bad_input_is_one_message_and_exit_2(
+    files: Path, arguments: list[str], message: str
+) -> None:
     before = sorted(files.iterdir())
     done = posterity(*arguments, folder=files)
     assert done.returncode == 2, done.stderr
@@ -89,7 +109,13 @@ def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
     assert status.returncode == 0
     assert "generation 1 is the last evaluated; `posterity run tiny` resumes" in status.stdout
     rows = json.loads(
-        posterity("query", "SELECT DISTINCT generation FROM coverage ORDER BY 1", "--format", "json", folder=tmp_path).stdout
+        posterity(
+            "query",
+            "SELECT DISTINCT generation FROM coverage ORDER BY 1",
+            "--format",
+            "json",
+            folder=tmp_path,
+        ).stdout
     )
     assert rows == [{"generation": 0}, {"generation": 1}]
     csv = posterity("query", "SELECT 1 AS a, 'x' AS b", "--format", "csv", folder=tmp_path)

@@ -20,14 +20,16 @@ from warehouse import schema
 from warehouse.store import Warehouse
 
 EXPERIMENT = Experiment.model_validate(small())
-PARTS = "marks"
 
 
 def contents(path: Path) -> dict[str, list[Any]]:
     """Every row of every table, in a fixed order."""
     with Warehouse(path) as store:
         return {
-            table.name: store.frame(f"SELECT * FROM {table.name} ORDER BY ALL").astype(str).to_numpy().tolist()
+            table.name: store.frame(f"SELECT * FROM {table.name} ORDER BY ALL")
+            .astype(str)
+            .to_numpy()
+            .tolist()
             for table in schema.metadata.sorted_tables
         }
 
@@ -46,10 +48,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_a_run_leaves_behind(finished: Path) -> None:
     with Warehouse(finished) as store:
-        counts = store.frame("SELECT generation, purpose, count(*) AS n FROM traces GROUP BY ALL ORDER BY ALL")
+        counts = store.frame(
+            "SELECT generation, purpose, count(*) AS n FROM traces GROUP BY ALL ORDER BY ALL"
+        )
         assert counts.values.tolist() == [
-            [0, "deploy", 36], [0, "evaluate", 57], [1, "deploy", 36], [1, "evaluate", 57], [2, "evaluate", 57],
-        ]  # fmt: skip
+            [0, "deploy", 36],
+            [0, "evaluate", 57],
+            [1, "deploy", 36],
+            [1, "evaluate", 57],
+            [2, "evaluate", 57],
+        ]
         assert store.frame("SELECT count(*) AS n FROM judgements")["n"][0] == 36 * 2 + 57 * 3
         lineage = store.frame("SELECT * FROM lineage").set_index("generation")
         assert lineage["start"].tolist() == ["none", "base", "base"]
@@ -66,9 +74,14 @@ def test_what_a_run_leaves_behind(finished: Path) -> None:
         )
         assert set(taught.itertuples(index=False, name=None)) == {("VALID", "deploy", "train")}
         # a decision on every trace of the pool
-        decided = store.frame("SELECT generation, count(*) AS n FROM decisions GROUP BY ALL ORDER BY ALL")
+        decided = store.frame(
+            "SELECT generation, count(*) AS n FROM decisions GROUP BY ALL ORDER BY ALL"
+        )
         assert decided.values.tolist() == [[1, 36], [2, 72]]
-        splits = store.frame("SELECT split, count(DISTINCT task) AS n FROM experiment_tasks GROUP BY split ORDER BY 1")
+        splits = store.frame(
+            "SELECT split, count(DISTINCT task) AS n FROM experiment_tasks GROUP BY split ORDER "
+            "BY 1"
+        )
         assert splits.values.tolist() == [["heldout", 4], ["larger", 3], ["train", 12]]
 
 
@@ -91,7 +104,9 @@ def test_going_further_keeps_what_is_there(finished: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("stage", ["prepare", "deploy", "evaluate", "judge", "curate", "train"])
-def test_a_failure_behind_any_stage_resumes_to_the_same(finished: Path, tmp_path: Path, stage: str) -> None:
+def test_a_failure_behind_any_stage_resumes_to_the_same(
+    finished: Path, tmp_path: Path, stage: str
+) -> None:
     path = tmp_path / "w.duckdb"
 
     class Stop(Exception):
@@ -119,7 +134,9 @@ def test_kills_at_random_moments_lose_and_double_nothing(finished: Path, tmp_pat
     path, rng = tmp_path / "w.duckdb", random.Random(os.environ.get("KILL_SEED", "0"))
     command = [sys.executable, "-c", RUN, str(path)]
     started = time.monotonic()
-    subprocess.run([*command[:-1], str(tmp_path / "other.duckdb")], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run(
+        [*command[:-1], str(tmp_path / "other.duckdb")], check=True, cwd=Path(__file__).parents[2]
+    )
     whole = time.monotonic() - started
     killed = 0
     for _ in range(6):
@@ -147,14 +164,18 @@ def test_a_control_needs_its_twin_and_matches_it(finished: Path, tmp_path: Path)
     finish(path)
     finish(path, control)
     with Warehouse(path) as store:
-        counts = store.frame("SELECT experiment, generation, traces FROM lineage WHERE generation > 0")
+        counts = store.frame(
+            "SELECT experiment, generation, traces FROM lineage WHERE generation > 0"
+        )
     by_experiment = counts.groupby("experiment")["traces"].apply(list)
     assert by_experiment[control.id] == by_experiment[EXPERIMENT.id]
 
 
 def test_a_changed_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
-    parent_start = Experiment.model_validate(small(generations=1, training={"steps": 2, "batch": 8, "start": "parent"}))
+    parent_start = Experiment.model_validate(
+        small(generations=1, training={"steps": 2, "batch": 8, "start": "parent"})
+    )
     finish(path, parent_start)
     [weights] = (tmp_path / "w.duckdb.checkpoints").rglob("model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-4] + b"\x01\x02\x03\x04")

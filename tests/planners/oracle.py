@@ -1,4 +1,6 @@
-"""The slow, obvious plan checker: sets of tuples, no memo, no compilation. The fast one must agree."""
+"""The slow, obvious plan checker: sets of tuples, no memo, no compilation. The fast one must
+agree.
+"""
 
 from itertools import product
 from typing import Any
@@ -19,7 +21,9 @@ def replay(task: Task, plan: Plan) -> tuple[Outcome, int | None]:
             return Outcome.WRONG_ARITY, index
         if any(a not in kinds for a in arguments):
             return Outcome.UNKNOWN_OBJECT, index
-        if any(not kinds[a] & set(t) for a, (_, t) in zip(arguments, schema.parameters, strict=True)):
+        if any(
+            not kinds[a] & set(t) for a, (_, t) in zip(arguments, schema.parameters, strict=True)
+        ):
             return Outcome.WRONG_TYPE, index
         env = {v: a for (v, _), a in zip(schema.parameters, arguments, strict=True)}
         if not true(schema.precondition, env, state, numbers, kinds):
@@ -41,12 +45,18 @@ def ground(atom: Any, env: dict[str, str]) -> tuple[str, ...]:
     return tuple(env.get(word, word) for word in atom)
 
 
-def spread(parameters: Any, env: dict[str, str], kinds: dict[str, set[str]]) -> list[dict[str, str]]:
+def spread(
+    parameters: Any, env: dict[str, str], kinds: dict[str, set[str]]
+) -> list[dict[str, str]]:
     ranges = [[o for o in kinds if kinds[o] & set(t)] for _, t in parameters]
-    return [{**env, **dict(zip([v for v, _ in parameters], c, strict=True))} for c in product(*ranges)]
+    return [
+        {**env, **dict(zip([v for v, _ in parameters], c, strict=True))} for c in product(*ranges)
+    ]
 
 
-def true(f: Any, env: dict[str, str], state: set[Any], numbers: dict[Any, float], kinds: Any) -> bool:
+def true(
+    f: Any, env: dict[str, str], state: set[Any], numbers: dict[Any, float], kinds: Any
+) -> bool:
     match f[0]:
         case "and":
             return all([true(p, env, state, numbers, kinds) for p in f[1:]])
@@ -55,7 +65,11 @@ def true(f: Any, env: dict[str, str], state: set[Any], numbers: dict[Any, float]
         case "not":
             return not true(f[1], env, state, numbers, kinds)
         case "imply":
-            return true(f[2], env, state, numbers, kinds) if true(f[1], env, state, numbers, kinds) else True
+            return (
+                true(f[2], env, state, numbers, kinds)
+                if true(f[1], env, state, numbers, kinds)
+                else True
+            )
         case "forall":
             return all([true(f[2], e, state, numbers, kinds) for e in spread(f[1], env, kinds)])
         case "exists":
@@ -80,7 +94,9 @@ def number(e: Any, env: dict[str, str], numbers: dict[Any, float]) -> float:
     return {"+": lambda: a + b, "-": lambda: a - b, "*": lambda: a * b, "/": lambda: a / b}[e[0]]()
 
 
-def apply(f: Any, env: Any, state: Any, numbers: Any, kinds: Any, plus: Any, minus: Any, news: Any) -> None:
+def apply(
+    f: Any, env: Any, state: Any, numbers: Any, kinds: Any, plus: Any, minus: Any, news: Any
+) -> None:
     match f[0]:
         case "and":
             for part in f[1:]:
@@ -97,7 +113,10 @@ def apply(f: Any, env: Any, state: Any, numbers: Any, kinds: Any, plus: Any, min
             news[ground(f[1], env)] = number(f[2], env, numbers)
         case "increase" | "decrease" | "scale-up" | "scale-down":
             key = ground(f[1], env)
-            old, by = news.get(key, numbers[key]) if key in news else numbers[key], number(f[2], env, numbers)
+            old, by = (
+                news.get(key, numbers[key]) if key in news else numbers[key],
+                number(f[2], env, numbers),
+            )
             news[key] = {
                 "increase": lambda: old + by,
                 "decrease": lambda: old - by,

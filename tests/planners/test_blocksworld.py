@@ -40,7 +40,9 @@ def test_lower_bound_never_exceeds_the_distance(size: int, seed: int) -> None:
 
 
 @given(st.integers(3, 5), st.integers(1, 4), st.integers(0, 10_000))
-def test_the_plan_that_comes_with_a_task_is_valid_and_as_long_as_graded(size: int, horizon: int, seed: int) -> None:
+def test_the_plan_that_comes_with_a_task_is_valid_and_as_long_as_graded(
+    size: int, horizon: int, seed: int
+) -> None:
     found = bw.solved_example(size, horizon, Random(seed))
     if found is None:
         return

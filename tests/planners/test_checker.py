@@ -16,7 +16,8 @@ from tests.planners.oracle import replay
 BLOCKS = DOMAINS["blocksworld"].text
 PROBLEM = """
 (define (problem p) (:domain blocksworld) (:objects a b)
-  (:init (arm-empty) (clear a) (clear b) (on-table a) (on-table b)) (:goal (on a b)))
+  (:init (arm-empty) (clear a) (clear b) (on-table a) (on-table b))
+  (:goal (on a b)))
 """
 ADL = """
 (define (domain adl) (:requirements :adl :typing :numeric-fluents)
@@ -76,16 +77,22 @@ def test_wrong_type_and_metric() -> None:
 
 def test_deletes_come_before_adds() -> None:
     checker = Checker(read_task(ADL, ADL_PROBLEM))
-    assert checker.check(plan("flip x, flip y, again y, again y, light, flip x, move x here there")).valid
+    assert checker.check(
+        plan("flip x, flip y, again y, again y, light, flip x, move x here there")
+    ).valid
 
 
 def test_an_action_text_seen_bad_once_stays_bad() -> None:
     checker = Checker(read_task(BLOCKS, PROBLEM))
-    assert [checker.check(plan("pickup a z")).outcome for _ in range(2)] == [Outcome.WRONG_ARITY] * 2
+    assert [checker.check(plan("pickup a z")).outcome for _ in range(2)] == [
+        Outcome.WRONG_ARITY
+    ] * 2
 
 
 def mutate(actions: list[tuple[str, ...]], rng: Random) -> list[tuple[str, ...]]:
-    """One random damage: drop, repeat, swap, a wrong object, an argument more or fewer, an unknown word."""
+    """One random damage: drop, repeat, swap, a wrong object, an argument more or fewer, an
+    unknown word.
+    """
     actions = list(actions)
     if not actions:
         return [("pickup", "b1")]
@@ -127,8 +134,19 @@ def test_agrees_with_the_naive_replay_on_blocksworld(size: int, horizon: int, se
 
 
 ADL_WORDS = st.sampled_from(
-    ["light", "flip x", "flip y", "again x", "move x here there", "move y here there", "move x there here",
-     "move x here here", "move y there here", "light x", "flip here"]
+    [
+        "light",
+        "flip x",
+        "flip y",
+        "again x",
+        "move x here there",
+        "move y here there",
+        "move x there here",
+        "move x here here",
+        "move y there here",
+        "light x",
+        "flip here",
+    ]
 )
 
 

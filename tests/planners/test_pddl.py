@@ -1,5 +1,7 @@
 """Reading PDDL: strict, with the place of the fault; keys by content."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,9 @@ def test_types_constants_and_case() -> None:
 
 def test_key_ignores_order_names_and_comments_but_not_content() -> None:
     key = read_task(DOMAIN, PROBLEM).key
-    reordered = PROBLEM.replace("x y - place", "y x - place ; a comment\n").replace("problem p", "problem q")
+    reordered = PROBLEM.replace("x y - place", "y x - place ; a comment\n").replace(
+        "problem p", "problem q"
+    )
     assert read_task(DOMAIN, reordered).key == key
     assert read_task(DOMAIN, PROBLEM.replace("(at c hub)", "(at c y)")).key != key
 
@@ -65,7 +69,11 @@ def test_bad_problems_are_named(old: str, new: str, message: str) -> None:
         (":typing", ":durative-actions", "requires :durative-actions; supported"),
         ("(at ?v ?a) :effect", "(at ?v ?z) :effect", "variable '?z' is not declared"),
         ("vehicle place", "vehicle - car place", "its own ancestor"),
-        ("(:action go", "(:derived (at ?v ?p) (at ?v ?p)) (:action go", ":derived is not supported"),
+        (
+            "(:action go",
+            "(:derived (at ?v ?p) (at ?v ?p)) (:action go",
+            ":derived is not supported",
+        ),
     ],
 )
 def test_bad_domains_are_named(old: str, new: str, message: str) -> None:
@@ -87,15 +95,15 @@ def test_deep_nesting_is_refused_not_a_crash() -> None:
 @given(st.text(alphabet="()abc ;?-\n:=", max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for reader in (read_domain, lambda t: read_task(DOMAIN, t)):
-        try:
+        with contextlib.suppress(PddlError):
             reader(text)
-        except PddlError:
-            pass
 
 
 def test_printed_problems_read_back_the_same() -> None:
     task = blocks_task(6, 3, 0)
-    again = read_task("(define (domain blocksworld))", "(define (problem x) (:domain blocksworld) (:goal (and)))")
+    again = read_task(
+        "(define (domain blocksworld))", "(define (problem x) (:domain blocksworld) (:goal (and)))"
+    )
     assert again.key != task.key
     from planners.domains import DOMAINS
 

@@ -44,7 +44,10 @@ def test_rename_and_shuffle_keep_the_content() -> None:
     ("text", "actions"),
     [
         ("(pickup b1)\n(stack b1 b2)\n", (("pickup", "b1"), ("stack", "b1", "b2"))),
-        ("<think>(fly b9)</think>(PICKUP B1) ; first\n; cost = 1 (unit cost)\n", (("pickup", "b1"),)),
+        (
+            "<think>(fly b9)</think>(PICKUP B1) ; first\n; cost = 1 (unit cost)\n",
+            (("pickup", "b1"),),
+        ),
         ("; nothing to do\n", ()),
         ("", None),
         ("pickup b1", None),

@@ -1,4 +1,6 @@
-"""Fine-tuning: rows that teach nothing are refused, the loss falls, the same seed gives the same weights."""
+"""Fine-tuning: rows that teach nothing are refused, the loss falls, the same seed gives the same
+weights.
+"""
 
 from pathlib import Path
 from random import Random
@@ -8,7 +10,15 @@ import torch
 
 from planners.base import Pretraining, build_tokenizer, pretrain, pretraining_example
 from planners.errors import InvalidInput
-from planners.fine_tuning import Lesson, Settings, encode, fine_tune, object_names, vary, weights_hash
+from planners.fine_tuning import (
+    Lesson,
+    Settings,
+    encode,
+    fine_tune,
+    object_names,
+    vary,
+    weights_hash,
+)
 from planners.local import load
 from planners.training import IGNORED, collate, completion_loss, length_batches, preflight
 from tests.conftest import blocks_task
@@ -62,7 +72,11 @@ def test_fine_tuning_learns_and_repeats(tiny_checkpoint: Path, tmp_path: Path) -
     assert facts["last_loss"] < facts["first_loss"] / 2
     assert facts["supervised_tokens"] > facts["steps"] * 4 * facts["min_supervised_tokens"] / 2
     fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "b")
-    assert weights_hash(tmp_path / "a") == weights_hash(tmp_path / "b") != weights_hash(tiny_checkpoint)
+    assert (
+        weights_hash(tmp_path / "a")
+        == weights_hash(tmp_path / "b")
+        != weights_hash(tiny_checkpoint)
+    )
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -15,7 +15,14 @@ from warehouse.load import insert
 from warehouse.query import ask
 from warehouse.store import Warehouse
 
-TASK = {"task": "k", "domain_hash": "d", "domain": "blocksworld", "size": 3, "horizon": 1, "pddl": "(...)"}
+TASK = {
+    "task": "k",
+    "domain_hash": "d",
+    "domain": "blocksworld",
+    "size": 3,
+    "horizon": 1,
+    "pddl": "(...)",
+}
 
 
 def test_every_table_and_column_has_its_sentence(warehouse: Warehouse) -> None:
@@ -44,7 +51,13 @@ def test_rows_come_back_and_twice_is_once(warehouse: Warehouse) -> None:
 def test_rows_and_mark_are_one_transaction(warehouse: Warehouse) -> None:
     broken = {**TASK, "pddl": None}
     with pytest.raises(Exception, match=r"(?i)null"):
-        warehouse.record({schema.domains: [{"domain_hash": "d", "name": "n", "pddl": "p"}], schema.tasks: [broken]}, ("e", 0, "x", 0))
+        warehouse.record(
+            {
+                schema.domains: [{"domain_hash": "d", "name": "n", "pddl": "p"}],
+                schema.tasks: [broken],
+            },
+            ("e", 0, "x", 0),
+        )
     assert warehouse.frame("SELECT * FROM domains").empty
     assert warehouse.done("e", 0, "x") == set()
 
@@ -59,7 +72,9 @@ def test_bulk_load_takes_arrow_and_lists(warehouse: Warehouse) -> None:
 def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     with Warehouse(path) as store, store.writing() as connection:
-        connection.execute(sa.update(schema.schema_version).values(version=schema.SCHEMA_VERSION + 1))
+        connection.execute(
+            sa.update(schema.schema_version).values(version=schema.SCHEMA_VERSION + 1)
+        )
     before = path.read_bytes()
     with pytest.raises(InvalidInput, match="newer than"):
         Warehouse(path)
@@ -91,7 +106,10 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_warehouse_open_elsewhere_names_the_process(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
-    code = f"import warehouse.store as s; w = s.Warehouse({str(path)!r}); print('open', flush=True); input()"
+    code = (
+        f"import warehouse.store as s; w = s.Warehouse({str(path)!r}); "
+        "print('open', flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -128,4 +146,6 @@ def test_queries_only_read(warehouse: Warehouse, sql: str) -> None:
 def test_a_query_answers(warehouse: Warehouse) -> None:
     warehouse.record({schema.tasks: [TASK]})
     warehouse.close()
-    assert ask(warehouse.path, "SELECT task, size FROM tasks").to_pylist() == [{"task": "k", "size": 3}]
+    assert ask(warehouse.path, "SELECT task, size FROM tasks").to_pylist() == [
+        {"task": "k", "size": 3}
+    ]

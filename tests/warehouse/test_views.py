@@ -18,21 +18,41 @@ Row = dict[str, Any]
 
 def trace_row(name: str, generation: int, purpose: str, task: str, sample: int) -> Row:
     return {
-        "trace": name, "experiment": "e", "generation": generation, "purpose": purpose, "task": task,
-        "sample": sample, "seed": 0, "prompt_format": "compact-1", "prompt_hash": "h", "text": "", "token_ids": [2],
-        "reasoning_tokens": 0, "plan_tokens": 1, "finish_reason": "stop", "logprob": -1.0,
-        "sampling_logprob": -1.0, "policy": "p", "code_version": "0",
-    }  # fmt: skip
+        "trace": name,
+        "experiment": "e",
+        "generation": generation,
+        "purpose": purpose,
+        "task": task,
+        "sample": sample,
+        "seed": 0,
+        "prompt_format": "compact-1",
+        "prompt_hash": "h",
+        "text": "",
+        "token_ids": [2],
+        "reasoning_tokens": 0,
+        "plan_tokens": 1,
+        "finish_reason": "stop",
+        "logprob": -1.0,
+        "sampling_logprob": -1.0,
+        "policy": "p",
+        "code_version": "0",
+    }
 
 
 def random_rows(seed: int) -> tuple[list[Row], list[Row], list[Row], list[Row], list[Row]]:
     """Tasks, places, traces, judgements and selections of an experiment of three generations."""
     rng = Random(seed)
     tasks = [
-        {"task": f"k{i}", "domain_hash": "d", "domain": rng.choice("xy"), "size": rng.randint(3, 4),
-         "horizon": rng.randint(1, 3), "pddl": ""}
+        {
+            "task": f"k{i}",
+            "domain_hash": "d",
+            "domain": rng.choice("xy"),
+            "size": rng.randint(3, 4),
+            "horizon": rng.randint(1, 3),
+            "pddl": "",
+        }
         for i in range(8)
-    ]  # fmt: skip
+    ]
     splits = [rng.choice(["train", "heldout", "larger"]) for _ in tasks]
     places = [
         {"experiment": "e", "task": t["task"], "split": s, "position": i}
@@ -48,16 +68,30 @@ def random_rows(seed: int) -> tuple[list[Row], list[Row], list[Row], list[Row], 
                 if rng.random() < 0.9:
                     outcome = rng.choice(["VALID", "VALID", "NO_PLAN", "WRONG_TYPE"])
                     judgements.append(
-                        {"trace": name, "checker": "posterity", "checker_version": "1", "extraction_version": "1",
-                         "outcome": outcome, "step": None, "detail": "", "cost": None,
-                         "plan_length": None if outcome == "NO_PLAN" else rng.randint(1, 9)}
-                    )  # fmt: skip
+                        {
+                            "trace": name,
+                            "checker": "posterity",
+                            "checker_version": "1",
+                            "extraction_version": "1",
+                            "outcome": outcome,
+                            "step": None,
+                            "detail": "",
+                            "cost": None,
+                            "plan_length": None if outcome == "NO_PLAN" else rng.randint(1, 9),
+                        }
+                    )
                 if purpose == "deploy" and generation < 2:
                     kept = rng.random() < 0.5
                     selections.append(
-                        {"experiment": "e", "generation": generation + 1, "trace": name, "kept": kept,
-                         "weight": float(kept), "reason": "r"}
-                    )  # fmt: skip
+                        {
+                            "experiment": "e",
+                            "generation": generation + 1,
+                            "trace": name,
+                            "kept": kept,
+                            "weight": float(kept),
+                            "reason": "r",
+                        }
+                    )
     return tasks, places, traces, judgements, selections
 
 
@@ -67,17 +101,42 @@ def test_views_agree_with_plain_python(seed: int) -> None:
     tasks, places, traces, judgements, selections = random_rows(seed)
     with TemporaryDirectory() as folder, Warehouse(Path(folder) / "w.duckdb") as store:
         generations = [
-            {"experiment": "e", "generation": g, "parent": g - 1 if g else None, "start": "base", "checkpoint": "c",
-             "weights_hash": "w", "training_set_hash": None, "training": None}
+            {
+                "experiment": "e",
+                "generation": g,
+                "parent": g - 1 if g else None,
+                "start": "base",
+                "checkpoint": "c",
+                "weights_hash": "w",
+                "training_set_hash": None,
+                "training": None,
+            }
             for g in range(3)
-        ]  # fmt: skip
+        ]
         store.record(
-            {schema.tasks: tasks, schema.experiment_tasks: places, schema.traces: traces,
-             schema.judgements: judgements, schema.selections: selections, schema.generations: generations}
-        )  # fmt: skip
+            {
+                schema.tasks: tasks,
+                schema.experiment_tasks: places,
+                schema.traces: traces,
+                schema.judgements: judgements,
+                schema.selections: selections,
+                schema.generations: generations,
+            }
+        )
         got = {
-            name: store.frame(f"SELECT * FROM {name}").astype(object).where(lambda f: f.notna(), None).to_dict("records")
-            for name in ("coverage", "coverage_by_horizon", "plan_length", "verdicts", "curated", "decisions", "lineage")
+            name: store.frame(f"SELECT * FROM {name}")
+            .astype(object)
+            .where(lambda f: f.notna(), None)
+            .to_dict("records")
+            for name in (
+                "coverage",
+                "coverage_by_horizon",
+                "plan_length",
+                "verdicts",
+                "curated",
+                "decisions",
+                "lineage",
+            )
         }
     task_of = {t["task"]: t for t in tasks}
     split_of = {p["task"]: p["split"] for p in places}
@@ -97,12 +156,15 @@ def test_views_agree_with_plain_python(seed: int) -> None:
     for row in got["lineage"]:
         sources = [int(s["trace"][0]) for s in kept if s["generation"] == row["generation"]]
         assert row["traces"] == len(sources)
-        assert (row["traces_by_source"] or {}) == {g: sources.count(g) for g in sorted(set(sources))}
+        assert (row["traces_by_source"] or {}) == {
+            g: sources.count(g) for g in sorted(set(sources))
+        }
 
 
 def as_set(rows: list[Row]) -> set[Any]:
     return {
-        tuple(sorted((k, round(v, 9) if isinstance(v, float) else v) for k, v in row.items())) for row in rows
+        tuple(sorted((k, round(v, 9) if isinstance(v, float) else v) for k, v in row.items()))
+        for row in rows
     }
 
 
@@ -114,21 +176,32 @@ def is_valid(trace: Row, verdict_of: dict[str, Row]) -> bool:
     return verdict_of.get(trace["trace"], {}).get("outcome") == "VALID"
 
 
-def coverage(traces: list[Row], task_of: Any, split_of: Any, verdict_of: Any, grade: str) -> list[Row]:
+def coverage(
+    traces: list[Row], task_of: Any, split_of: Any, verdict_of: Any, grade: str
+) -> list[Row]:
     by_task: dict[Any, list[bool]] = defaultdict(list)
     for t in evaluated(traces):
         by_task[t["generation"], t["task"]].append(is_valid(t, verdict_of))
     cells: dict[Any, list[list[bool]]] = defaultdict(list)
     for (generation, task), results in by_task.items():
-        cells[generation, split_of[task], task_of[task]["domain"], task_of[task][grade]].append(results)
+        cells[generation, split_of[task], task_of[task]["domain"], task_of[task][grade]].append(
+            results
+        )
     return [
         {
-            "experiment": "e", "generation": g, "split": s, "domain": d, grade: x, "tasks": len(results),
-            "solved": sum(map(any, results)), "unanimous": sum(map(all, results)),
-            "coverage": sum(map(any, results)) / len(results), "pass_at_1": mean(mean(r) for r in results),
+            "experiment": "e",
+            "generation": g,
+            "split": s,
+            "domain": d,
+            grade: x,
+            "tasks": len(results),
+            "solved": sum(map(any, results)),
+            "unanimous": sum(map(all, results)),
+            "coverage": sum(map(any, results)) / len(results),
+            "pass_at_1": mean(mean(r) for r in results),
         }
         for (g, s, d, x), results in cells.items()
-    ]  # fmt: skip
+    ]
 
 
 def plan_length(traces: list[Row], task_of: Any, split_of: Any, verdict_of: Any) -> list[Row]:
@@ -142,10 +215,18 @@ def plan_length(traces: list[Row], task_of: Any, split_of: Any, verdict_of: Any)
     for (g, s, d), pairs in cells.items():
         lengths, common = [n for n, _ in pairs], [n for n, both in pairs if both]
         found.append(
-            {"experiment": "e", "generation": g, "split": s, "domain": d, "plans": len(pairs),
-             "mean": float(mean(lengths)), "median": float(median(lengths)), "longest": max(lengths),
-             "mean_common": float(mean(common)) if common else None}
-        )  # fmt: skip
+            {
+                "experiment": "e",
+                "generation": g,
+                "split": s,
+                "domain": d,
+                "plans": len(pairs),
+                "mean": float(mean(lengths)),
+                "median": float(median(lengths)),
+                "longest": max(lengths),
+                "mean_common": float(mean(common)) if common else None,
+            }
+        )
     return found
 
 
@@ -155,7 +236,14 @@ def verdicts(traces: list[Row], task_of: Any, verdict_of: Any) -> list[Row]:
         outcome = verdict_of.get(t["trace"], {}).get("outcome")
         cells[t["generation"], task_of[t["task"]]["domain"], outcome].append(t["purpose"])
     return [
-        {"experiment": "e", "generation": g, "domain": d, "outcome": o, "traces": len(p),
-         "deployed": p.count("deploy"), "evaluated": p.count("evaluate")}
+        {
+            "experiment": "e",
+            "generation": g,
+            "domain": d,
+            "outcome": o,
+            "traces": len(p),
+            "deployed": p.count("deploy"),
+            "evaluated": p.count("evaluate"),
+        }
         for (g, d, o), p in cells.items()
-    ]  # fmt: skip
+    ]
