@@ -1,20 +1,40 @@
 """From the text of a completion to a plan: a step of its own, versioned, apart from judging.
 
-Version 1: everything behind the last `</think>` is the answer (the whole text where there is
-none); each non-empty line must be one parenthesised ground action; a `;` starts a comment;
-letters are folded to lower case (PDDL names are case-insensitive). Anything else is no plan.
+The answer is what stands behind the last `</think>`. Line by line it must hold nothing but
+
+    (schema object ...)             one ground action; also `0.5: (schema object ...) [1.0]`
+    ; anything                      a comment, alone or behind an action
+    ``` or ```pddl                  a code fence, ignored
+    (white space)
+
+Times and durations in front of and behind an action are read and ignored: the order of the lines
+is the order of the actions, and times that go back are refused. ASCII letters are folded to lower
+case (PDDL names are case-insensitive); no other letter is, so a look-alike stays unknown. Anything
+else is no plan, with the line and the reason; a text around a plan never changes its verdict.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from planners.records import Plan
+from planners.pddl import fold
+from planners.records import Action, Plan
 
 EXTRACTION_VERSION = "1"
 THINK_END = "</think>"
-_ACTION = re.compile(r"\(\s*([^\s()]+(?:\s+[^\s()]+)*)\s*\)", re.ASCII)
+_LINE = re.compile(
+    r"[ \t]*(?:(?P<time>\d{1,15}(?:\.\d{1,15})?)[ \t]*:[ \t]*)?"
+    r"\((?P<action>[^();]*)\)"
+    r"[ \t]*(?:\[\d{1,15}(?:\.\d{1,15})?\])?[ \t]*(?:;.*)?",
+    re.DOTALL,
+)
+_FENCE = re.compile(r"```[a-z]{0,10}")
+_BLANK = " \t\r"
+_SPACE = re.compile(r"[ \t\r]+")
+SHORT = 200
+"""Lines up to this length are remembered; longer ones would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +46,7 @@ class Extraction:
 
 
 def extract(text: str) -> Extraction:
-    """The plan of a completion. An empty answer is the empty plan only where it says so: `;`
-    lines.
-    """
+    """The plan of a completion. An answer without any line is no plan: the empty plan says `;`."""
     answer = text.rsplit(THINK_END, 1)[-1]
     if not answer.strip():
         return Extraction(None, "the answer is empty")
@@ -36,14 +54,36 @@ def extract(text: str) -> Extraction:
 
 
 def extract_lines(answer: str) -> Extraction:
-    """The plan of a text that holds nothing but action lines, comments and white space."""
-    actions = []
-    for number, line in enumerate(answer.splitlines(), 1):
-        bare = line.split(";", 1)[0].strip()
-        if not bare:
+    """The plan of a text of nothing but the lines above; the empty text is the empty plan."""
+    actions: list[Action] = []
+    latest = -1.0
+    for number, line in enumerate(answer.split("\n"), 1):
+        read = _read_short(line) if len(line) <= SHORT else _read_line(line)
+        if read is None:
             continue
-        match = _ACTION.fullmatch(bare)
-        if match is None:
-            return Extraction(None, f"line {number} is not one action: {bare[:60]!r}")
-        actions.append(tuple(match[1].lower().split()))
+        if isinstance(read, str):
+            return Extraction(None, f"line {number} {read}")
+        action, time = read
+        if time is not None:
+            if time < latest:
+                return Extraction(None, f"line {number} goes back in time, to {time:g}")
+            latest = time
+        actions.append(action)
     return Extraction(Plan(tuple(actions)))
+
+
+def _read_line(line: str) -> tuple[Action, float | None] | str | None:
+    """The action of a line and its time; None where there is none to read; else what is wrong."""
+    bare = line.strip(_BLANK)
+    if not bare or bare[0] == ";" or _FENCE.fullmatch(bare):
+        return None
+    match = _LINE.fullmatch(bare)
+    if match is None:
+        return f"is not one action in parentheses: {bare[:60]!r}"
+    words = tuple(word for word in _SPACE.split(fold(match["action"])) if word)
+    if not words:
+        return "is an action without a name"
+    return words, None if match["time"] is None else float(match["time"])
+
+
+_read_short = lru_cache(maxsize=1 << 16)(_read_line)
