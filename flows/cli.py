@@ -79,11 +79,11 @@ def run(
     without curation), **tiny** (a minute, to try things out).
     """
     with one_message():
+        from flows.checkpoints import require_base
         from flows.experiment import load_experiment
         from flows.iterate import iterate
         from flows.orchestrate import iterate_with_prefect
         from flows.progress import Watch, summary_table
-        from flows.stages import require_base
         from warehouse.store import Warehouse
 
         settings, watch = load_experiment(experiment, changes), Watch()
@@ -142,14 +142,21 @@ def check(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a plan and line, in order.")
     ] = False,
+    referee: Annotated[
+        str, typer.Option("--referee", help="Second opinions, for example kairos,val,up.")
+    ] = "",
 ) -> None:
-    """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge."""
+    """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge.
+
+    Referees (kairos, val, up) give second opinions; the verdict and exit code stay ours.
+    """
     with one_message():
-        from flows.judging import judge_files
+        from flows.check import judge_files
 
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         valid = True
-        for result in judge_files(domain, problem, plans):
+        names = [name.strip() for name in referee.split(",") if name.strip()]
+        for result in judge_files(domain, problem, plans, names):
             typer.echo(json.dumps(result) if as_json else _check_line(result))
             valid &= result["outcome"] == "VALID"
     raise typer.Exit(0 if valid else 1)
@@ -158,7 +165,13 @@ def check(
 def _check_line(result: dict[str, Any]) -> str:
     at = "" if result["step"] is None else f" at step {result['step']}"
     tail = f" (cost {result['cost']:g})" if result["cost"] is not None else f": {result['detail']}"
-    return f"{result['file']}: {result['outcome']}{at}{tail}"
+    opinions = "".join(
+        f"\n  {name}: "
+        f"{'no verdict' if o['valid'] is None else 'valid' if o['valid'] else 'invalid'}"
+        f"{' (' + o['note'] + ')' if o['note'] else ''}"
+        for name, o in result.get("referees", {}).items()
+    )
+    return f"{result['file']}: {result['outcome']}{at}{tail}{opinions}"
 
 
 @app.command()

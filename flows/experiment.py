@@ -19,6 +19,7 @@ from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.prompts import PROMPTS
 from planners.records import Sampling, content_hash
+from planners.referees import REFEREES
 
 PRESETS = ("quickstart", "control", "tiny")
 Positive = Annotated[int, Field(gt=0)]
@@ -115,6 +116,19 @@ class Curation(Table):
         return self
 
 
+class Judging(Table):
+    """Second opinions: which referees see the first `traces` plans of each deployment."""
+
+    referees: tuple[str, ...] = Field(default=(), strict=False)
+    traces: Positive = 200
+
+    @model_validator(mode="after")
+    def _known(self) -> Judging:
+        for name in self.referees:
+            _one_of(name, REFEREES, "referee")
+        return self
+
+
 class Training(Table):
     """How the next generation is made. `rename` and `shuffle` augment objects and facts."""
 
@@ -136,6 +150,7 @@ class Experiment(Table):
     model: Model = Model()
     deploy: Drawing
     evaluate: Drawing
+    judging: Judging = Judging()
     curation: Curation = Curation()
     training: Training = Training()
 

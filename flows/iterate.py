@@ -1,4 +1,8 @@
-"""The loop. Everything else is detail."""
+"""The loop. Everything else is detail.
+
+Each stage asks the warehouse what is missing, does that, and marks it done last; so a run killed
+anywhere and started again ends with the same contents as one that was never stopped.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flows import stages
 from flows.experiment import Experiment
+from flows.judge import judge
+from flows.learn import curate, train
+from flows.prepare import prepare
 from flows.progress import Watch
+from flows.sample import deploy, evaluate
 from warehouse.store import Warehouse
 
 
@@ -16,12 +23,12 @@ from warehouse.store import Warehouse
 class Stages:
     """The stages as plain functions, or the same ones wrapped by an orchestrator."""
 
-    prepare: Callable[..., Any] = stages.prepare
-    deploy: Callable[..., Any] = stages.deploy
-    evaluate: Callable[..., Any] = stages.evaluate
-    judge: Callable[..., Any] = stages.judge
-    curate: Callable[..., Any] = stages.curate
-    train: Callable[..., Any] = stages.train
+    prepare: Callable[..., Any] = prepare
+    deploy: Callable[..., Any] = deploy
+    evaluate: Callable[..., Any] = evaluate
+    judge: Callable[..., Any] = judge
+    curate: Callable[..., Any] = curate
+    train: Callable[..., Any] = train
 
 
 def iterate(

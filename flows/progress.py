@@ -15,6 +15,8 @@ from warehouse.store import Warehouse
 Advance = Callable[..., None]
 """advance(how many, note)"""
 
+LINE = 120
+"""Columns of what is printed where there is no terminal."""
 HEADINGS = (
     ("generation", "generation"),
     ("coverage", "coverage"),
@@ -31,9 +33,11 @@ class Watch:
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(quiet=quiet)
+        if not self.console.is_terminal:
+            self.console.width = LINE
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:

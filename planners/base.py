@@ -49,9 +49,9 @@ class Pretraining:
     batch: int = 64
     learning_rate: float = 2e-3
     sizes: range = range(3, 13)
-    tail: float = 0.4
-    walks: float = 0.25
-    longest_walk: int = 10
+    tail: float = 0.25
+    walks: float = 0.35
+    longest_walk: int = 14
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from planners.conditions import Binding, Conflict, World, changes, holds, substitute, value_of
-from planners.pddl import ActionSchema, Domain, Task, read_task, show
+from planners.pddl import ActionSchema, Domain, Task, read_task
 from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
+from planners.sexpr import show
 
 CHECKER = "posterity"
 CHECKER_VERSION = "1"

@@ -5,6 +5,7 @@
     │   ├── PddlError         PDDL that cannot be read, or asks for a feature we do not judge
     │   └── CheckpointError   a folder that is not a usable checkpoint
     └── ComponentFailure      a part of ours, or of the machine, failed (exit 3)
+        └── CanaryAccepted    the checker called a plan valid that was broken on purpose
 
 Each message says what is wrong, which value, why, and what to do next.
 """
@@ -38,3 +39,7 @@ class CheckpointError(InvalidInput):
 
 class ComponentFailure(PosterityError):
     """A component failed while it worked; running again resumes."""
+
+
+class CanaryAccepted(ComponentFailure):
+    """The checker accepted a plan that was broken on purpose: its verdicts cannot be trusted."""

@@ -19,8 +19,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from planners.pddl import fold
 from planners.records import Action, Plan
+from planners.sexpr import fold
 
 EXTRACTION_VERSION = "1"
 THINK_END = "</think>"

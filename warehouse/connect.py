@@ -25,6 +25,7 @@ VIEWS = (
     "decisions",
     "lineage",
     "progress",
+    "disagreements",
 )
 """In the order of creation: staging before marts."""
 

@@ -177,6 +177,29 @@ selections = sa.Table(
     comment="One row a generation trained and trace of its pool: the curator's decision.",
 )
 
+opinions = sa.Table(
+    "opinions",
+    metadata,
+    _key("trace", TEXT, "The trace."),
+    _key("referee", TEXT, "Whose opinion it is."),
+    _column("valid", FLAG, "Is the plan valid; none where there is no verdict.", nullable=True),
+    _column("note", TEXT, "Why there is no verdict."),
+    comment="One row a trace and referee: a second opinion, which never decides anything.",
+)
+
+canaries = sa.Table(
+    "canaries",
+    metadata,
+    _key("canary", TEXT, "Hash of experiment, generation, kind and text."),
+    _column("experiment", TEXT, "The experiment."),
+    _column("generation", INT, "Generation whose valid plan was broken."),
+    _column("task", TEXT, "The task."),
+    _column("kind", TEXT, "What was done to the plan."),
+    _column("text", TEXT, "The broken completion."),
+    _column("outcome", TEXT, "The checker's verdict; VALID here stops the loop."),
+    comment="One row a plan broken on purpose and judged beside the traces.",
+)
+
 marks = sa.Table(
     "marks",
     metadata,

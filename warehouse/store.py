@@ -113,6 +113,27 @@ class Warehouse:
             .order_by(t.task, t.trace)
         )
 
+    def judged(self, experiment: str, generation: int, outcome: str, count: int) -> list[Row]:
+        """The first deployed traces of a generation that hold a plan, by trace id: task, text.
+
+        `outcome` is a pattern: "VALID", or "%" for any.
+        """
+        return self.frame(
+            """
+            SELECT t.trace, t.task, t.text
+            FROM traces AS t
+            JOIN judgements AS j ON j.trace = t.trace AND j.checker = 'posterity'
+            WHERE t.experiment = :experiment AND t.generation = :generation
+                AND t.purpose = 'deploy' AND j.outcome LIKE :outcome AND j.plan_length IS NOT NULL
+            ORDER BY t.trace
+            LIMIT :count
+            """,
+            experiment=experiment,
+            generation=generation,
+            outcome=outcome,
+            count=count,
+        ).to_dict("records")
+
     def pool(self, experiment: str, before: int) -> pd.DataFrame:
         """Every deployed trace of the generations before one, with what curators look at."""
         return self.frame(

@@ -171,6 +171,20 @@ def test_a_control_needs_its_twin_and_matches_it(finished: Path, tmp_path: Path)
     assert by_experiment[control.id] == by_experiment[EXPERIMENT.id]
 
 
+def test_referees_leave_their_opinions(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    judging = {"referees": ["kairos", "val"], "traces": 10}
+    finish(path, Experiment.model_validate(small(generations=1, judging=judging)))
+    with Warehouse(path) as store:
+        said = store.frame("SELECT referee, valid, note FROM opinions")
+        assert said["referee"].value_counts().to_dict() == {"kairos": 10, "val": 10}
+        assert said["valid"].notna().any()
+        assert (said.loc[said["valid"].isna(), "note"] != "").all()
+        assert store.frame("SELECT * FROM disagreements").empty
+        shown = store.frame("SELECT DISTINCT kind FROM canaries")
+        assert len(shown) >= 8
+
+
 def test_a_changed_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     parent_start = Experiment.model_validate(

@@ -11,7 +11,7 @@ from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
 from planners.pddl import print_problem, read_task
 from planners.records import Outcome, Plan
-from tests.planners.oracle import replay
+from planners.replay import replay
 
 BLOCKS = DOMAINS["blocksworld"].text
 PROBLEM = """

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from planners.errors import CheckpointError, InvalidInput
-from planners.local import LocalPolicy, draw, load
+from planners.local import LocalPolicy, draw, even_batches, load
 from planners.prompts import PROMPTS
 from planners.records import Sampling
 from tests.conftest import blocks_task
@@ -22,11 +24,21 @@ def policy(tiny_checkpoint: Path) -> LocalPolicy:
     # a random model hardly ever ends; favour the end so that rows leave the batch one by one
     with torch.no_grad():
         model.get_output_embeddings().weight[tokenizer.eos_token_id] *= 4
-    return LocalPolicy(model, tokenizer, batch=7)
+    return LocalPolicy(model, tokenizer, batch=7, threads=2)
 
 
 def prompts(count: int) -> list[str]:
     return [PROMPT(blocks_task(3 + i % 4, 1 + i % 2, i).problem) for i in range(count)]
+
+
+@given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 4))
+def test_even_batches(rows: int, most: int, threads: int) -> None:
+    batches = even_batches(list(range(rows)), most, threads)
+    assert [row for batch in batches for row in batch] == list(range(rows))
+    sizes = [len(batch) for batch in batches]
+    assert max(sizes, default=1) <= most
+    assert max(sizes, default=1) - min(sizes, default=1) <= 1
+    assert 0 not in sizes
 
 
 def test_greedy_equals_generate(policy: LocalPolicy) -> None:

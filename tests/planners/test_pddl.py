@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planners.errors import PddlError
-from planners.pddl import parse, print_problem, read_domain, read_task
+from planners.pddl import print_problem, read_domain, read_task
+from planners.sexpr import parse
 from tests.conftest import blocks_task
 
 DOMAIN = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,22 @@ from planners.errors import InvalidInput, PddlError
 from planners.extraction import extract_lines
 from planners.pddl import read_task
 from planners.records import Outcome, Verdict
+from planners.referees import REFEREES
 
 
-def judge_files(domain: Path, problem: Path, plans: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """One result a plan, in order. Raises InvalidInput where a file cannot be read or judged."""
+def judge_files(
+    domain: Path, problem: Path, plans: Sequence[str], referees: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """One result a plan, in order, with the opinions of the referees named.
+
+    Raises InvalidInput where a file cannot be read or judged.
+    """
+    for name in referees:
+        if name not in REFEREES:
+            raise InvalidInput(f"unknown referee {name!r}; known: {', '.join(REFEREES)}")
+    domain_text, problem_text = _read(domain), _read(problem)
     try:
-        checker = Checker(read_task(_read(domain), _read(problem)))
+        checker = Checker(read_task(domain_text, problem_text))
     except PddlError as error:
         raise PddlError(f"{domain} and {problem}: {error}") from error
     texts = [(name, sys.stdin.read() if name == "-" else _read(Path(name))) for name in plans]
@@ -28,13 +39,19 @@ def judge_files(domain: Path, problem: Path, plans: Sequence[str]) -> Iterator[d
             if found.plan is None
             else checker.check(found.plan)
         )
-        yield {
+        result: dict[str, Any] = {
             "file": name,
             "outcome": verdict.outcome.value,
             "step": verdict.step,
             "detail": verdict.detail,
             "cost": verdict.cost,
         }
+        if referees and found.plan is not None:
+            result["referees"] = {
+                referee: asdict(REFEREES[referee](domain_text, problem_text, [found.plan])[0])
+                for referee in referees
+            }
+        yield result
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,137 @@
+"""The stage judge: a verdict for every trace, and canaries before anything is curated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import groupby
+from random import Random
+
+from flows.experiment import Experiment
+from flows.progress import Watch
+from planners import extraction
+from planners.canaries import canaries
+from planners.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
+from planners.errors import CanaryAccepted
+from planners.records import Outcome, content_hash, derive_seed
+from planners.referees import REFEREES
+from warehouse import schema
+from warehouse.store import Row, Warehouse
+
+CheckerOf = Callable[[str, str], Checker]
+"""Domain and problem text to the checker that judges."""
+CANARY_PLANS = 20
+"""Valid plans of a generation that canaries are made of."""
+
+
+def judge(
+    warehouse: Warehouse,
+    experiment: Experiment,
+    generation: int,
+    watch: Watch,
+    checker_of: CheckerOf = checker_for,
+) -> None:
+    """Give every trace of a generation its verdict, and its canaries theirs."""
+    waiting = warehouse.unjudged(experiment.id, generation, CHECKER, CHECKER_VERSION)
+    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
+    verdicts: list[Row] = []
+    with watch.bar(f"generation {generation}: judge", len(waiting)) as advance:
+        for key, traces in groupby(waiting, key=lambda trace: trace["task"]):
+            checker = checker_of(tasks[key]["domain_pddl"], tasks[key]["pddl"])
+            for trace in traces:
+                verdicts.append(_judgement(checker, trace))
+                advance(1)
+    warehouse.record({schema.judgements: verdicts}, (experiment.id, generation, "judge", 0))
+    if warehouse.done(experiment.id, generation, "deploy"):  # the last generation is only evaluated
+        _judge_canaries(warehouse, experiment, generation, checker_of)
+        _ask_referees(warehouse, experiment, generation, watch)
+
+
+def _judgement(checker: Checker, trace: Row) -> Row:
+    """The row of a verdict, for a trace given as its id, text and finish reason."""
+    found = extraction.extract(trace["text"])
+    row: Row = {
+        "trace": trace["trace"],
+        "checker": CHECKER,
+        "checker_version": CHECKER_VERSION,
+        "extraction_version": extraction.EXTRACTION_VERSION,
+        "step": None,
+        "plan_length": None,
+        "cost": None,
+    }
+    if trace["finish_reason"] == "length":
+        return {**row, "outcome": Outcome.TRUNCATED.value, "detail": "cut at max_new_tokens"}
+    if found.plan is None:
+        return {**row, "outcome": Outcome.NO_PLAN.value, "detail": found.reason}
+    verdict = checker.check(found.plan)
+    return {
+        **row,
+        "outcome": verdict.outcome.value,
+        "step": verdict.step,
+        "detail": verdict.detail,
+        "plan_length": len(found.plan),
+        "cost": verdict.cost,
+    }
+
+
+def _judge_canaries(
+    warehouse: Warehouse, experiment: Experiment, generation: int, checker_of: CheckerOf
+) -> None:
+    """Judge plans broken on purpose; one that is accepted stops the loop before curation."""
+    if warehouse.done(experiment.id, generation, "canaries"):
+        return
+    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id, "train")}
+    rows: list[Row] = []
+    for trace in warehouse.judged(experiment.id, generation, "VALID", CANARY_PLANS):
+        task, plan = tasks[trace["task"]], extraction.extract(trace["text"]).plan
+        checker = checker_of(task["domain_pddl"], task["pddl"])
+        rng = Random(derive_seed(experiment.seed, generation, "canaries", trace["task"]))
+        for canary in canaries(checker.task, plan, rng) if plan else ():
+            judged = _judgement(
+                checker, {"trace": "", "text": canary.text, "finish_reason": "stop"}
+            )
+            rows.append(
+                {
+                    "canary": content_hash(
+                        experiment.id, str(generation), trace["task"], canary.kind, canary.text
+                    ),
+                    "experiment": experiment.id,
+                    "generation": generation,
+                    "task": trace["task"],
+                    "kind": canary.kind,
+                    "text": canary.text,
+                    "outcome": judged["outcome"],
+                }
+            )
+    accepted = [row for row in rows if row["outcome"] == Outcome.VALID.value]
+    if accepted:
+        warehouse.record({schema.canaries: rows})
+        raise CanaryAccepted(
+            f"the checker accepted {len(accepted)} of {len(rows)} plans broken on purpose, for "
+            "example "
+            f"{accepted[0]['kind']!r} on task {accepted[0]['task']}; nothing was curated: look "
+            "at them "
+            "with `posterity query \"SELECT * FROM canaries WHERE outcome = 'VALID'\"`"
+        )
+    warehouse.record({schema.canaries: rows}, (experiment.id, generation, "canaries", 0))
+
+
+def _ask_referees(
+    warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
+) -> None:
+    """Record what the experiment's referees say of the first plans; they decide nothing."""
+    settings = experiment.judging
+    if not settings.referees or warehouse.done(experiment.id, generation, "referees"):
+        return
+    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id, "train")}
+    traces = warehouse.judged(experiment.id, generation, "%", settings.traces)
+    rows: list[Row] = []
+    with watch.bar(f"generation {generation}: referees", len(traces)) as advance:
+        for trace in traces:
+            task, plan = tasks[trace["task"]], extraction.extract(trace["text"]).plan
+            assert plan is not None  # `judged` chose traces that hold one
+            for referee in settings.referees:
+                [opinion] = REFEREES[referee](task["domain_pddl"], task["pddl"], [plan])
+                rows.append({"trace": trace["trace"], "referee": referee, **asdict(opinion)})
+            advance(1)
+    warehouse.record({schema.opinions: rows}, (experiment.id, generation, "referees", 0))

@@ -1,0 +1,97 @@
+"""From a generation's traces to the next generation: the stages curate and train."""
+
+from __future__ import annotations
+
+import json
+
+from curation.curators import curate as choose
+from flows.checkpoints import checkpoint_of
+from flows.experiment import Experiment
+from flows.progress import Watch
+from planners.errors import InvalidInput
+from planners.fine_tuning import Lesson, Settings, fine_tune, weights_hash
+from planners.local import use_threads
+from planners.pddl import read_task
+from planners.records import content_hash, derive_seed
+from warehouse import schema
+from warehouse.store import Warehouse
+
+
+def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
+    """Decide on every trace of the pool what `generation` is trained on."""
+    if warehouse.done(experiment.id, generation, "curate"):
+        return
+    selection = choose(
+        experiment.curation.curator,
+        warehouse.pool(experiment.id, before=generation),
+        generation,
+        experiment.curation.replay,
+        _matched_count(warehouse, experiment, generation),
+        derive_seed(experiment.seed, generation, "curate"),
+    )
+    rows = selection.frame.assign(experiment=experiment.id, generation=generation).to_dict(
+        "records"
+    )
+    warehouse.record({schema.selections: rows}, (experiment.id, generation, "curate", 0))
+
+
+def _matched_count(warehouse: Warehouse, experiment: Experiment, generation: int) -> int | None:
+    """How many traces the twin of a control kept, None where nothing is matched."""
+    twin = experiment.twin()
+    if twin is None:
+        return None
+    count = warehouse.kept_count(twin.hash, generation)
+    if count is None:
+        raise InvalidInput(
+            f"this control keeps as many traces as curator {experiment.curation.match!r} did "
+            "for generation "
+            f"{generation}, but that experiment is not in {warehouse.path}; run it there first, "
+            "with the same "
+            "settings and seed (for example `posterity run quickstart --set "
+            f"seed={experiment.seed}`)"
+        )
+    return count
+
+
+def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
+    """Fine-tune `generation` on its selection, from the base or from its parent."""
+    if warehouse.generation(experiment.id, generation) is not None:
+        return
+    use_threads(experiment.model.threads)
+    rows = warehouse.lessons(experiment.id, generation)
+    lessons = [
+        Lesson(read_task(row["domain_pddl"], row["pddl"]).problem, row["text"]) for row in rows
+    ]
+    settings = experiment.training
+    start = checkpoint_of(warehouse, experiment, 0 if settings.start == "base" else generation - 1)[
+        0
+    ]
+    checkpoint = f"{experiment.id}/generation-{generation:03d}"
+    with watch.bar(f"generation {generation}: train", settings.steps) as advance:
+        facts = fine_tune(
+            start,
+            lessons,
+            Settings(
+                steps=settings.steps,
+                batch=settings.batch,
+                learning_rate=settings.learning_rate,
+                rename=settings.rename,
+                shuffle=settings.shuffle,
+                prompt=experiment.model.prompt,
+                seed=derive_seed(experiment.seed, generation, "train"),
+            ),
+            warehouse.checkpoints / checkpoint,
+            on_step=lambda step, loss: advance(1, f"loss {loss:.3f}"),
+        )
+    learned = [f"{row['task']} {row['weight']!r} {row['text']}" for row in rows]
+    row = {
+        "experiment": experiment.id,
+        "generation": generation,
+        "parent": generation - 1,
+        "start": settings.start,
+        "checkpoint": checkpoint,
+        "weights_hash": weights_hash(warehouse.checkpoints / checkpoint),
+        "training_set_hash": content_hash(*sorted(learned)),
+        "training": json.dumps(facts, sort_keys=True),
+    }
+    warehouse.record({schema.generations: [row]}, (experiment.id, generation, "train", 0))

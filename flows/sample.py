@@ -1,0 +1,129 @@
+"""Putting a generation to work: the stages deploy and evaluate.
+
+Tasks are sampled in parts of a fixed number. A part and its mark are one transaction, and its
+contents depend on nothing but the experiment: a kill costs one part, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from flows.checkpoints import checkpoint_of
+from flows.experiment import Drawing, Experiment
+from flows.prepare import CODE_VERSION, SPLITS
+from flows.progress import Watch
+from planners.local import LocalPolicy, load, use_threads
+from planners.pddl import read_task
+from planners.prompts import PROMPTS
+from planners.records import Completion, content_hash, derive_seed
+from warehouse import schema
+from warehouse.store import Row, Warehouse
+
+PART = 500
+"""Tasks in one part of a sampling stage: what a kill can cost."""
+
+
+def deploy(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
+    """Put a generation to work on the training tasks; its traces may be learned from."""
+    tasks = warehouse.tasks(experiment.id, "train")
+    _sample(warehouse, experiment, generation, "deploy", experiment.deploy, tasks, watch)
+
+
+def evaluate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
+    """Measure a generation on all splits; these traces are never learned from."""
+    tasks = [task for split in SPLITS for task in warehouse.tasks(experiment.id, split)]
+    _sample(warehouse, experiment, generation, "evaluate", experiment.evaluate, tasks, watch)
+
+
+def _sample(
+    warehouse: Warehouse,
+    experiment: Experiment,
+    generation: int,
+    purpose: str,
+    drawing: Drawing,
+    tasks: Sequence[Row],
+    watch: Watch,
+) -> None:
+    parts = [tasks[i : i + PART] for i in range(0, len(tasks), PART)]
+    done = warehouse.done(experiment.id, generation, purpose)
+    if len(done) == len(parts):
+        return
+    folder, weights = checkpoint_of(warehouse, experiment, generation)
+    policy = _policy(folder, weights, experiment.model.batch, experiment.model.threads)
+    write = PROMPTS[experiment.model.prompt].write
+    with watch.bar(f"generation {generation}: {purpose}", len(tasks) * drawing.samples) as advance:
+        for number, part in enumerate(parts):
+            if number in done:
+                advance(len(part) * drawing.samples)
+                continue
+            rows: list[Row] = [
+                {
+                    "task": task,
+                    "sample": sample,
+                    "seed": derive_seed(experiment.seed, generation, purpose, task["task"], sample),
+                }
+                for task in part
+                for sample in range(drawing.samples)
+            ]
+            texts = {t["task"]: write(read_task(t["domain_pddl"], t["pddl"]).problem) for t in part}
+            completions = policy.sample(
+                [texts[row["task"]["task"]] for row in rows],
+                drawing.sampling(experiment.seed),
+                [row["seed"] for row in rows],
+                on_rows=advance,
+            )
+            traces = [
+                _trace(
+                    experiment,
+                    generation,
+                    purpose,
+                    row,
+                    texts[row["task"]["task"]],
+                    completion,
+                    policy,
+                )
+                for row, completion in zip(rows, completions, strict=True)
+            ]
+            warehouse.record({schema.traces: traces}, (experiment.id, generation, purpose, number))
+
+
+def _trace(
+    experiment: Experiment,
+    generation: int,
+    purpose: str,
+    row: Row,
+    prompt: str,
+    completion: Completion,
+    policy: LocalPolicy,
+) -> Row:
+    task, sample = row["task"]["task"], row["sample"]
+    reasoning = policy.reasoning_tokens(completion)
+    return {
+        "trace": content_hash(experiment.id, str(generation), purpose, task, str(sample)),
+        "experiment": experiment.id,
+        "generation": generation,
+        "purpose": purpose,
+        "task": task,
+        "sample": sample,
+        "seed": row["seed"],
+        "prompt_format": str(PROMPTS[experiment.model.prompt]),
+        "prompt_hash": content_hash(prompt),
+        "text": completion.text,
+        "token_ids": list(completion.token_ids),
+        "reasoning_tokens": reasoning,
+        "plan_tokens": len(completion.token_ids) - reasoning,
+        "finish_reason": completion.finish_reason,
+        "logprob": completion.logprob,
+        "sampling_logprob": completion.sampling_logprob,
+        "policy": policy.name,
+        "code_version": CODE_VERSION,
+    }
+
+
+@lru_cache(maxsize=1)
+def _policy(folder: Path, weights: str, batch: int, threads: int) -> LocalPolicy:
+    """The policy of a checkpoint; the last one is kept, as deploy and evaluate use the same."""
+    cores = use_threads(threads)
+    return LocalPolicy(*load(folder), name=f"local {weights}", batch=batch, threads=cores)

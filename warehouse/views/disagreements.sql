@@ -1,0 +1,15 @@
+-- One row a trace and referee that call its plan differently.
+SELECT
+    t.experiment,
+    t.generation,
+    t.task,
+    t.trace AS trace_id,
+    j.outcome,
+    j.detail,
+    o.referee,
+    o.valid AS referee_valid,
+    t.text
+FROM opinions AS o
+JOIN judgements AS j ON j.trace = o.trace AND j.checker = 'posterity'
+JOIN traces AS t ON t.trace = o.trace
+WHERE o.valid IS NOT NULL AND o.valid != (j.outcome = 'VALID')
