@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test lint clean
+.PHONY: run test bench clean
 
 run: $(VENV)/.installed  ## install, then five generations of the quickstart
 	$(BIN)/posterity run quickstart --warehouse $(WAREHOUSE) $(ARGS)
@@ -17,6 +17,9 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.tested  ## the checker against its peers; FAST=1 for fewer runs
+	$(BIN)/python -m benchmarks.checker $(if $(FAST),--fast)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	./install.sh $(PYTHON) $(VENV) .

@@ -1,0 +1,188 @@
+"""The checker against its peers: VAL as a process, kairos-planner, unified-planning.
+
+Each row runs ours and the peer in turn, RUNS times, on the same tasks and plans, and compares CPU
+seconds (a process's children included). A ratio above 1 means ours needs less.
+
+    python -m benchmarks.checker [--fast]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from planners.checker import Checker
+from planners.domains import DOMAINS
+from planners.domains import blocksworld as bw
+from planners.extraction import extract_lines
+from planners.pddl import print_problem, read_domain, read_task
+from planners.records import Plan
+from planners.referees import REFEREES
+
+DOMAIN = DOMAINS["blocksworld"].text
+OUT = Path("build/bench.json")
+Work = Callable[[], Any]
+
+
+def cpu() -> float:
+    """CPU seconds of this process and its finished children."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def seconds(work: Work) -> float:
+    """CPU seconds of one call."""
+    start = cpu()
+    work()
+    return cpu() - start
+
+
+def row(name: str, unit: str, ours: Work, peer: Work, repeat: int, runs: int) -> dict[str, Any]:
+    """One comparison: `repeat` calls of ours against one of the peer, `runs` times in turn."""
+    ours_s, peer_s = [], []
+    for _ in range(runs):
+        ours_s.append(seconds(lambda: [ours() for _ in range(repeat)]) / repeat)
+        peer_s.append(seconds(peer))
+    ratios = [b / a for a, b in zip(ours_s, peer_s, strict=True)]
+    return {
+        "name": name,
+        "ours": statistics.median(ours_s),
+        "peer": statistics.median(peer_s),
+        "ratio": statistics.median(ratios),
+        "unit": unit,
+        "runs": runs,
+        "spread": [min(ratios), max(ratios)],
+    }
+
+
+def cases(count: int, horizon: int, size: int) -> list[tuple[str, Plan]]:
+    """Problems, as text, with a valid plan each."""
+    found = []
+    for seed in range(count):
+        example = bw.solved_example(size, horizon, Random(seed))
+        assert example is not None
+        found.append((print_problem(example[0]), example[1]))
+    return found
+
+
+def judge_texts(problem: str, texts: list[str]) -> list[bool]:
+    """What a user does: read the task, then judge plans given as text."""
+    checker = Checker(read_task(DOMAIN, problem))
+    plans = [extract_lines(text).plan for text in texts]
+    return [checker.check(plan).valid for plan in plans if plan is not None]
+
+
+def rows(fast: bool) -> list[dict[str, Any]]:
+    """All rows of this benchmark."""
+    runs = 3 if fast else 5
+    problem, plan = cases(1, 8, 8)[0]
+    checker, text = Checker(read_task(DOMAIN, problem)), str(plan)
+    many = [text] * 64
+    long_plan = Plan(_long(problem, 100_000))
+    long_text = str(long_plan)
+
+    def one() -> bool:
+        found = extract_lines(text).plan
+        return found is not None and checker.check(found).valid
+
+    def kairos_many() -> list[Any]:
+        return REFEREES["kairos"](DOMAIN, problem, [plan] * 64)
+
+    return [
+        row("checker one plan, task loaded / VAL process", "CPU s a plan", one,
+            lambda: REFEREES["val"](DOMAIN, problem, [plan]), 2000, runs),
+        row("checker one plan, task loaded / unified-planning", "CPU s a plan", one,
+            _up_loaded(problem, plan), 2000, runs),
+        row("checker 64 plans with loading / VAL processes", "CPU s a task",
+            lambda: judge_texts(problem, many), lambda: REFEREES["val"](DOMAIN, problem, [plan] * 64),
+            50, runs),
+        row("checker 64 plans with loading / kairos", "CPU s a task",
+            lambda: judge_texts(problem, many), kairos_many, 50, runs),
+        row("checker 100,000 actions / kairos", "CPU s a plan",
+            lambda: judge_texts(problem, [long_text]),
+            lambda: REFEREES["kairos"](DOMAIN, problem, [long_plan]), 1, runs),
+        row("checker loading / unified-planning", "CPU s a task",
+            lambda: read_task(DOMAIN, problem), _up_load(problem), 200, runs),
+    ]  # fmt: skip
+
+
+def _long(problem: str, length: int) -> tuple[tuple[str, ...], ...]:
+    """A walk of that many actions that can be done and ends anywhere."""
+    first = read_task(DOMAIN, problem).problem
+    state: bw.State = {a[1]: None for a in first.init if a[0] == "on-table"}
+    state |= {a[1]: a[2] for a in first.init if a[0] == "on"}
+    rng, actions = Random(0), []
+    while len(actions) < length:  # a walk ends where only the block just moved is clear
+        after, path = bw.walk(state, 50, rng)
+        actions.extend(bw.plan_of(state, path).actions)
+        state = after
+    return tuple(actions[:length])
+
+
+def _up_loaded(problem: str, plan: Plan) -> Work:
+    """unified-planning's validator with its task and plan read already."""
+    from unified_planning.engines import SequentialPlanValidator
+    from unified_planning.io import PDDLReader
+
+    reader = PDDLReader()
+    task = reader.parse_problem_string(DOMAIN, problem)
+    parsed = reader.parse_plan_string(task, str(plan))
+
+    def work() -> Any:
+        with SequentialPlanValidator() as validator:
+            return validator.validate(task, parsed)
+
+    return work
+
+
+def _up_load(problem: str) -> Work:
+    from unified_planning.io import PDDLReader
+
+    return lambda: PDDLReader().parse_problem_string(DOMAIN, problem)
+
+
+def machine() -> dict[str, Any]:
+    """Where this was measured."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fast", action="store_true", help="fewer runs")
+    warnings.simplefilter("ignore", DeprecationWarning)
+    read_domain(DOMAIN)
+    measured = rows(parser.parse_args().fast)
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps({"machine": machine(), "rows": measured}, indent=2) + "\n")
+    table = Table("what / peer", "unit", "ours", "peer", "ratio", "spread")
+    for r in measured:
+        low, high = r["spread"]
+        table.add_row(
+            r["name"], r["unit"], f"{r['ours']:.3g}", f"{r['peer']:.3g}", f"{r['ratio']:.1f}x",
+            f"{low:.1f}-{high:.1f}x",
+        )  # fmt: skip
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
