@@ -1,0 +1,219 @@
+"""Random initial states of the nine domains besides Blocksworld, by size.
+
+Each function takes a size (what it counts is in `WORLDS`) and a random stream and returns a problem
+without a goal. A goal comes from walking: what holds at the end of a walk can be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+
+from planners.records import Atom, Problem
+
+Objects = list[tuple[str, str]]
+
+
+def named(prefix: str, count: int, kind: str) -> Objects:
+    """`count` objects of a type: prefix1, prefix2, ..."""
+    return [(f"{prefix}{i + 1}", kind) for i in range(count)]
+
+
+def names(objects: Objects) -> list[str]:
+    return [name for name, _ in objects]
+
+
+def childsnack(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """`size` children, each waiting for the sandwich it can eat."""
+    children, trays = named("child", size, "child"), named("tray", 1 + size // 4, "tray")
+    bread, content = (
+        named("bread", size, "bread-portion"),
+        named("content", size, "content-portion"),
+    )
+    sandwiches, tables = named("sandw", size, "sandwich"), named("table", 2, "place")
+    allergic = set(rng.sample(range(size), rng.randint(0, size // 2)))
+    init: list[Atom] = [("at", tray, "kitchen") for tray in names(trays)]
+    for i, child in enumerate(names(children)):
+        init.append(("allergic_gluten" if i in allergic else "not_allergic_gluten", child))
+        init.append(("waiting", child, rng.choice(names(tables))))
+        init.append(("at_kitchen_bread", f"bread{i + 1}"))
+        init.append(("at_kitchen_content", f"content{i + 1}"))
+        init.append(("notexist", f"sandw{i + 1}"))
+        if i in allergic:
+            init.append(("no_gluten_bread", f"bread{i + 1}"))
+            init.append(("no_gluten_content", f"content{i + 1}"))
+    return children + trays + bread + content + sandwiches + tables, init
+
+
+def ferry(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """`size` cars at `size + 1` locations, at most six."""
+    cars, locations = named("c", size, "car"), named("l", min(size + 1, 6), "location")
+    init: list[Atom] = [("empty-ferry",), ("at-ferry", rng.choice(names(locations)))]
+    init += [("at", car, rng.choice(names(locations))) for car in names(cars)]
+    return cars + locations, init
+
+
+def grid(columns: int, rows: int, prefix: str) -> dict[tuple[int, int], str]:
+    """Names of grid cells; row 0 is the lowest."""
+    return {(x, y): f"{prefix}{x}-{y}" for y in range(rows) for x in range(columns)}
+
+
+STEPS = {"up": (0, 1), "down": (0, -1), "right": (1, 0), "left": (-1, 0)}
+
+
+def floortile(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """A grid of `size` columns and three rows with one robot."""
+    cells = grid(size, 3, "tile")
+    tiles = [(name, "tile") for name in cells.values()]
+    start = cells[rng.randrange(size), 0]
+    init: list[Atom] = [("robot-at", "robot1", start), ("robot-has", "robot1", "white")]
+    init += [("available-color", color) for color in ("white", "black")]
+    init += [("clear", name) for name in cells.values() if name != start]
+    for (x, y), name in cells.items():
+        for direction, (dx, dy) in STEPS.items():
+            if (x + dx, y + dy) in cells:
+                init.append((direction, cells[x + dx, y + dy], name))
+    return [*tiles, ("robot1", "robot"), ("white", "color"), ("black", "color")], init
+
+
+def miconic(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """`size` passengers in a house of `size + 1` floors, at most eight."""
+    passengers, floors = named("p", size, "passenger"), named("f", min(size + 1, 8), "floor")
+    init: list[Atom] = [("lift-at", rng.choice(names(floors)))]
+    init += [("above", a, b) for i, a in enumerate(names(floors)) for b in names(floors)[i + 1 :]]
+    for passenger in names(passengers):
+        origin, destination = rng.sample(names(floors), 2)
+        init += [("origin", passenger, origin), ("destin", passenger, destination)]
+    return passengers + floors, init
+
+
+def rovers(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """One rover and `size` waypoints on a random tree, with samples and one objective."""
+    waypoints = named("waypoint", size, "waypoint")
+    rest: Objects = [
+        ("rover1", "rover"),
+        ("store1", "store"),
+        ("camera1", "camera"),
+        ("general", "lander"),
+        ("colour", "mode"),
+        ("objective1", "objective"),
+    ]
+    places = names(waypoints)
+    init: list[Atom] = [
+        ("at", "rover1", rng.choice(places)),
+        ("at_lander", "general", rng.choice(places)),
+    ]
+    init += [
+        (f"equipped_for_{what}", "rover1") for what in ("soil_analysis", "rock_analysis", "imaging")
+    ]
+    init += [
+        ("store_of", "store1", "rover1"),
+        ("empty", "store1"),
+        ("on_board", "camera1", "rover1"),
+    ]
+    init += [("supports", "camera1", "colour"), ("calibration_target", "camera1", "objective1")]
+    for i, place in enumerate(places[1:], 1):
+        other = places[rng.randrange(i)]
+        for a, b in ((place, other), (other, place)):
+            init += [("visible", a, b), ("can_traverse", "rover1", a, b)]
+    for place in places:
+        init += [(f"at_{what}_sample", place) for what in ("soil", "rock") if rng.random() < 0.4]
+        init += [("visible_from", "objective1", place)] if rng.random() < 0.5 else []
+    return waypoints + rest, init
+
+
+def satellite(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """Two satellites with an instrument or two each, and `size + 1` directions."""
+    satellites, directions = named("sat", 2, "satellite"), named("dir", size + 1, "direction")
+    modes = named("mode", 2, "mode")
+    instruments: Objects = []
+    init: list[Atom] = []
+    for craft in names(satellites):
+        init += [("power_avail", craft), ("pointing", craft, rng.choice(names(directions)))]
+        for _ in range(rng.randint(1, 2)):
+            instruments.append((f"ins{len(instruments) + 1}", "instrument"))
+            name = instruments[-1][0]
+            init += [("on_board", name, craft), ("supports", name, rng.choice(names(modes)))]
+            init.append(("calibration_target", name, rng.choice(names(directions))))
+    return satellites + instruments + modes + directions, init
+
+
+def sokoban(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """A room of `size` by `size` cells, one box for every three columns, away from the wall."""
+    cells = grid(size, size, "loc")
+    boxes = named("box", max(1, size // 3), "box")
+    inner = [c for c in cells if 0 < c[0] < size - 1 and 0 < c[1] < size - 1]
+    spots = rng.sample(inner, min(len(boxes), len(inner)))
+    boxes = boxes[: len(spots)]
+    free = [c for c in cells if c not in spots]
+    init: list[Atom] = [("at-robot", cells[rng.choice(free)])]
+    init += [("clear", cells[c]) for c in free]
+    init += [("at", box, cells[spot]) for box, spot in zip(names(boxes), spots, strict=True)]
+    for (x, y), name in cells.items():
+        for direction, (dx, dy) in STEPS.items():
+            if (x + dx, y + dy) in cells:
+                init.append(("adjacent", name, cells[x + dx, y + dy], direction))
+    return [(name, "location") for name in cells.values()] + boxes, init
+
+
+def spanner(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """`size` spanners along a one-way path, and up to as many nuts at its end."""
+    spanners, nuts = named("spanner", size, "spanner"), named("nut", rng.randint(1, size), "nut")
+    path = ["shed", *names(named("location", size, "location")), "gate"]
+    init: list[Atom] = [("at", "bob", "shed")]
+    init += [("link", a, b) for a, b in pairwise(path)]
+    for name in names(spanners):
+        init += [("at", name, rng.choice(path[1:-1])), ("usable", name)]
+    for name in names(nuts):
+        init += [("at", name, "gate"), ("loose", name)]
+    return [("bob", "man"), *spanners, *nuts, *((place, "location") for place in path)], init
+
+
+def transport(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
+    """`size` packages, two vehicles of capacity one or two, and a road map that is a random
+    tree.
+    """
+    packages, vehicles = named("p", size, "package"), named("v", 2, "vehicle")
+    places = named("l", min(size + 2, 7), "location")
+    sizes = [(f"capacity_{i}", "size") for i in range(3)]
+    init: list[Atom] = [
+        ("capacity-predecessor", f"capacity_{i}", f"capacity_{i + 1}") for i in range(2)
+    ]
+    for i, place in enumerate(names(places)[1:], 1):
+        other = names(places)[rng.randrange(i)]
+        init += [("road", place, other), ("road", other, place)]
+    for vehicle in names(vehicles):
+        init.append(("at", vehicle, rng.choice(names(places))))
+        init.append(("capacity", vehicle, f"capacity_{rng.randint(1, 2)}"))
+    init += [("at", package, rng.choice(names(places))) for package in names(packages)]
+    return packages + vehicles + places + sizes, init
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """How a domain's states begin: the name in its PDDL, what `size` counts, the smallest size."""
+
+    domain: str
+    size: str
+    smallest: int
+    build: Callable[[int, Random], tuple[Objects, list[Atom]]]
+
+    def problem(self, size: int, rng: Random) -> Problem:
+        """A problem that wants nothing yet."""
+        objects, init = self.build(size, rng)
+        return Problem(self.domain, f"{self.domain}-{size}", tuple(objects), tuple(init), ("and",))
+
+
+WORLDS = {
+    "childsnack": World("childsnack", "children", 1, childsnack),
+    "ferry": World("ferry", "cars", 1, ferry),
+    "floortile": World("floortile", "columns", 2, floortile),
+    "miconic": World("miconic", "passengers", 1, miconic),
+    "rovers": World("rover", "waypoints", 2, rovers),
+    "satellite": World("satellite", "directions beside one", 1, satellite),
+    "sokoban": World("sokoban", "cells a side", 4, sokoban),
+    "spanner": World("spanner", "spanners", 1, spanner),
+    "transport": World("transport", "packages", 1, transport),
+}
