@@ -117,13 +117,20 @@ class Scope:
         return word
 
 
+def _head(words: list[Any]) -> str:
+    """The word that says what kind of expression this is."""
+    if not isinstance(words[0], str):
+        raise PddlError(f"expected a name behind '(', found {show(words)[:80]}")
+    return words[0]
+
+
 def condition(words: Any, scope: Scope) -> Formula:
     """A checked condition as nested tuples; an empty list is the empty conjunction."""
     if not isinstance(words, list):
         raise PddlError(f"expected a condition in parentheses, found {words!r}")
     if not words:
         return ("and",)
-    head = words[0]
+    head = _head(words)
     if head in ("and", "or"):
         return (head, *(condition(part, scope) for part in words[1:]))
     if head in ("not", "imply"):
@@ -149,7 +156,7 @@ def expression(words: Any, scope: Scope) -> Any:
     """A numeric expression: a float, ("fluent", ...), or (operator, left, right)."""
     if isinstance(words, str) and NUMBER.fullmatch(words):
         return float(words)
-    if isinstance(words, list) and words and words[0] in ARITHMETIC:
+    if isinstance(words, list) and words and _head(words) in ARITHMETIC:
         parts = [expression(part, scope) for part in words[1:]]
         if words[0] == "-" and len(parts) == 1:
             return ("-", 0.0, parts[0])
@@ -168,7 +175,7 @@ def effect(words: Any, scope: Scope, conditional: bool = False) -> Formula:
         raise PddlError(f"expected an effect in parentheses, found {words!r}")
     if not words:
         return ("and",)
-    head = words[0]
+    head = _head(words)
     if head == "and":
         return ("and", *(effect(part, scope, conditional) for part in words[1:]))
     if head == "not" and len(words) == 2:

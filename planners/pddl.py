@@ -103,10 +103,10 @@ def read_domain(text: str) -> Domain:
     """Read a domain file's text. Raises PddlError."""
     tree = parse(text)
     sections = _sections(tree, "domain")
-    single = {s[0]: s[1:] for s in sections if isinstance(s, list) and s and s[0] != ":action"}
+    single = _by_name([section for section in sections if section[0] != ":action"])
     _only_known(single, {":requirements", ":types", ":constants", ":predicates", ":functions"})
-    requirements = frozenset(single.get(":requirements", [":strips"]))
-    unsupported = sorted(show(r) for r in requirements - SUPPORTED)
+    requirements = frozenset(map(show, single.get(":requirements", [":strips"])))
+    unsupported = sorted(requirements - SUPPORTED)
     if unsupported:
         raise PddlError(
             f"not judged: requires {', '.join(unsupported)}; supported: "
@@ -141,6 +141,16 @@ def _sections(tree: list[Any], kind: str) -> list[Any]:
         if not isinstance(section, list) or not section or not isinstance(section[0], str):
             raise PddlError(f"expected a section in parentheses, found {show(section)[:80]}")
     return tree[2:]
+
+
+def _by_name(sections: list[list[Any]]) -> dict[str, list[Any]]:
+    """What stands in each section; a section may stand only once."""
+    found: dict[str, list[Any]] = {}
+    for name, *content in sections:
+        if name in found:
+            raise PddlError(f"{name} stands there twice")
+        found[name] = content
+    return found
 
 
 def _only_known(sections: dict[str, Any], known: set[str]) -> None:
@@ -198,17 +208,19 @@ def _signatures(words: list[Any], types: dict[str, str], what: str) -> dict[str,
 def _action(section: list[Any], scope: Scope) -> ActionSchema:
     if len(section) < 2 or not isinstance(section[1], str) or len(section) % 2:
         raise PddlError(f"expected (:action NAME :key value ...), found {show(section)[:80]}")
-    parts = dict(zip(section[2::2], section[3::2], strict=True))
+    parts = _by_name(
+        [[show(key), value] for key, value in zip(section[2::2], section[3::2], strict=True)]
+    )
     for key in parts:
         if key not in (":parameters", ":precondition", ":effect"):
-            raise PddlError(f"not judged: action {section[1]!r} has {show(key)}")
-    parameters = parameters_of(parts.get(":parameters", []), scope.types)
+            raise PddlError(f"not judged: action {section[1]!r} has {key}")
+    parameters = parameters_of(parts.get(":parameters", [[]])[0], scope.types)
     inner = scope.with_names(name for name, _ in parameters)
     return ActionSchema(
         section[1],
         parameters,
-        condition(parts.get(":precondition", []), inner),
-        effect(parts.get(":effect", []), inner),
+        condition(parts.get(":precondition", [[]])[0], inner),
+        effect(parts.get(":effect", [[]])[0], inner),
     )
 
 
@@ -219,7 +231,7 @@ def read_task(domain_text: str, problem_text: str) -> Task:
     """Read a problem against its domain. Raises PddlError."""
     domain = read_domain(domain_text)
     tree = parse(problem_text)
-    sections = {s[0]: s[1:] for s in _sections(tree, "problem")}
+    sections = _by_name(_sections(tree, "problem"))
     _only_known(sections, {":domain", ":requirements", ":objects", ":init", ":goal", ":metric"})
     if sections.get(":domain") != [domain.name]:
         raise PddlError(
@@ -277,7 +289,7 @@ def _metric(words: list[Any] | None, scope: Scope) -> Any | None:
         return None
     if len(words) != 2 or words[0] not in ("minimize", "maximize"):
         raise PddlError(f"expected (:metric minimize EXPRESSION), found {show(words)[:80]}")
-    if words[1] in (["total-time"], "total-time") and "total-time" not in scope.functions:
+    if show(words[1]) in ("(total-time)", "total-time") and "total-time" not in scope.functions:
         return None
     return expression(words[1], scope)
 
