@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ WarehouseFile = Annotated[
     ),
 ]
 DEFAULT = Path("posterity.duckdb")
-INTERRUPTED = 3
+INTERRUPTED = FAILED = 3
 
 
 @contextmanager
@@ -205,5 +206,9 @@ def pretrain(
 
 
 def main() -> None:
-    """Entry point of the `posterity` command."""
-    app()
+    """Entry point of the `posterity` command. What nobody foresaw is a failed component: exit 3."""
+    try:
+        app()
+    except Exception:
+        traceback.print_exc()
+        sys.exit(FAILED)

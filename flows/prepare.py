@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from random import Random
 
 from flows.checkpoints import require_base
@@ -15,7 +16,7 @@ from planners.records import content_hash, derive_seed
 from warehouse import schema
 from warehouse.store import Row, Warehouse
 
-CODE_VERSION = "0.1.0"
+CODE_VERSION = version("posterity")
 SPLITS = ("train", "heldout", "larger")
 
 

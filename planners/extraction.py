@@ -2,7 +2,8 @@
 
 The answer is what stands behind the last `</think>`. Line by line it must hold nothing but
 
-    (schema object ...)             one ground action; also `0.5: (schema object ...) [1.0]`
+    (schema object ...)             a ground action, or several in a row
+    0.5: (schema object ...) [1.0]  one with its time and duration, or either of them
     ; anything                      a comment, alone or behind an action
     ``` or ```pddl                  a code fence, ignored
     (white space)
@@ -24,12 +25,14 @@ from planners.sexpr import fold
 
 EXTRACTION_VERSION = "1"
 THINK_END = "</think>"
+_NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _LINE = re.compile(
-    r"[ \t]*(?:(?P<time>\d{1,15}(?:\.\d{1,15})?)[ \t]*:[ \t]*)?"
-    r"\((?P<action>[^();]*)\)"
-    r"[ \t]*(?:\[\d{1,15}(?:\.\d{1,15})?\])?[ \t]*(?:;.*)?",
+    rf"(?:(?P<time>{_NUMBER})[ \t]*:[ \t]*)?"
+    r"(?P<actions>\([^();]*\)(?:[ \t]*\([^();]*\))*)"
+    rf"[ \t]*(?:\[{_NUMBER}\])?[ \t]*(?:;.*)?",
     re.DOTALL,
 )
+_INSIDE = re.compile(r"\(([^()]*)\)")
 _FENCE = re.compile(r"```[a-z]{0,10}")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
@@ -63,27 +66,30 @@ def extract_lines(answer: str) -> Extraction:
             continue
         if isinstance(read, str):
             return Extraction(None, f"line {number} {read}")
-        action, time = read
+        found, time = read
         if time is not None:
             if time < latest:
                 return Extraction(None, f"line {number} goes back in time, to {time:g}")
             latest = time
-        actions.append(action)
+        actions.extend(found)
     return Extraction(Plan(tuple(actions)))
 
 
-def _read_line(line: str) -> tuple[Action, float | None] | str | None:
-    """The action of a line and its time; None where there is none to read; else what is wrong."""
+def _read_line(line: str) -> tuple[tuple[Action, ...], float | None] | str | None:
+    """The actions of a line and its time; None where there is none to read; else what is wrong."""
     bare = line.strip(_BLANK)
     if not bare or bare[0] == ";" or _FENCE.fullmatch(bare):
         return None
     match = _LINE.fullmatch(bare)
     if match is None:
-        return f"is not one action in parentheses: {bare[:60]!r}"
-    words = tuple(word for word in _SPACE.split(fold(match["action"])) if word)
-    if not words:
-        return "is an action without a name"
-    return words, None if match["time"] is None else float(match["time"])
+        return f"is not an action in parentheses: {bare[:60]!r}"
+    actions = tuple(
+        tuple(word for word in _SPACE.split(inside) if word)
+        for inside in _INSIDE.findall(fold(match["actions"]))
+    )
+    if () in actions:
+        return "holds an action without a name"
+    return actions, None if match["time"] is None else float(match["time"])
 
 
 _read_short = lru_cache(maxsize=1 << 16)(_read_line)

@@ -49,6 +49,11 @@ def test_rename_and_shuffle_keep_the_content() -> None:
             (("pickup", "b1"),),
         ),
         ("; nothing to do\n", ()),
+        (
+            "(pickup b1) (stack b1 b2)(pickup b3)",
+            (("pickup", "b1"), ("stack", "b1", "b2"), ("pickup", "b3")),
+        ),
+        ("((pickup b1) (stack b1 b2))", None),
         ("```pddl\n(pickup b1)\n```\n", (("pickup", "b1"),)),
         (
             "0: (pickup b1) [1]\r\n1.5: (stack b1 b2) [1] ; end\r\n",
