@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -117,7 +118,48 @@ def rows(fast: bool) -> list[dict[str, Any]]:
             lambda: REFEREES["kairos"](DOMAIN, problem, [long_plan]), 1, runs),
         row("checker loading / unified-planning", "CPU s a task",
             lambda: read_task(DOMAIN, problem), _up_load(problem), 200, runs),
+        growth("growth checker, plan length", [5_000, 20_000, 80_000, 320_000],
+            _judge_long(problem), runs),
+        growth("growth loading", [500, 2_000, 8_000, 32_000], _load_large, runs),
     ]  # fmt: skip
+
+
+def growth(
+    name: str, sizes: list[int], work_of: Callable[[int], Work], runs: int
+) -> dict[str, Any]:
+    """How CPU time grows with size: `ours` is the exponent (a slope in logarithms), `peer` linear.
+
+    Each size is measured `runs` times and the least is taken, as a busy machine only adds.
+    """
+    least = []
+    for size in sizes:
+        work = work_of(size)
+        least.append(min(seconds(work) for _ in range(runs)))
+    logs = [math.log(size) for size in sizes], [math.log(second) for second in least]
+    slope = statistics.linear_regression(*logs).slope
+    return {
+        "name": name,
+        "ours": slope,
+        "peer": 1.0,
+        "ratio": 1.0 / slope,
+        "unit": f"exponent over {sizes[0]} to {sizes[-1]}",
+        "runs": runs,
+        "spread": [1.0 / slope] * 2,
+    }
+
+
+def _judge_long(problem: str) -> Callable[[int], Work]:
+    def work_of(length: int) -> Work:
+        text = str(Plan(_long(problem, length)))
+        return lambda: judge_texts(problem, [text])
+
+    return work_of
+
+
+def _load_large(blocks: int) -> Work:
+    state: bw.State = {f"b{i}": None for i in range(blocks)}
+    text = print_problem(bw.problem_of(state, state, Random(0)))
+    return lambda: read_task(DOMAIN, text)
 
 
 def _long(problem: str, length: int) -> tuple[tuple[str, ...], ...]:
