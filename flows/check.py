@@ -31,7 +31,7 @@ def judge_files(
         checker = Checker(read_task(domain_text, problem_text))
     except PddlError as error:
         raise PddlError(f"{domain} and {problem}: {error}") from error
-    texts = [(name, sys.stdin.read() if name == "-" else _read(Path(name))) for name in plans]
+    texts = [(name, _plan_text(name)) for name in plans]
     for name, text in texts:
         found = extract_lines(text)
         verdict = (
@@ -52,6 +52,17 @@ def judge_files(
                 for referee in referees
             }
         yield result
+
+
+def _plan_text(name: str) -> str:
+    """A plan file's text, or standard input's for `-`. Bytes that are no UTF-8 become U+FFFD, which
+    no name holds: they spoil their own plan, not the others'.
+    """
+    try:
+        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{name} cannot be read: {error.strerror}") from error
+    return content.decode("utf-8", errors="replace")
 
 
 def _read(path: Path) -> str:

@@ -104,9 +104,10 @@ class Checker:
         """Check a ground action against its schema and compile it."""
         schema = self.task.domain.actions.get(action[0])
         if schema is None:
-            return Fault(
-                Outcome.UNKNOWN_ACTION, f"{action[0]!r} is no action of {self.task.domain.name}"
+            detail = (
+                f"{action[0]!r} is no action of {self.task.domain.name}{_look_alike(action[0])}"
             )
+            return Fault(Outcome.UNKNOWN_ACTION, detail)
         arguments = action[1:]
         if len(arguments) != len(schema.parameters):
             return Fault(
@@ -115,7 +116,8 @@ class Checker:
             )
         for argument in arguments:
             if argument not in self._kinds:
-                return Fault(Outcome.UNKNOWN_OBJECT, f"{argument!r} is no object of this task")
+                detail = f"{argument!r} is no object of this task{_look_alike(argument)}"
+                return Fault(Outcome.UNKNOWN_OBJECT, detail)
         for (name, kinds), argument in zip(schema.parameters, arguments, strict=True):
             if self._kinds[argument].isdisjoint(kinds):
                 return Fault(
@@ -183,6 +185,11 @@ class Checker:
 
     def _verdict(self, outcome: Outcome, step: int | None, detail: str) -> Verdict:
         return Verdict(outcome, step, detail, None, CHECKER, CHECKER_VERSION)
+
+
+def _look_alike(name: str) -> str:
+    """A hint where a name has letters that only look like those of PDDL."""
+    return "" if name.isascii() else " (it has characters outside ASCII, which are not folded)"
 
 
 def literals(formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:

@@ -66,6 +66,27 @@ def test_check_valid_invalid_and_standard_input(files: Path) -> None:
     assert rows[1]["detail"] == "(clear a) (holding b)"
 
 
+def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
+    (files / "bytes.plan").write_bytes(b"\xff\xfe(pickup a)")
+    (files / "latin.plan").write_bytes(b"; caf\xe9\n(pickup a)\r\n(stack a b)\r\n")
+    (files / "alike.plan").write_text("(p\u0456ckup a)", "utf-8")
+    (files / "empty.plan").write_text("")
+    names = ["bytes.plan", "latin.plan", "alike.plan", "empty.plan"]
+    done = posterity("check", "domain.pddl", "problem.pddl", *names, "--json", folder=files)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["outcome"] for row in rows] == [
+        "NO_PLAN",
+        "VALID",
+        "UNKNOWN_ACTION",
+        "GOAL_NOT_REACHED",
+    ]
+    assert "outside ASCII" in rows[2]["detail"]
+    (files / "done.pddl").write_text(PROBLEM.replace("(:goal (on a b))", "(:goal (clear a))"))
+    assert (
+        posterity("check", "domain.pddl", "done.pddl", "empty.plan", folder=files).returncode == 0
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
