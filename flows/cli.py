@@ -182,9 +182,9 @@ def pretrain(
     steps: Annotated[int, typer.Option(min=1, help="Training steps of 64 short tasks.")] = 5000,
     threads: Annotated[
         int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")
-    ] = 1,
+    ] = 2,
 ) -> None:
-    """Make the embedded base model again from its seed (about 40 minutes on one core)."""
+    """Make the embedded base model again from its seed (about 25 minutes on two cores)."""
     with one_message():
         from flows.progress import Watch
         from planners.base import Pretraining

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from planners import prompts
 from planners.domains import blocksworld
+from planners.fine_tuning import weights_hash
 from planners.local import save
 from planners.records import Plan, Problem
 from planners.training import WINDOW, Row, fit
@@ -168,13 +169,19 @@ def pretrain(
     """Make the base from nothing and write it to `folder`; returns the manifest written beside
     it.
     """
+    import torch
+
     tokenizer = build_tokenizer()
     model = build_model(settings.seed, len(tokenizer))
     rows = pretraining_batches(tokenizer, Random(settings.seed), settings)
     losses = fit(model, rows, settings.steps, settings.learning_rate, warmup=100, on_step=on_step)
     save(model, tokenizer, folder)
+    threads = torch.get_num_threads()
     manifest = {
-        "command": f"posterity pretrain --seed {settings.seed} --steps {settings.steps}",
+        "command": f"posterity pretrain --seed {settings.seed} --steps {settings.steps} "
+        f"--threads {threads}",
+        "threads": threads,
+        "weights": weights_hash(folder),
         **asdict(settings),
         "sizes": [settings.sizes.start, settings.sizes.stop - 1],
         "prompt": str(prompts.PROMPTS["compact"]),

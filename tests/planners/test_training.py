@@ -2,13 +2,20 @@
 weights.
 """
 
+import json
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
 
-from planners.base import Pretraining, build_tokenizer, pretrain, pretraining_example
+from planners.base import (
+    Pretraining,
+    build_tokenizer,
+    embedded_base,
+    pretrain,
+    pretraining_example,
+)
 from planners.errors import InvalidInput
 from planners.fine_tuning import (
     Lesson,
@@ -20,6 +27,7 @@ from planners.fine_tuning import (
     weights_hash,
 )
 from planners.local import load
+from planners.prompts import PROMPTS
 from planners.training import IGNORED, collate, completion_loss, length_batches, preflight
 from tests.conftest import blocks_task
 
@@ -111,3 +119,11 @@ def test_pretraining_repeats(tmp_path: Path) -> None:
     for name in ("a", "b"):
         pretrain(tmp_path / name, settings)
     assert weights_hash(tmp_path / "a") == weights_hash(tmp_path / "b")
+
+
+def test_the_embedded_base_is_the_one_recorded() -> None:
+    manifest = json.loads((embedded_base() / "pretraining.json").read_text())
+    assert manifest["weights"] == weights_hash(embedded_base())
+    assert manifest["prompt"] == str(PROMPTS["compact"])
+    assert sum(file.stat().st_size for file in embedded_base().iterdir()) < 8_000_000
+    load(embedded_base())
