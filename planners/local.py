@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from planners.decoding import draw, even_batches, one_thread_each, preallocated_cache
 from planners.errors import CheckpointError, InvalidInput
 from planners.extraction import THINK_END
 from planners.records import Completion, Sampling
@@ -92,21 +92,6 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Pat
     tokenizer.save_pretrained(partial)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Inside, torch works with one thread a caller: several batches at once beat one on all
-    cores.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class LocalPolicy:
@@ -287,83 +272,3 @@ class LocalPolicy:
                 picked = logits.log_softmax(-1).gather(1, torch.tensor(tail)[:, None])
                 found.append(float(picked.double().sum()))
         return found
-
-
-def even_batches(rows: list[int], most: int, threads: int) -> list[list[int]]:
-    """Cut rows into batches of equal size, at most `most`, as many as keep all threads busy."""
-    count = -(-len(rows) // most)
-    count = min(len(rows), -(-count // threads) * threads)
-    return [rows[i * len(rows) // count : (i + 1) * len(rows) // count] for i in range(count)]
-
-
-def draw(
-    logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Next token of each row, its log-probability under the model, and under what it was drawn
-    from.
-
-    `logits` (rows, vocabulary); `uniform` (rows,) in [0, 1) picks by the inverse of the cumulative
-    distribution. Temperature 0 is greedy.
-    """
-    own = logits.double().log_softmax(-1)
-    if sampling.temperature == 0:
-        token = own.argmax(-1)
-        drawn = own.new_zeros(len(token))
-        return token, own.gather(1, token[:, None]).squeeze(1), drawn
-    tempered = (own / sampling.temperature).log_softmax(-1)
-    if sampling.top_p < 1:
-        tempered = nucleus(tempered, sampling.top_p)
-    cumulative = tempered.exp().cumsum(-1)
-    token = (
-        (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[1] - 1)
-    )
-    pick = token[:, None]
-    return token, own.gather(1, pick).squeeze(1), tempered.gather(1, pick).squeeze(1)
-
-
-def nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Keep the smallest set of most likely tokens whose probability reaches `top_p`;
-    renormalise.
-    """
-    ranked, index = logprobs.sort(-1, descending=True)
-    before = ranked.exp().cumsum(-1) - ranked.exp()
-    dropped = (before >= top_p).scatter(1, index, before >= top_p)
-    return logprobs.masked_fill(dropped, float("-inf")).log_softmax(-1)
-
-
-def preallocated_cache(length: int) -> Cache:
-    """A key-value cache that holds `length` positions from the start: nothing is copied a token."""
-    from transformers import Cache
-    from transformers.cache_utils import DynamicLayer
-
-    class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
-        """Keys and values are views of larger buffers, which each step fills by one position."""
-
-        buffers: Any = None
-        keys: Any
-        values: Any
-
-        def update(self, keys: Any, values: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-            if not self.is_initialized:
-                self.lazy_initialization(keys, values)
-            used = self.get_seq_length()
-            end = used + keys.shape[-2]
-            if self.buffers is None:
-                self._allocate(keys, used)
-            for buffer, fresh in zip(self.buffers, (keys, values), strict=True):
-                buffer[:, :, used:end] = fresh
-            self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
-            return self.keys, self.values
-
-        def batch_select_indices(self, indices: Any) -> None:
-            super().batch_select_indices(indices)
-            self.buffers = None  # the next update copies the chosen rows into buffers of their size
-
-        def _allocate(self, states: Any, used: int) -> None:
-            shape = (*states.shape[:2], max(length, used + states.shape[2]), states.shape[3])
-            self.buffers = (states.new_empty(shape), states.new_empty(shape))
-            if used:
-                for buffer, old in zip(self.buffers, (self.keys, self.values), strict=True):
-                    buffer[:, :, :used] = old
-
-    return Cache(layer_class_to_replicate=PreallocatedLayer)

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planners.decoding import draw, even_batches
 from planners.errors import CheckpointError, InvalidInput
-from planners.local import LocalPolicy, draw, even_batches, load
+from planners.local import LocalPolicy, load
 from planners.prompts import PROMPTS
 from planners.records import Sampling
 from tests.conftest import blocks_task
