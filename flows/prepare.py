@@ -11,7 +11,7 @@ from flows.progress import Watch
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.fine_tuning import weights_hash
-from planners.pddl import print_problem, read_task
+from planners.pddl import canonical, print_problem, read_task
 from planners.records import content_hash, derive_seed
 from warehouse import schema
 from warehouse.store import Row, Warehouse
@@ -92,7 +92,7 @@ def _fresh_task(
         problem = generate(size, horizon, rng)
         if problem is None:
             continue
-        text = print_problem(problem)
+        text = print_problem(canonical(problem))
         key = read_task(domain["pddl"], text).key
         if key not in seen:
             seen.add(key)

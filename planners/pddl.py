@@ -300,14 +300,27 @@ def task_key(
     """Hash of the canonical PDDL: order of objects, facts and goals and the problem's name do not
     count.
     """
-    goal = problem.goal
-    parts = sorted(goal[1:], key=repr) if goal and goal[0] == "and" else [goal]
+    ordered = canonical(problem)
     return content_hash(
         domain.text,
-        repr(sorted(problem.objects)),
-        repr(sorted(problem.init)),
+        repr(ordered.objects),
+        repr(ordered.init),
         repr(sorted(values)),
-        repr(parts),
+        repr(ordered.goal),
+    )
+
+
+def canonical(problem: Problem) -> Problem:
+    """The same problem with objects, facts and goals in sorted order: one text for one task key."""
+    goal = problem.goal
+    if goal and goal[0] == "and":
+        goal = ("and", *sorted(goal[1:], key=repr))
+    return Problem(
+        problem.domain,
+        problem.name,
+        tuple(sorted(problem.objects)),
+        tuple(sorted(problem.init)),
+        goal,
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from flows.experiment import Experiment
 from flows.iterate import Stages, iterate
+from flows.prepare import SPLITS, prepare
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from tests.conftest import small
@@ -44,6 +45,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("loop") / "w.duckdb"
     finish(path)
     return path
+
+
+def test_another_experiment_in_the_warehouse_changes_no_task(tmp_path: Path) -> None:
+    mine = Experiment.model_validate(small(seed=1))
+    texts = {}
+    for others in ([], [EXPERIMENT]):
+        with Warehouse(tmp_path / f"{len(others)}.duckdb") as store:
+            for experiment in (*others, mine):
+                prepare(store, experiment, Watch(quiet=True))
+            texts[len(others)] = {
+                task["task"]: task["pddl"]
+                for split in SPLITS
+                for task in store.tasks(mine.id, split)
+            }
+            if others:
+                common = store.frame(
+                    "SELECT task FROM experiment_tasks GROUP BY task HAVING count(*) = 2"
+                )
+                assert len(common) > 0
+    assert texts[0] == texts[1]
 
 
 def test_what_a_run_leaves_behind(finished: Path) -> None:
