@@ -8,11 +8,13 @@ a plain literal; every later use costs four set operations. Deletes come before 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple
 
-from planners.conditions import Binding, Conflict, World, changes, holds, substitute, value_of
+from planners.conditions import Conflict, World, changes, holds, substitute, value_of
 from planners.pddl import ActionSchema, Domain, Task, read_task
 from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
 from planners.sexpr import show
@@ -21,13 +23,43 @@ CHECKER = "posterity"
 CHECKER_VERSION = "1"
 
 Ids = frozenset[int]
+Words = tuple[str, ...]
+Pick = Callable[[Words], Atom]
+"""From an action's arguments, with its schema's own words behind them, to one ground atom."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Numbers(dict[Atom, int]):
+    """A number for every atom, in order of first use; `atoms` is the way back."""
+
+    def __init__(self) -> None:
+        self.atoms: list[Atom] = []
+
+    def __missing__(self, atom: Atom) -> int:
+        self[atom] = number = len(self.atoms)
+        self.atoms.append(atom)
+        return number
+
+    def of(self, atoms: Iterable[Atom]) -> Ids:
+        """The numbers of several atoms."""
+        return frozenset(map(self.__getitem__, atoms))
+
+    def show(self, numbers: Iterable[int]) -> list[str]:
+        """Atoms as PDDL, in order of their numbers."""
+        return [f"({' '.join(self.atoms[number])})" for number in sorted(numbers)]
+
+
+class Fault(NamedTuple):
+    """Why a ground action is none of this task."""
+
+    outcome: Outcome
+    detail: str
+
+
+class Step(NamedTuple):
     """A compiled ground action: what must be in the state, must not be, leaves, and comes.
 
     `schema` is set where conditions or effects go beyond plain literals; they are then evaluated.
+    A `fault` needs NEVER, so that nothing but a failed step has to look for it.
     """
 
     needs: Ids
@@ -35,15 +67,13 @@ class Step:
     deletes: Ids
     adds: Ids
     schema: ActionSchema | None
-    binding: Binding
+    arguments: Words
+    fault: Fault | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A ground action that cannot be one of this task."""
-
-    outcome: Outcome
-    detail: str
+NONE: Ids = frozenset()
+NEVER: Ids = frozenset((-1,))
+"""A condition that no state meets: atoms are numbered from 0."""
 
 
 class Checker:
@@ -51,13 +81,13 @@ class Checker:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._ids: dict[Atom, int] = {}
-        self._atoms: list[Atom] = []
-        self._memo: dict[Action, Step | Fault] = {}
+        self._numbers = Numbers()
+        self._memo: dict[Action, Step] = {}
         self._kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
         self._objects = tuple(task.problem.objects)
-        self._init = self._numbers(task.problem.init)
-        self._goal_needs, self._goal_forbids, self._goal_rest = self._split(task.problem.goal, {})
+        self._init = self._numbers.of(task.problem.init)
+        needs, forbids, self._goal_rest = literals(task.problem.goal)
+        self._goal_needs, self._goal_forbids = map(self._numbers.of, (needs, forbids))
 
     def check(self, plan: Plan) -> Verdict:
         """The verdict on a plan: VALID, or the first thing that is wrong with it."""
@@ -68,15 +98,17 @@ class Checker:
             step = memo.get(action)
             if step is None:
                 step = memo[action] = self._compile(action)
-            if isinstance(step, Fault):
-                return self._verdict(step.outcome, index, step.detail)
-            if not (step.needs <= state and step.forbids.isdisjoint(state)):
-                return self._verdict(Outcome.PRECONDITION_FAILED, index, self._unmet(step, state))
-            if step.schema is None:
-                state -= step.deletes
-                state |= step.adds
+            needs, forbids, deletes, adds, schema, arguments, fault = step
+            if not (needs <= state and forbids.isdisjoint(state)):
+                if fault is not None:
+                    return self._verdict(fault.outcome, index, fault.detail)
+                unmet = " ".join(self._unmet(needs, forbids, state))
+                return self._verdict(Outcome.PRECONDITION_FAILED, index, unmet)
+            if schema is None:
+                state -= deletes
+                state |= adds
                 continue
-            failure = self._apply(step.schema, step.binding, state, values)
+            failure = self._apply(schema, arguments, state, values)
             if failure is not None:
                 return self._verdict(Outcome.PRECONDITION_FAILED, index, failure)
         return self._judge_goal(plan, state, values)
@@ -87,87 +119,76 @@ class Checker:
 
     # ------------------------------------------------------------ compiling
 
-    def _number(self, atom: Atom) -> int:
-        found = self._ids.get(atom)
-        if found is None:
-            found = self._ids[atom] = len(self._atoms)
-            self._atoms.append(atom)
-        return found
-
-    def _numbers(self, atoms: Iterable[Atom]) -> Ids:
-        return frozenset(map(self._number, atoms))
-
-    def _ground(self, atoms: Iterable[Atom], binding: Binding) -> Ids:
-        return self._numbers(substitute(atom, binding) for atom in atoms)
-
-    def _compile(self, action: Action) -> Step | Fault:
+    def _compile(self, action: Action) -> Step:
         """Check a ground action against its schema and compile it."""
-        schema = self.task.domain.actions.get(action[0])
+        schema, arguments = self.task.domain.actions.get(action[0]), action[1:]
+        fault = self._fault(schema, action)
+        if schema is None or fault is not None:
+            return Step(NEVER, NONE, NONE, NONE, None, arguments, fault)
+        plain, of = _plain(self.task.domain, schema.name), self._numbers.of
+        words = arguments + plain.words
+        return Step(
+            of([pick(words) for pick in plain.needs]),
+            of([pick(words) for pick in plain.forbids]) if plain.forbids else NONE,
+            of([pick(words) for pick in plain.deletes]),
+            of([pick(words) for pick in plain.adds]),
+            schema if plain.partly else None,
+            arguments,
+            None,
+        )
+
+    def _fault(self, schema: ActionSchema | None, action: Action) -> Fault | None:
+        """What is wrong with a ground action whatever the state, None where nothing is."""
         if schema is None:
             detail = (
                 f"{action[0]!r} is no action of {self.task.domain.name}{_look_alike(action[0])}"
             )
             return Fault(Outcome.UNKNOWN_ACTION, detail)
-        arguments = action[1:]
+        arguments, kinds_of = action[1:], self._kinds
         if len(arguments) != len(schema.parameters):
             return Fault(
                 Outcome.WRONG_ARITY,
                 f"{schema.name} takes {len(schema.parameters)} arguments, found {len(arguments)}",
             )
         for argument in arguments:
-            if argument not in self._kinds:
+            if argument not in kinds_of:
                 detail = f"{argument!r} is no object of this task{_look_alike(argument)}"
                 return Fault(Outcome.UNKNOWN_OBJECT, detail)
         for (name, kinds), argument in zip(schema.parameters, arguments, strict=True):
-            if self._kinds[argument].isdisjoint(kinds):
-                return Fault(
-                    Outcome.WRONG_TYPE, f"{argument} is not of type {' or '.join(kinds)} ({name})"
-                )
-        binding = {name: a for (name, _), a in zip(schema.parameters, arguments, strict=True)}
-        needs, forbids, adds, deletes, simple = _plain(self.task.domain, schema.name)
-        return Step(
-            needs=self._ground(needs, binding),
-            forbids=self._ground(forbids, binding),
-            deletes=self._ground(deletes, binding),
-            adds=self._ground(adds, binding),
-            schema=None if simple else schema,
-            binding=binding,
-        )
-
-    def _split(self, formula: Formula, binding: Binding) -> tuple[Ids, Ids, list[Formula]]:
-        """A condition as atoms needed, atoms forbidden, and everything else."""
-        needs, forbids, rest = literals(formula)
-        return self._ground(needs, binding), self._ground(forbids, binding), rest
+            if kinds_of[argument].isdisjoint(kinds):
+                detail = f"{argument} is not of type {' or '.join(kinds)} ({name})"
+                return Fault(Outcome.WRONG_TYPE, detail)
+        return None
 
     # ------------------------------------------------------------ beyond plain literals
 
     def _world(self, state: set[int], values: dict[Atom, float]) -> World:
         return World(
-            lambda atom: self._ids.get(atom, -1) in state, values, self._kinds, self._objects
+            lambda atom: self._numbers.get(atom, -1) in state, values, self._kinds, self._objects
         )
 
     def _apply(
-        self, schema: ActionSchema, binding: Binding, state: set[int], values: dict[Atom, float]
+        self, schema: ActionSchema, arguments: Words, state: set[int], values: dict[Atom, float]
     ) -> str | None:
         """Apply a general action in place; the unmet condition where it does not apply."""
+        binding = {name: a for (name, _), a in zip(schema.parameters, arguments, strict=True)}
         world = self._world(state, values)
-        for part in _plain_rest(self.task.domain, schema.name):
+        for part in _plain(self.task.domain, schema.name).rest:
             if not holds(part, binding, world):
                 return show(substitute(part, binding))
         try:
             adds, deletes, assigned = changes(schema.effect, binding, world)
         except Conflict as conflict:
             return str(conflict)
-        state.difference_update(map(self._number, deletes))
-        state.update(map(self._number, adds))
+        state -= self._numbers.of(deletes)
+        state |= self._numbers.of(adds)
         values.update(assigned)
         return None
 
     # ------------------------------------------------------------ verdicts
 
     def _judge_goal(self, plan: Plan, state: set[int], values: dict[Atom, float]) -> Verdict:
-        missing = [show(self._atoms[i]) for i in sorted(self._goal_needs - state)]
-        missing += [f"(not {show(self._atoms[i])})" for i in sorted(self._goal_forbids & state)]
+        missing = self._unmet(self._goal_needs, self._goal_forbids, state)
         if self._goal_rest:
             world = self._world(state, values)
             missing += [show(part) for part in self._goal_rest if not holds(part, {}, world)]
@@ -178,10 +199,10 @@ class Checker:
             cost = value_of(self.task.metric, {}, self._world(state, values))
         return Verdict(Outcome.VALID, None, "", cost, CHECKER, CHECKER_VERSION)
 
-    def _unmet(self, step: Step, state: set[int]) -> str:
-        missing = [show(self._atoms[i]) for i in sorted(step.needs - state)]
-        missing += [f"(not {show(self._atoms[i])})" for i in sorted(step.forbids & state)]
-        return " ".join(missing)
+    def _unmet(self, needs: Ids, forbids: Ids, state: set[int]) -> list[str]:
+        """The literals that do not hold, in PDDL."""
+        wrong = self._numbers.show(forbids & state)
+        return self._numbers.show(needs - state) + [f"(not {atom})" for atom in wrong]
 
     def _verdict(self, outcome: Outcome, step: int | None, detail: str) -> Verdict:
         return Verdict(outcome, step, detail, None, CHECKER, CHECKER_VERSION)
@@ -216,30 +237,48 @@ def is_atom(formula: Formula) -> bool:
     return formula[0] not in ("and", "or", "not", "imply", "forall", "exists", "=", "compare")
 
 
-@lru_cache(maxsize=4096)
-def _plain(
-    domain: Domain, name: str
-) -> tuple[list[Atom], list[Atom], list[Atom], list[Atom], bool]:
-    """A schema's literal conditions and effects, and whether that is all there is to it.
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """The plain literals of a schema, ready to be ground.
 
-    Add and delete lists are empty where the schema is not plain: its effects are then evaluated.
+    `rest` are the conditions that are none; `partly` is set where conditions or effects go beyond
+    literals: `adds` and `deletes` are then empty, and the effect is evaluated.
     """
+
+    words: Words
+    needs: list[Pick]
+    forbids: list[Pick]
+    deletes: list[Pick]
+    adds: list[Pick]
+    rest: list[Formula]
+    partly: bool
+
+
+@lru_cache(maxsize=4096)
+def _plain(domain: Domain, name: str) -> Plain:
+    """A schema's literal conditions and effects, read once."""
     schema = domain.actions[name]
     needs, forbids, rest = literals(schema.precondition)
     adds, deletes, other = literals(schema.effect)
-    plain_effect = all(
-        part[0] not in ("forall", "when") and not _numeric(part) for part in other + adds
+    partly = bool(rest or other) or any(
+        part[0] in ("forall", "when") or _numeric(part) for part in adds
     )
-    if rest or other or not plain_effect:
-        return needs, forbids, [], [], False
-    # An atom both deleted and added by the same ground action stays: deletes come first.
-    return needs, forbids, adds, deletes, True
+    if partly:
+        adds, deletes = [], []
+    atoms = (needs, forbids, deletes, adds)
+    variables = [variable for variable, _ in schema.parameters]
+    known = {word: None for group in atoms for atom in group for word in atom}
+    words = tuple(word for word in known if word not in variables)
+    place = {word: index for index, word in enumerate((*variables, *words))}
+    needed, forbidden, deleted, added = ([_pick(atom, place) for atom in group] for group in atoms)
+    return Plain(words, needed, forbidden, deleted, added, rest, partly)
 
 
-@lru_cache(maxsize=4096)
-def _plain_rest(domain: Domain, name: str) -> list[Formula]:
-    """The conditions of a schema that are not literals."""
-    return literals(domain.actions[name].precondition)[2]
+def _pick(atom: Atom, place: dict[str, int]) -> Pick:
+    """What takes an atom's words from their places."""
+    if len(atom) == 1:
+        return lambda words: atom
+    return itemgetter(*(place[word] for word in atom))
 
 
 def _numeric(part: Formula) -> bool:

@@ -61,35 +61,32 @@ def extract_lines(answer: str) -> Extraction:
     actions: list[Action] = []
     latest = -1.0
     for number, line in enumerate(answer.split("\n"), 1):
-        read = _read_short(line) if len(line) <= SHORT else _read_line(line)
-        if read is None:
-            continue
-        if isinstance(read, str):
-            return Extraction(None, f"line {number} {read}")
-        found, time = read
+        found, time, wrong = _read_short(line) if len(line) <= SHORT else _read_line(line)
+        actions += found
         if time is not None:
             if time < latest:
                 return Extraction(None, f"line {number} goes back in time, to {time:g}")
             latest = time
-        actions.extend(found)
+        if wrong is not None:
+            return Extraction(None, f"line {number} {wrong}")
     return Extraction(Plan(tuple(actions)))
 
 
-def _read_line(line: str) -> tuple[tuple[Action, ...], float | None] | str | None:
-    """The actions of a line and its time; None where there is none to read; else what is wrong."""
+def _read_line(line: str) -> tuple[tuple[Action, ...], float | None, str | None]:
+    """The actions of a line (none where it is a comment), its time, and what is wrong with it."""
     bare = line.strip(_BLANK)
     if not bare or bare[0] == ";" or _FENCE.fullmatch(bare):
-        return None
+        return (), None, None
     match = _LINE.fullmatch(bare)
     if match is None:
-        return f"is not an action in parentheses: {bare[:60]!r}"
+        return (), None, f"is not an action in parentheses: {bare[:60]!r}"
     actions = tuple(
         tuple(word for word in _SPACE.split(inside) if word)
         for inside in _INSIDE.findall(fold(match["actions"]))
     )
     if () in actions:
-        return "holds an action without a name"
-    return actions, None if match["time"] is None else float(match["time"])
+        return (), None, "holds an action without a name"
+    return actions, None if match["time"] is None else float(match["time"]), None
 
 
 _read_short = lru_cache(maxsize=1 << 16)(_read_line)

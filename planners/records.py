@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Atom = tuple[str, ...]
 """A ground atom: predicate, then its objects."""
@@ -60,8 +60,7 @@ class Plan:
         return "".join(f"({' '.join(action)})\n" for action in self.actions)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A checker's judgement of one plan.
 
     `step` is the 0-based index of the first bad action, None where no single action is to blame.
