@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from planners.checker import CHECKER, CHECKER_VERSION, Checker
-from planners.errors import InvalidInput, PddlError
+from planners.errors import InvalidInput, NotJudged, PddlError
 from planners.extraction import extract_lines
+from planners.fallback import Fallback
 from planners.pddl import read_task
 from planners.records import Outcome, Verdict
 from planners.referees import REFEREES
@@ -27,10 +28,7 @@ def judge_files(
         if name not in REFEREES:
             raise InvalidInput(f"unknown referee {name!r}; known: {', '.join(REFEREES)}")
     domain_text, problem_text = _read(domain), _read(problem)
-    try:
-        checker = Checker(read_task(domain_text, problem_text))
-    except PddlError as error:
-        raise PddlError(f"{domain} and {problem}: {error}") from error
+    checker = _checker(domain, domain_text, problem, problem_text)
     texts = [(name, _plan_text(name)) for name in plans]
     for name, text in texts:
         found = extract_lines(text)
@@ -46,12 +44,25 @@ def judge_files(
             "detail": verdict.detail,
             "cost": verdict.cost,
         }
+        if verdict.checker != CHECKER:
+            result["checker"] = f"{verdict.checker} {verdict.checker_version}"
         if referees and found.plan is not None:
             result["referees"] = {
                 referee: asdict(REFEREES[referee](domain_text, problem_text, [found.plan])[0])
                 for referee in referees
             }
         yield result
+
+
+def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checker | Fallback:
+    """What judges the task: our checker, or where a feature is beyond it, the fallback."""
+    try:
+        return Checker(read_task(domain_text, text))
+    except NotJudged as error:
+        named = NotJudged(f"{domain} and {problem}: {error.reason}")
+        return Fallback(domain_text, text, named)
+    except PddlError as error:
+        raise PddlError(f"{domain} and {problem}: {error}") from error
 
 
 def _plan_text(name: str) -> str:

@@ -172,7 +172,8 @@ def _check_line(result: dict[str, Any]) -> str:
         f"{' (' + o['note'] + ')' if o['note'] else ''}"
         for name, o in result.get("referees", {}).items()
     )
-    return f"{result['file']}: {result['outcome']}{at}{tail}{opinions}"
+    judge = f" [by {result['checker']}]" if "checker" in result else ""
+    return f"{result['file']}: {result['outcome']}{at}{tail}{judge}{opinions}"
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
     PosterityError            raised on purpose; the command line prints it as one message
     ├── InvalidInput          what a user gave us is wrong (exit 2)
-    │   ├── PddlError         PDDL that cannot be read, or asks for a feature we do not judge
+    │   ├── PddlError         PDDL that cannot be read
+    │   │   └── NotJudged     PDDL that asks for a feature the checker does not have
     │   └── CheckpointError   a folder that is not a usable checkpoint
     └── ComponentFailure      a part of ours, or of the machine, failed (exit 3)
         └── CanaryAccepted    the checker called a plan valid that was broken on purpose
@@ -31,6 +32,14 @@ class PddlError(InvalidInput):
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message if line is None else f"line {line}: {message}")
         self.line = line
+
+
+class NotJudged(PddlError):
+    """PDDL that may be right, but asks for more than the checker covers: no verdict at all."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"not judged: {reason}")
+        self.reason = reason
 
 
 class CheckpointError(InvalidInput):

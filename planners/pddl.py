@@ -2,8 +2,8 @@
 
 Covers STRIPS, typing (hierarchies, `either`), constants, negative and disjunctive conditions,
 equality, quantifiers, conditional effects, action costs and numeric fluents. What is outside
-(durative actions, derived predicates, preferences, timed literals ...) raises PddlError that names
-the feature: such a task is not judged, which is not the same as "invalid".
+(durative actions, derived predicates, preferences, timed literals ...) raises NotJudged, which
+names the feature: such a task is not judged, which is not the same as "invalid".
 
 Names are folded to lower case, as PDDL has it (ASCII letters only).
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from planners.errors import PddlError
+from planners.errors import NotJudged, PddlError
 from planners.formulas import (
     NUMBER,
     OBJECT,
@@ -108,9 +108,8 @@ def read_domain(text: str) -> Domain:
     requirements = frozenset(map(show, single.get(":requirements", [":strips"])))
     unsupported = sorted(requirements - SUPPORTED)
     if unsupported:
-        raise PddlError(
-            f"not judged: requires {', '.join(unsupported)}; supported: "
-            f"{' '.join(sorted(SUPPORTED))}"
+        raise NotJudged(
+            f"requires {', '.join(unsupported)}; supported: {' '.join(sorted(SUPPORTED))}"
         )
     types = _types(single.get(":types", []))
     constants = one_type(typed_list(single.get(":constants", [])), "constant")
@@ -156,9 +155,7 @@ def _by_name(sections: list[list[Any]]) -> dict[str, list[Any]]:
 def _only_known(sections: dict[str, Any], known: set[str]) -> None:
     for name in sections:
         if name not in known:
-            raise PddlError(
-                f"not judged: {name} is not supported (supported: {' '.join(sorted(known))})"
-            )
+            raise NotJudged(f"{name} is not supported (supported: {' '.join(sorted(known))})")
 
 
 def _types(words: list[Any]) -> dict[str, str]:
@@ -189,7 +186,7 @@ def _function_list(words: list[Any]) -> list[Any]:
         if isinstance(word, str):
             if word == "-" or (word == "number" and i and words[i - 1] == "-"):
                 continue
-            raise PddlError(f"not judged: functions of type {word!r} are not supported")
+            raise NotJudged(f"functions of type {word!r} are not supported")
         kept.append(word)
     return kept
 
@@ -213,7 +210,7 @@ def _action(section: list[Any], scope: Scope) -> ActionSchema:
     )
     for key in parts:
         if key not in (":parameters", ":precondition", ":effect"):
-            raise PddlError(f"not judged: action {section[1]!r} has {key}")
+            raise NotJudged(f"action {section[1]!r} has {key}")
     parameters = parameters_of(parts.get(":parameters", [[]])[0], scope.types)
     inner = scope.with_names(name for name, _ in parameters)
     return ActionSchema(
@@ -276,7 +273,7 @@ def _init(
                 raise PddlError(f"expected a number in {show(entry)[:80]}")
             values[scope.fluent(entry[1])] = float(entry[2])
         elif entry[0] == "at" and len(entry) == 3 and isinstance(entry[2], list):
-            raise PddlError("not judged: timed initial literals are not supported")
+            raise NotJudged("timed initial literals are not supported")
         elif entry[0] == "not" and len(entry) == 2:
             atoms.pop(scope.atom(entry[1]), None)
         else:

@@ -122,33 +122,45 @@ def _validate_binary() -> str:
 
 def up(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
     """unified-planning's reader and validator."""
+    # It refuses action costs unless its checks are off, and judges them well.
+    return [
+        Opinion(None, result) if isinstance(result, str) else Opinion(bool(result))
+        for result in up_results(domain, problem, plans, skip_checks=True)
+    ]
+
+
+def up_results(
+    domain: str, problem: str, plans: Sequence[Plan], skip_checks: bool = False
+) -> list[Any]:
+    """unified-planning's ValidationResult for each plan, or in words why there is none.
+
+    With its checks on it refuses a task that has a feature it would ignore.
+    """
     _module("unified_planning", "up")
+    from pyparsing import ParseBaseException
     from unified_planning.engines import SequentialPlanValidator
     from unified_planning.environment import get_environment
     from unified_planning.exceptions import UPException
     from unified_planning.io import PDDLReader
 
     get_environment().credits_stream = None
-    reader = PDDLReader()
-    unread = (UPException, SyntaxError, AssertionError, KeyError, ValueError, AttributeError)
+    unread = (ParseBaseException, UPException, SyntaxError, AssertionError, KeyError, ValueError,
+              AttributeError)  # fmt: skip
+    reader, results = PDDLReader(), list[Any]()
     with warnings.catch_warnings(), SequentialPlanValidator() as validator:
         warnings.simplefilter("ignore", DeprecationWarning)  # its use of pyparsing
         try:
             task = reader.parse_problem_string(domain, problem)
         except unread as error:
-            return [Opinion(None, f"cannot read the task: {error}")] * len(plans)
-        validator.skip_checks = True  # it refuses action costs otherwise, and judges them well
-        return [_up_one(reader, validator, task, plan, unread) for plan in plans]
-
-
-def _up_one(
-    reader: Any, validator: Any, task: Any, plan: Plan, unread: tuple[type[Exception], ...]
-) -> Opinion:
-    try:
-        parsed = reader.parse_plan_string(task, str(plan))
-        return Opinion(validator.validate(task, parsed).status.name == "VALID")
-    except unread as error:
-        return Opinion(None, f"cannot read the plan: {error}")
+            return [f"cannot read the task: {error}"] * len(plans)
+        validator.skip_checks = skip_checks
+        for plan in plans:
+            try:
+                parsed = reader.parse_plan_string(task, str(plan))
+                results.append(validator.validate(task, parsed))
+            except unread as error:
+                results.append(f"cannot read the plan: {error}")
+    return results
 
 
 REFEREES: dict[str, Referee] = {"kairos": kairos, "val": val, "up": up}

@@ -117,6 +117,37 @@ def test_bad_input_is_one_message_and_exit_2(
     assert sorted(files.iterdir()) == before
 
 
+INVARIANT = """
+(define (domain d) (:requirements :strips :typing :constraints) (:types t)
+  (:predicates (p ?x - t))
+  (:action a :parameters (?x - t) :precondition (not (p ?x)) :effect (p ?x)))
+"""
+INVARIANT_PROBLEM = """
+(define (problem e) (:domain d) (:objects o1 o2 - t) (:init) (:goal (p o1))
+  (:constraints (and (always (not (p o2))))))
+"""
+
+
+def test_check_falls_back_to_unified_planning_under_its_name_or_judges_nothing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "d.pddl").write_text(INVARIANT)
+    (tmp_path / "p.pddl").write_text(INVARIANT_PROBLEM)
+    plans = {"good": "(a o1)\n", "breaks": "(a o2)\n(a o1)\n", "short": ";\n"}
+    for name, text in plans.items():
+        (tmp_path / name).write_text(text)
+    done = posterity("check", "d.pddl", "p.pddl", *plans, "--json", folder=tmp_path)
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [r["outcome"] for r in results] == ["VALID", "PRECONDITION_FAILED", "GOAL_NOT_REACHED"]
+    assert all(r["checker"].startswith("unified-planning") for r in results)
+    # what it would ignore, it refuses: no verdict at all
+    (tmp_path / "p.pddl").write_text(INVARIANT_PROBLEM.replace("always", "sometime"))
+    done = posterity("check", "d.pddl", "p.pddl", "good", folder=tmp_path)
+    assert done.returncode == 2
+    assert "not judged" in done.stderr
+    assert "requires :constraints" in done.stderr
+
+
 def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
     done = posterity("run", "tiny", *SMALL, folder=tmp_path)
     assert done.returncode == 0, done.stderr
