@@ -177,6 +177,47 @@ def _check_line(result: dict[str, Any]) -> str:
 
 
 @app.command()
+def tasks(
+    domain: Annotated[str, typer.Argument(help="A domain's name; an unknown one lists them.")],
+    size: Annotated[str, typer.Option("--size", help="A number, or a range: 4-9.")] = "4-6",
+    horizon: Annotated[str, typer.Option("--horizon", help="A number, or a range: 2-8.")] = "2-8",
+    count: Annotated[int, typer.Option("--count", min=1, help="How many tasks.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("tasks"),
+) -> None:
+    """Write PDDL tasks: domain.pddl and p01.pddl, ... The same seed writes the same bytes.
+
+    No two tasks are the same under other object names. Size counts what the domain is made of
+    (blocks, cars ...), horizon the length of a plan that is known to exist (Blocksworld: moves of
+    an optimal one); both stand in each file's first line.
+    """
+    with one_message():
+        from flows.progress import Watch
+        from planners.domains import DOMAINS
+        from planners.domains.task_sets import write_tasks
+
+        if domain not in DOMAINS:
+            raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
+        watch = Watch()
+        with watch.bar(f"{domain} tasks", count) as advance:
+            bounds = _bounds("--size", size), _bounds("--horizon", horizon)
+            write_tasks(out, domain, *bounds, count, seed, advance)
+        watch.say(f"{out}: domain.pddl and {count} problems")
+
+
+def _bounds(option: str, text: str) -> tuple[int, int]:
+    """The ends of `4` or `4-9`, both included."""
+    low, _, high = text.partition("-")
+    try:
+        bounds = int(low), int(high or low)
+    except ValueError:
+        bounds = (0, 0)
+    if not 0 < bounds[0] <= bounds[1]:
+        raise InvalidInput(f"{option} {text!r}: expected a number above 0, or a range such as 4-9")
+    return bounds
+
+
+@app.command()
 def pretrain(
     out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
     seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,

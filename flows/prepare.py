@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from itertools import islice
 from random import Random
 
 from flows.checkpoints import require_base
 from flows.experiment import Experiment, Split
 from flows.progress import Watch
 from planners.domains import DOMAINS
-from planners.errors import InvalidInput
+from planners.domains.task_sets import fresh_tasks
 from planners.fine_tuning import weights_hash
-from planners.pddl import canonical, print_problem, read_task
+from planners.pddl import print_problem
 from planners.records import content_hash, derive_seed
+from planners.shapes import require_no_leak
 from warehouse import schema
 from warehouse.store import Row, Warehouse
 
@@ -59,53 +61,30 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
 
 
 def _task_rows(experiment: Experiment, domain: Row, watch: Watch) -> tuple[list[Row], list[Row]]:
-    """The tasks of all splits, no two alike: distinct by content hash across the splits."""
+    """The tasks of all splits, no two the same even under other object names."""
     seen: set[str] = set()
     tasks: list[Row] = []
     places: list[Row] = []
+    shapes: dict[str, list[tuple[str, str]]] = {}
     for split_name in SPLITS:
         split: Split = getattr(experiment.tasks, split_name)
         rng = Random(derive_seed(experiment.seed, "tasks", split_name))
+        source = fresh_tasks(domain["name"], split.sizes, split.horizons, rng, seen)
         with watch.bar(f"{split_name} tasks", split.count) as advance:
-            for position in range(split.count):
-                row = _fresh_task(split, domain, rng, seen)
-                tasks.append(row)
-                places.append(
+            for position, task in enumerate(islice(source, split.count)):
+                place = {"experiment": experiment.id, "split": split_name, "position": position}
+                tasks.append(
                     {
-                        "experiment": experiment.id,
-                        "task": row["task"],
-                        "split": split_name,
-                        "position": position,
+                        "task": task.key,
+                        "domain_hash": domain["domain_hash"],
+                        "domain": domain["name"],
+                        "size": task.size,
+                        "horizon": task.horizon,
+                        "pddl": print_problem(task.problem),
                     }
                 )
+                places.append({**place, "task": task.key})
+                shapes.setdefault(split_name, []).append((task.key, task.shape))
                 advance(1)
+    require_no_leak(shapes)
     return tasks, places
-
-
-def _fresh_task(
-    split: Split, domain: Row, rng: Random, seen: set[str], attempts: int = 1000
-) -> Row:
-    """One task of a split that no split has yet. Raises InvalidInput where none is found."""
-    generate = DOMAINS[domain["name"]].generate
-    for _ in range(attempts):
-        horizon, size = rng.randint(*split.horizons), rng.randint(*split.sizes)
-        problem = generate(size, horizon, rng)
-        if problem is None:
-            continue
-        text = print_problem(canonical(problem))
-        key = read_task(domain["pddl"], text).key
-        if key not in seen:
-            seen.add(key)
-            return {
-                "task": key,
-                "domain_hash": domain["domain_hash"],
-                "domain": domain["name"],
-                "size": size,
-                "horizon": horizon,
-                "pddl": text,
-            }
-    raise InvalidInput(
-        f"no new {domain['name']} task of sizes {split.sizes} and horizons {split.horizons} in "
-        f"{attempts} "
-        "attempts; ask for fewer tasks, or for wider ranges"
-    )

@@ -120,21 +120,13 @@ def problem_of(init: State, goal: State | None, rng: Random) -> Problem:
     )
 
 
-def generate(size: int, horizon: int, rng: Random, attempts: int = 2_000) -> Problem | None:
-    """A random problem with `size` blocks whose optimal plan has exactly `horizon` moves.
-
-    Returns None where none was found in `attempts` tries (a horizon out of reach for the size).
-    """
-    solved = solved_example(size, horizon, rng, attempts)
-    return solved[0] if solved else None
-
-
 def solved_example(
-    size: int, horizon: int, rng: Random, attempts: int = 2_000
+    size: int, horizon: int, rng: Random, attempts: int = 500
 ) -> tuple[Problem, Plan] | None:
-    """A problem as from `generate`, with one optimal plan: the walk that made it.
+    """A random problem with `size` blocks whose optimal plan has exactly `horizon` moves, and one.
 
-    The walk is kept only where the lower bound equals its length, which proves it optimal.
+    None where none was found in `attempts` tries (a horizon out of reach for the size). The plan is
+    the walk that made the goal, kept only where the lower bound equals its length: it is optimal.
     """
     blocks = [f"b{i + 1}" for i in range(size)]
     for _ in range(attempts):

@@ -193,12 +193,19 @@ def transport(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """How a domain's states begin: the name in its PDDL, what `size` counts, the smallest size."""
+    """How a domain's tasks begin and what they ask for.
+
+    `size` says what size counts; `goals` are the predicates that goals are made of, with the
+    type of their first object; `weights` say how much likelier than others (1) an action is on a
+    random walk, so that walks get somewhere.
+    """
 
     domain: str
     size: str
     smallest: int
     build: Callable[[int, Random], tuple[Objects, list[Atom]]]
+    goals: dict[str, str]
+    weights: dict[str, float]
 
     def problem(self, size: int, rng: Random) -> Problem:
         """A problem that wants nothing yet."""
@@ -207,13 +214,35 @@ class World:
 
 
 WORLDS = {
-    "childsnack": World("childsnack", "children", 1, childsnack),
-    "ferry": World("ferry", "cars", 1, ferry),
-    "floortile": World("floortile", "columns", 2, floortile),
-    "miconic": World("miconic", "passengers", 1, miconic),
-    "rovers": World("rover", "waypoints", 2, rovers),
-    "satellite": World("satellite", "directions beside one", 1, satellite),
-    "sokoban": World("sokoban", "cells a side", 4, sokoban),
-    "spanner": World("spanner", "spanners", 1, spanner),
-    "transport": World("transport", "packages", 1, transport),
-}
+    "childsnack": World(
+        "childsnack", "children", 1, childsnack, {"served": "child"},
+        {"serve_sandwich": 40, "serve_sandwich_no_gluten": 40, "put_on_tray": 6,
+         "make_sandwich_no_gluten": 3},
+    ),
+    "ferry": World("ferry", "cars", 1, ferry, {"at": "car"}, {"board": 2, "debark": 2}),
+    "floortile": World("floortile", "columns", 2, floortile, {"painted": "tile"}, {"paint_up": 3}),
+    "miconic": World(
+        "miconic", "passengers", 1, miconic, {"served": "passenger"}, {"board": 8, "depart": 8}
+    ),
+    "rovers": World(
+        "rover", "waypoints", 2, rovers,
+        {"communicated_soil_data": "waypoint", "communicated_rock_data": "waypoint",
+         "communicated_image_data": "objective"},
+        {"communicate_soil_data": 20, "communicate_rock_data": 20, "communicate_image_data": 20,
+         "sample_soil": 4, "sample_rock": 4, "take_image": 8, "calibrate": 3},
+    ),
+    "satellite": World(
+        "satellite", "directions beside one", 1, satellite,
+        {"have_image": "direction", "pointing": "satellite"},
+        {"take_image": 20, "calibrate": 8, "switch_on": 3, "switch_off": 0.2},
+    ),
+    "sokoban": World("sokoban", "cells a side", 4, sokoban, {"at": "box"}, {"push": 4}),
+    "spanner": World(
+        "spanner", "spanners", 1, spanner, {"tightened": "nut"},
+        {"pickup_spanner": 6, "tighten_nut": 20},
+    ),
+    "transport": World(
+        "transport", "packages", 1, transport, {"at": "package"}, {"pick-up": 3, "drop": 2}
+    ),
+}  # fmt: skip
+"""The nine domains beside Blocksworld."""

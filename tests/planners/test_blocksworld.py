@@ -61,4 +61,4 @@ def test_same_seed_same_task(name: str) -> None:
 
 
 def test_an_impossible_grade_is_none() -> None:
-    assert bw.generate(3, 9, Random(0), attempts=50) is None
+    assert bw.solved_example(3, 9, Random(0), attempts=50) is None

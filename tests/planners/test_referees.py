@@ -35,7 +35,7 @@ def test_referees_agree_on_blocksworld(name: str) -> None:
 
 
 def test_val_is_not_asked_what_it_cannot_judge() -> None:
-    problem = print_problem(bw.generate(3, 1, Random(0)))
+    problem = print_problem(DOMAINS["blocksworld"].generate(3, 1, Random(0)))
     texts = ["pickup", "pickup b1 b1", "fly b1", "pickup b99"]
     opinions = REFEREES["val"](BLOCKS, problem, [plan(text) for text in texts])
     assert [o.valid for o in opinions] == [None] * 4

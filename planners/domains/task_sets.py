@@ -1,0 +1,92 @@
+"""Task sets: an endless stream of graded tasks, no two of them the same under other names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+from planners.domains import DOMAINS
+from planners.errors import InvalidInput
+from planners.pddl import canonical, print_problem, read_task
+from planners.records import Problem, derive_seed
+from planners.shapes import shape
+
+ATTEMPTS = 1000
+"""Draws that bring nothing new before a grade is given up as exhausted."""
+
+
+@dataclass(frozen=True, slots=True)
+class GradedTask:
+    """A generated problem, everything in sorted order, with its grade, key and shape."""
+
+    problem: Problem
+    size: int
+    horizon: int
+    key: str
+    shape: str
+
+
+def fresh_tasks(
+    domain: str,
+    sizes: tuple[int, int],
+    horizons: tuple[int, int],
+    rng: Random,
+    seen: set[str] | None = None,
+) -> Iterator[GradedTask]:
+    """Tasks of sizes and horizons within these bounds (included), as many as are asked for.
+
+    None has a shape in `seen`, which grows with each. Raises InvalidInput where no new one is
+    found.
+    """
+    entry, seen = DOMAINS[domain], set() if seen is None else seen
+    misses = 0
+    while misses < ATTEMPTS:
+        horizon, size = rng.randint(*horizons), rng.randint(*sizes)
+        problem = entry.generate(size, horizon, rng)
+        misses += 1
+        if problem is None:
+            continue
+        problem = canonical(problem)
+        task = read_task(entry.text, print_problem(problem))
+        key = shape(task)
+        if key in seen:
+            continue
+        seen.add(key)
+        misses = 0
+        yield GradedTask(problem, size, horizon, task.key, key)
+    raise InvalidInput(
+        f"no new {domain} task of sizes {sizes} and horizons {horizons} in {ATTEMPTS} attempts; "
+        f"ask for fewer tasks, or for wider ranges (size counts {entry.size}, horizon "
+        f"{entry.horizon})"
+    )
+
+
+def write_tasks(
+    folder: Path,
+    domain: str,
+    sizes: tuple[int, int],
+    horizons: tuple[int, int],
+    count: int,
+    seed: int,
+    on_task: Callable[[int], None] = lambda tasks: None,
+) -> None:
+    """Write domain.pddl and `count` problems into a new folder; the same seed, the same bytes.
+
+    Raises InvalidInput where the folder is not empty or so many tasks are not found.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder} exists and is not empty; name another folder with --out")
+    entry, rng = DOMAINS[domain], Random(derive_seed(seed, "tasks", domain))
+    files = {"domain.pddl": entry.text}
+    digits = max(2, len(str(count)))
+    for number, task in enumerate(islice(fresh_tasks(domain, sizes, horizons, rng), count), 1):
+        name = f"p{number:0{digits}d}"
+        grade = f"; size {task.size} ({entry.size}), horizon {task.horizon} ({entry.horizon})\n"
+        files[f"{name}.pddl"] = grade + print_problem(replace(task.problem, name=name))
+        on_task(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, "utf-8")
