@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from planners.checker import CHECKER, CHECKER_VERSION, Checker
-from planners.errors import InvalidInput, NotJudged, PddlError
+from planners.errors import InvalidInput, NotJudged
 from planners.extraction import extract_lines
 from planners.fallback import Fallback
+from planners.files import naming, read_pddl
 from planners.pddl import read_task
 from planners.records import Outcome, Verdict
 from planners.referees import REFEREES
@@ -27,7 +28,7 @@ def judge_files(
     for name in referees:
         if name not in REFEREES:
             raise InvalidInput(f"unknown referee {name!r}; known: {', '.join(REFEREES)}")
-    domain_text, problem_text = _read(domain), _read(problem)
+    domain_text, problem_text = read_pddl(domain), read_pddl(problem)
     checker = _checker(domain, domain_text, problem, problem_text)
     texts = [(name, _plan_text(name)) for name in plans]
     for name, text in texts:
@@ -57,12 +58,10 @@ def judge_files(
 def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checker | Fallback:
     """What judges the task: our checker, or where a feature is beyond it, the fallback."""
     try:
-        return Checker(read_task(domain_text, text))
+        with naming(domain, problem):
+            return Checker(read_task(domain_text, text))
     except NotJudged as error:
-        named = NotJudged(f"{domain} and {problem}: {error.reason}")
-        return Fallback(domain_text, text, named)
-    except PddlError as error:
-        raise PddlError(f"{domain} and {problem}: {error}") from error
+        return Fallback(domain_text, text, error)
 
 
 def _plan_text(name: str) -> str:
@@ -74,12 +73,3 @@ def _plan_text(name: str) -> str:
     except OSError as error:
         raise InvalidInput(f"{name} cannot be read: {error.strerror}") from error
     return content.decode("utf-8", errors="replace")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start})") from error

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from curation.curators import CURATORS
 from planners.domains import DOMAINS
+from planners.domains.folder import SPLITS, read_folder
 from planners.errors import InvalidInput
 from planners.prompts import PROMPTS
 from planners.records import Sampling, content_hash
@@ -57,17 +58,33 @@ class Split(Table):
 
 
 class Tasks(Table):
-    """The tasks of a run. `train` is deployed and learned from; the others only measure."""
+    """The tasks of a run. `train` is deployed and learned from; the others only measure.
 
-    domain: str
-    train: Split
-    heldout: Split
-    larger: Split
+    Either a domain of ours with what to generate for each split, or a `folder` with a domain and
+    problems (`planners.domains.folder`), whose `contents` are then part of the experiment.
+    """
+
+    domain: str | None = None
+    train: Split | None = None
+    heldout: Split | None = None
+    larger: Split | None = None
+    folder: str | None = None
+    contents: str | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """What is generated for each split."""
+        found = {name: getattr(self, name) for name in SPLITS}
+        return {name: split for name, split in found.items() if split is not None}
 
     @model_validator(mode="after")
     def _known(self) -> Tasks:
+        if self.folder is not None:
+            return self
+        if self.domain is None or self.train is None:
+            raise ValueError("name a domain and a train split, or a folder with tasks of your own")
         _one_of(self.domain, DOMAINS, "domain")
-        if self.larger.sizes[0] <= self.train.sizes[1]:
+        if self.larger is not None and self.larger.sizes[0] <= self.train.sizes[1]:
             raise ValueError(
                 f"larger.sizes must begin above the largest trained size, {self.train.sizes[1]}"
             )
@@ -185,10 +202,19 @@ def load_experiment(source: str, changes: list[str] | None = None) -> Experiment
     content = _read(source)
     for change in changes or []:
         _apply(content, change)
+    _pin_folder(content)
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
         raise InvalidInput(f"experiment {source!r}: {_explain(error)}") from error
+
+
+def _pin_folder(content: dict[str, Any]) -> None:
+    """Where tasks come from a folder: it takes the place of domain and splits, by its contents."""
+    tasks = content.get("tasks")
+    folder = tasks.get("folder") if isinstance(tasks, dict) else None
+    if isinstance(folder, str):
+        content["tasks"] = {"folder": folder, "contents": read_folder(Path(folder)).contents}
 
 
 def preset_text(name: str) -> str:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 from flows.checkpoints import require_base
-from flows.experiment import Experiment, Split
+from flows.experiment import Experiment
 from flows.progress import Watch
 from planners.domains import DOMAINS
+from planners.domains.folder import canonical_text, read_folder
 from planners.domains.task_sets import fresh_tasks
 from planners.fine_tuning import weights_hash
-from planners.pddl import print_problem
+from planners.pddl import print_problem, read_domain
 from planners.records import content_hash, derive_seed
 from planners.shapes import require_no_leak
 from warehouse import schema
 from warehouse.store import Row, Warehouse
 
 CODE_VERSION = version("posterity")
-SPLITS = ("train", "heldout", "larger")
 
 
 def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     """Write down the experiment, its tasks and generation 0, once."""
     if warehouse.done(experiment.id, 0, "prepare"):
         return
-    entry = DOMAINS[experiment.tasks.domain]
-    domain_row = {"domain_hash": content_hash(entry.text), "name": entry.name, "pddl": entry.text}
-    task_rows, split_rows = _task_rows(experiment, domain_row, watch)
+    source = _folder_tasks if experiment.tasks.folder else _generated_tasks
+    domain_row, task_rows, split_rows = source(experiment, watch)
     base = require_base(experiment)
     generation = {
         "experiment": experiment.id,
@@ -60,31 +60,62 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     )
 
 
-def _task_rows(experiment: Experiment, domain: Row, watch: Watch) -> tuple[list[Row], list[Row]]:
-    """The tasks of all splits, no two the same even under other object names."""
+Rows = tuple[Row, list[Row], list[Row]]
+"""The row of the domain, those of tasks, and those of their places in the experiment's splits."""
+
+
+def _generated_tasks(experiment: Experiment, watch: Watch) -> Rows:
+    """Tasks made by a domain's generator, no two the same even under other object names."""
+    entry = DOMAINS[experiment.tasks.domain or ""]
+    domain = _domain_row(entry.name, entry.text)
     seen: set[str] = set()
     tasks: list[Row] = []
     places: list[Row] = []
     shapes: dict[str, list[tuple[str, str]]] = {}
-    for split_name in SPLITS:
-        split: Split = getattr(experiment.tasks, split_name)
-        rng = Random(derive_seed(experiment.seed, "tasks", split_name))
-        source = fresh_tasks(domain["name"], split.sizes, split.horizons, rng, seen)
-        with watch.bar(f"{split_name} tasks", split.count) as advance:
+    for name, split in experiment.tasks.splits.items():
+        rng = Random(derive_seed(experiment.seed, "tasks", name))
+        source = fresh_tasks(entry.name, split.sizes, split.horizons, rng, seen)
+        with watch.bar(f"{name} tasks", split.count) as advance:
             for position, task in enumerate(islice(source, split.count)):
-                place = {"experiment": experiment.id, "split": split_name, "position": position}
-                tasks.append(
-                    {
-                        "task": task.key,
-                        "domain_hash": domain["domain_hash"],
-                        "domain": domain["name"],
-                        "size": task.size,
-                        "horizon": task.horizon,
-                        "pddl": print_problem(task.problem),
-                    }
-                )
-                places.append({**place, "task": task.key})
-                shapes.setdefault(split_name, []).append((task.key, task.shape))
+                text = print_problem(task.problem)
+                tasks.append(_task_row(domain, task.key, task.size, task.horizon, text))
+                places.append(_place(experiment, task.key, name, position))
+                shapes.setdefault(name, []).append((task.key, task.shape))
                 advance(1)
     require_no_leak(shapes)
-    return tasks, places
+    return domain, tasks, places
+
+
+def _folder_tasks(experiment: Experiment, watch: Watch) -> Rows:
+    """Tasks of a user's folder; a copy of another task in its split is left out and named."""
+    folder = read_folder(Path(experiment.tasks.folder or ""))
+    domain = _domain_row(read_domain(folder.domain).name, folder.domain)
+    for copy, other in folder.copies:
+        watch.say(f"{copy} is {other} under other object names: left out")
+    tasks: list[Row] = []
+    places: list[Row] = []
+    for name, found in folder.splits.items():
+        for position, task in enumerate(found):
+            size = len(task.task.problem.objects)
+            tasks.append(_task_row(domain, task.task.key, size, None, canonical_text(task)))
+            places.append(_place(experiment, task.task.key, name, position))
+    return domain, tasks, places
+
+
+def _domain_row(name: str, text: str) -> Row:
+    return {"domain_hash": content_hash(text), "name": name, "pddl": text}
+
+
+def _task_row(domain: Row, key: str, size: int, horizon: int | None, text: str) -> Row:
+    return {
+        "task": key,
+        "domain_hash": domain["domain_hash"],
+        "domain": domain["name"],
+        "size": size,
+        "horizon": horizon,
+        "pddl": text,
+    }
+
+
+def _place(experiment: Experiment, key: str, split: str, position: int) -> Row:
+    return {"experiment": experiment.id, "task": key, "split": split, "position": position}

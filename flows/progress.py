@@ -79,6 +79,8 @@ def summary(warehouse: Warehouse, experiment: str) -> list[dict[str, float]]:
 
 def cell(value: float | int) -> str:
     """Shares as percent, counts as they are."""
+    if value is None or value != value:  # a split without tasks
+        return "-"
     return f"{value:.1%}" if isinstance(value, float) else str(value)
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from flows.checkpoints import checkpoint_of
 from flows.experiment import Drawing, Experiment
-from flows.prepare import CODE_VERSION, SPLITS
+from flows.prepare import CODE_VERSION
 from flows.progress import Watch
+from planners.domains.folder import SPLITS
 from planners.local import LocalPolicy, load, use_threads
 from planners.pddl import read_task
 from planners.prompts import PROMPTS

@@ -13,8 +13,9 @@ import pytest
 
 from flows.experiment import Experiment
 from flows.iterate import Stages, iterate
-from flows.prepare import SPLITS, prepare
+from flows.prepare import prepare
 from flows.progress import Watch
+from planners.domains.folder import SPLITS
 from planners.errors import InvalidInput
 from tests.conftest import small
 from warehouse import schema

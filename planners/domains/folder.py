@@ -1,0 +1,109 @@
+"""Users' own tasks: a folder with a domain and its problems.
+
+    my-tasks/domain.pddl
+    my-tasks/train/*.pddl      deployed and learned from
+    my-tasks/heldout/*.pddl    only measured (may be absent)
+    my-tasks/larger/*.pddl     only measured, harder (may be absent)
+
+Without train/ the problems lie beside domain.pddl; every fifth, in order of their names, is held
+out. A problem that is another one of its split under other names is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from planners.errors import InvalidInput
+from planners.files import naming, read_pddl
+from planners.pddl import Task, canonical, print_problem, read_domain, read_task
+from planners.records import content_hash
+from planners.shapes import require_no_leak, shape
+
+SPLITS = ("train", "heldout", "larger")
+HELD_OUT = 5
+"""Of a folder without splits, one problem in so many is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderTask:
+    """A problem of a folder: its file, its text, the task, and its shape."""
+
+    file: str
+    text: str
+    task: Task
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFolder:
+    """A domain's text, the tasks of each split, and what was left out as a copy of another."""
+
+    domain: str
+    splits: dict[str, list[FolderTask]]
+    copies: list[tuple[str, str]]
+
+    @property
+    def contents(self) -> str:
+        """Hash of everything that is used, whatever the files are called."""
+        keys = [
+            f"{split} {canonical_text(task)}" for split in SPLITS for task in self.splits[split]
+        ]
+        return content_hash(self.domain, *keys)
+
+
+def read_folder(folder: Path) -> TaskFolder:
+    """Read a folder of tasks, every problem of it.
+
+    Raises InvalidInput (PddlError, NotJudged) naming the file and, where it is known, the line;
+    and where tasks of two splits are the same but for their objects' names.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is no folder; name one with a domain.pddl and problems")
+    domain = read_pddl(folder / "domain.pddl")
+    with naming(folder / "domain.pddl"):
+        read_domain(domain)
+    files = {split: sorted((folder / split).glob("*.pddl")) for split in SPLITS}
+    files[""] = sorted(path for path in folder.glob("*.pddl") if path.name != "domain.pddl")
+    if not files["train"] and not files[""]:
+        raise InvalidInput(
+            f"{folder} has no problems to train on: put *.pddl files beside its domain.pddl, or "
+            "into a folder train/ (and heldout/, larger/)"
+        )
+    found = {
+        split: [_read(folder, path, domain) for path in paths] for split, paths in files.items()
+    }
+    require_no_leak({split: [(t.file, t.shape) for t in found[split]] for split in SPLITS})
+    copies: list[tuple[str, str]] = []
+    splits = {split: _without_copies(tasks, copies) for split, tasks in found.items()}
+    flat = splits.pop("")
+    if not files["train"]:
+        splits["heldout"] = flat[HELD_OUT - 1 :: HELD_OUT]
+        splits["train"] = [task for i, task in enumerate(flat, 1) if i % HELD_OUT]
+    return TaskFolder(domain, splits, copies)
+
+
+def _read(folder: Path, path: Path, domain: str) -> FolderTask:
+    text = read_pddl(path)
+    with naming(path):
+        task = read_task(domain, text)
+    return FolderTask(str(path.relative_to(folder)), text, task, shape(task))
+
+
+def _without_copies(tasks: list[FolderTask], copies: list[tuple[str, str]]) -> list[FolderTask]:
+    """The tasks less those that equal an earlier one but for names, which go to `copies`."""
+    first: dict[str, str] = {}
+    for task in tasks:
+        if first.setdefault(task.shape, task.file) != task.file:
+            copies.append((task.file, first[task.shape]))
+    return [task for task in tasks if first[task.shape] == task.file]
+
+
+def canonical_text(found: FolderTask) -> str:
+    """The problem in sorted order, so that equal keys have equal texts; with numbers, as it is."""
+    task = found.task
+    if task.values or task.metric is not None:
+        return found.text
+    constants = len(task.domain.constants)
+    own = replace(task.problem, objects=task.problem.objects[constants:])
+    return print_problem(canonical(own))

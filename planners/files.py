@@ -1,0 +1,39 @@
+"""Reading the PDDL files of users: with the file's name in whatever is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from planners.errors import InvalidInput, NotJudged, PddlError
+
+LARGEST = 32 * 1024 * 1024
+"""Bytes of the largest PDDL file that is read; one of that size takes about two gigabytes."""
+
+
+def read_pddl(path: Path) -> str:
+    """The text of a PDDL file. Raises InvalidInput where it is missing, too large, or no text."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InvalidInput(
+                f"{path} has {path.stat().st_size / 2**20:.0f} MiB; PDDL files of up to "
+                f"{LARGEST // 2**20} MiB are read"
+            )
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start})") from error
+
+
+@contextmanager
+def naming(*paths: Path) -> Iterator[None]:
+    """Put the files' names before what is wrong with their PDDL."""
+    names = " and ".join(map(str, paths))
+    try:
+        yield
+    except NotJudged as error:
+        raise NotJudged(f"{names}: {error.reason}") from error
+    except PddlError as error:
+        raise PddlError(f"{names}: {error}") from error
