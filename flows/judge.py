@@ -49,7 +49,7 @@ def judge(
 
 def _judgement(checker: Checker, trace: Row) -> Row:
     """The row of a verdict, for a trace given as its id, text and finish reason."""
-    found = extraction.extract(trace["text"])
+    found = extraction.extract(trace["text"], checker.task.domain.actions)
     row: Row = {
         "trace": trace["trace"],
         "checker": CHECKER,
@@ -83,8 +83,9 @@ def _judge_canaries(
     tasks = {task["task"]: task for task in warehouse.tasks(experiment.id, "train")}
     rows: list[Row] = []
     for trace in warehouse.judged(experiment.id, generation, "VALID", CANARY_PLANS):
-        task, plan = tasks[trace["task"]], extraction.extract(trace["text"]).plan
+        task = tasks[trace["task"]]
         checker = checker_of(task["domain_pddl"], task["pddl"])
+        plan = extraction.extract(trace["text"], checker.task.domain.actions).plan
         rng = Random(derive_seed(experiment.seed, generation, "canaries", trace["task"]))
         for canary in canaries(checker.task, plan, rng) if plan else ():
             judged = _judgement(

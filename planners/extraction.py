@@ -1,6 +1,6 @@
 """From the text of a completion to a plan: a step of its own, versioned, apart from judging.
 
-The answer is what stands behind the last `</think>`. Line by line it must hold nothing but
+A *plan text* is line by line nothing but
 
     (schema object ...)             a ground action, or several in a row
     0.5: (schema object ...) [1.0]  one with its time and duration, or either of them
@@ -10,21 +10,28 @@ The answer is what stands behind the last `</think>`. Line by line it must hold 
 
 Times and durations in front of and behind an action are read and ignored: the order of the lines
 is the order of the actions, and times that go back are refused. ASCII letters are folded to lower
-case (PDDL names are case-insensitive); no other letter is, so a look-alike stays unknown. Anything
-else is no plan, with the line and the reason; a text around a plan never changes its verdict.
+case (PDDL names are case-insensitive); no other letter is, so a look-alike stays unknown.
+
+The answer is what stands behind the last `</think>`. Where it is no plan text as a whole, the plan
+is looked for in it, in this order: what stands between <plan> and </plan> (or [PLAN] and [PLAN
+END]); what is fenced; a run of lines that are actions, which may be numbered or listed (`3. (...)`,
+`- (...)`, `Step 3: (...)`), with prose before and behind. Different plans found at the same place
+of this order are ambiguous, and ambiguous is no plan, with the reason: nobody here guesses. So is a
+line in the midst of a plan that opens a parenthesis and is no action.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import lru_cache
 
 from planners.records import Action, Plan
 from planners.sexpr import fold
 
-EXTRACTION_VERSION = "1"
-THINK_END = "</think>"
+EXTRACTION_VERSION = "2"
+THINK_START, THINK_END = "<think>", "</think>"
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _LINE = re.compile(
     rf"(?:(?P<time>{_NUMBER})[ \t]*:[ \t]*)?"
@@ -34,6 +41,15 @@ _LINE = re.compile(
 )
 _INSIDE = re.compile(r"\(([^()]*)\)")
 _FENCE = re.compile(r"```[a-z]{0,10}")
+_TAGGED = re.compile(
+    r"<plan>((?:(?!<plan>).)*?)</plan>|\[PLAN\]((?:(?!\[PLAN\]).)*?)\[PLAN END\]", re.DOTALL | re.I
+)
+_FENCED = re.compile(r"```[^\n`]{0,20}\n(.*?)```()", re.DOTALL)
+_LISTED = re.compile(
+    r"(?:[-*+]|(?:step[ \t]{0,9})?\d{1,6}[.)]|step[ \t]{0,9}\d{1,6}:)[ \t]{1,9}", re.I
+)
+_MENTION = re.compile(r"\(([^\s()]+)")
+_TIMED = re.compile(rf"{_NUMBER}[ \t]*:[ \t]*\(")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
 SHORT = 200
@@ -48,12 +64,67 @@ class Extraction:
     reason: str = ""
 
 
-def extract(text: str) -> Extraction:
-    """The plan of a completion. An answer without any line is no plan: the empty plan says `;`."""
+def extract(text: str, schemas: Container[str] = ()) -> Extraction:
+    """The plan of a completion. An answer without any line is no plan: the empty plan says `;`.
+
+    `schemas` are the domain's actions: prose that mentions one beside a listed plan may be part of
+    it, so that is ambiguous.
+    """
     answer = text.rsplit(THINK_END, 1)[-1]
     if not answer.strip():
         return Extraction(None, "the answer is empty")
-    return extract_lines(answer)
+    if THINK_START in answer:
+        return Extraction(None, "the reasoning never ended")
+    whole = extract_lines(answer)
+    if whole.plan is not None:
+        return whole
+    for what, pattern in (("tagged", _TAGGED), ("fenced", _FENCED)):
+        blocks = ["".join(groups) for groups in pattern.findall(answer)]
+        if blocks:
+            lines = ("\n".join(map(_bare, block.split("\n"))) for block in blocks)
+            return _the_one(what, [extract_lines(block) for block in lines if block.strip()])
+    runs, prose = _runs(answer)
+    if not runs:
+        return whole
+    for name in _MENTION.findall(fold(prose)):
+        if name in schemas:
+            return Extraction(None, f"ambiguous: prose beside the plan mentions ({name} ...)")
+    return _the_one("listed", [extract_lines(run) for run in runs])
+
+
+def _the_one(what: str, found: list[Extraction]) -> Extraction:
+    """The plan that all of these are; no plan where one is broken or two differ."""
+    for extraction in found:
+        if extraction.plan is None:
+            return Extraction(None, f"a {what} plan is broken: {extraction.reason}")
+    if any(extraction != found[0] for extraction in found):
+        return Extraction(None, f"ambiguous: {len(found)} {what} plans that differ")
+    return found[0] if found else Extraction(None, f"the {what} plan is empty")
+
+
+def _runs(answer: str) -> tuple[list[str], str]:
+    """Runs of lines that are meant as actions, and the prose, which ends a run; blanks do not."""
+    runs: list[list[str]] = []
+    prose: list[str] = []
+    running = False
+    for line in map(_bare, answer.split("\n")):
+        if line.startswith("(") or _TIMED.match(line):
+            if not running:
+                runs.append([])
+            runs[-1].append(line)
+            running = True
+        elif line and line[0] != ";":
+            prose.append(line)
+            running = False
+    return ["\n".join(run) for run in runs], "\n".join(prose)
+
+
+def _bare(line: str) -> str:
+    """A line without what lists put before an action, and without what marks it as code."""
+    bare = line.strip(_BLANK)
+    marked = _LISTED.match(bare)
+    action = (bare[marked.end() :] if marked else bare).strip("*`")
+    return action if action.startswith("(") else bare
 
 
 def extract_lines(answer: str) -> Extraction:

@@ -40,6 +40,10 @@ def test_rename_and_shuffle_keep_the_content() -> None:
     assert set(mixed.goal) == set(TINY.goal)
 
 
+TWO = "(pickup b1)\n(stack b1 b2)\n"
+BOTH = (("pickup", "b1"), ("stack", "b1", "b2"))
+
+
 @pytest.mark.parametrize(
     ("text", "actions"),
     [
@@ -71,9 +75,28 @@ def test_rename_and_shuffle_keep_the_content() -> None:
         ("()", None),
         ("(pickup (b1))", None),
         ("Sure! Here is the plan", None),
+        ("<think>never (ends b1)\n(pickup b1)", None),
+        # found in what stands around it
+        (f"Sure!\n\n```pddl\n{TWO}```\nDone (in two steps).", BOTH),
+        (f"Draft: (fly b1)\n<plan>\n{TWO}</plan> It works.", BOTH),
+        (f"[PLAN]\n{TWO}[PLAN END]", BOTH),
+        ("The plan:\n1. (PICKUP B1)\n2. (STACK B1 B2) ; on top\n\nGood luck", BOTH),
+        ("The plan:\n- (pickup b1)\n\n- (stack b1 b2)", BOTH),
+        ("Step 1: (pickup b1)\nStep 2: `(stack b1 b2)`", BOTH),
+        ("* **(pickup b1)**\n* **(stack b1 b2)**\n", BOTH),
+        (f"```\n{TWO}```\nagain:\n```\n{TWO}```", BOTH),
+        (f"Let me think.\n{TWO}That is all.", BOTH),
+        ("```\n1. (pickup b1)\n2. (stack b1 b2)\n```", BOTH),
+        # ambiguous or broken
+        (f"```\n{TWO}```\nor\n```\n(pickup b2)\n```", None),
+        (f"First\n(pickup b2)\nno, rather\n{TWO}", None),
+        ("Go:\n(pickup b1)\nand (stack b1 b2", None),
+        ("Go:\n(pickup b1)\n(unstack(unstack b2)\n(stack b1 b2)", None),
+        ("```\nI give up\n```\n(pickup b1)", None),
+        ("<plan></plan>\n(pickup b1)", None),
     ],
 )
 def test_extraction(text: str, actions: tuple[tuple[str, ...], ...] | None) -> None:
-    found = extract(text)
+    found = extract(text, {"pickup", "putdown", "stack", "unstack"})
     assert found.plan == (None if actions is None else Plan(actions))
     assert bool(found.reason) == (actions is None)
