@@ -9,10 +9,12 @@ from random import Random
 
 from flows.experiment import Experiment
 from flows.progress import Watch
-from planners import extraction
 from planners.canaries import canaries
 from planners.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
 from planners.errors import CanaryAccepted
+from planners.extraction import EXTRACTION_VERSION
+from planners.pddl import read_task
+from planners.prompts import PROMPTS, PromptFormat
 from planners.records import Outcome, content_hash, derive_seed
 from planners.referees import REFEREES
 from warehouse import schema
@@ -35,11 +37,12 @@ def judge(
     waiting = warehouse.unjudged(experiment.id, generation, CHECKER, CHECKER_VERSION)
     tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
     verdicts: list[Row] = []
+    prompt = PROMPTS[experiment.model.prompt]
     with watch.bar(f"generation {generation}: judge", len(waiting)) as advance:
         for key, traces in groupby(waiting, key=lambda trace: trace["task"]):
             checker = checker_of(tasks[key]["domain_pddl"], tasks[key]["pddl"])
             for trace in traces:
-                verdicts.append(_judgement(checker, trace))
+                verdicts.append(_judgement(checker, trace, prompt))
                 advance(1)
     warehouse.record({schema.judgements: verdicts}, (experiment.id, generation, "judge", 0))
     if warehouse.done(experiment.id, generation, "deploy"):  # the last generation is only evaluated
@@ -47,14 +50,14 @@ def judge(
         _ask_referees(warehouse, experiment, generation, watch)
 
 
-def _judgement(checker: Checker, trace: Row) -> Row:
+def _judgement(checker: Checker, trace: Row, prompt: PromptFormat) -> Row:
     """The row of a verdict, for a trace given as its id, text and finish reason."""
-    found = extraction.extract(trace["text"], checker.task.domain.actions)
+    found = prompt.read(checker.task, trace["text"])
     row: Row = {
         "trace": trace["trace"],
         "checker": CHECKER,
         "checker_version": CHECKER_VERSION,
-        "extraction_version": extraction.EXTRACTION_VERSION,
+        "extraction_version": EXTRACTION_VERSION,
         "step": None,
         "plan_length": None,
         "cost": None,
@@ -81,16 +84,16 @@ def _judge_canaries(
     if warehouse.done(experiment.id, generation, "canaries"):
         return
     tasks = {task["task"]: task for task in warehouse.tasks(experiment.id, "train")}
+    prompt = PROMPTS[experiment.model.prompt]
     rows: list[Row] = []
     for trace in warehouse.judged(experiment.id, generation, "VALID", CANARY_PLANS):
         task = tasks[trace["task"]]
         checker = checker_of(task["domain_pddl"], task["pddl"])
-        plan = extraction.extract(trace["text"], checker.task.domain.actions).plan
+        plan = prompt.read(checker.task, trace["text"]).plan
         rng = Random(derive_seed(experiment.seed, generation, "canaries", trace["task"]))
         for canary in canaries(checker.task, plan, rng) if plan else ():
-            judged = _judgement(
-                checker, {"trace": "", "text": canary.text, "finish_reason": "stop"}
-            )
+            answer = {"trace": "", "text": canary.text, "finish_reason": "stop"}
+            judged = _judgement(checker, answer, prompt)
             rows.append(
                 {
                     "canary": content_hash(
@@ -125,11 +128,13 @@ def _ask_referees(
     if not settings.referees or warehouse.done(experiment.id, generation, "referees"):
         return
     tasks = {task["task"]: task for task in warehouse.tasks(experiment.id, "train")}
+    prompt = PROMPTS[experiment.model.prompt]
     traces = warehouse.judged(experiment.id, generation, "%", settings.traces)
     rows: list[Row] = []
     with watch.bar(f"generation {generation}: referees", len(traces)) as advance:
         for trace in traces:
-            task, plan = tasks[trace["task"]], extraction.extract(trace["text"]).plan
+            task = tasks[trace["task"]]
+            plan = prompt.read(read_task(task["domain_pddl"], task["pddl"]), trace["text"]).plan
             assert plan is not None  # `judged` chose traces that hold one
             for referee in settings.referees:
                 [opinion] = REFEREES[referee](task["domain_pddl"], task["pddl"], [plan])

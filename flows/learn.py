@@ -59,9 +59,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         return
     use_threads(experiment.model.threads)
     rows = warehouse.lessons(experiment.id, generation)
-    lessons = [
-        Lesson(read_task(row["domain_pddl"], row["pddl"]).problem, row["text"]) for row in rows
-    ]
+    lessons = [Lesson(read_task(row["domain_pddl"], row["pddl"]), row["text"]) for row in rows]
     settings = experiment.training
     start = checkpoint_of(warehouse, experiment, 0 if settings.start == "base" else generation - 1)[
         0

@@ -68,7 +68,7 @@ def _sample(
                 for task in part
                 for sample in range(drawing.samples)
             ]
-            texts = {t["task"]: write(read_task(t["domain_pddl"], t["pddl"]).problem) for t in part}
+            texts = {t["task"]: write(read_task(t["domain_pddl"], t["pddl"])) for t in part}
             completions = policy.sample(
                 [texts[row["task"]["task"]] for row in rows],
                 drawing.sampling(experiment.seed),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from planners.local import load, save
+from planners.pddl import Task
 from planners.prompts import PROMPTS, rename, shuffle
-from planners.records import Problem
 from planners.training import Fit, Row, fit, length_batches, preflight
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ _WORD = re.compile(r"[^\s()]+")
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One completion to learn, and the problem it answers."""
+    """One completion to learn, and the task it answers."""
 
-    problem: Problem
+    task: Task
     completion: str
 
 
@@ -90,7 +90,7 @@ def fine_tune(
 def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[Row]:
     """Token ids of prompts and completions, end-of-sequence behind each completion."""
     write = PROMPTS[prompt].write
-    heads = tokenizer([write(lesson.problem) for lesson in lessons])["input_ids"]
+    heads = tokenizer([write(lesson.task) for lesson in lessons])["input_ids"]
     tails = tokenizer([lesson.completion for lesson in lessons], add_special_tokens=False)[
         "input_ids"
     ]
@@ -101,7 +101,7 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
 
 def vary(lesson: Lesson, names: Sequence[str], settings: Settings, rng: Random) -> Lesson:
     """The same lesson under other object names and in another order, as the settings ask."""
-    problem, completion = lesson.problem, lesson.completion
+    problem, completion = lesson.task.problem, lesson.completion
     if len(names) >= len(problem.objects):
         drawn = rng.sample(names, len(problem.objects))
         table = dict(zip((name for name, _ in problem.objects), drawn, strict=True))
@@ -109,7 +109,7 @@ def vary(lesson: Lesson, names: Sequence[str], settings: Settings, rng: Random) 
         completion = _WORD.sub(lambda word: table.get(word[0], word[0]), completion)
     if settings.shuffle:
         problem = shuffle(problem, rng)
-    return Lesson(problem, completion)
+    return Lesson(replace(lesson.task, problem=problem), completion)
 
 
 def object_names(tokenizer: PreTrainedTokenizerFast) -> list[str]:

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from planners import wordy
 from planners.errors import InvalidInput
+from planners.extraction import Extraction, extract
+from planners.pddl import Task
 from planners.records import Atom, Formula, Problem
 
 
@@ -50,17 +53,37 @@ def compact(problem: Problem) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """How a problem is written for a policy; any change of the text is a new version."""
+    """How a task is written for a policy; any change of the text is a new version.
+
+    `names` are those that the text uses instead of the task's own.
+    """
 
     name: str
     version: str
-    write: Callable[[Problem], str]
+    write: Callable[[Task], str]
+    names: Callable[[Task], dict[str, str]] = lambda task: {}
+
+    def read(self, task: Task, completion: str) -> Extraction:
+        """The plan of a completion that answers this prompt, in the task's own names."""
+        names = self.names(task)
+        if not names:
+            return extract(completion, task.domain.actions)
+        found = extract(completion, {names[schema] for schema in task.domain.actions})
+        if found.plan is None:
+            return found
+        return Extraction(wordy.restored(found.plan, names))
 
     def __str__(self) -> str:
         return f"{self.name}-{self.version}"
 
 
-PROMPTS = {"compact": PromptFormat("compact", "1", compact)}
+PROMPTS = {
+    "compact": PromptFormat("compact", "1", lambda task: compact(task.problem)),
+    "pddl": PromptFormat("pddl", "1", wordy.whole_pddl),
+    "natural": PromptFormat("natural", "1", wordy.plain_words),
+    "obfuscated": PromptFormat("obfuscated", "1", wordy.obfuscated, wordy.made_up_names),
+}
+"""`compact` for the embedded base, the others for language models."""
 
 
 def rename(problem: Problem, names: dict[str, str]) -> Problem:

@@ -29,7 +29,7 @@ def policy(tiny_checkpoint: Path) -> LocalPolicy:
 
 
 def prompts(count: int) -> list[str]:
-    return [PROMPT(blocks_task(3 + i % 4, 1 + i % 2, i).problem) for i in range(count)]
+    return [PROMPT(blocks_task(3 + i % 4, 1 + i % 2, i)) for i in range(count)]
 
 
 @given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 4))

@@ -1,11 +1,16 @@
 """Prompt formats (golden) and what comes back out of a completion."""
 
+import re
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from planners.checker import Checker
+from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.extraction import extract
+from planners.pddl import print_problem, read_task
 from planners.prompts import PROMPTS, rename, shuffle
 from planners.records import Plan, Problem
 
@@ -16,11 +21,14 @@ TINY = Problem(
     (("arm-empty",), ("clear", "b1"), ("on", "b1", "b2"), ("on-table", "b2")),
     ("and", ("on", "b2", "b1"), ("on-table", "b1")),
 )
+BLOCKS = DOMAINS["blocksworld"].text
+TINY_TASK = read_task(BLOCKS, print_problem(TINY))
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def test_compact_is_as_agreed() -> None:
     assert str(PROMPTS["compact"]) == "compact-1"
-    assert PROMPTS["compact"].write(TINY) == (
+    assert PROMPTS["compact"].write(TINY_TASK) == (
         " arm-empty\n b1 clear on b2 >@on b2 >on-table\n b2 @on b1 on-table >on b1\n"
     )
 
@@ -28,8 +36,37 @@ def test_compact_is_as_agreed() -> None:
 def test_compact_refuses_what_it_cannot_say() -> None:
     goal = ("or", ("clear", "b1"), ("clear", "b2"))
     problem = Problem(TINY.domain, TINY.name, TINY.objects, TINY.init, goal)
+    task = read_task(BLOCKS.replace(":strips", ":adl"), print_problem(problem))
     with pytest.raises(InvalidInput, match="conjunction of atoms"):
-        PROMPTS["compact"].write(problem)
+        PROMPTS["compact"].write(task)
+
+
+@pytest.mark.parametrize("name", ["pddl", "natural", "obfuscated"])
+def test_wordy_prompts_are_as_agreed(name: str) -> None:
+    """A changed text needs a new version, and the golden file of that version."""
+    prompt = PROMPTS[name]
+    assert prompt.write(TINY_TASK) == (GOLDEN / f"{prompt}.txt").read_text()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("name", PROMPTS)
+def test_every_prompt_can_be_answered_in_every_domain(name: str, domain: str) -> None:
+    entry, prompt = DOMAINS[domain], PROMPTS[name]
+    found = entry.solved_example(entry.smallest + 2, 3, Random(1))
+    assert found is not None
+    task = read_task(entry.text, print_problem(found[0]))
+    text, names = prompt.write(task), prompt.names(task)
+    answer = Plan(tuple(tuple(names.get(w, w) for w in a) for a in found[1].actions))
+    for completion in (str(answer), f"Well.\n<plan>\n{answer}</plan>"):
+        plan = prompt.read(task, completion).plan
+        assert plan == found[1]
+        assert Checker(task).check(plan).valid
+    if name == "obfuscated":
+        own = {n for n, _ in task.problem.objects} | set(task.domain.actions)
+        own |= set(task.domain.predicates)
+        assert not own & set(
+            re.findall(r"[^\s()]+", text.split("Find a plan")[0].replace("problem in it", ""))
+        )
 
 
 def test_rename_and_shuffle_keep_the_content() -> None:

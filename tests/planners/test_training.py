@@ -37,7 +37,7 @@ SETTINGS = Settings(
 
 
 def lessons() -> list[Lesson]:
-    return [Lesson(blocks_task(3, 1, i).problem, "(pickup b1)\n(stack b1 b2)\n") for i in range(6)]
+    return [Lesson(blocks_task(3, 1, i), "(pickup b1)\n(stack b1 b2)\n") for i in range(6)]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_fine_tuning_learns_and_repeats(tiny_checkpoint: Path, tmp_path: Path) -
 
 def test_renaming_changes_prompt_and_completion_alike() -> None:
     tokenizer = build_tokenizer()
-    lesson = Lesson(blocks_task(4, 1, 0).problem, "(pickup b1)\n(stack b1 b2)\n")
+    lesson = Lesson(blocks_task(4, 1, 0), "(pickup b1)\n(stack b1 b2)\n")
     changed = vary(lesson, object_names(tokenizer), SETTINGS, Random(5))
-    names = {name for name, _ in changed.problem.objects}
+    names = {name for name, _ in changed.task.problem.objects}
     words = set(changed.completion.replace("(", " ").replace(")", " ").split())
     assert len(names) == 4
     assert words <= names | {"pickup", "stack"}
