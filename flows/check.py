@@ -14,14 +14,22 @@ from planners.extraction import extract_lines
 from planners.fallback import Fallback
 from planners.files import naming, read_pddl
 from planners.pddl import read_task
-from planners.records import Outcome, Verdict
+from planners.records import Outcome, Plan, Verdict
 from planners.referees import REFEREES
+from planners.reference import redundant_actions, reference_plan
 
 
 def judge_files(
-    domain: Path, problem: Path, plans: Sequence[str], referees: Sequence[str] = ()
+    domain: Path,
+    problem: Path,
+    plans: Sequence[str],
+    referees: Sequence[str] = (),
+    reference: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One result a plan, in order, with the opinions of the referees named.
+
+    With `reference`, the seconds that a reference planner gets for the task, each result also has
+    the redundant actions of a valid plan and the cost of the reference plan (None where unknown).
 
     Raises InvalidInput where a file cannot be read or judged.
     """
@@ -31,6 +39,7 @@ def judge_files(
     domain_text, problem_text = read_pddl(domain), read_pddl(problem)
     checker = _checker(domain, domain_text, problem, problem_text)
     texts = [(name, _plan_text(name)) for name in plans]
+    aside = None if reference is None else reference_plan(domain_text, problem_text, reference)
     for name, text in texts:
         found = extract_lines(text)
         verdict = (
@@ -47,12 +56,23 @@ def judge_files(
         }
         if verdict.checker != CHECKER:
             result["checker"] = f"{verdict.checker} {verdict.checker_version}"
+        if reference is not None:
+            valid = found.plan if verdict.outcome is Outcome.VALID else None
+            result |= _beside(checker, valid, aside)
         if referees and found.plan is not None:
             result["referees"] = {
                 referee: asdict(REFEREES[referee](domain_text, problem_text, [found.plan])[0])
                 for referee in referees
             }
         yield result
+
+
+def _beside(checker: Checker | Fallback, plan: Plan | None, aside: Plan | None) -> dict[str, Any]:
+    """A valid plan beside the reference: what it has too much, and what the other one costs."""
+    return {
+        "redundant": None if plan is None else redundant_actions(checker, plan),
+        "reference_cost": None if aside is None else checker.check(aside).cost,
+    }
 
 
 def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checker | Fallback:

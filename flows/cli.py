@@ -146,10 +146,15 @@ def check(
     referee: Annotated[
         str, typer.Option("--referee", help="Second opinions, for example kairos,val,up.")
     ] = "",
+    reference: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds for Fast Downward to find a plan to compare costs with."),
+    ] = None,
 ) -> None:
     """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge.
 
-    Referees (kairos, val, up) give second opinions; the verdict and exit code stay ours.
+    Referees (kairos, val, up) give second opinions; the verdict and exit code stay ours. With a
+    reference, it also says how many actions a valid plan has too many (greedy action elimination).
     """
     with one_message():
         from flows.check import judge_files
@@ -157,7 +162,7 @@ def check(
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         valid = True
         names = [name.strip() for name in referee.split(",") if name.strip()]
-        for result in judge_files(domain, problem, plans, names):
+        for result in judge_files(domain, problem, plans, names, reference):
             typer.echo(json.dumps(result) if as_json else _check_line(result))
             valid &= result["outcome"] == "VALID"
     raise typer.Exit(0 if valid else 1)
@@ -172,8 +177,13 @@ def _check_line(result: dict[str, Any]) -> str:
         f"{' (' + o['note'] + ')' if o['note'] else ''}"
         for name, o in result.get("referees", {}).items()
     )
+    beside = "".join(
+        f", {key.replace('_', ' ')} {result[key]:g}"
+        for key in ("redundant", "reference_cost")
+        if result.get(key) is not None
+    )
     judge = f" [by {result['checker']}]" if "checker" in result else ""
-    return f"{result['file']}: {result['outcome']}{at}{tail}{judge}{opinions}"
+    return f"{result['file']}: {result['outcome']}{at}{tail}{beside}{judge}{opinions}"
 
 
 @app.command()

@@ -85,13 +85,13 @@ class Checker:
         self._memo: dict[Action, Step] = {}
         self._kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
         self._objects = tuple(task.problem.objects)
-        self._init = self._numbers.of(task.problem.init)
+        self.init = self._numbers.of(task.problem.init)
         needs, forbids, self._goal_rest = literals(task.problem.goal)
         self._goal_needs, self._goal_forbids = map(self._numbers.of, (needs, forbids))
 
     def check(self, plan: Plan) -> Verdict:
         """The verdict on a plan: VALID, or the first thing that is wrong with it."""
-        state = set(self._init)
+        state = set(self.init)
         values = dict(self.task.values)
         memo = self._memo
         for index, action in enumerate(plan.actions):
@@ -116,6 +116,18 @@ class Checker:
     def check_many(self, plans: Iterable[Plan]) -> list[Verdict]:
         """The verdict on each plan, in order."""
         return [self.check(plan) for plan in plans]
+
+    def literal(self, plan: Plan) -> tuple[list[Step], Ids] | None:
+        """A plan's steps and the goal's atoms, both over `init`'s numbers.
+
+        None where there is more to them than plain literals, or a step is none.
+        """
+        steps = [self._compile(action) for action in plan.actions]
+        if self._goal_rest or self._goal_forbids:
+            return None
+        if any(step.schema is not None or step.fault is not None for step in steps):
+            return None
+        return steps, self._goal_needs
 
     # ------------------------------------------------------------ compiling
 

@@ -66,6 +66,21 @@ def test_check_valid_invalid_and_standard_input(files: Path) -> None:
     assert rows[1]["detail"] == "(clear a) (holding b)"
 
 
+def test_check_beside_a_reference_plan(files: Path) -> None:
+    (files / "detour.plan").write_text("(pickup a) (putdown a) (pickup a) (stack a b)")
+    names = ["good.plan", "detour.plan", "bad.plan"]
+    done = posterity(
+        "check", "domain.pddl", "problem.pddl", *names, "--json", "--reference", "20", folder=files
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(r["redundant"], r["reference_cost"]) for r in rows] == [(0, 2), (2, 2), (None, 2)]
+    (files / "none.pddl").write_text(PROBLEM.replace("(on a b)", "(on a a)"))
+    done = posterity(
+        "check", "domain.pddl", "none.pddl", "good.plan", "--reference", "20", folder=files
+    )
+    assert (done.returncode, done.stdout) == (1, "good.plan: GOAL_NOT_REACHED: (on a a)\n")
+
+
 def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
     (files / "bytes.plan").write_bytes(b"\xff\xfe(pickup a)")
     (files / "latin.plan").write_bytes(b"; caf\xe9\n(pickup a)\r\n(stack a b)\r\n")

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.domains.task_sets import fresh_tasks, write_tasks
-from planners.domains.walking import reduced
 from planners.domains.worlds import WORLDS
 from planners.errors import InvalidInput
-from planners.grounding import Grounded
+from planners.grounding import Grounded, reduced
 from planners.pddl import Task, print_problem, read_task
 from planners.prompts import rename, shuffle
 from planners.records import Plan
