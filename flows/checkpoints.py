@@ -13,9 +13,10 @@ from warehouse.store import Warehouse
 
 
 def require_base(experiment: Experiment) -> Path:
-    """The folder of the weights that generation 0 has. Raises CheckpointError; writes nothing."""
+    """The folder of the weights that generation 0 has. Raises InvalidInput; writes nothing."""
     named = experiment.model.base
-    return require_checkpoint(embedded_base() if named == "embedded" else named)
+    embedded = named == "embedded"
+    return require_checkpoint(embedded_base(experiment.tasks.domain or "") if embedded else named)
 
 
 def checkpoint_of(

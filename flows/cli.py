@@ -231,7 +231,12 @@ def _bounds(option: str, text: str) -> tuple[int, int]:
 def pretrain(
     out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
     seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    domains: Annotated[str, typer.Option(help="What it plans in: rovers,sokoban.")] = "blocksworld",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of 64 short tasks.")] = 5000,
+    tail: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Chance of each further move or action.")
+    ] = 0.25,
+    names: Annotated[int, typer.Option(min=1, max=64, help="How many object names it knows.")] = 24,
     threads: Annotated[
         int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")
     ] = 2,
@@ -239,19 +244,24 @@ def pretrain(
     """Make the embedded base model again from its seed (about 25 minutes on two cores)."""
     with one_message():
         from flows.progress import Watch
-        from planners.base import Pretraining
         from planners.base import pretrain as make
+        from planners.domains import DOMAINS
         from planners.fine_tuning import weights_hash
         from planners.local import use_threads
+        from planners.short_tasks import Pretraining
 
         if out.exists() and any(out.iterdir()):
             raise InvalidInput(f"{out} exists and is not empty; name another folder with --out")
+        chosen = tuple(name.strip() for name in domains.split(","))
+        for name in chosen:
+            if name not in DOMAINS:
+                raise InvalidInput(f"unknown domain {name!r}; known: {', '.join(DOMAINS)}")
         use_threads(threads)
         watch = Watch()
         with watch.bar("pretrain", steps) as advance:
             make(
                 out,
-                Pretraining(seed=seed, steps=steps),
+                Pretraining(chosen, seed, steps, tail=tail, names=names),
                 lambda step, loss: advance(1, f"loss {loss:.3f}"),
             )
         watch.say(f"{out}: weights {weights_hash(out)}")

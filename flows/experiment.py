@@ -18,6 +18,7 @@ from curation.curators import CURATORS
 from planners.domains import DOMAINS
 from planners.domains.folder import SPLITS, read_folder
 from planners.errors import InvalidInput
+from planners.pddl import read_domain
 from planners.prompts import PROMPTS
 from planners.records import Sampling, content_hash
 from planners.referees import REFEREES
@@ -61,7 +62,8 @@ class Tasks(Table):
     """The tasks of a run. `train` is deployed and learned from; the others only measure.
 
     Either a domain of ours with what to generate for each split, or a `folder` with a domain and
-    problems (`planners.domains.folder`), whose `contents` are then part of the experiment.
+    problems (`planners.domains.folder`), whose `contents` are then part of the experiment; `domain`
+    is what that file calls itself.
     """
 
     domain: str | None = None
@@ -214,7 +216,9 @@ def _pin_folder(content: dict[str, Any]) -> None:
     tasks = content.get("tasks")
     folder = tasks.get("folder") if isinstance(tasks, dict) else None
     if isinstance(folder, str):
-        content["tasks"] = {"folder": folder, "contents": read_folder(Path(folder)).contents}
+        found = read_folder(Path(folder))
+        domain = read_domain(found.domain).name
+        content["tasks"] = {"folder": folder, "domain": domain, "contents": found.contents}
 
 
 def preset_text(name: str) -> str:

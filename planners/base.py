@@ -8,67 +8,75 @@ walks keeps longer plans possible: what a base never samples, no curation can se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from planners import prompts
-from planners.domains import blocksworld
+from planners.conditions import changing
+from planners.domains import DOMAINS
+from planners.errors import InvalidInput
 from planners.fine_tuning import weights_hash
 from planners.local import save
-from planners.records import Plan, Problem
+from planners.pddl import read_domain
+from planners.prompts import OBJECT_NAMES, PROMPTS
+from planners.short_tasks import SIZES, Pretraining, examples
 from planners.training import WINDOW, Row, fit
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-OBJECT_NAMES = tuple(f"b{i + 1}" for i in range(24))
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 WORDS = ("\n", ")\n", "<think>", "</think>")
-PREDICATES = {"arm-empty": 0, "holding": 1, "clear": 1, "on-table": 1, "on": 2}
-SCHEMAS = ("pickup", "putdown", "stack", "unstack")
 PIECES = r"\([^\s()]+|\)\n| [^\s()]+|\n|[^\s()]+|\s|\(|\)"
 """How text falls into tokens: "(stack", " b1", ")\\n", " on", " >on", newline."""
 
 
-def embedded_base() -> Path:
-    """The folder of the base model that comes with Posterity."""
-    return Path(str(files("planners").joinpath("embedded")))
+EMBEDDED = Path(str(files("planners").joinpath("embedded")))
+"""The bases that come with Posterity, a folder each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pretraining:
-    """What determines the base. `tail`: chance of each further move; `walks`: share of aimless
-    walks.
-    """
+def embedded_base(domain: str) -> Path:
+    """The folder of the base that knows a domain. Raises InvalidInput where none does."""
+    known: list[str] = []
+    for manifest in sorted(EMBEDDED.glob("*/pretraining.json")):
+        domains = json.loads(manifest.read_text("utf-8"))["domains"]
+        if domain in domains:
+            return manifest.parent
+        known += domains
+    raise InvalidInput(
+        f"no embedded base knows the domain {domain!r}, only {', '.join(known)}; make one with "
+        f"`posterity pretrain --domains {domain}` where it is one of the ten, or name another "
+        "model with model.base"
+    )
 
-    seed: int = 0
-    steps: int = 5000
-    batch: int = 64
-    learning_rate: float = 2e-3
-    sizes: range = range(3, 13)
-    tail: float = 0.25
-    walks: float = 0.35
-    longest_walk: int = 14
+
+def vocabulary(domains: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Every word of the compact prompts and plans of these domains."""
+    words = [*SPECIAL, *WORDS]
+    for domain in (read_domain(DOMAINS[name].text) for name in domains):
+        changed = changing(domain)
+        for predicate, kinds in domain.predicates.items():
+            places = max(1, len(kinds)) if predicate in changed else 1
+            for position in range(places):
+                words += [f"{mark}{'@' * position}{predicate}" for mark in (" ", " >")]
+        words += [f"({schema}" for schema in domain.actions]
+        words += [f" :{kind}" for kind in domain.types]
+        words += [f" {constant}" for constant, _ in domain.constants]
+    return list(dict.fromkeys([*words, *(f" {name}" for name in names)]))
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    domains: Sequence[str] = ("blocksworld",), names: Sequence[str] = OBJECT_NAMES[:24]
+) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over plan words and object names; decoding gives the text back."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = [*SPECIAL, *WORDS]
-    words += [
-        mark + "@" * position + predicate
-        for predicate, arity in PREDICATES.items()
-        for position in range(max(1, arity))
-        for mark in (" ", " >")
-    ]
-    words += [f"({schema}" for schema in SCHEMAS]
-    words += [f" {name}" for name in OBJECT_NAMES]
+    words = vocabulary(domains, names)
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -80,7 +88,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="</s>",
         unk_token="<unk>",
         clean_up_tokenization_spaces=False,
-        object_names=list(OBJECT_NAMES),
+        object_names=list(names),
     )
 
 
@@ -107,51 +115,15 @@ def build_model(seed: int, vocabulary: int, layers: int = 4, width: int = 128) -
         return LlamaForCausalLM(config)
 
 
-def pretraining_example(rng: Random, settings: Pretraining) -> tuple[str, Plan]:
-    """A prompt and a plan, its objects under random names and everything in random order."""
-    size = rng.choice(settings.sizes)
-    problem, plan = (
-        aimless_walk(size, rng, settings.longest_walk)
-        if rng.random() < settings.walks
-        else short_task(size, rng, settings.tail)
-    )
-    names = dict(zip((n for n, _ in problem.objects), rng.sample(OBJECT_NAMES, size), strict=True))
-    problem = prompts.shuffle(prompts.rename(problem, names), rng)
-    actions = tuple((schema, *(names[o] for o in rest)) for schema, *rest in plan.actions)
-    return prompts.compact(problem), Plan(actions)
-
-
-def short_task(size: int, rng: Random, tail: float) -> tuple[Problem, Plan]:
-    """A task with an optimal plan of one move, one more with probability `tail`, and so on."""
-    while True:
-        horizon = 1
-        while rng.random() < tail:
-            horizon += 1
-        found = blocksworld.solved_example(size, min(horizon, size), rng, attempts=20)
-        if found is not None:
-            return found
-
-
-def aimless_walk(size: int, rng: Random, longest: int) -> tuple[Problem, Plan]:
-    """A task that wants nothing, and a walk that is possible in it: how the world moves, no
-    planning.
-    """
-    init = blocksworld.random_state([f"b{i + 1}" for i in range(size)], rng)
-    _, path = blocksworld.walk(init, rng.randint(1, longest), rng)
-    return blocksworld.problem_of(init, None, rng), blocksworld.plan_of(init, path)
-
-
 def pretraining_batches(
     tokenizer: PreTrainedTokenizerFast, rng: Random, settings: Pretraining
 ) -> Iterator[list[Row]]:
     """An endless stream of batches of rows of similar length."""
-    batch = settings.batch
+    batch, stream = settings.batch, examples(settings, rng)
     while True:
-        examples = [pretraining_example(rng, settings) for _ in range(batch * WINDOW)]
-        texts = tokenizer([prompt for prompt, _ in examples])["input_ids"]
-        plans = tokenizer([str(plan) for _, plan in examples], add_special_tokens=False)[
-            "input_ids"
-        ]
+        drawn = list(islice(stream, batch * WINDOW))
+        texts = tokenizer([prompt for prompt, _ in drawn])["input_ids"]
+        plans = tokenizer([str(plan) for _, plan in drawn], add_special_tokens=False)["input_ids"]
         rows = [
             (text, [*plan, tokenizer.eos_token_id]) for text, plan in zip(texts, plans, strict=True)
         ]
@@ -171,20 +143,21 @@ def pretrain(
     """
     import torch
 
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(settings.domains, settings.object_names)
     model = build_model(settings.seed, len(tokenizer))
     rows = pretraining_batches(tokenizer, Random(settings.seed), settings)
     losses = fit(model, rows, settings.steps, settings.learning_rate, warmup=100, on_step=on_step)
     save(model, tokenizer, folder)
     threads = torch.get_num_threads()
     manifest = {
-        "command": f"posterity pretrain --seed {settings.seed} --steps {settings.steps} "
-        f"--threads {threads}",
+        "command": f"posterity pretrain --domains {','.join(settings.domains)} "
+        f"--seed {settings.seed} --steps {settings.steps} --tail {settings.tail} "
+        f"--names {settings.names} --threads {threads}",
         "threads": threads,
         "weights": weights_hash(folder),
         **asdict(settings),
-        "sizes": [settings.sizes.start, settings.sizes.stop - 1],
-        "prompt": str(prompts.PROMPTS["compact"]),
+        "sizes": {name: SIZES[name] for name in settings.domains},
+        "prompt": str(PROMPTS["compact"]),
         "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
     }
     (folder / "pretraining.json").write_text(json.dumps(manifest, indent=2) + "\n")

@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from planners.conditions import Conflict, World, changes, holds, substitute, value_of
+from planners.formulas import ASSIGNMENTS
 from planners.pddl import ActionSchema, Domain, Task, read_task
 from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
 from planners.sexpr import show
@@ -294,7 +295,7 @@ def _pick(atom: Atom, place: dict[str, int]) -> Pick:
 
 
 def _numeric(part: Formula) -> bool:
-    return part[0] in ("assign", "increase", "decrease", "scale-up", "scale-down")
+    return part[0] in ASSIGNMENTS
 
 
 @lru_cache(maxsize=1024)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
+from planners.formulas import ASSIGNMENTS
+from planners.pddl import Domain
 from planners.records import Atom, Formula
 
 Binding = dict[str, str]
@@ -125,11 +128,28 @@ def _collect(
     elif head == "when":
         if holds(effect[1], binding, world):
             _collect(effect[2], binding, world, adds, deletes, assigned)
-    elif head in ("assign", "increase", "decrease", "scale-up", "scale-down"):
+    elif head in ASSIGNMENTS:
         fluent = substitute(effect[1], binding)
         assigned[fluent] = _assigned(head, fluent, effect[2], binding, world, assigned)
     else:
         adds.add(substitute(effect, binding))
+
+
+@lru_cache(maxsize=256)
+def changing(domain: Domain) -> frozenset[str]:
+    """The predicates that some action of a domain adds or deletes; all others are static."""
+    return frozenset().union(*(_changed(schema.effect) for schema in domain.actions.values()))
+
+
+def _changed(effect: Formula) -> frozenset[str]:
+    head = effect[0]
+    if head == "and":
+        return frozenset().union(*map(_changed, effect[1:]))
+    if head in ("forall", "when"):
+        return _changed(effect[2])
+    if head == "not":
+        return frozenset(effect[1][:1])
+    return frozenset() if head in ASSIGNMENTS else frozenset((head,))
 
 
 def _assigned(

@@ -102,9 +102,11 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
 def vary(lesson: Lesson, names: Sequence[str], settings: Settings, rng: Random) -> Lesson:
     """The same lesson under other object names and in another order, as the settings ask."""
     problem, completion = lesson.task.problem, lesson.completion
-    if len(names) >= len(problem.objects):
-        drawn = rng.sample(names, len(problem.objects))
-        table = dict(zip((name for name, _ in problem.objects), drawn, strict=True))
+    constants = dict(lesson.task.domain.constants)
+    if len(names) >= len(problem.objects) - len(constants):
+        problem = rename(problem, PROMPTS[settings.prompt].names(lesson.task))
+        own = [name for name, _ in problem.objects if name not in constants]
+        table = dict(zip(own, rng.sample(names, len(own)), strict=True))
         problem = rename(problem, table)
         completion = _WORD.sub(lambda word: table.get(word[0], word[0]), completion)
     if settings.shuffle:

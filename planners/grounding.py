@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from planners.checker import literals
+from planners.conditions import changing
 from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Task
 from planners.records import Action, Atom
@@ -36,9 +37,7 @@ class Grounded:
         self.task = task
         self.bits: dict[Atom, int] = {}
         schemas = {name: _literals_of(s) for name, s in task.domain.actions.items()}
-        self.changing = {
-            atom[0] for _, _, adds, deletes in schemas.values() for atom in (*adds, *deletes)
-        }
+        self.changing = changing(task.domain)
         facts = Facts(task.problem.init)
         self.static = [atom for atom in task.problem.init if atom[0] not in self.changing]
         self.init = self.mask(a for a in task.problem.init if a[0] in self.changing)

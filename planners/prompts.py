@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from planners import wordy
+from planners.conditions import changing
 from planners.errors import InvalidInput
 from planners.extraction import Extraction, extract
 from planners.pddl import Task
@@ -31,24 +32,59 @@ def goal_atoms(goal: Formula) -> list[Atom]:
     return literals
 
 
-def compact(problem: Problem) -> str:
-    """One line an object: its facts, then what is wanted of it (marked `>`).
+OBJECT_NAMES = tuple(f"b{i + 1}" for i in range(64))
+"""The names that objects have in compact prompts: a small model knows each as one token."""
+
+
+def compact(task: Task) -> str:
+    """One line an object: its name and type, its facts, then what is wanted of it (marked `>`).
 
     A fact stands on the line of each of its arguments, with the others behind it; `@` says that the
-    line's object is the second argument, `@@` the third. A fact without arguments stands on the
-    first line. `(on b3 b1)` is ` on b1` in the line of b3 and ` @on b3` in the line of b1.
+    line's object is the second argument, `@@` the third. `(on b3 b1)` is ` on b1` in the line of b3
+    and ` @on b3` in the line of b1. A fact without arguments stands on the first line. Facts that
+    no action changes stand on the line of their first argument only, those of one predicate
+    together: ` adjacent b2 up b7 left`.
     """
-    lines: dict[str, list[str]] = {name: [f" {name}"] for name, _ in problem.objects}
+    problem = rename(task.problem, compact_names(task))
+    changed = changing(task.domain)
+    lines = {
+        name: [f" {name}" if kind == "object" else f" {name} :{kind}"]
+        for name, kind in problem.objects
+    }
     head: list[str] = []
+    static: dict[tuple[str, str], list[str]] = {}
     for mark, atoms in ((" ", problem.init), (" >", goal_atoms(problem.goal))):
         for predicate, *arguments in atoms:
             if not arguments:
                 head.append(mark + predicate)
-            for position, owner in enumerate(arguments):
-                others = arguments[:position] + arguments[position + 1 :]
-                words = [mark + "@" * position + predicate, *others]
-                lines[owner].append(" ".join(words))
+            elif mark == " " and predicate not in changed:
+                static.setdefault((arguments[0], predicate), []).extend(arguments[1:])
+            else:
+                for position, owner in enumerate(arguments):
+                    others = arguments[:position] + arguments[position + 1 :]
+                    words = [mark + "@" * position + predicate, *others]
+                    lines[owner].append(" ".join(words))
+    for (owner, predicate), others in static.items():
+        lines[owner].append(" ".join([f" {predicate}", *others]))
     return "".join("".join(line) + "\n" for line in (head, *lines.values()))
+
+
+def compact_names(task: Task) -> dict[str, str]:
+    """The names that a task's objects have in its compact prompt; empty where they keep theirs.
+
+    Constants, which are words of the domain, always do. Raises InvalidInput where there are more
+    objects than names.
+    """
+    constants = dict(task.domain.constants)
+    names = [name for name, _ in task.problem.objects if name not in constants]
+    if set(names) <= set(OBJECT_NAMES):
+        return {}
+    if len(names) > len(OBJECT_NAMES):
+        raise InvalidInput(
+            f"the compact prompt names at most {len(OBJECT_NAMES)} objects, "
+            f"{task.problem.name} has {len(names)}; choose another prompt format or smaller tasks"
+        )
+    return dict(zip(names, OBJECT_NAMES, strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +104,8 @@ class PromptFormat:
         names = self.names(task)
         if not names:
             return extract(completion, task.domain.actions)
-        found = extract(completion, {names[schema] for schema in task.domain.actions})
+        schemas = {names.get(schema, schema) for schema in task.domain.actions}
+        found = extract(completion, schemas)
         if found.plan is None:
             return found
         return Extraction(wordy.restored(found.plan, names))
@@ -78,7 +115,7 @@ class PromptFormat:
 
 
 PROMPTS = {
-    "compact": PromptFormat("compact", "1", lambda task: compact(task.problem)),
+    "compact": PromptFormat("compact", "2", compact, compact_names),
     "pddl": PromptFormat("pddl", "1", wordy.whole_pddl),
     "natural": PromptFormat("natural", "1", wordy.plain_words),
     "obfuscated": PromptFormat("obfuscated", "1", wordy.obfuscated, wordy.made_up_names),

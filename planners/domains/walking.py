@@ -13,7 +13,7 @@ from random import Random
 from planners.domains.worlds import World
 from planners.grounding import GroundAction, Grounded, reduced
 from planners.pddl import Domain, Task
-from planners.records import Atom, Plan, Problem
+from planners.records import Plan, Problem
 
 SEARCHED = 300
 """States that are searched for a shorter plan before a walk's is believed."""
@@ -26,16 +26,58 @@ def solved_example(
 ) -> tuple[Problem, Plan] | None:
     """A problem of that size and horizon with a plan, or None where none was found."""
     for _ in range(attempts):
-        problem = world.problem(size, rng)
-        grounded = Grounded(task_of(domain, problem))
-        start = _settle(grounded, world, size, rng)
+        room = Room(world, domain, size, rng)
+        start = room.start(rng)
         for _ in range(WALKS):
-            found = _walked(grounded, world, start, horizon, rng)
+            found = room.solved(start, horizon, rng)
             if found is not None:
-                goal, plan = found
-                init = [*grounded.static, *grounded.atoms(start)]
-                return replace(problem, init=tuple(init), goal=("and", *goal)), plan
+                return found
     return None
+
+
+class Room:
+    """One random world of a size, its ground actions, and the tasks that walks in it make."""
+
+    def __init__(self, world: World, domain: Domain, size: int, rng: Random) -> None:
+        self.world, self.size = world, size
+        self.problem = world.problem(size, rng)
+        self.grounded = Grounded(task_of(domain, self.problem))
+        kinds = dict(self.grounded.task.problem.objects)
+        self._asked = self.grounded.mask_where(
+            lambda atom: len(atom) > 1 and world.goals.get(atom[0]) == kinds[atom[1]]
+        )
+
+    def start(self, rng: Random) -> int:
+        """Where a task starts: the world's initial state, or one a few actions on."""
+        length = rng.choice((0, rng.randint(1, 3 * self.size)))
+        path = walk(self.grounded, self.world, self.grounded.init, length, rng)
+        return path[-1][1] if path else self.grounded.init
+
+    def solved(self, start: int, horizon: int, rng: Random) -> tuple[Problem, Plan] | None:
+        """Goals on a walk from `start` whose plan has exactly `horizon` actions, or None."""
+        path = walk(self.grounded, self.world, start, 2 * horizon + 4, rng)
+        before = start
+        for end, (_, after) in enumerate(path, 1):
+            fresh = after & self._asked & ~start
+            reached, before = fresh & ~before, after
+            if not reached or end < horizon:
+                continue
+            goal = _some(fresh & ~reached, rng) | reached
+            plan = reduced([step for step, _ in path[:end]], start, goal)
+            if len(plan) != horizon:
+                continue
+            if self.grounded.shortest(start, goal, horizon, SEARCHED) is None:
+                return self._problem(start, goal), Plan(tuple(step.action for step in plan))
+        return None
+
+    def aimless(self, start: int, length: int, rng: Random) -> tuple[Problem, Plan]:
+        """A task that wants nothing, and a walk that is possible in it."""
+        path = walk(self.grounded, self.world, start, length, rng)
+        return self._problem(start, 0), Plan(tuple(step.action for step, _ in path))
+
+    def _problem(self, start: int, goal: int) -> Problem:
+        init = (*self.grounded.static, *self.grounded.atoms(start))
+        return replace(self.problem, init=init, goal=("and", *self.grounded.atoms(goal)))
 
 
 def task_of(domain: Domain, problem: Problem) -> Task:
@@ -63,32 +105,6 @@ def walk(
         state = path[-1][1]
         seen.add(state)
     return path
-
-
-def _settle(grounded: Grounded, world: World, size: int, rng: Random) -> int:
-    """Where a task starts: the world's initial state, or one a few actions on."""
-    path = walk(grounded, world, grounded.init, rng.choice((0, rng.randint(1, 3 * size))), rng)
-    return path[-1][1] if path else grounded.init
-
-
-def _walked(
-    grounded: Grounded, world: World, start: int, horizon: int, rng: Random
-) -> tuple[list[Atom], Plan] | None:
-    """Goals on a walk from `start` whose plan has exactly `horizon` actions, or None."""
-    path = walk(grounded, world, start, 2 * horizon + 4, rng)
-    kinds = dict(grounded.task.problem.objects)
-    asked = grounded.mask_where(lambda a: len(a) > 1 and world.goals.get(a[0]) == kinds[a[1]])
-    before = start
-    for end, (_, after) in enumerate(path, 1):
-        fresh = after & asked & ~start
-        reached, before = fresh & ~before, after
-        if not reached or end < horizon:
-            continue
-        goal = _some(fresh & ~reached, rng) | reached
-        plan = reduced([step for step, _ in path[:end]], start, goal)
-        if len(plan) == horizon and grounded.shortest(start, goal, horizon, SEARCHED) is None:
-            return grounded.atoms(goal), Plan(tuple(step.action for step in plan))
-    return None
 
 
 def _some(bits: int, rng: Random) -> int:

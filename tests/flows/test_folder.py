@@ -26,10 +26,8 @@ def experiment(folder: Path) -> Experiment:
 
 
 def test_a_folder_runs_through_the_loop(folder: Path, tmp_path: Path) -> None:
-    contents = experiment(folder).tasks.contents
-    mine = Experiment.model_validate(
-        small(tasks={"folder": str(folder), "contents": contents}, generations=1)
-    )
+    tasks = experiment(folder).tasks.model_dump(include={"folder", "domain", "contents"})
+    mine = Experiment.model_validate(small(tasks=tasks, generations=1))
     with Warehouse(tmp_path / "w.duckdb") as store:
         iterate(store, mine, Watch(quiet=True))
         counts = store.frame(

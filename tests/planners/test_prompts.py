@@ -27,10 +27,32 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def test_compact_is_as_agreed() -> None:
-    assert str(PROMPTS["compact"]) == "compact-1"
+    assert str(PROMPTS["compact"]) == "compact-2"
     assert PROMPTS["compact"].write(TINY_TASK) == (
         " arm-empty\n b1 clear on b2 >@on b2 >on-table\n b2 @on b1 on-table >on b1\n"
     )
+
+
+def test_compact_tells_types_and_static_facts_once() -> None:
+    domain = """(define (domain roads) (:requirements :typing) (:types place car)
+    (:constants home - place) (:predicates (road ?a ?b - place) (in ?c - car ?p - place))
+    (:action go :parameters (?c - car ?a ?b - place)
+     :precondition (and (in ?c ?a) (road ?a ?b)) :effect (and (in ?c ?b) (not (in ?c ?a)))))"""
+    problem = """(define (problem p) (:domain roads) (:objects x y - place van - car)
+    (:init (road home x) (in van home) (road x y) (road home y)) (:goal (in van y)))"""
+    assert PROMPTS["compact"].write(read_task(domain, problem)) == (
+        "\n home :place @in b3 road b1 b2\n b1 :place road b2\n b2 :place >@in b3\n"
+        " b3 :car in home >in b2\n"
+    )
+
+
+def test_compact_names_no_more_objects_than_it_has_names_for() -> None:
+    blocks = " ".join(f"x{i}" for i in range(65))
+    problem = (
+        f"(define (problem p) (:domain blocksworld) (:objects {blocks}) (:init) (:goal (and)))"
+    )
+    with pytest.raises(InvalidInput, match="at most 64 objects, p has 65"):
+        PROMPTS["compact"].write(read_task(BLOCKS, problem))
 
 
 def test_compact_refuses_what_it_cannot_say() -> None:

@@ -1,0 +1,127 @@
+"""What bases are pretrained on: short tasks with a plan each, and aimless walks.
+
+A base is to know how the world moves, at every size, and to plan a few actions ahead, nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from planners.domains import DOMAINS, blocksworld, walking
+from planners.domains.worlds import WORLDS
+from planners.pddl import read_domain
+from planners.prompts import OBJECT_NAMES, compact, rename, shuffle
+from planners.records import Plan, Problem
+
+Example = tuple[Problem, Plan]
+PER_ROOM = 8
+"""Examples drawn from one random world, since grounding it costs more than walking in it."""
+TRIES = 20
+"""Walks for a task of one horizon, before another is drawn."""
+SIZES = {
+    "blocksworld": (3, 12),
+    "childsnack": (1, 4),
+    "ferry": (1, 6),
+    "floortile": (2, 4),
+    "miconic": (1, 6),
+    "rovers": (2, 6),
+    "satellite": (1, 6),
+    "sokoban": (4, 5),
+    "spanner": (1, 5),
+    "transport": (1, 4),
+}
+"""The sizes that a base sees in each domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """What determines a base. `tail`: chance of each further move (in Blocksworld) or action;
+    `walks`: share of aimless walks; `names`: how many object names there are.
+    """
+
+    domains: tuple[str, ...] = ("blocksworld",)
+    seed: int = 0
+    steps: int = 5000
+    batch: int = 64
+    learning_rate: float = 2e-3
+    tail: float = 0.25
+    walks: float = 0.35
+    longest_walk: int = 14
+    names: int = 24
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        return OBJECT_NAMES[: self.names]
+
+
+def examples(settings: Pretraining, rng: Random) -> Iterator[tuple[str, Plan]]:
+    """Prompts with plans, the domains in turn, objects under random names, all in random order."""
+    streams = [
+        _blocks(settings, rng) if name == "blocksworld" else _rooms(name, settings, rng)
+        for name in settings.domains
+    ]
+    while True:
+        for name, stream in zip(settings.domains, streams, strict=True):
+            yield _prompted(name, *next(stream), settings, rng)
+
+
+def _prompted(
+    domain_name: str, problem: Problem, plan: Plan, settings: Pretraining, rng: Random
+) -> tuple[str, Plan]:
+    domain = read_domain(DOMAINS[domain_name].text)
+    own = [name for name, _ in problem.objects if name not in dict(domain.constants)]
+    table = dict(zip(own, rng.sample(settings.object_names, len(own)), strict=True))
+    problem = shuffle(rename(problem, table), rng)
+    actions = tuple((schema, *(table.get(o, o) for o in rest)) for schema, *rest in plan.actions)
+    return compact(walking.task_of(domain, problem)), Plan(actions)
+
+
+def _blocks(settings: Pretraining, rng: Random) -> Iterator[Example]:
+    low, high = SIZES["blocksworld"]
+    while True:
+        size = rng.choice(range(low, high + 1))
+        yield (
+            _aimless_blocks(size, rng, settings.longest_walk)
+            if rng.random() < settings.walks
+            else _short_blocks(size, rng, settings.tail)
+        )
+
+
+def _short_blocks(size: int, rng: Random, tail: float) -> Example:
+    """A task with an optimal plan of one move, one more with probability `tail`, and so on."""
+    while True:
+        found = blocksworld.solved_example(size, min(_horizon(tail, rng), size), rng, attempts=20)
+        if found is not None:
+            return found
+
+
+def _aimless_blocks(size: int, rng: Random, longest: int) -> Example:
+    """A task that wants nothing, and a walk that is possible in it."""
+    init = blocksworld.random_state([f"b{i + 1}" for i in range(size)], rng)
+    _, path = blocksworld.walk(init, rng.randint(1, longest), rng)
+    return blocksworld.problem_of(init, None, rng), blocksworld.plan_of(init, path)
+
+
+def _rooms(name: str, settings: Pretraining, rng: Random) -> Iterator[Example]:
+    """Examples of a domain whose tasks come from walks over ground actions."""
+    world, domain = WORLDS[name], read_domain(DOMAINS[name].text)
+    while True:
+        room = walking.Room(world, domain, rng.randint(*SIZES[name]), rng)
+        for _ in range(PER_ROOM):
+            if rng.random() < settings.walks:
+                yield room.aimless(room.start(rng), rng.randint(1, settings.longest_walk), rng)
+                continue
+            horizon = _horizon(settings.tail, rng)
+            tries = (room.solved(room.start(rng), horizon, rng) for _ in range(TRIES))
+            found = next((example for example in tries if example is not None), None)
+            if found is not None:
+                yield found
+
+
+def _horizon(tail: float, rng: Random) -> int:
+    horizon = 1
+    while rng.random() < tail:
+        horizon += 1
+    return horizon
