@@ -24,6 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from planners.canaries import DAMAGES
 from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
@@ -92,7 +93,7 @@ def rows(fast: bool) -> list[dict[str, Any]]:
     runs = 3 if fast else 5
     problem, plan = cases(1, 8, 8)[0]
     checker, text = Checker(read_task(DOMAIN, problem)), str(plan)
-    many = [text] * 64
+    many, broken = [text] * 64, _damaged(problem, plan, 64)
     long_plan = Plan(_long(problem, 100_000))
     long_text = str(long_plan)
 
@@ -113,6 +114,9 @@ def rows(fast: bool) -> list[dict[str, Any]]:
             lambda: REFEREES["val"](DOMAIN, problem, [plan] * 64), 50, runs),
         row("checker 64 plans with loading / kairos", "CPU s a task",
             lambda: judge_texts(problem, many), kairos_many, 50, runs),
+        row("checker 64 different plans, most broken / kairos", "CPU s a task",
+            lambda: judge_texts(problem, [str(plan) for plan in broken]),
+            lambda: REFEREES["kairos"](DOMAIN, problem, broken), 50, runs),
         row("checker 100,000 actions / kairos", "CPU s a plan",
             lambda: judge_texts(problem, [long_text]),
             lambda: REFEREES["kairos"](DOMAIN, problem, [long_plan]), 1, runs),
@@ -146,6 +150,17 @@ def growth(
         "runs": runs,
         "spread": [1.0 / slope] * 2,
     }
+
+
+def _damaged(problem: str, plan: Plan, count: int) -> list[Plan]:
+    """The plan, and others that are it with one to three kinds of damage."""
+    task, rng, found = read_task(DOMAIN, problem), Random(0), {plan}
+    while len(found) < count:
+        actions = list(plan.actions)
+        for _ in range(rng.randint(1, 3)):
+            actions = rng.choice(list(DAMAGES.values()))(actions, task, rng) or actions
+        found.add(Plan(tuple(actions)))
+    return sorted(found, key=str)
 
 
 def _judge_long(problem: str) -> Callable[[int], Work]:
