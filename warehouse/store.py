@@ -23,13 +23,20 @@ class Warehouse:
 
     def __init__(self, path: Path | str, read_only: bool = False) -> None:
         self.path = Path(path)
+        self._made_here = not self.path.exists()
         self.engine = connect(self.path, read_only)
 
     def __enter__(self) -> Warehouse:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        left_empty = kind is not None and self._made_here and self._is_empty()
         self.close()
+        if left_empty:
+            self.path.unlink(missing_ok=True)
+
+    def _is_empty(self) -> bool:
+        return not self.rows(sa.select(schema.experiments.c.experiment).limit(1))
 
     def close(self) -> None:
         self.engine.dispose()

@@ -119,6 +119,12 @@ def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
         (["status"], "there is no warehouse at posterity.duckdb"),
         (["query", "SELECT 1"], "there is no warehouse at posterity.duckdb"),
         (["pretrain", "--out", "."], "is not empty"),
+        (["pretrain", "--domains", "ferry,tetris"], "unknown domain 'tetris'"),
+        (["run", "tiny", "--set", "tasks.domain=spanner"], "no embedded base knows the domain"),
+        (
+            ["run", "tiny", "--plain", "--set", "tasks.train={count=9,sizes=[2,2],horizons=[9,9]}"],
+            "no new blocksworld task",
+        ),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(
