@@ -15,8 +15,8 @@ from warehouse.store import Warehouse
 def require_base(experiment: Experiment) -> Path:
     """The folder of the weights that generation 0 has. Raises InvalidInput; writes nothing."""
     named = experiment.model.base
-    embedded = named == "embedded"
-    return require_checkpoint(embedded_base(experiment.tasks.domain or "") if embedded else named)
+    domains = list(experiment.tasks.grades)
+    return require_checkpoint(embedded_base(domains) if named == "embedded" else named)
 
 
 def checkpoint_of(

@@ -58,20 +58,14 @@ class Split(Table):
         return self
 
 
-class Tasks(Table):
-    """The tasks of a run. `train` is deployed and learned from; the others only measure.
-
-    Either a domain of ours with what to generate for each split, or a `folder` with a domain and
-    problems (`planners.domains.folder`), whose `contents` are then part of the experiment; `domain`
-    is what that file calls itself.
+class Grades(Table):
+    """What is generated of one domain. `train` is deployed and learned from; the others only
+    measure.
     """
 
-    domain: str | None = None
     train: Split | None = None
     heldout: Split | None = None
     larger: Split | None = None
-    folder: str | None = None
-    contents: str | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -80,16 +74,45 @@ class Tasks(Table):
         return {name: split for name, split in found.items() if split is not None}
 
     @model_validator(mode="after")
-    def _known(self) -> Tasks:
-        if self.folder is not None:
-            return self
-        if self.domain is None or self.train is None:
-            raise ValueError("name a domain and a train split, or a folder with tasks of your own")
-        _one_of(self.domain, DOMAINS, "domain")
-        if self.larger is not None and self.larger.sizes[0] <= self.train.sizes[1]:
+    def _larger_is_larger(self) -> Grades:
+        if self.train and self.larger and self.larger.sizes[0] <= self.train.sizes[1]:
             raise ValueError(
                 f"larger.sizes must begin above the largest trained size, {self.train.sizes[1]}"
             )
+        return self
+
+
+class Tasks(Grades):
+    """The tasks of a run: of one `domain` of ours, of several (`domains.NAME.train` and so on), or
+    of a `folder` with a domain and problems (`planners.domains.folder`), whose `contents` are then
+    part of the experiment; `domain` is what that file calls itself.
+    """
+
+    domain: str | None = None
+    domains: dict[str, Grades] = Field(default_factory=dict)
+    folder: str | None = None
+    contents: str | None = None
+
+    @property
+    def grades(self) -> dict[str, Grades]:
+        """What is generated of each domain."""
+        return self.domains or {self.domain or "": self}
+
+    @model_validator(mode="after")
+    def _known(self) -> Tasks:
+        if self.folder is not None:
+            return self
+        if self.domains and (self.domain is not None or self.splits):
+            raise ValueError(
+                "tasks are of one domain with its splits, or of domains.NAME, not both"
+            )
+        for domain, grades in self.grades.items():
+            if not domain or grades.train is None:
+                raise ValueError(
+                    "name a domain and a train split, domains.NAME.train, or a folder with tasks "
+                    "of your own"
+                )
+            _one_of(domain, DOMAINS, "domain")
         return self
 
 
@@ -250,6 +273,8 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
             )
         inherited = _read(parent, depth + 1)
         inherited.pop("name", None)
+        if "domains" in content.get("tasks", {}):
+            inherited.pop("tasks", None)
         content = _merge(inherited, content)
     return {"name": default_name, **content}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -28,7 +29,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     if warehouse.done(experiment.id, 0, "prepare"):
         return
     source = _folder_tasks if experiment.tasks.folder else _generated_tasks
-    domain_row, task_rows, split_rows = source(experiment, watch)
+    domain_rows, task_rows, split_rows = source(experiment, watch)
     base = require_base(experiment)
     generation = {
         "experiment": experiment.id,
@@ -51,7 +52,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     warehouse.record(
         {
             schema.experiments: [described],
-            schema.domains: [domain_row],
+            schema.domains: domain_rows,
             schema.tasks: task_rows,
             schema.experiment_tasks: split_rows,
             schema.generations: [generation],
@@ -60,30 +61,32 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     )
 
 
-Rows = tuple[Row, list[Row], list[Row]]
-"""The row of the domain, those of tasks, and those of their places in the experiment's splits."""
+Rows = tuple[list[Row], list[Row], list[Row]]
+"""The rows of domains, those of tasks, and those of their places in the experiment's splits."""
 
 
 def _generated_tasks(experiment: Experiment, watch: Watch) -> Rows:
-    """Tasks made by a domain's generator, no two the same even under other object names."""
-    entry = DOMAINS[experiment.tasks.domain or ""]
-    domain = _domain_row(entry.name, entry.text)
-    seen: set[str] = set()
-    tasks: list[Row] = []
-    places: list[Row] = []
-    shapes: dict[str, list[tuple[str, str]]] = {}
-    for name, split in experiment.tasks.splits.items():
-        rng = Random(derive_seed(experiment.seed, "tasks", name))
-        source = fresh_tasks(entry.name, split.sizes, split.horizons, rng, seen)
-        with watch.bar(f"{name} tasks", split.count) as advance:
-            for position, task in enumerate(islice(source, split.count)):
-                text = print_problem(task.problem)
-                tasks.append(_task_row(domain, task.key, task.size, task.horizon, text))
-                places.append(_place(experiment, task.key, name, position))
-                shapes.setdefault(name, []).append((task.key, task.shape))
-                advance(1)
-    require_no_leak(shapes)
-    return domain, tasks, places
+    """Tasks made by the domains' generators, no two the same even under other object names."""
+    domains, tasks, places = list[Row](), list[Row](), list[Row]()
+    position = Counter[str]()
+    for domain, grades in experiment.tasks.grades.items():
+        entry = DOMAINS[domain]
+        domains.append(_domain_row(entry.name, entry.text))
+        seen: set[str] = set()
+        shapes: dict[str, list[tuple[str, str]]] = {}
+        for name, split in grades.splits.items():
+            rng = Random(derive_seed(experiment.seed, "tasks", name))
+            source = fresh_tasks(domain, split.sizes, split.horizons, rng, seen)
+            with watch.bar(f"{name} {domain} tasks", split.count) as advance:
+                for task in islice(source, split.count):
+                    text = print_problem(task.problem)
+                    tasks.append(_task_row(domains[-1], task.key, task.size, task.horizon, text))
+                    places.append(_place(experiment, task.key, name, position[name]))
+                    position[name] += 1
+                    shapes.setdefault(name, []).append((task.key, task.shape))
+                    advance(1)
+        require_no_leak(shapes)
+    return domains, tasks, places
 
 
 def _folder_tasks(experiment: Experiment, watch: Watch) -> Rows:
@@ -99,7 +102,7 @@ def _folder_tasks(experiment: Experiment, watch: Watch) -> Rows:
             size = len(task.task.problem.objects)
             tasks.append(_task_row(domain, task.task.key, size, None, canonical_text(task)))
             places.append(_place(experiment, task.task.key, name, position))
-    return domain, tasks, places
+    return [domain], tasks, places
 
 
 def _domain_row(name: str, text: str) -> Row:

@@ -8,7 +8,7 @@ walks keeps longer plans possible: what a base never samples, no curation can se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from itertools import islice
@@ -39,18 +39,18 @@ EMBEDDED = Path(str(files("planners").joinpath("embedded")))
 """The bases that come with Posterity, a folder each."""
 
 
-def embedded_base(domain: str) -> Path:
-    """The folder of the base that knows a domain. Raises InvalidInput where none does."""
+def embedded_base(domains: Collection[str]) -> Path:
+    """The folder of the base that knows these domains. Raises InvalidInput where none does."""
     known: list[str] = []
     for manifest in sorted(EMBEDDED.glob("*/pretraining.json")):
-        domains = json.loads(manifest.read_text("utf-8"))["domains"]
-        if domain in domains:
+        learned = json.loads(manifest.read_text("utf-8"))["domains"]
+        if set(domains) <= set(learned):
             return manifest.parent
-        known += domains
+        known.append("+".join(learned))
     raise InvalidInput(
-        f"no embedded base knows the domain {domain!r}, only {', '.join(known)}; make one with "
-        f"`posterity pretrain --domains {domain}` where it is one of the ten, or name another "
-        "model with model.base"
+        f"no embedded base knows {', '.join(domains)}, only {', '.join(known)}; make one with "
+        f"`posterity pretrain --domains {','.join(domains)}` where they are of the ten, or name "
+        "another model with model.base"
     )
 
 

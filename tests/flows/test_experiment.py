@@ -26,6 +26,10 @@ def test_presets_load_and_begin_with_their_command(name: str) -> None:
         ("curation.curator=best", "unknown curator 'best'; known: shortest, uncurated"),
         ("tasks.domain=chess", "unknown domain 'chess'; known: "),
         ("tasks.train.sizes=[8, 4]", "the first must not exceed the second"),
+        (
+            "tasks.domains.ferry.train={count=3,sizes=[1,2],horizons=[1,2]}",
+            "of domains.NAME, not both",
+        ),
         ("tasks.larger.sizes=[5, 9]", "larger.sizes must begin above"),
         ("seed", "expected table.key=value"),
         ("seed.x=1", "is a value, not a table|seed"),
@@ -56,6 +60,9 @@ def test_a_file_extends_a_preset(tmp_path: Path) -> None:
     mine, quick = load_experiment(str(file)), load_experiment("quickstart")
     assert (mine.name, mine.training.steps) == ("mine", 7)
     assert mine.tasks == quick.tasks
+    split = "{ count = 3, sizes = [1, 2], horizons = [1, 2] }"
+    file.write_text(f'extends = "quickstart"\n[tasks.domains.ferry]\ntrain = {split}\n')
+    assert list(load_experiment(str(file)).tasks.grades) == ["ferry"]
 
 
 def test_identity_is_content_without_name_and_length() -> None:

@@ -15,8 +15,11 @@ from flows.experiment import Experiment
 from flows.iterate import Stages, iterate
 from flows.prepare import prepare
 from flows.progress import Watch
+from planners.base import pretrain
 from planners.domains.folder import SPLITS
 from planners.errors import InvalidInput
+from planners.local import use_threads
+from planners.short_tasks import Pretraining
 from tests.conftest import small
 from warehouse import schema
 from warehouse.store import Warehouse
@@ -221,3 +224,26 @@ def test_a_changed_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     weights.parent.rename(tmp_path / "elsewhere")
     with pytest.raises(InvalidInput, match="is missing"):
         finish(path, further)
+
+
+def test_several_domains_in_one_run(tmp_path: Path) -> None:
+    use_threads(1)
+    pretrain(tmp_path / "base", Pretraining(("ferry", "spanner"), steps=1, batch=4))
+    grades = {"sizes": [1, 2], "horizons": [2, 3]}
+    domain = {"train": {"count": 3, **grades}, "heldout": {"count": 1, **grades}}
+    run = small(
+        tasks={"domains": {"ferry": domain, "spanner": domain}},
+        model={"threads": 1, "base": str(tmp_path / "base")},
+    )
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        prepare(store, Experiment.model_validate(run), Watch(quiet=True))
+        found = store.frame(
+            "SELECT domain, split, count(*) AS n, max(position) AS last "
+            "FROM experiment_tasks JOIN tasks USING (task) GROUP BY ALL ORDER BY ALL"
+        )
+    assert list(found.itertuples(index=False, name=None)) == [
+        ("ferry", "heldout", 1, 0),
+        ("ferry", "train", 3, 2),
+        ("spanner", "heldout", 1, 1),
+        ("spanner", "train", 3, 5),
+    ]

@@ -136,9 +136,9 @@ def test_the_embedded_bases_are_those_recorded() -> None:
     assert sum(path.stat().st_size for path in EMBEDDED.rglob("*")) < 8_000_000
     for manifest in manifests:
         for domain in manifest["domains"]:
-            folder = embedded_base(domain)
+            folder = embedded_base([domain])
             assert manifest["weights"] == weights_hash(folder)
             assert manifest["prompt"] == str(PROMPTS["compact"])
             load(folder)
-    with pytest.raises(InvalidInput, match="no embedded base knows the domain 'tetris'"):
-        embedded_base("tetris")
+    with pytest.raises(InvalidInput, match="no embedded base knows tetris"):
+        embedded_base(["tetris"])
