@@ -136,6 +136,32 @@ def query(
 
 
 @app.command()
+def verify(warehouse: WarehouseFile = DEFAULT) -> None:
+    """Derive again what the warehouse says: hashes, verdicts, selections, training sets.
+
+    Names every disagreement. Exit 0: none. 1: at least one.
+    """
+    with one_message():
+        from flows.progress import Watch
+        from flows.verify import verify as derive
+        from warehouse.store import Warehouse
+
+        watch, disagreements = Watch(), 0
+        with Warehouse(warehouse, read_only=True) as store:
+            for result in derive(store, watch):
+                skipped = f", {result.skipped} by another version" if result.skipped else ""
+                watch.say(
+                    f"{result.name}: {result.looked_at} looked at{skipped}, "
+                    f"{len(result.wrong)} disagree"
+                )
+                for line in result.wrong:
+                    watch.say(f"  {_plain(line)}")
+                disagreements += len(result.wrong)
+        watch.say("nothing disagrees" if not disagreements else f"{disagreements} disagreements")
+    raise typer.Exit(1 if disagreements else 0)
+
+
+@app.command()
 def check(
     domain: Annotated[Path, typer.Argument(help="The domain's PDDL file.")],
     problem: Annotated[Path, typer.Argument(help="The problem's PDDL file.")],

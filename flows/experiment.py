@@ -89,7 +89,7 @@ class Tasks(Grades):
     """
 
     domain: str | None = None
-    domains: dict[str, Grades] = Field(default_factory=dict)
+    domains: dict[str, Grades] | None = None
     folder: str | None = None
     contents: str | None = None
 
@@ -207,8 +207,10 @@ class Experiment(Table):
         return f"{self.name}-{self.hash}"
 
     def canonical(self) -> str:
-        """The configuration as canonical JSON, without name and number of generations."""
-        content = self.model_dump(mode="json", exclude={"name", "generations"})
+        """The configuration as canonical JSON, without name, number of generations and what is
+        not set: a setting that is new and off leaves older experiments their hash.
+        """
+        content = self.model_dump(mode="json", exclude={"name", "generations"}, exclude_none=True)
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def twin(self) -> Experiment | None:

@@ -42,7 +42,7 @@ def judge(
         for key, traces in groupby(waiting, key=lambda trace: trace["task"]):
             checker = checker_of(tasks[key]["domain_pddl"], tasks[key]["pddl"])
             for trace in traces:
-                verdicts.append(_judgement(checker, trace, prompt))
+                verdicts.append(judgement(checker, trace, prompt))
                 advance(1)
     warehouse.record({schema.judgements: verdicts}, (experiment.id, generation, "judge", 0))
     if warehouse.done(experiment.id, generation, "deploy"):  # the last generation is only evaluated
@@ -50,7 +50,7 @@ def judge(
         _ask_referees(warehouse, experiment, generation, watch)
 
 
-def _judgement(checker: Checker, trace: Row, prompt: PromptFormat) -> Row:
+def judgement(checker: Checker, trace: Row, prompt: PromptFormat) -> Row:
     """The row of a verdict, for a trace given as its id, text and finish reason."""
     found = prompt.read(checker.task, trace["text"])
     row: Row = {
@@ -93,11 +93,11 @@ def _judge_canaries(
         rng = Random(derive_seed(experiment.seed, generation, "canaries", trace["task"]))
         for canary in canaries(checker.task, plan, rng) if plan else ():
             answer = {"trace": "", "text": canary.text, "finish_reason": "stop"}
-            judged = _judgement(checker, answer, prompt)
+            judged = judgement(checker, answer, prompt)
             rows.append(
                 {
-                    "canary": content_hash(
-                        experiment.id, str(generation), trace["task"], canary.kind, canary.text
+                    "canary": canary_id(
+                        experiment.id, generation, trace["task"], canary.kind, canary.text
                     ),
                     "experiment": experiment.id,
                     "generation": generation,
@@ -118,6 +118,11 @@ def _judge_canaries(
             "with `posterity query \"SELECT * FROM canaries WHERE outcome = 'VALID'\"`"
         )
     warehouse.record({schema.canaries: rows}, (experiment.id, generation, "canaries", 0))
+
+
+def canary_id(experiment: str, generation: int, task: str, kind: str, text: str) -> str:
+    """What identifies a canary."""
+    return content_hash(experiment, str(generation), task, kind, text)
 
 
 def _ask_referees(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
+from curation.curators import Selection
 from curation.curators import curate as choose
 from flows.checkpoints import checkpoint_of
 from flows.experiment import Experiment
@@ -14,14 +16,23 @@ from planners.local import use_threads
 from planners.pddl import read_task
 from planners.records import content_hash, derive_seed
 from warehouse import schema
-from warehouse.store import Warehouse
+from warehouse.store import Row, Warehouse
 
 
 def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
     """Decide on every trace of the pool what `generation` is trained on."""
     if warehouse.done(experiment.id, generation, "curate"):
         return
-    selection = choose(
+    selection = select(warehouse, experiment, generation)
+    rows = selection.frame.assign(experiment=experiment.id, generation=generation).to_dict(
+        "records"
+    )
+    warehouse.record({schema.selections: rows}, (experiment.id, generation, "curate", 0))
+
+
+def select(warehouse: Warehouse, experiment: Experiment, generation: int) -> Selection:
+    """The curator's decision on the pool that `generation` is trained from; writes nothing."""
+    return choose(
         experiment.curation.curator,
         warehouse.pool(experiment.id, before=generation),
         generation,
@@ -29,10 +40,6 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
         _matched_count(warehouse, experiment, generation),
         derive_seed(experiment.seed, generation, "curate"),
     )
-    rows = selection.frame.assign(experiment=experiment.id, generation=generation).to_dict(
-        "records"
-    )
-    warehouse.record({schema.selections: rows}, (experiment.id, generation, "curate", 0))
 
 
 def _matched_count(warehouse: Warehouse, experiment: Experiment, generation: int) -> int | None:
@@ -81,7 +88,6 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
             warehouse.checkpoints / checkpoint,
             on_step=lambda step, loss: advance(1, f"loss {loss:.3f}"),
         )
-    learned = [f"{row['task']} {row['weight']!r} {row['text']}" for row in rows]
     row = {
         "experiment": experiment.id,
         "generation": generation,
@@ -89,7 +95,13 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         "start": settings.start,
         "checkpoint": checkpoint,
         "weights_hash": weights_hash(warehouse.checkpoints / checkpoint),
-        "training_set_hash": content_hash(*sorted(learned)),
+        "training_set_hash": training_set_hash(rows),
         "training": json.dumps(facts, sort_keys=True),
     }
     warehouse.record({schema.generations: [row]}, (experiment.id, generation, "train", 0))
+
+
+def training_set_hash(lessons: Sequence[Row]) -> str:
+    """Hash of what a generation learned: tasks, weights and completions, in any order."""
+    learned = [f"{row['task']} {row['weight']!r} {row['text']}" for row in lessons]
+    return content_hash(*sorted(learned))

@@ -28,14 +28,20 @@ PART = 500
 
 def deploy(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
     """Put a generation to work on the training tasks; its traces may be learned from."""
-    tasks = warehouse.tasks(experiment.id, "train")
+    tasks = tasks_for(warehouse, experiment, "deploy")
     _sample(warehouse, experiment, generation, "deploy", experiment.deploy, tasks, watch)
 
 
 def evaluate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
     """Measure a generation on all splits; these traces are never learned from."""
-    tasks = [task for split in SPLITS for task in warehouse.tasks(experiment.id, split)]
+    tasks = tasks_for(warehouse, experiment, "evaluate")
     _sample(warehouse, experiment, generation, "evaluate", experiment.evaluate, tasks, watch)
+
+
+def tasks_for(warehouse: Warehouse, experiment: Experiment, purpose: str) -> list[Row]:
+    """The tasks of a sampling stage, in its order."""
+    splits = ("train",) if purpose == "deploy" else SPLITS
+    return [task for split in splits for task in warehouse.tasks(experiment.id, split)]
 
 
 def _sample(
@@ -47,7 +53,7 @@ def _sample(
     tasks: Sequence[Row],
     watch: Watch,
 ) -> None:
-    parts = [tasks[i : i + PART] for i in range(0, len(tasks), PART)]
+    parts = parts_of(tasks)
     done = warehouse.done(experiment.id, generation, purpose)
     if len(done) == len(parts):
         return
@@ -63,7 +69,7 @@ def _sample(
                 {
                     "task": task,
                     "sample": sample,
-                    "seed": derive_seed(experiment.seed, generation, purpose, task["task"], sample),
+                    "seed": trace_seed(experiment, generation, purpose, task["task"], sample),
                 }
                 for task in part
                 for sample in range(drawing.samples)
@@ -90,6 +96,23 @@ def _sample(
             warehouse.record({schema.traces: traces}, (experiment.id, generation, purpose, number))
 
 
+def parts_of(tasks: Sequence[Row]) -> list[Sequence[Row]]:
+    """The parts in which a sampling stage does its tasks."""
+    return [tasks[i : i + PART] for i in range(0, len(tasks), PART)]
+
+
+def trace_id(experiment: str, generation: int, purpose: str, task: str, sample: int) -> str:
+    """What identifies a trace: who answered what, and for the how-manieth time."""
+    return content_hash(experiment, str(generation), purpose, task, str(sample))
+
+
+def trace_seed(
+    experiment: Experiment, generation: int, purpose: str, task: str, sample: int
+) -> int:
+    """The seed of a trace's random draws."""
+    return derive_seed(experiment.seed, generation, purpose, task, sample)
+
+
 def _trace(
     experiment: Experiment,
     generation: int,
@@ -102,7 +125,7 @@ def _trace(
     task, sample = row["task"]["task"], row["sample"]
     reasoning = policy.reasoning_tokens(completion)
     return {
-        "trace": content_hash(experiment.id, str(generation), purpose, task, str(sample)),
+        "trace": trace_id(experiment.id, generation, purpose, task, sample),
         "experiment": experiment.id,
         "generation": generation,
         "purpose": purpose,

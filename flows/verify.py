@@ -1,0 +1,253 @@
+"""Is what the warehouse says still so? Everything that can be derived is derived again.
+
+Hashes and ids come from contents, verdicts from texts, selections from verdicts, training sets from
+selections: `verify` makes each of them once more and names every row that says something else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+
+from flows.checkpoints import checkpoint_of
+from flows.experiment import Experiment
+from flows.judge import canary_id, judgement
+from flows.learn import select, training_set_hash
+from flows.progress import Watch
+from flows.sample import parts_of, tasks_for, trace_id, trace_seed
+from planners.checker import CHECKER, CHECKER_VERSION, checker_for
+from planners.errors import InvalidInput
+from planners.extraction import EXTRACTION_VERSION
+from planners.pddl import read_task
+from planners.prompts import PROMPTS
+from planners.records import content_hash
+from warehouse.store import Row, Warehouse
+
+REFERENCES = (
+    ("tasks", "domain_hash", "domains"),
+    ("experiment_tasks", "experiment", "experiments"),
+    ("experiment_tasks", "task", "tasks"),
+    ("generations", "experiment", "experiments"),
+    ("traces", "experiment", "experiments"),
+    ("traces", "task", "tasks"),
+    ("judgements", "trace", "traces"),
+    ("opinions", "trace", "traces"),
+    ("selections", "trace", "traces"),
+    ("canaries", "task", "tasks"),
+)
+"""Table, column, and the table in which it must be found."""
+RE_DERIVED = ("outcome", "step", "detail", "plan_length", "cost")
+
+
+@dataclass(slots=True)
+class Check:
+    """One kind of thing that was derived again: how many, how many could not be (made by another
+    version), and what disagrees.
+    """
+
+    name: str
+    looked_at: int = 0
+    skipped: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def expect(self, same: bool, what: str) -> None:
+        self.looked_at += 1
+        if not same:
+            self.wrong.append(what)
+
+
+def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
+    """Every check in turn."""
+    yield _references(warehouse)
+    yield _tasks(warehouse)
+    experiments, check = _experiments(warehouse)
+    yield check
+    for derive in (_traces, _judgements, _canaries, _selections, _generations, _parts):
+        check = Check(derive.__name__[1:])
+        with watch.bar(f"verify {check.name}", len(experiments)) as advance:
+            for experiment in experiments:
+                derive(warehouse, experiment, check)
+                advance(1)
+        yield check
+
+
+def _references(warehouse: Warehouse) -> Check:
+    check = Check("references")
+    for table, column, other in REFERENCES:
+        lost = warehouse.frame(
+            f"SELECT DISTINCT {column} AS id FROM {table} ANTI JOIN {other} USING ({column})"
+        )
+        for value in lost["id"]:
+            check.wrong.append(f"{table}: {column} {value} is not in {other}")
+        check.looked_at += int(warehouse.frame(f"SELECT count(*) AS n FROM {table}")["n"][0])
+    return check
+
+
+def _tasks(warehouse: Warehouse) -> Check:
+    check = Check("tasks")
+    for row in _records(warehouse, "SELECT domain_hash, name, pddl FROM domains"):
+        check.expect(
+            content_hash(row["pddl"]) == row["domain_hash"],
+            f"domain {row['name']}: its text does not have the hash {row['domain_hash']}",
+        )
+    joined = (
+        "SELECT k.*, d.pddl AS domain_pddl FROM tasks AS k JOIN domains AS d USING (domain_hash)"
+    )
+    for row in _records(warehouse, joined):
+        try:
+            key = read_task(row["domain_pddl"], row["pddl"]).key
+        except InvalidInput as error:
+            key = str(error)
+        check.expect(key == row["task"], f"task {row['task']}: its text gives {key}")
+    return check
+
+
+def _experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
+    found, check = [], Check("experiments")
+    for row in _records(warehouse, "SELECT * FROM experiments ORDER BY experiment"):
+        name = row["experiment"]
+        same = content_hash(row["config"], length=12) == row["hash"]
+        check.expect(
+            same and name == f"{row['name']}-{row['hash']}",
+            f"experiment {name}: its settings do not have the hash {row['hash']}",
+        )
+        try:
+            settings = {"name": row["name"], **json.loads(row["config"])}
+            experiment = Experiment.model_validate(settings)
+        except ValueError:
+            experiment = None
+        if experiment is not None and experiment.id == name:
+            found.append(experiment)
+        else:
+            check.skipped += 1  # settings of another version: its rows cannot be derived again
+    return found, check
+
+
+def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
+    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
+    prompt = PROMPTS[experiment.model.prompt]
+
+    @cache
+    def prompt_hash(task: str) -> str:
+        return content_hash(
+            prompt.write(read_task(tasks[task]["domain_pddl"], tasks[task]["pddl"]))
+        )
+
+    for row in _of(warehouse, experiment, "traces"):
+        place = row["generation"], row["purpose"], row["task"], row["sample"]
+        same = row["trace"] == trace_id(experiment.id, *place)
+        same &= row["seed"] == trace_seed(experiment, *place)
+        same &= row["reasoning_tokens"] + row["plan_tokens"] == len(row["token_ids"])
+        if row["prompt_format"] != str(prompt):
+            check.skipped += 1
+        elif row["task"] in tasks:
+            same &= row["prompt_hash"] == prompt_hash(row["task"])
+        check.expect(same, f"trace {row['trace']}: id, seed, tokens or prompt are not its own")
+
+
+def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
+    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
+    prompt = PROMPTS[experiment.model.prompt]
+    rows = _records(
+        warehouse,
+        "SELECT j.*, t.task, t.text, t.finish_reason, t.prompt_format FROM judgements AS j "
+        "JOIN traces AS t USING (trace) WHERE t.experiment = :experiment ORDER BY t.task, j.trace",
+        experiment=experiment.id,
+    )
+    current = (CHECKER, CHECKER_VERSION, EXTRACTION_VERSION, str(prompt))
+    for row in rows:
+        made_by = tuple(
+            row[k] for k in ("checker", "checker_version", "extraction_version", "prompt_format")
+        )
+        if made_by != current or row["task"] not in tasks:
+            check.skipped += 1
+            continue
+        task = tasks[row["task"]]
+        again = judgement(checker_for(task["domain_pddl"], task["pddl"]), row, prompt)
+        told, found = ([r[key] for key in RE_DERIVED] for r in (row, again))
+        check.expect(told == found, f"verdict on {row['trace']}: says {told}, judged again {found}")
+
+
+def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
+    for row in _of(warehouse, experiment, "canaries"):
+        of = row["generation"], row["task"], row["kind"], row["text"]
+        same = row["canary"] == canary_id(experiment.id, *of) and row["outcome"] != "VALID"
+        check.expect(same, f"canary {row['canary']}: accepted, or its id is not its own")
+
+
+def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
+    told = warehouse.frame(
+        "SELECT generation, trace, kept, weight, reason FROM selections "
+        "WHERE experiment = :experiment ORDER BY trace",
+        experiment=experiment.id,
+    )
+    for generation, rows in told.groupby("generation"):
+        index = int(str(generation))
+        again = select(warehouse, experiment, index).frame.sort_values("trace")
+        columns = ["trace", "kept", "weight", "reason"]
+        before, after = (set(frame[columns].itertuples(index=False)) for frame in (rows, again))
+        check.looked_at += len(rows)
+        for row in sorted(before - after):
+            check.wrong.append(
+                f"selection for generation {index}: {row.trace} is not {row.reason!r}"
+            )
+        for row in sorted(after - before):
+            check.wrong.append(
+                f"selection for generation {index}: {row.trace} should be {row.reason!r}"
+            )
+
+
+def _generations(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
+    for row in _of(warehouse, experiment, "generations"):
+        index = row["generation"]
+        try:
+            checkpoint_of(warehouse, experiment, index)
+            problem = ""
+        except InvalidInput as error:
+            problem = str(error)
+        if not problem and index > 0:
+            learned = training_set_hash(warehouse.lessons(experiment.id, index))
+            if learned != row["training_set_hash"]:
+                problem = f"its lessons have the hash {learned}, not {row['training_set_hash']}"
+        check.expect(not problem, f"generation {index} of {experiment.id}: {problem}")
+
+
+def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
+    """A part of a sampling stage is whole and marked, or it is not there at all."""
+    marks = _of(warehouse, experiment, "marks")
+    for purpose, drawing in (("deploy", experiment.deploy), ("evaluate", experiment.evaluate)):
+        parts = parts_of(tasks_for(warehouse, experiment, purpose))
+        part_of = {task["task"]: number for number, part in enumerate(parts) for task in part}
+        done = {(row["generation"], row["part"]) for row in marks if row["stage"] == purpose}
+        counts: Counter[tuple[int, int]] = Counter()
+        for row in _records(
+            warehouse,
+            "SELECT generation, task, count(*) AS n FROM traces "
+            "WHERE experiment = :experiment AND purpose = :purpose GROUP BY ALL",
+            experiment=experiment.id,
+            purpose=purpose,
+        ):
+            counts[row["generation"], part_of.get(row["task"], -1)] += row["n"]
+        for generation, part in sorted(done | set(counts)):
+            wanted = len(parts[part]) * drawing.samples if (generation, part) in done else 0
+            held = counts[generation, part]
+            check.expect(
+                held == wanted,
+                f"{purpose} part {part} of generation {generation}: {held} traces, not {wanted}",
+            )
+
+
+def _of(warehouse: Warehouse, experiment: Experiment, table: str) -> list[Row]:
+    """The rows of a table that belong to an experiment."""
+    return _records(
+        warehouse, f"SELECT * FROM {table} WHERE experiment = :experiment", experiment=experiment.id
+    )
+
+
+def _records(warehouse: Warehouse, sql: str, **parameters: object) -> list[Row]:
+    """Rows as dictionaries, with None where there is no value."""
+    frame = warehouse.frame(sql, **parameters)
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
