@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from planners.errors import InvalidInput
 from warehouse import schema
 from warehouse.connect import VIEWS, connect, view_sql
+from warehouse.describe import PAGE, page
 from warehouse.load import insert
 from warehouse.query import ask
 from warehouse.store import Warehouse
@@ -149,3 +150,7 @@ def test_a_query_answers(warehouse: Warehouse) -> None:
     assert ask(warehouse.path, "SELECT task, size FROM tasks").to_pylist() == [
         {"task": "k", "size": 3}
     ]
+
+
+def test_the_schema_page_is_the_schema() -> None:
+    assert PAGE.read_text("utf-8") == page(), "run `python -m warehouse.describe`"

@@ -6,9 +6,9 @@ SELECT
     domain,
     size,
     count(*) AS tasks,
-    count_if(valid > 0) AS solved,
-    count_if(valid = samples) AS unanimous,
-    count_if(valid > 0) / count(*) AS coverage,
+    count(*) FILTER (WHERE valid > 0) AS solved,
+    count(*) FILTER (WHERE valid = samples) AS unanimous,
+    count(*) FILTER (WHERE valid > 0) / count(*) AS coverage,
     avg(valid / samples) AS pass_at_1
 FROM stg_task_results
 GROUP BY ALL

@@ -3,7 +3,7 @@ WITH results AS (
     SELECT
         experiment,
         generation,
-        count_if(split = 'train') AS tasks,
+        count(*) FILTER (WHERE split = 'train') AS tasks,
         avg((valid > 0)::INT) FILTER (WHERE split = 'train') AS coverage,
         avg((valid = samples)::INT) FILTER (WHERE split = 'train') AS unanimous,
         avg((valid > 0)::INT) FILTER (WHERE split = 'heldout') AS heldout,

@@ -8,7 +8,7 @@ SELECT
     horizon,
     task,
     count(*) AS samples,
-    count_if(valid) AS valid,
+    count(*) FILTER (WHERE valid) AS valid,
     min(plan_length) FILTER (WHERE valid) AS shortest
 FROM stg_evaluations
 GROUP BY ALL

@@ -5,8 +5,8 @@ SELECT
     k.domain,
     j.outcome,
     count(*) AS traces,
-    count_if(t.purpose = 'deploy') AS deployed,
-    count_if(t.purpose = 'evaluate') AS evaluated
+    count(*) FILTER (WHERE t.purpose = 'deploy') AS deployed,
+    count(*) FILTER (WHERE t.purpose = 'evaluate') AS evaluated
 FROM traces AS t
 JOIN tasks AS k ON k.task = t.task
 LEFT JOIN judgements AS j ON j.trace = t.trace AND j.checker = 'posterity'
