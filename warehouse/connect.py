@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from planners.errors import ComponentFailure, InvalidInput
 from warehouse import schema
+from warehouse.migrations import back_up, migrate
 
 VIEWS = (
     "stg_evaluations",
@@ -34,7 +35,10 @@ LOCKED = {"enable_external_access": "false", "lock_configuration": "true"}
 
 
 def connect(path: Path, read_only: bool = False) -> sa.Engine:
-    """An engine on the warehouse file, its schema current. Raises InvalidInput with what to do."""
+    """An engine on the warehouse file, its schema current. Raises InvalidInput with what to do.
+
+    A file of an older schema is first copied to a backup beside it, then migrated.
+    """
     if read_only and not path.is_file():
         raise InvalidInput(
             f"there is no warehouse at {path}; `posterity run` makes one, --warehouse FILE "
@@ -42,6 +46,25 @@ def connect(path: Path, read_only: bool = False) -> sa.Engine:
         )
     if not read_only:
         _make_folder(path)
+    engine, version = _open(path, read_only)
+    if version is not None and version < schema.SCHEMA_VERSION:
+        engine.dispose()
+        _open(path, read_only=False)[0].dispose()  # what a killed process left in the log goes in
+        back_up(path, version)
+        engine, version = _open(path, read_only=False)
+        _create(engine, version)
+        if read_only:
+            engine.dispose()
+            engine, version = _open(path, read_only)
+    elif not read_only:
+        _create(engine, version)
+    return engine
+
+
+def _open(path: Path, read_only: bool) -> tuple[sa.Engine, int | None]:
+    """An engine, and the schema version of its file. Raises InvalidInput on a foreign or newer
+    one.
+    """
     arguments = {"read_only": read_only, "config": dict(LOCKED) if read_only else {}}
     engine = sa.create_engine(f"duckdb:///{path}", connect_args=arguments)
     try:
@@ -51,12 +74,10 @@ def connect(path: Path, read_only: bool = False) -> sa.Engine:
         raise explain(error, path) from error
     try:
         _check_version(version, path)
-        if not read_only:
-            _create(engine)
     except BaseException:
         engine.dispose()
         raise
-    return engine
+    return engine, version
 
 
 def _make_folder(path: Path) -> None:
@@ -92,21 +113,23 @@ def _check_version(version: int | None, path: Path) -> None:
         )
 
 
-def _create(engine: sa.Engine) -> None:
-    """Create what is missing, in one transaction; views are replaced so that they match the
-    code.
+def _create(engine: sa.Engine, version: int | None) -> None:
+    """Create or migrate what is missing, in one transaction; views are replaced so that they match
+    the code.
     """
-    with engine.begin() as connection:
-        schema.metadata.create_all(connection)
-        for name in VIEWS:
-            connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
-        if (
-            connection.execute(
-                sa.select(sa.func.count()).select_from(schema.schema_version)
-            ).scalar()
-            == 0
-        ):
-            connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
+    try:
+        with engine.begin() as connection:
+            schema.metadata.create_all(connection)
+            if version is None:
+                fresh = schema.schema_version.insert().values(version=schema.SCHEMA_VERSION)
+                connection.execute(fresh)
+            elif version < schema.SCHEMA_VERSION:
+                migrate(connection, version)
+            for name in VIEWS:
+                connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def view_sql(name: str) -> str:

@@ -14,6 +14,7 @@ _ARROW = {
     sa.Double: pa.float64(),
     sa.Boolean: pa.bool_(),
     sa.ARRAY: pa.list_(pa.int64()),
+    sa.DateTime: pa.timestamp("us"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 metadata = sa.MetaData()
 
 
@@ -27,6 +27,7 @@ def _key(name: str, kind: sa.types.TypeEngine[Any], comment: str) -> sa.Column[A
 TEXT, INT, FLAG = sa.String(), sa.BigInteger(), sa.Boolean()
 REAL: sa.Double[float] = sa.Double()
 IDS = sa.ARRAY(sa.BigInteger())
+TIME = sa.DateTime()
 
 schema_version = sa.Table(
     "schema_version",
@@ -44,7 +45,8 @@ experiments = sa.Table(
     _column("seed", INT, "The seed that every other seed of the run derives from."),
     _column("config", TEXT, "Everything that determines the run, as canonical JSON."),
     _column("code_version", TEXT, "Version of Posterity that started it."),
-    comment="One row an experiment: everything that determines a run.",
+    comment="One row an experiment: everything that determines a run; and one a source of ingested "
+    "traces, with empty settings.",
 )
 
 domains = sa.Table(
@@ -122,10 +124,19 @@ generations = sa.Table(
 traces = sa.Table(
     "traces",
     metadata,
-    _key("trace", TEXT, "Hash of experiment, generation, purpose, task and sample."),
-    _column("experiment", TEXT, "The experiment."),
-    _column("generation", INT, "Generation that wrote it."),
-    _column("purpose", TEXT, "deploy (may be learned from) or evaluate (never is)."),
+    _key(
+        "trace",
+        TEXT,
+        "Hash of experiment, generation, purpose, task and sample; of an ingested trace, of its "
+        "source, task, model and text.",
+    ),
+    _column("experiment", TEXT, "The experiment, or the source of ingested traces."),
+    _column("generation", INT, "Generation that wrote it; 0 for ingested traces."),
+    _column(
+        "purpose",
+        TEXT,
+        "deploy (may be learned from), evaluate (never is), or ingest (made elsewhere).",
+    ),
     _column("task", TEXT, "The task it answers."),
     _column("sample", INT, "Number of the sample of this task, from 0."),
     _column("seed", INT, "Seed of its random draws."),
@@ -144,7 +155,8 @@ traces = sa.Table(
         nullable=True,
     ),
     _column("policy", TEXT, "Name and weights hash of what wrote it."),
-    _column("code_version", TEXT, "Version of Posterity that sampled it."),
+    _column("code_version", TEXT, "Version of Posterity that sampled or ingested it."),
+    _column("written_at", TIME, "When an ingested trace was written, in UTC.", nullable=True),
     comment="One row a trace; kept for ever, valid or not.",
 )
 
@@ -163,6 +175,14 @@ judgements = sa.Table(
     ),
     _column("cost", REAL, "Cost of a valid plan under the task's metric.", nullable=True),
     comment="One row a trace and checker: the verdict. A trace without a row is not judged.",
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    _key("trace", TEXT, "The trace."),
+    _column("accepted", FLAG, "Whether its user accepted it; no verdict on its plan."),
+    comment="One row a trace that a user accepted or rejected.",
 )
 
 selections = sa.Table(

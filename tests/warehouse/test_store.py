@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from warehouse import schema
 from warehouse.connect import VIEWS, connect, view_sql
 from warehouse.describe import PAGE, page
 from warehouse.load import insert
+from warehouse.migrations import MIGRATIONS
 from warehouse.query import ask
 from warehouse.store import Warehouse
 
@@ -80,6 +82,52 @@ def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="newer than"):
         Warehouse(path)
     assert path.read_bytes() == before
+
+
+SCHEMAS = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
+DESCRIBED = """
+    SELECT table_name, c.column_name, c.data_type, c.is_nullable, c.column_index, c.comment,
+        t.comment AS of_table
+    FROM duckdb_columns() AS c LEFT JOIN duckdb_tables() AS t USING (table_name)
+    WHERE NOT c.internal ORDER BY ALL
+"""
+
+
+@pytest.mark.parametrize("old", SCHEMAS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_older_schema_is_backed_up_and_migrated(
+    old: Path, read_only: bool, tmp_path: Path, warehouse: Warehouse
+) -> None:
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute(old.read_text("utf-8"))
+    before = path.read_bytes()
+    for _ in range(2):
+        with Warehouse(path, read_only) as store:
+            assert store.frame(DESCRIBED).equals(warehouse.frame(DESCRIBED))
+            assert store.frame("SELECT text FROM traces")["text"].tolist() == ["(a b)"]
+    backup = tmp_path / f"old.duckdb.schema-{old.stem}.backup"
+    assert backup.read_bytes() == before
+    assert {file.name for file in tmp_path.glob("old*")} == {path.name, backup.name}
+
+
+def test_every_earlier_schema_has_its_file_and_its_migration() -> None:
+    earlier = list(range(1, schema.SCHEMA_VERSION))
+    assert sorted(int(path.stem) for path in SCHEMAS) == earlier
+    assert [migration.version - 1 for migration in MIGRATIONS] == earlier
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute(SCHEMAS[0].read_text("utf-8"))
+        connection.execute("ALTER TABLE traces ADD COLUMN written_at TIMESTAMP")  # in its way
+    with pytest.raises(Exception, match="written_at"):
+        Warehouse(path)
+    with duckdb.connect(path) as connection:
+        tables = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
+        assert "feedback" not in tables
+        assert connection.execute("SELECT * FROM schema_version").fetchall() == [(1,)]
 
 
 def test_foreign_files_are_refused_untouched(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""From one schema to the next: named, additive, in one transaction, after a backup."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from warehouse import schema
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What leads to a schema version. New tables need no statement: they are created anyway."""
+
+    version: int
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS = (
+    Migration(
+        2,
+        "ingested traces",
+        ("ALTER TABLE traces ADD COLUMN written_at TIMESTAMP",),
+    ),
+)
+
+
+def back_up(path: Path, version: int) -> Path:
+    """Copy a warehouse that nobody has open to `FILE.schema-N.backup`, whole or not at all."""
+    backup = path.with_name(f"{path.name}.schema-{version}.backup")
+    partial = backup.with_name(backup.name + ".partial")
+    shutil.copyfile(path, partial)
+    partial.replace(backup)
+    return backup
+
+
+def migrate(connection: sa.Connection, version: int) -> None:
+    """Bring a schema of `version` to the present one, inside the connection's transaction."""
+    for migration in MIGRATIONS:
+        if migration.version > version:
+            for statement in migration.statements:
+                connection.exec_driver_sql(statement)
+    connection.execute(sa.update(schema.schema_version).values(version=schema.SCHEMA_VERSION))
+    for table in schema.metadata.sorted_tables:
+        connection.execute(sa.schema.SetTableComment(table))
+        for column in table.columns:
+            connection.execute(sa.schema.SetColumnComment(column))
