@@ -104,7 +104,7 @@ def status(warehouse: WarehouseFile = DEFAULT) -> None:
     """Show experiments, their generations and coverage, and what is left to do."""
     with one_message():
         from flows.progress import Watch, summary_table
-        from flows.status import left_to_do
+        from flows.status import ingested, left_to_do
         from warehouse.store import Warehouse
 
         watch = Watch()
@@ -113,7 +113,11 @@ def status(warehouse: WarehouseFile = DEFAULT) -> None:
             if found.empty:
                 watch.say(f"no experiment in {warehouse} yet; start one with `posterity run`")
             for row in found.itertuples():
-                samples = json.loads(row.config)["evaluate"]["samples"]
+                settings = json.loads(row.config)
+                if not settings:
+                    watch.say(f"{row.experiment}: {ingested(store, row.experiment)}")
+                    continue
+                samples = settings["evaluate"]["samples"]
                 watch.console.print(summary_table(store, row.experiment, samples))
                 watch.say(left_to_do(store, row.experiment))
 
@@ -133,6 +137,37 @@ def query(
         from warehouse.query import ask
 
         write_result(ask(warehouse, sql), form)
+
+
+@app.command()
+def ingest(
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(help="JSON Lines, or - for standard input.")
+    ],
+    source: Annotated[
+        str, typer.Option("--source", help="What the views call where the traces come from.")
+    ] = "ingested",
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Add traces made elsewhere: judged, and with their users' feedback. Twice is once.
+
+    One object a line: completion, and either task (a key of the warehouse) or domain (PDDL, or the
+    name of one of ours) and problem (PDDL); optional: model, logprob, sampling_logprob,
+    finish_reason (stop, length), feedback (accept, reject), time (ISO 8601). Exit 0: every line was
+    taken. 1: some were refused, each named with its reason.
+    """
+    with one_message():
+        from flows.ingest import ingest as take
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse) as store:
+            report = take(store, file, source)
+        for line in report.refused:
+            errors.print(_plain(line), soft_wrap=True, highlight=False)
+        typer.echo(
+            f"{report.new} new traces, {report.known} known already, {len(report.refused)} refused"
+        )
+    raise typer.Exit(1 if report.refused else 0)
 
 
 @app.command()

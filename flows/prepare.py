@@ -71,7 +71,7 @@ def _generated_tasks(experiment: Experiment, watch: Watch) -> Rows:
     position = Counter[str]()
     for domain, grades in experiment.tasks.grades.items():
         entry = DOMAINS[domain]
-        domains.append(_domain_row(entry.name, entry.text))
+        domains.append(domain_row(entry.name, entry.text))
         seen: set[str] = set()
         shapes: dict[str, list[tuple[str, str]]] = {}
         for name, split in grades.splits.items():
@@ -80,7 +80,7 @@ def _generated_tasks(experiment: Experiment, watch: Watch) -> Rows:
             with watch.bar(f"{name} {domain} tasks", split.count) as advance:
                 for task in islice(source, split.count):
                     text = print_problem(task.problem)
-                    tasks.append(_task_row(domains[-1], task.key, task.size, task.horizon, text))
+                    tasks.append(task_row(domains[-1], task.key, task.size, task.horizon, text))
                     places.append(_place(experiment, task.key, name, position[name]))
                     position[name] += 1
                     shapes.setdefault(name, []).append((task.key, task.shape))
@@ -92,7 +92,7 @@ def _generated_tasks(experiment: Experiment, watch: Watch) -> Rows:
 def _folder_tasks(experiment: Experiment, watch: Watch) -> Rows:
     """Tasks of a user's folder; a copy of another task in its split is left out and named."""
     folder = read_folder(Path(experiment.tasks.folder or ""))
-    domain = _domain_row(read_domain(folder.domain).name, folder.domain)
+    domain = domain_row(read_domain(folder.domain).name, folder.domain)
     for copy, other in folder.copies:
         watch.say(f"{copy} is {other} under other object names: left out")
     tasks: list[Row] = []
@@ -100,16 +100,18 @@ def _folder_tasks(experiment: Experiment, watch: Watch) -> Rows:
     for name, found in folder.splits.items():
         for position, task in enumerate(found):
             size = len(task.task.problem.objects)
-            tasks.append(_task_row(domain, task.task.key, size, None, canonical_text(task)))
+            tasks.append(task_row(domain, task.task.key, size, None, canonical_text(task)))
             places.append(_place(experiment, task.task.key, name, position))
     return [domain], tasks, places
 
 
-def _domain_row(name: str, text: str) -> Row:
+def domain_row(name: str, text: str) -> Row:
+    """The row of a domain."""
     return {"domain_hash": content_hash(text), "name": name, "pddl": text}
 
 
-def _task_row(domain: Row, key: str, size: int, horizon: int | None, text: str) -> Row:
+def task_row(domain: Row, key: str, size: int, horizon: int | None, text: str) -> Row:
+    """The row of a task of a domain, given by its row."""
     return {
         "task": key,
         "domain_hash": domain["domain_hash"],

@@ -16,3 +16,19 @@ def left_to_do(warehouse: Warehouse, experiment: str) -> str:
     reached = marks["generation"].tolist()
     done = f"generation {reached[-1]} is the last evaluated" if reached else "nothing evaluated yet"
     return f"{done}; `posterity run {name}` resumes, `--set generations=N` goes further"
+
+
+def ingested(warehouse: Warehouse, source: str) -> str:
+    """What came from a source of ingested traces."""
+    found = warehouse.frame(
+        "SELECT count(*) AS traces, count(*) FILTER (WHERE outcome = 'VALID') AS valid, "
+        "count(*) FILTER (WHERE accepted) AS accepted, "
+        "count(*) FILTER (WHERE NOT accepted) AS rejected "
+        "FROM traces JOIN judgements USING (trace) LEFT JOIN feedback USING (trace) "
+        "WHERE experiment = :source",
+        source=source,
+    )
+    traces, valid, accepted, rejected = found.to_numpy()[0]
+    return (
+        f"{traces} ingested traces, {valid} valid; users accepted {accepted}, rejected {rejected}"
+    )

@@ -14,6 +14,7 @@ from functools import cache
 
 from flows.checkpoints import checkpoint_of
 from flows.experiment import Experiment
+from flows.ingest import FORMAT, NO_SETTINGS, READING, ingested_id
 from flows.judge import canary_id, judgement
 from flows.learn import select, training_set_hash
 from flows.progress import Watch
@@ -22,7 +23,7 @@ from planners.checker import CHECKER, CHECKER_VERSION, checker_for
 from planners.errors import InvalidInput
 from planners.extraction import EXTRACTION_VERSION
 from planners.pddl import read_task
-from planners.prompts import PROMPTS
+from planners.prompts import PROMPTS, PromptFormat
 from planners.records import content_hash
 from warehouse.store import Row, Warehouse
 
@@ -63,6 +64,7 @@ def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
     """Every check in turn."""
     yield _references(warehouse)
     yield _tasks(warehouse)
+    yield _ingested(warehouse)
     experiments, check = _experiments(warehouse)
     yield check
     for derive in (_traces, _judgements, _canaries, _selections, _generations, _parts):
@@ -107,7 +109,8 @@ def _tasks(warehouse: Warehouse) -> Check:
 
 def _experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
     found, check = [], Check("experiments")
-    for row in _records(warehouse, "SELECT * FROM experiments ORDER BY experiment"):
+    runs = "SELECT * FROM experiments WHERE config <> :nothing ORDER BY experiment"
+    for row in _records(warehouse, runs, nothing=NO_SETTINGS):
         name = row["experiment"]
         same = content_hash(row["config"], length=12) == row["hash"]
         check.expect(
@@ -149,26 +152,45 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
 
 
 def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
-    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
     prompt = PROMPTS[experiment.model.prompt]
+    _verdicts(warehouse, experiment.id, prompt, str(prompt), check)
+
+
+def _verdicts(
+    warehouse: Warehouse, source: str, prompt: PromptFormat, written: str, check: Check
+) -> None:
+    """Judge again what came from an experiment or source, where nothing was revised since."""
     rows = _records(
         warehouse,
-        "SELECT j.*, t.task, t.text, t.finish_reason, t.prompt_format FROM judgements AS j "
-        "JOIN traces AS t USING (trace) WHERE t.experiment = :experiment ORDER BY t.task, j.trace",
-        experiment=experiment.id,
+        "SELECT j.*, t.task, t.text, t.finish_reason, t.prompt_format, k.pddl, "
+        "d.pddl AS domain_pddl FROM judgements AS j JOIN traces AS t USING (trace) "
+        "JOIN tasks AS k USING (task) JOIN domains AS d USING (domain_hash) "
+        "WHERE t.experiment = :source ORDER BY t.task, j.trace",
+        source=source,
     )
-    current = (CHECKER, CHECKER_VERSION, EXTRACTION_VERSION, str(prompt))
+    current = (CHECKER, CHECKER_VERSION, EXTRACTION_VERSION, written)
     for row in rows:
         made_by = tuple(
             row[k] for k in ("checker", "checker_version", "extraction_version", "prompt_format")
         )
-        if made_by != current or row["task"] not in tasks:
+        if made_by != current:
             check.skipped += 1
             continue
-        task = tasks[row["task"]]
-        again = judgement(checker_for(task["domain_pddl"], task["pddl"]), row, prompt)
+        again = judgement(checker_for(row["domain_pddl"], row["pddl"]), row, prompt)
         told, found = ([r[key] for key in RE_DERIVED] for r in (row, again))
         check.expect(told == found, f"verdict on {row['trace']}: says {told}, judged again {found}")
+
+
+def _ingested(warehouse: Warehouse) -> Check:
+    check = Check("ingested")
+    rows = "SELECT trace, experiment, task, policy, text FROM traces WHERE purpose = 'ingest'"
+    for row in _records(warehouse, rows):
+        own = ingested_id(row["experiment"], row["task"], row["policy"], row["text"])
+        check.expect(row["trace"] == own, f"ingested trace {row['trace']}: its id is not its own")
+    sources = "SELECT experiment FROM experiments WHERE config = :nothing"
+    for row in _records(warehouse, sources, nothing=NO_SETTINGS):
+        _verdicts(warehouse, row["experiment"], READING, FORMAT, check)
+    return check
 
 
 def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,10 @@ class Warehouse:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(statement).mappings()]
 
+    def count(self, table: sa.Table) -> int:
+        """How many rows a table has."""
+        return int(self.rows(sa.select(sa.func.count().label("n")).select_from(table))[0]["n"])
+
     # ------------------------------------------------------------ marks
 
     def done(self, experiment: str, generation: int, stage: str) -> set[int]:
@@ -76,7 +80,9 @@ class Warehouse:
         return {row["part"] for row in self.rows(chosen)}
 
     def record(
-        self, tables: dict[sa.Table, Sequence[Row]], mark: tuple[str, int, str, int] | None = None
+        self,
+        tables: Mapping[sa.Table, Sequence[Row]],
+        mark: tuple[str, int, str, int] | None = None,
     ) -> None:
         """Write rows and, in the same transaction and last, the mark that they are complete."""
         with self.writing() as connection:
@@ -107,6 +113,15 @@ class Warehouse:
             .order_by(e.c.split, e.c.position)
         )
         return self.rows(chosen if split is None else chosen.where(e.c.split == split))
+
+    def task(self, key: str) -> Row | None:
+        """A task with its domain's PDDL, None where it is not here."""
+        k, d = schema.tasks, schema.domains
+        joined = sa.select(k, d.c.pddl.label("domain_pddl")).join(
+            d, d.c.domain_hash == k.c.domain_hash
+        )
+        found = self.rows(joined.where(k.c.task == key))
+        return found[0] if found else None
 
     def unjudged(self, experiment: str, generation: int, checker: str, version: str) -> list[Row]:
         """Traces of a generation without a verdict of this checker and version, grouped by task."""
