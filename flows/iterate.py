@@ -38,6 +38,7 @@ def iterate(
 
     Each generation is put to work on the training tasks and measured on all tasks; the checker
     judges every trace; the curator chooses from all traces so far; the next generation learns them.
+    After each generation others can read a snapshot of the warehouse.
     """
     do = do or Stages()
     do.prepare(warehouse, experiment, watch)
@@ -49,4 +50,5 @@ def iterate(
         if generation < experiment.generations:
             do.deploy(warehouse, experiment, generation, watch)
         do.judge(warehouse, experiment, generation, watch)
+        warehouse.snapshot()
         watch.generation(warehouse, experiment, generation)

@@ -34,6 +34,15 @@ LOCKED = {"enable_external_access": "false", "lock_configuration": "true"}
 """For users' queries: no file, no network, no extension, and no way to switch that back on."""
 
 
+SNAPSHOT = ".snapshot"
+"""What a snapshot's name ends with: `posterity.duckdb.snapshot` beside `posterity.duckdb`."""
+
+
+def snapshot_of(path: Path) -> Path:
+    """Where the snapshot of a warehouse is."""
+    return path.with_name(path.name + SNAPSHOT)
+
+
 def connect(path: Path, read_only: bool = False) -> sa.Engine:
     """An engine on the warehouse file, its schema current. Raises InvalidInput with what to do.
 
@@ -142,10 +151,15 @@ def explain(error: DBAPIError, path: Path) -> InvalidInput | ComponentFailure:
     reason = str(error.orig).strip()
     holder = re.search(r"\(PID (\d+)\)", reason)
     if holder:
+        snapshot = snapshot_of(path)
+        instead = (
+            f"read what it had after its last generation with --warehouse {snapshot}"
+            if snapshot.is_file()
+            else "work on another file with --warehouse FILE"
+        )
         return InvalidInput(
             f"the warehouse {path} is open in another process (PID {holder[1]}); wait for it to "
-            "finish, "
-            "or work on another file with --warehouse FILE"
+            f"finish, or {instead}"
         )
     if "not a valid DuckDB database" in reason or "Serialization Error" in reason:
         return InvalidInput(f"{path} is not a DuckDB file; name another with --warehouse FILE")

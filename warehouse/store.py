@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from warehouse import schema
-from warehouse.connect import connect, explain
+from warehouse.connect import SNAPSHOT, connect, explain, snapshot_of
 from warehouse.load import insert
 
 Row = dict[str, Any]
@@ -44,7 +45,21 @@ class Warehouse:
     @property
     def checkpoints(self) -> Path:
         """The folder beside the file that holds the weights of its generations."""
-        return self.path.with_name(self.path.name + ".checkpoints")
+        return self.path.with_name(self.path.name.removesuffix(SNAPSHOT) + ".checkpoints")
+
+    def snapshot(self) -> Path:
+        """Copy what is written so far beside the file, for readers while a run has it open.
+
+        The copy takes the place of the one before in one step.
+        """
+        target = snapshot_of(self.path)
+        partial = target.with_name(target.name + ".partial")
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+            if not target.exists() or target.stat().st_mtime < self.path.stat().st_mtime:
+                shutil.copyfile(self.path, partial)
+                partial.replace(target)
+        return target
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

@@ -145,6 +145,18 @@ def test_foreign_files_are_refused_untouched(tmp_path: Path) -> None:
         Warehouse(other)
 
 
+def test_a_snapshot_is_what_was_written_so_far(warehouse: Warehouse) -> None:
+    for number in range(3):
+        warehouse.record({schema.tasks: [{**TASK, "task": str(number)}]})
+        path = warehouse.snapshot()
+        warehouse.record({schema.tasks: [{**TASK, "task": f"later {number}"}]})
+        counted = "SELECT count(*) AS n FROM tasks"
+        assert ask(path, counted).to_pylist() == [{"n": 2 * number + 1}]
+    with Warehouse(path, read_only=True) as other:
+        assert other.checkpoints == warehouse.checkpoints
+    assert not list(path.parent.glob("*.partial"))
+
+
 def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="cannot be written"):
@@ -166,6 +178,9 @@ def test_a_warehouse_open_elsewhere_names_the_process(tmp_path: Path) -> None:
         assert other.stdout.readline() == "open\n"
         with pytest.raises(InvalidInput, match=rf"open in another process \(PID {other.pid}\)"):
             Warehouse(path)
+        (tmp_path / "w.duckdb.snapshot").write_text("")
+        with pytest.raises(InvalidInput, match=r"--warehouse \S+w\.duckdb\.snapshot$"):
+            Warehouse(path, read_only=True)
         other.communicate("\n")
 
 
