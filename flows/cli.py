@@ -171,6 +171,25 @@ def ingest(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Write training sets, traces and tasks as Parquet, with a card.
+
+    Read by datasets.load_dataset(FOLDER, "training"), pandas.read_parquet, and whatever reads
+    Parquet.
+    """
+    with one_message():
+        from warehouse.export import export as write
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse, read_only=True) as store:
+            counts = write(store, folder)
+        typer.echo(f"{folder}: " + ", ".join(f"{n} rows of {name}" for name, n in counts.items()))
+
+
+@app.command()
 def verify(warehouse: WarehouseFile = DEFAULT) -> None:
     """Derive again what the warehouse says: hashes, verdicts, selections, training sets.
 

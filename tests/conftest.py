@@ -60,3 +60,16 @@ def small(**changes: Any) -> dict[str, Any]:
         "training": {"steps": 3, "batch": 8},
         **changes,
     }
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse of an experiment of seconds, run to its end; not to be changed."""
+    from flows.experiment import Experiment
+    from flows.iterate import iterate
+    from flows.progress import Watch
+
+    path = tmp_path_factory.mktemp("finished") / "w.duckdb"
+    with Warehouse(path) as store:
+        iterate(store, Experiment.model_validate(small()), Watch(quiet=True))
+    return path

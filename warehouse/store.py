@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
@@ -74,6 +75,14 @@ class Warehouse:
         """The result of a query as a frame; `:name` parameters."""
         with self.engine.connect() as connection:
             return pd.read_sql_query(sa.text(sql), connection, params=parameters)
+
+    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The result of a query in Arrow batches, at least one, however large it is."""
+        with self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            reader = raw.execute(sql).to_arrow_reader(rows)  # type: ignore[union-attr]
+            yield pa.RecordBatch.from_pylist([], reader.schema)
+            yield from reader
 
     def rows(self, statement: sa.Select[Any]) -> list[Row]:
         """The result of a select as plain dictionaries."""
@@ -186,10 +195,13 @@ class Warehouse:
         )
 
     def lessons(self, experiment: str, generation: int) -> list[Row]:
-        """What a generation is trained on: trace, weight, task, its PDDL, and the completion."""
+        """What a generation is trained on: trace, weight, task, its PDDL, and the completion with
+        the format of its prompt.
+        """
         return self.frame(
             """
-            SELECT s.trace, s.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text
+            SELECT s.trace, s.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text,
+                t.prompt_format
             FROM selections AS s
             JOIN traces AS t ON t.trace = s.trace
             JOIN tasks AS k ON k.task = t.task

@@ -44,13 +44,6 @@ def finish(path: Path, experiment: Experiment = EXPERIMENT) -> None:
         iterate(store, experiment, Watch(quiet=True))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("loop") / "w.duckdb"
-    finish(path)
-    return path
-
-
 def test_another_experiment_in_the_warehouse_changes_no_task(tmp_path: Path) -> None:
     mine = Experiment.model_validate(small(seed=1))
     texts = {}

@@ -6,20 +6,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.experiment import Experiment
-from flows.iterate import iterate
 from flows.progress import Watch
 from flows.verify import verify
-from tests.conftest import small
 from warehouse.store import Warehouse
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("verify") / "w.duckdb"
-    with Warehouse(path) as store:
-        iterate(store, Experiment.model_validate(small()), Watch(quiet=True))
-    return path
 
 
 def found(path: Path) -> dict[str, list[str]]:

@@ -1,0 +1,131 @@
+"""Training sets and traces as Parquet with a card, for `datasets.load_dataset` and pandas."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from planners.errors import InvalidInput
+from planners.pddl import read_task
+from planners.prompts import PROMPTS
+from warehouse.store import Warehouse
+
+ROWS = 50_000
+"""Rows that are held in memory at a time."""
+TRACES = """
+    SELECT
+        t.trace, t.experiment, t.generation, t.purpose, t.task, k.domain, k.size, k.horizon,
+        t.sample, t.text, t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob,
+        t.sampling_logprob, t.policy, t.written_at, j.outcome, j.step, j.detail, j.plan_length,
+        j.cost, j.checker, j.checker_version, f.accepted
+    FROM traces AS t
+    JOIN tasks AS k ON k.task = t.task
+    LEFT JOIN judgements AS j ON j.trace = t.trace
+    LEFT JOIN feedback AS f ON f.trace = t.trace
+"""
+TASKS = """
+    SELECT k.*, d.pddl AS domain_pddl
+    FROM tasks AS k
+    JOIN domains AS d ON d.domain_hash = k.domain_hash
+"""
+CARD = """---
+configs:
+- config_name: training
+  data_files: training/*.parquet
+  default: true
+- config_name: traces
+  data_files: traces/*.parquet
+- config_name: tasks
+  data_files: tasks/*.parquet
+---
+# Planning traces of Posterity
+
+Completions of language models that were put to work on planning tasks, each with the verdict of a
+plan checker, and what the next generations were trained on.
+
+| part | rows | one row for each |
+|---|---|---|
+| `training` | {training} | generation and trace that taught it: prompt and completion |
+| `traces` | {traces} | trace and verdict, valid or not |
+| `tasks` | {tasks} | planning task in PDDL, with its domain |
+
+`load_dataset(FOLDER, "training")`, or `pandas.read_parquet(FOLDER / "training")`. The columns
+`task` and `trace` join the parts. Experiments: {experiments}.
+"""
+TRAINING = pa.schema(
+    [
+        ("experiment", pa.string()),
+        ("generation", pa.int64()),
+        ("trace", pa.string()),
+        ("task", pa.string()),
+        ("weight", pa.float64()),
+        ("prompt", pa.string()),
+        ("completion", pa.string()),
+    ]
+)
+
+
+def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
+    """Write a warehouse's training sets, traces and tasks to a new folder, whole or not at all.
+
+    Returns the rows of each part. Raises InvalidInput where something stands there already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder} exists and is not empty; name another folder")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    parts = {
+        "training": _training(warehouse),
+        "traces": warehouse.batches(TRACES, ROWS),
+        "tasks": warehouse.batches(TASKS, ROWS),
+    }
+    counts = {name: _write(partial / name, batches) for name, batches in parts.items()}
+    names = warehouse.frame("SELECT experiment FROM experiments ORDER BY experiment")["experiment"]
+    card = CARD.format(**counts, experiments=", ".join(f"`{name}`" for name in names) or "none")
+    (partial / "README.md").write_text(card, "utf-8")
+    if folder.exists():
+        folder.rmdir()
+    partial.rename(folder)
+    return counts
+
+
+def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
+    """What each generation was trained on, with the prompts as the model read them."""
+    yield pa.RecordBatch.from_pylist([], TRAINING)
+    trained = warehouse.frame(
+        "SELECT DISTINCT experiment, generation FROM selections WHERE kept ORDER BY ALL"
+    )
+    for experiment, generation in trained.itertuples(index=False, name=None):
+        rows = []
+        for lesson in warehouse.lessons(experiment, generation):
+            name, _, version = lesson["prompt_format"].rpartition("-")
+            known = name in PROMPTS and PROMPTS[name].version == version
+            task = read_task(lesson["domain_pddl"], lesson["pddl"])
+            rows.append(
+                {
+                    "experiment": experiment,
+                    "generation": generation,
+                    "trace": lesson["trace"],
+                    "task": lesson["task"],
+                    "weight": lesson["weight"],
+                    "prompt": PROMPTS[name].write(task) if known else None,
+                    "completion": lesson["text"],
+                }
+            )
+        yield pa.RecordBatch.from_pylist(rows, TRAINING)
+
+
+def _write(folder: Path, batches: Iterator[pa.RecordBatch]) -> int:
+    """One Parquet file of all batches; how many rows it has."""
+    folder.mkdir(parents=True)
+    first, rows = next(batches), 0
+    with pq.ParquetWriter(folder / "data.parquet", first.schema, compression="zstd") as writer:
+        for batch in filter(len, chain([first], batches)):
+            writer.write_batch(batch)
+            rows += len(batch)
+    return rows
