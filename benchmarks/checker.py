@@ -179,9 +179,7 @@ def _load_large(blocks: int) -> Work:
 
 def _long(problem: str, length: int) -> tuple[tuple[str, ...], ...]:
     """A walk of that many actions that can be done and ends anywhere."""
-    first = read_task(DOMAIN, problem).problem
-    state: bw.State = {a[1]: None for a in first.init if a[0] == "on-table"}
-    state |= {a[1]: a[2] for a in first.init if a[0] == "on"}
+    state = bw.state_of(read_task(DOMAIN, problem).problem)
     rng, actions = Random(0), []
     while len(actions) < length:  # a walk ends where only the block just moved is clear
         after, path = bw.walk(state, 50, rng)

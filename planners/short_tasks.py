@@ -37,8 +37,10 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """What determines a base. `tail`: chance of each further move (in Blocksworld) or action;
-    `walks`: share of aimless walks; `names`: how many object names there are.
+    """What determines a base. `tail`: chance of each further move (in Blocksworld) or action.
+
+    `walks`: share of aimless walks, in tasks that want nothing; `lost`: share of walks as aimless
+    in tasks that want something far away; `names`: how many object names there are.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -47,8 +49,10 @@ class Pretraining:
     batch: int = 64
     learning_rate: float = 2e-3
     tail: float = 0.25
-    walks: float = 0.35
-    longest_walk: int = 14
+    walks: float = 0.15
+    lost: float = 0.35
+    far: tuple[int, int] = (4, 10)
+    longest_walk: int = 12
     names: int = 24
 
     @property
@@ -81,12 +85,16 @@ def _prompted(
 def _blocks(settings: Pretraining, rng: Random) -> Iterator[Example]:
     low, high = SIZES["blocksworld"]
     while True:
-        size = rng.choice(range(low, high + 1))
-        yield (
-            _aimless_blocks(size, rng, settings.longest_walk)
-            if rng.random() < settings.walks
-            else _short_blocks(size, rng, settings.tail)
-        )
+        size, kind = rng.choice(range(low, high + 1)), rng.random()
+        length = rng.randint(1, settings.longest_walk)
+        if kind < settings.walks:
+            yield _aimless_blocks(size, rng, length)
+        elif kind < settings.walks + settings.lost:
+            found = blocksworld.solved_example(size, rng.randint(*settings.far), rng, attempts=5)
+            if found is not None:
+                yield _lost_blocks(found[0], rng, length)
+        else:
+            yield _short_blocks(size, rng, settings.tail)
 
 
 def _short_blocks(size: int, rng: Random, tail: float) -> Example:
@@ -97,11 +105,18 @@ def _short_blocks(size: int, rng: Random, tail: float) -> Example:
             return found
 
 
-def _aimless_blocks(size: int, rng: Random, longest: int) -> Example:
+def _aimless_blocks(size: int, rng: Random, length: int) -> Example:
     """A task that wants nothing, and a walk that is possible in it."""
     init = blocksworld.random_state([f"b{i + 1}" for i in range(size)], rng)
-    _, path = blocksworld.walk(init, rng.randint(1, longest), rng)
+    _, path = blocksworld.walk(init, length, rng)
     return blocksworld.problem_of(init, None, rng), blocksworld.plan_of(init, path)
+
+
+def _lost_blocks(problem: Problem, rng: Random, length: int) -> Example:
+    """A task, and a walk that is possible in it and does not care for its goals."""
+    init = blocksworld.state_of(problem)
+    _, path = blocksworld.walk(init, length, rng)
+    return problem, blocksworld.plan_of(init, path)
 
 
 def _rooms(name: str, settings: Pretraining, rng: Random) -> Iterator[Example]:
@@ -110,14 +125,17 @@ def _rooms(name: str, settings: Pretraining, rng: Random) -> Iterator[Example]:
     while True:
         room = walking.Room(world, domain, rng.randint(*SIZES[name]), rng)
         for _ in range(PER_ROOM):
-            if rng.random() < settings.walks:
-                yield room.aimless(room.start(rng), rng.randint(1, settings.longest_walk), rng)
+            kind, length = rng.random(), rng.randint(1, settings.longest_walk)
+            if kind < settings.walks:
+                yield room.aimless(room.start(rng), length, rng)
                 continue
-            horizon = _horizon(settings.tail, rng)
-            tries = (room.solved(room.start(rng), horizon, rng) for _ in range(TRIES))
-            found = next((example for example in tries if example is not None), None)
-            if found is not None:
-                yield found
+            lost = kind < settings.walks + settings.lost
+            horizon = rng.randint(*settings.far) if lost else _horizon(settings.tail, rng)
+            for start in (room.start(rng) for _ in range(TRIES)):
+                found = room.solved(start, horizon, rng)
+                if found is not None:
+                    yield (found[0], room.aimless(start, length, rng)[1]) if lost else found
+                    break
 
 
 def _horizon(tail: float, rng: Random) -> int:

@@ -104,6 +104,12 @@ def facts(state: State) -> list[Atom]:
     return atoms
 
 
+def state_of(problem: Problem) -> State:
+    """Where each block of a problem stands at first; None is the table."""
+    state: State = {atom[1]: None for atom in problem.init if atom[0] == "on-table"}
+    return state | {atom[1]: atom[2] for atom in problem.init if atom[0] == "on"}
+
+
 def problem_of(init: State, goal: State | None, rng: Random) -> Problem:
     """The problem record; the facts of both states in random order. Without goal nothing is
     wanted.
