@@ -22,7 +22,7 @@ from planners.errors import InvalidInput
 from planners.fine_tuning import weights_hash
 from planners.local import save
 from planners.pddl import read_domain
-from planners.prompts import OBJECT_NAMES, PROMPTS
+from planners.prompts import OBJECT_NAMES, PROMPTS, compact
 from planners.short_tasks import SIZES, Pretraining, examples
 from planners.training import WINDOW, Row, fit
 
@@ -122,7 +122,7 @@ def pretraining_batches(
     batch, stream = settings.batch, examples(settings, rng)
     while True:
         drawn = list(islice(stream, batch * WINDOW))
-        texts = tokenizer([prompt for prompt, _ in drawn])["input_ids"]
+        texts = tokenizer([compact(task) for task, _ in drawn])["input_ids"]
         plans = tokenizer([str(plan) for _, plan in drawn], add_special_tokens=False)["input_ids"]
         rows = [
             (text, [*plan, tokenizer.eos_token_id]) for text, plan in zip(texts, plans, strict=True)

@@ -11,8 +11,8 @@ from random import Random
 
 from planners.domains import DOMAINS, blocksworld, walking
 from planners.domains.worlds import WORLDS
-from planners.pddl import read_domain
-from planners.prompts import OBJECT_NAMES, compact, rename, shuffle
+from planners.pddl import Task, read_domain
+from planners.prompts import OBJECT_NAMES, rename, shuffle
 from planners.records import Plan, Problem
 
 Example = tuple[Problem, Plan]
@@ -60,26 +60,26 @@ class Pretraining:
         return OBJECT_NAMES[: self.names]
 
 
-def examples(settings: Pretraining, rng: Random) -> Iterator[tuple[str, Plan]]:
-    """Prompts with plans, the domains in turn, objects under random names, all in random order."""
+def examples(settings: Pretraining, rng: Random) -> Iterator[tuple[Task, Plan]]:
+    """Tasks with plans, the domains in turn, objects under random names, all in random order."""
     streams = [
         _blocks(settings, rng) if name == "blocksworld" else _rooms(name, settings, rng)
         for name in settings.domains
     ]
     while True:
         for name, stream in zip(settings.domains, streams, strict=True):
-            yield _prompted(name, *next(stream), settings, rng)
+            yield _mixed(name, *next(stream), settings, rng)
 
 
-def _prompted(
+def _mixed(
     domain_name: str, problem: Problem, plan: Plan, settings: Pretraining, rng: Random
-) -> tuple[str, Plan]:
+) -> tuple[Task, Plan]:
     domain = read_domain(DOMAINS[domain_name].text)
     own = [name for name, _ in problem.objects if name not in dict(domain.constants)]
     table = dict(zip(own, rng.sample(settings.object_names, len(own)), strict=True))
     problem = shuffle(rename(problem, table), rng)
     actions = tuple((schema, *(table.get(o, o) for o in rest)) for schema, *rest in plan.actions)
-    return compact(walking.task_of(domain, problem)), Plan(actions)
+    return walking.task_of(domain, problem), Plan(actions)
 
 
 def _blocks(settings: Pretraining, rng: Random) -> Iterator[Example]:
