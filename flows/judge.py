@@ -22,6 +22,8 @@ from warehouse.store import Row, Warehouse
 
 CheckerOf = Callable[[str, str], Checker]
 """Domain and problem text to the checker that judges."""
+VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
+"""What judged: the checker, and the extraction before it."""
 CANARY_PLANS = 20
 """Valid plans of a generation that canaries are made of."""
 
@@ -34,7 +36,7 @@ def judge(
     checker_of: CheckerOf = checker_for,
 ) -> None:
     """Give every trace of a generation its verdict, and its canaries theirs."""
-    waiting = warehouse.unjudged(experiment.id, generation, CHECKER, CHECKER_VERSION)
+    waiting = warehouse.unjudged(experiment.id, generation, CHECKER, VERSION)
     tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
     verdicts: list[Row] = []
     prompt = PROMPTS[experiment.model.prompt]
@@ -56,11 +58,12 @@ def judgement(checker: Checker, trace: Row, prompt: PromptFormat) -> Row:
     row: Row = {
         "trace": trace["trace"],
         "checker": CHECKER,
-        "checker_version": CHECKER_VERSION,
+        "checker_version": VERSION,
         "extraction_version": EXTRACTION_VERSION,
         "step": None,
         "plan_length": None,
         "cost": None,
+        "superseded": False,
     }
     if trace["finish_reason"] == "length":
         return {**row, "outcome": Outcome.TRUNCATED.value, "detail": "cut at max_new_tokens"}

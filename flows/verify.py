@@ -15,13 +15,12 @@ from functools import cache
 from flows.checkpoints import checkpoint_of
 from flows.experiment import Experiment
 from flows.ingest import FORMAT, NO_SETTINGS, READING, ingested_id
-from flows.judge import canary_id, judgement
+from flows.judge import VERSION, canary_id, judgement
 from flows.learn import select, training_set_hash
 from flows.progress import Watch
 from flows.sample import parts_of, tasks_for, trace_id, trace_seed
-from planners.checker import CHECKER, CHECKER_VERSION, checker_for
+from planners.checker import CHECKER, checker_for
 from planners.errors import InvalidInput
-from planners.extraction import EXTRACTION_VERSION
 from planners.pddl import read_task
 from planners.prompts import PROMPTS, PromptFormat
 from planners.records import content_hash
@@ -168,12 +167,9 @@ def _verdicts(
         "WHERE t.experiment = :source ORDER BY t.task, j.trace",
         source=source,
     )
-    current = (CHECKER, CHECKER_VERSION, EXTRACTION_VERSION, written)
+    current = (CHECKER, VERSION, written)
     for row in rows:
-        made_by = tuple(
-            row[k] for k in ("checker", "checker_version", "extraction_version", "prompt_format")
-        )
-        if made_by != current:
+        if (row["checker"], row["checker_version"], row["prompt_format"]) != current:
             check.skipped += 1
             continue
         again = judgement(checker_for(row["domain_pddl"], row["pddl"]), row, prompt)

@@ -23,8 +23,12 @@ class Migration:
 MIGRATIONS = (
     Migration(
         2,
-        "ingested traces",
-        ("ALTER TABLE traces ADD COLUMN written_at TIMESTAMP",),
+        "ingested traces, superseded verdicts",
+        (
+            "ALTER TABLE traces ADD COLUMN written_at TIMESTAMP",
+            "ALTER TABLE judgements ADD COLUMN superseded BOOLEAN DEFAULT false",
+            "ALTER TABLE judgements ALTER COLUMN superseded DROP DEFAULT",
+        ),
     ),
 )
 

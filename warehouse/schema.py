@@ -165,7 +165,7 @@ judgements = sa.Table(
     metadata,
     _key("trace", TEXT, "The trace."),
     _key("checker", TEXT, "Name of the checker."),
-    _key("checker_version", TEXT, "Version of the checker."),
+    _key("checker_version", TEXT, "Version of the checker + that of the extraction."),
     _column("extraction_version", TEXT, "Version of the step that finds the plan in the text."),
     _column("outcome", TEXT, "What became of the plan, from the closed table of outcomes."),
     _column("step", INT, "Index of the first bad action, from 0.", nullable=True),
@@ -174,6 +174,12 @@ judgements = sa.Table(
         "plan_length", INT, "Actions of the plan found; none where there is no plan.", nullable=True
     ),
     _column("cost", REAL, "Cost of a valid plan under the task's metric.", nullable=True),
+    _column(
+        "superseded",
+        FLAG,
+        "Whether another version has judged the trace since; views show the others.",
+        nullable=True,
+    ),
     comment="One row a trace and checker: the verdict. A trace without a row is not judged.",
 )
 

@@ -108,10 +108,15 @@ class Warehouse:
         tables: Mapping[sa.Table, Sequence[Row]],
         mark: tuple[str, int, str, int] | None = None,
     ) -> None:
-        """Write rows and, in the same transaction and last, the mark that they are complete."""
+        """Write rows and, in the same transaction and last, the mark that they are complete.
+
+        Where verdicts are among them, what other versions said of these traces is superseded.
+        """
         with self.writing() as connection:
             for table, rows in tables.items():
                 insert(connection, table, rows)
+            for version in {row["checker_version"] for row in tables.get(schema.judgements, ())}:
+                connection.execute(_superseded_by(version))
             if mark is not None:
                 names = ("experiment", "generation", "stage", "part")
                 insert(connection, schema.marks, [dict(zip(names, mark, strict=True))])
@@ -168,7 +173,7 @@ class Warehouse:
             """
             SELECT t.trace, t.task, t.text
             FROM traces AS t
-            JOIN judgements AS j ON j.trace = t.trace AND j.checker = 'posterity'
+            JOIN judgements AS j ON j.trace = t.trace AND NOT j.superseded
             WHERE t.experiment = :experiment AND t.generation = :generation
                 AND t.purpose = 'deploy' AND j.outcome LIKE :outcome AND j.plan_length IS NOT NULL
             ORDER BY t.trace
@@ -186,7 +191,7 @@ class Warehouse:
             """
             SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens
             FROM traces AS t
-            LEFT JOIN judgements AS j ON j.trace = t.trace AND j.checker = 'posterity'
+            LEFT JOIN judgements AS j ON j.trace = t.trace AND NOT j.superseded
             WHERE t.experiment = :experiment AND t.generation < :before AND t.purpose = 'deploy'
             ORDER BY t.trace
             """,
@@ -228,3 +233,11 @@ class Warehouse:
             generation=generation,
         )
         return int(found["kept"][0]) or None
+
+
+def _superseded_by(version: str) -> sa.Update:
+    """Mark what other versions said of the traces that this one has judged."""
+    j, again = schema.judgements, schema.judgements.alias()
+    same = (again.c.trace == j.c.trace) & (again.c.checker_version == version)
+    older = (j.c.checker_version != version) & ~j.c.superseded
+    return sa.update(j).where(older, sa.exists().where(same)).values(superseded=True)

@@ -67,19 +67,22 @@ def random_rows(seed: int) -> tuple[list[Row], list[Row], list[Row], list[Row], 
                 traces.append(trace_row(name, generation, purpose, task["task"], sample))
                 if rng.random() < 0.9:
                     outcome = rng.choice(["VALID", "VALID", "NO_PLAN", "WRONG_TYPE"])
-                    judgements.append(
-                        {
-                            "trace": name,
-                            "checker": "posterity",
-                            "checker_version": "1",
-                            "extraction_version": "1",
-                            "outcome": outcome,
-                            "step": None,
-                            "detail": "",
-                            "cost": None,
-                            "plan_length": None if outcome == "NO_PLAN" else rng.randint(1, 9),
-                        }
-                    )
+                    verdict = {
+                        "trace": name,
+                        "checker": "posterity",
+                        "checker_version": "2",
+                        "extraction_version": "1",
+                        "outcome": outcome,
+                        "step": None,
+                        "detail": "",
+                        "cost": None,
+                        "plan_length": None if outcome == "NO_PLAN" else rng.randint(1, 9),
+                        "superseded": False,
+                    }
+                    if rng.random() < 0.3:
+                        older = {"checker_version": "1", "outcome": "WRONG_ARITY"}
+                        judgements.append({**verdict, **older})
+                    judgements.append(verdict)
                 if purpose == "deploy" and generation < 2:
                     kept = rng.random() < 0.5
                     selections.append(
@@ -118,11 +121,13 @@ def test_views_agree_with_plain_python(seed: int) -> None:
                 schema.tasks: tasks,
                 schema.experiment_tasks: places,
                 schema.traces: traces,
-                schema.judgements: judgements,
                 schema.selections: selections,
                 schema.generations: generations,
             }
         )
+        for version in ("1", "2"):
+            some = [j for j in judgements if j["checker_version"] == version]
+            store.record({schema.judgements: some})
         got = {
             name: store.frame(f"SELECT * FROM {name}")
             .astype(object)
