@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from planners.errors import InvalidInput, PosterityError
 
@@ -49,15 +50,11 @@ def one_message() -> Iterator[None]:
     try:
         yield
     except PosterityError as error:
-        errors.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
         errors.print("interrupted; nothing finished is lost: run the same command again to resume")
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 @app.command()
@@ -163,7 +160,7 @@ def ingest(
         with Warehouse(warehouse) as store:
             report = take(store, file, source)
         for line in report.refused:
-            errors.print(_plain(line), soft_wrap=True, highlight=False)
+            errors.print(escape(line), soft_wrap=True, highlight=False)
         typer.echo(
             f"{report.new} new traces, {report.known} known already, {len(report.refused)} refused"
         )
@@ -197,21 +194,11 @@ def verify(warehouse: WarehouseFile = DEFAULT) -> None:
     """
     with one_message():
         from flows.progress import Watch
-        from flows.verify import verify as derive
+        from flows.verify import verify_and_tell
         from warehouse.store import Warehouse
 
-        watch, disagreements = Watch(), 0
         with Warehouse(warehouse, read_only=True) as store:
-            for result in derive(store, watch):
-                skipped = f", {result.skipped} by another version" if result.skipped else ""
-                watch.say(
-                    f"{result.name}: {result.looked_at} looked at{skipped}, "
-                    f"{len(result.wrong)} disagree"
-                )
-                for line in result.wrong:
-                    watch.say(f"  {_plain(line)}")
-                disagreements += len(result.wrong)
-        watch.say("nothing disagrees" if not disagreements else f"{disagreements} disagreements")
+            disagreements = verify_and_tell(store, Watch())
     raise typer.Exit(1 if disagreements else 0)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
+from rich.markup import escape
+
 from flows.checkpoints import checkpoint_of
 from flows.experiment import Experiment
 from flows.ingest import FORMAT, NO_SETTINGS, READING, ingested_id
@@ -57,6 +59,20 @@ class Check:
         self.looked_at += 1
         if not same:
             self.wrong.append(what)
+
+
+def verify_and_tell(warehouse: Warehouse, watch: Watch) -> int:
+    """Say what each check found, every disagreement on a line; how many there are."""
+    disagreements = 0
+    for check in verify(warehouse, watch):
+        skipped = f", {check.skipped} by another version" if check.skipped else ""
+        found = f"{check.looked_at} looked at{skipped}, {len(check.wrong)} disagree"
+        watch.say(f"{check.name}: {found}")
+        for line in check.wrong:
+            watch.say(f"  {escape(line)}")
+        disagreements += len(check.wrong)
+    watch.say(f"{disagreements} disagreements" if disagreements else "nothing disagrees")
+    return disagreements
 
 
 def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
