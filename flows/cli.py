@@ -5,56 +5,15 @@ interrupted or failed.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from planners.errors import InvalidInput, PosterityError
-
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # waiting threads sleep: spinning starves the other core
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-app = typer.Typer(
-    help="Generation-to-generation training as a scheduled data workflow.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
-errors = Console(stderr=True, highlight=False)
-
-WarehouseFile = Annotated[
-    Path,
-    typer.Option(
-        "--warehouse", envvar="POSTERITY_WAREHOUSE", help="The warehouse file.", show_default=True
-    ),
-]
-DEFAULT = Path("posterity.duckdb")
-INTERRUPTED = FAILED = 3
-
-
-@contextmanager
-def one_message() -> Iterator[None]:
-    """Turn what goes wrong into one message and the exit code that means it."""
-    try:
-        yield
-    except PosterityError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt:
-        errors.print("interrupted; nothing finished is lost: run the same command again to resume")
-        raise typer.Exit(INTERRUPTED) from None
+from flows.terminal import DEFAULT, FAILED, WarehouseFile, app, one_message
+from planners.errors import InvalidInput
 
 
 @app.command()
@@ -94,112 +53,6 @@ def run(
             f'look further: posterity query --warehouse {warehouse} "SELECT * FROM '
             'coverage_by_horizon"'
         )
-
-
-@app.command()
-def status(warehouse: WarehouseFile = DEFAULT) -> None:
-    """Show experiments, their generations and coverage, and what is left to do."""
-    with one_message():
-        from flows.progress import Watch, summary_table
-        from flows.status import ingested, left_to_do
-        from warehouse.store import Warehouse
-
-        watch = Watch()
-        with Warehouse(warehouse, read_only=True) as store:
-            found = store.frame("SELECT experiment, config FROM experiments ORDER BY experiment")
-            if found.empty:
-                watch.say(f"no experiment in {warehouse} yet; start one with `posterity run`")
-            for row in found.itertuples():
-                settings = json.loads(row.config)
-                if not settings:
-                    watch.say(f"{row.experiment}: {ingested(store, row.experiment)}")
-                    continue
-                samples = settings["evaluate"]["samples"]
-                watch.console.print(summary_table(store, row.experiment, samples))
-                watch.say(left_to_do(store, row.experiment))
-
-
-@app.command()
-def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT statement.")],
-    form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
-    warehouse: WarehouseFile = DEFAULT,
-) -> None:
-    """Ask the warehouse in SQL, read-only.
-
-    Views: coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions, lineage.
-    """
-    with one_message():
-        from flows.output import write_result
-        from warehouse.query import ask
-
-        write_result(ask(warehouse, sql), form)
-
-
-@app.command()
-def ingest(
-    file: Annotated[
-        typer.FileBinaryRead, typer.Argument(help="JSON Lines, or - for standard input.")
-    ],
-    source: Annotated[
-        str, typer.Option("--source", help="What the views call where the traces come from.")
-    ] = "ingested",
-    warehouse: WarehouseFile = DEFAULT,
-) -> None:
-    """Add traces made elsewhere: judged, and with their users' feedback. Twice is once.
-
-    One object a line: completion, and either task (a key of the warehouse) or domain (PDDL, or the
-    name of one of ours) and problem (PDDL); optional: model, logprob, sampling_logprob,
-    finish_reason (stop, length), feedback (accept, reject), time (ISO 8601). Exit 0: every line was
-    taken. 1: some were refused, each named with its reason.
-    """
-    with one_message():
-        from flows.ingest import ingest as take
-        from warehouse.store import Warehouse
-
-        with Warehouse(warehouse) as store:
-            report = take(store, file, source)
-        for line in report.refused:
-            errors.print(escape(line), soft_wrap=True, highlight=False)
-        typer.echo(
-            f"{report.new} new traces, {report.known} known already, {len(report.refused)} refused"
-        )
-    raise typer.Exit(1 if report.refused else 0)
-
-
-@app.command()
-def export(
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
-    warehouse: WarehouseFile = DEFAULT,
-) -> None:
-    """Write training sets, traces and tasks as Parquet, with a card.
-
-    Read by datasets.load_dataset(FOLDER, "training"), pandas.read_parquet, and whatever reads
-    Parquet.
-    """
-    with one_message():
-        from warehouse.export import export as write
-        from warehouse.store import Warehouse
-
-        with Warehouse(warehouse, read_only=True) as store:
-            counts = write(store, folder)
-        typer.echo(f"{folder}: " + ", ".join(f"{n} rows of {name}" for name, n in counts.items()))
-
-
-@app.command()
-def verify(warehouse: WarehouseFile = DEFAULT) -> None:
-    """Derive again what the warehouse says: hashes, verdicts, selections, training sets.
-
-    Names every disagreement. Exit 0: none. 1: at least one.
-    """
-    with one_message():
-        from flows.progress import Watch
-        from flows.verify import verify_and_tell
-        from warehouse.store import Warehouse
-
-        with Warehouse(warehouse, read_only=True) as store:
-            disagreements = verify_and_tell(store, Watch())
-    raise typer.Exit(1 if disagreements else 0)
 
 
 @app.command()
@@ -308,7 +161,7 @@ def pretrain(
         int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")
     ] = 2,
 ) -> None:
-    """Make the embedded base model again from its seed (about 25 minutes on two cores)."""
+    """Make the embedded base model again from its seed (about 35 minutes on two cores)."""
     with one_message():
         from flows.progress import Watch
         from planners.base import pretrain as make
@@ -336,6 +189,8 @@ def pretrain(
 
 def main() -> None:
     """Entry point of the `posterity` command. What nobody foresaw is a failed component: exit 3."""
+    import flows.warehouse_cli  # noqa: F401  its commands come after these in --help
+
     try:
         app()
     except Exception:

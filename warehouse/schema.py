@@ -226,6 +226,14 @@ canaries = sa.Table(
     comment="One row a plan broken on purpose and judged beside the traces.",
 )
 
+landed = sa.Table(
+    "landed",
+    metadata,
+    _key("file", TEXT, "Name of the file: table and hash of the contents."),
+    _column("rows", INT, "Rows in it."),
+    comment="One row a landed file that is loaded; written with the file's rows.",
+)
+
 marks = sa.Table(
     "marks",
     metadata,

@@ -105,7 +105,7 @@ class Warehouse:
 
     def record(
         self,
-        tables: Mapping[sa.Table, Sequence[Row]],
+        tables: Mapping[sa.Table, Sequence[Row] | pa.Table],
         mark: tuple[str, int, str, int] | None = None,
     ) -> None:
         """Write rows and, in the same transaction and last, the mark that they are complete.
@@ -115,7 +115,7 @@ class Warehouse:
         with self.writing() as connection:
             for table, rows in tables.items():
                 insert(connection, table, rows)
-            for version in {row["checker_version"] for row in tables.get(schema.judgements, ())}:
+            for version in _versions(tables.get(schema.judgements, ())):
                 connection.execute(_superseded_by(version))
             if mark is not None:
                 names = ("experiment", "generation", "stage", "part")
@@ -233,6 +233,13 @@ class Warehouse:
             generation=generation,
         )
         return int(found["kept"][0]) or None
+
+
+def _versions(verdicts: Sequence[Row] | pa.Table) -> set[str]:
+    """The versions of the checker in rows of verdicts."""
+    if isinstance(verdicts, pa.Table):
+        return set(verdicts["checker_version"].to_pylist())
+    return {row["checker_version"] for row in verdicts}
 
 
 def _superseded_by(version: str) -> sa.Update:

@@ -12,6 +12,9 @@ from flows.progress import Watch
 from flows.verify import verify
 from planners.errors import InvalidInput
 from tests.flows.test_cli import PROBLEM, posterity
+from tests.warehouse.test_store import TASK
+from warehouse import schema
+from warehouse.landing import land
 from warehouse.store import Warehouse
 
 GOOD = {"domain": "blocksworld", "problem": PROBLEM, "completion": "(pickup a)\n(stack a b)\n"}
@@ -102,3 +105,11 @@ def test_ingest_on_the_command_line(tmp_path: Path) -> None:
     status = posterity("status", folder=tmp_path)
     assert "shop: 2 ingested traces, 2 valid; users accepted 1, rejected 0" in status.stdout
     assert posterity("ingest", "none.jsonl", folder=tmp_path).returncode == 2
+
+
+def test_load_on_the_command_line(tmp_path: Path) -> None:
+    land(tmp_path / "landing", schema.tasks, [TASK])
+    for counted in ("1 files loaded, 1 rows\n", "0 files loaded, 0 rows\n"):
+        assert posterity("load", "landing", folder=tmp_path).stdout == counted
+    done = posterity("load", "nowhere", folder=tmp_path)
+    assert (done.returncode, done.stderr[:29]) == (2, "error: nowhere is no folder; ")

@@ -1,0 +1,52 @@
+"""What every command shares: the application, one message for what goes wrong, the warehouse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from planners.errors import PosterityError
+
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # waiting threads sleep: spinning starves the other core
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+app = typer.Typer(
+    help="Generation-to-generation training as a scheduled data workflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+errors = Console(stderr=True, highlight=False)
+
+WarehouseFile = Annotated[
+    Path,
+    typer.Option(
+        "--warehouse", envvar="POSTERITY_WAREHOUSE", help="The warehouse file.", show_default=True
+    ),
+]
+DEFAULT = Path("posterity.duckdb")
+INTERRUPTED = FAILED = 3
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Turn what goes wrong into one message and the exit code that means it."""
+    try:
+        yield
+    except PosterityError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing finished is lost: run the same command again to resume")
+        raise typer.Exit(INTERRUPTED) from None

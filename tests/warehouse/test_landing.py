@@ -1,0 +1,77 @@
+"""Landing: many producers, one loader; every row once, whatever is killed when."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from planners.errors import InvalidInput
+from tests.warehouse.test_store import TASK
+from warehouse import schema
+from warehouse.landing import land, load_landed
+from warehouse.store import Warehouse
+
+
+def tasks(first: int, count: int) -> list[dict[str, object]]:
+    return [{**TASK, "task": f"k{i:05d}"} for i in range(first, first + count)]
+
+
+def test_what_lands_is_loaded_once(warehouse: Warehouse, tmp_path: Path) -> None:
+    folder = tmp_path / "landing"
+    first, again = (land(folder, schema.tasks, tasks(0, 3)) for _ in range(2))
+    other = land(folder, schema.tasks, tasks(2, 3))
+    (folder / ".half.partial").write_bytes(b"PAR1")
+    assert first == again
+    assert load_landed(warehouse, folder) == {first.name: 3, other.name: 3}
+    assert load_landed(warehouse, folder) == {}
+    assert warehouse.count(schema.tasks) == 5
+
+
+def test_what_is_not_what_it_says_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = land(tmp_path, schema.tasks, tasks(0, 3))
+    elsewhere = path.rename(tmp_path / path.name.replace("tasks", "chess"))
+    with pytest.raises(InvalidInput, match="'chess' is no table"):
+        load_landed(warehouse, tmp_path)
+    traces = elsewhere.rename(tmp_path / path.name.replace("tasks", "traces"))
+    with pytest.raises(InvalidInput, match="its columns are not those of traces here"):
+        load_landed(warehouse, tmp_path)
+    traces.rename(path).write_bytes(b"other")
+    with pytest.raises(InvalidInput, match="do not have the hash"):
+        load_landed(warehouse, tmp_path)
+    assert warehouse.count(schema.tasks) == warehouse.count(schema.landed) == 0
+
+
+LOADER = """
+import sys
+from pathlib import Path
+from warehouse.landing import load_landed
+from warehouse.store import Warehouse
+with Warehouse(sys.argv[1]) as store:
+    print("open", flush=True)
+    load_landed(store, Path(sys.argv[2]))
+"""
+
+
+def test_killed_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
+    folder, path = tmp_path / "landing", tmp_path / "w.duckdb"
+    for first in range(0, 4000, 100):
+        land(folder, schema.tasks, tasks(first, 150))
+    command = [sys.executable, "-c", LOADER, str(path), str(folder)]
+    loaded = set()
+    for attempt in range(4):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as loader:
+            assert loader.stdout is not None
+            assert loader.stdout.readline() == b"open\n"
+            time.sleep(0.05 * attempt)
+            loader.send_signal(signal.SIGKILL)
+        with Warehouse(path) as store:
+            now = set(store.frame("SELECT file FROM landed")["file"])
+        assert loaded <= now
+        loaded = now
+    subprocess.run(command, check=True)
+    with Warehouse(path) as store:
+        assert store.count(schema.tasks) == 4050
+        assert store.count(schema.landed) == 40

@@ -1,0 +1,76 @@
+"""Many producers, one writer: workers land Parquet files, one process loads each exactly once.
+
+A file holds rows of one table and is named for table and contents: `traces.<hash>.parquet`. It
+appears whole (temporary name, fsync, rename), so any folder that several machines see will do. Its
+rows and the note that it is loaded are one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from planners.errors import InvalidInput
+from warehouse import schema
+from warehouse.load import arrow_schema
+from warehouse.store import Row, Warehouse
+
+ENDING = ".parquet"
+
+
+def land(folder: Path, table: sa.Table, rows: Sequence[Row]) -> Path:
+    """Write rows of a table as a file that a loader will find; the same rows, the same name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{uuid4().hex}.partial"
+    with partial.open("wb") as stream:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=arrow_schema(table)), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    landed = folder / f"{table.name}.{_hash(partial)}{ENDING}"
+    partial.replace(landed)
+    return landed
+
+
+def load_landed(warehouse: Warehouse, folder: Path) -> dict[str, int]:
+    """Load every landed file that is not loaded yet; the rows of each file that was loaded now.
+
+    Raises InvalidInput, naming the file, where one is not what its name says; those before it are
+    loaded then, and stay so.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is no folder; name the one that workers land files in")
+    known = {row["file"] for row in warehouse.rows(sa.select(schema.landed.c.file))}
+    counts = {}
+    for path in sorted(folder.glob(f"*{ENDING}")):
+        if path.name in known:
+            continue
+        table, rows = _read(path)
+        noted = [{"file": path.name, "rows": len(rows)}]
+        warehouse.record({table: rows, schema.landed: noted})
+        counts[path.name] = len(rows)
+    return counts
+
+
+def _read(path: Path) -> tuple[sa.Table, pa.Table]:
+    """A landed file's table and rows, checked against its name and the schema."""
+    name, digest, *_ = path.name.split(".")
+    table = schema.metadata.tables.get(name)
+    if table is None:
+        raise InvalidInput(f"{path}: {name!r} is no table of the warehouse")
+    if digest != _hash(path):
+        raise InvalidInput(f"{path}: its contents do not have the hash in its name; land it again")
+    rows = pq.read_table(path)
+    if rows.schema.names != arrow_schema(table).names:
+        raise InvalidInput(f"{path}: its columns are not those of {name} here; land it again")
+    return table, rows.cast(arrow_schema(table))
+
+
+def _hash(path: Path) -> str:
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
