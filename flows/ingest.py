@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, BinaryIO, Literal
 
-import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.judge import judgement
@@ -25,7 +24,7 @@ from planners.pddl import Task
 from planners.prompts import PROMPTS
 from planners.records import content_hash
 from warehouse import schema
-from warehouse.store import Row, Warehouse
+from warehouse.store import Row, Rows, Table, Warehouse
 
 LONGEST = 8 * 2**20
 """Bytes of the longest line that is read."""
@@ -88,10 +87,8 @@ def ingest(warehouse: Warehouse, stream: BinaryIO, source: str) -> Report:
 def _require_source(warehouse: Warehouse, source: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", source):
         raise InvalidInput(f"the source {source!r} is no name; use letters, digits, and _ . -")
-    e = schema.experiments
-    for row in warehouse.rows(sa.select(e).where(e.c.experiment == source)):
-        if row["config"] != NO_SETTINGS:
-            raise InvalidInput(f"{source} is an experiment; give the traces another --source")
+    if warehouse.settings(source) not in (None, NO_SETTINGS):
+        raise InvalidInput(f"{source} is an experiment; give the traces another --source")
 
 
 def _lines(stream: BinaryIO) -> Iterable[bytes]:
@@ -120,7 +117,7 @@ class _Batch:
     def __init__(self, warehouse: Warehouse, source: str) -> None:
         self.warehouse, self.source = warehouse, source
         self.taken = 0
-        self.tables: dict[sa.Table, list[Row]] = {}
+        self.tables: Rows = {}
 
     def take(self, line: Line) -> None:
         """Judge a trace. Raises InvalidInput where it cannot be."""
@@ -139,7 +136,7 @@ class _Batch:
             self._add(schema.feedback, accepted)
         self.taken += 1
 
-    def _add(self, table: sa.Table, row: Row) -> None:
+    def _add(self, table: Table, row: Row) -> None:
         self.tables.setdefault(table, []).append(row)
 
     def _pddl(self, line: Line) -> tuple[str, str]:

@@ -18,6 +18,9 @@ from warehouse.connect import SNAPSHOT, connect, explain, snapshot_of
 from warehouse.load import insert
 
 Row = dict[str, Any]
+Table = sa.Table
+Rows = dict[Table, list[Row]]
+"""Rows by the table they belong to."""
 
 
 class Warehouse:
@@ -122,6 +125,12 @@ class Warehouse:
                 insert(connection, schema.marks, [dict(zip(names, mark, strict=True))])
 
     # ------------------------------------------------------------ what the stages read
+
+    def settings(self, experiment: str) -> str | None:
+        """The configuration of an experiment as it was recorded; None where there is none."""
+        e = schema.experiments.c
+        found = self.rows(sa.select(e.config).where(e.experiment == experiment))
+        return found[0]["config"] if found else None
 
     def generation(self, experiment: str, index: int) -> Row | None:
         """The row of a generation, None where it does not exist yet."""
