@@ -23,7 +23,7 @@ from planners.prompts import PROMPTS
 from planners.records import Sampling, content_hash
 from planners.referees import REFEREES
 
-PRESETS = ("quickstart", "control", "tiny")
+PRESETS = ("quickstart", "blocksworld", "control", "tiny")
 Positive = Annotated[int, Field(gt=0)]
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
 """Lowest and highest, both included."""
