@@ -33,7 +33,8 @@ def run(
     """Run the loop to its last generation. Run it again to resume where it stopped.
 
     Presets: **quickstart** (Blocksworld, five generations, two cores), **control** (the same
-    without curation), **tiny** (a minute, to try things out).
+    without curation), **blocksworld** (the quickstart under its domain's name), **tiny** (a
+    minute, to try things out).
     """
     with one_message():
         from flows.checkpoints import require_base
@@ -166,12 +167,12 @@ def pretrain(
         from flows.progress import Watch
         from planners.base import pretrain as make
         from planners.domains import DOMAINS
+        from planners.files import require_new
         from planners.fine_tuning import weights_hash
         from planners.local import use_threads
         from planners.short_tasks import Pretraining
 
-        if out.exists() and any(out.iterdir()):
-            raise InvalidInput(f"{out} exists and is not empty; name another folder with --out")
+        require_new(out, " with --out")
         chosen = tuple(name.strip() for name in domains.split(","))
         for name in chosen:
             if name not in DOMAINS:

@@ -275,7 +275,8 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
             )
         inherited = _read(parent, depth + 1)
         inherited.pop("name", None)
-        if "domains" in content.get("tasks", {}):
+        tasks = content.get("tasks")
+        if isinstance(tasks, dict) and "domains" in tasks:
             inherited.pop("tasks", None)
         content = _merge(inherited, content)
     return {"name": default_name, **content}

@@ -20,6 +20,7 @@ from flows.prepare import CODE_VERSION, domain_row, task_row
 from planners.checker import checker_for
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
+from planners.extraction import THINK_END
 from planners.pddl import Task
 from planners.prompts import PROMPTS
 from planners.records import content_hash
@@ -179,7 +180,7 @@ def ingested_id(source: str, task: str, model: str, text: str) -> str:
 
 
 def _trace(source: str, task: Task, line: Line) -> Row:
-    head, mark, tail = line.completion.rpartition("</think>")
+    head, mark, tail = line.completion.rpartition(THINK_END)
     reasoning = len(f"{head}{mark}".split())
     return {
         "trace": ingested_id(source, task.key, line.model, line.completion),

@@ -26,6 +26,7 @@ from planners.errors import InvalidInput
 from planners.pddl import read_task
 from planners.prompts import PROMPTS, PromptFormat
 from planners.records import content_hash
+from warehouse import schema
 from warehouse.store import Row, Warehouse
 
 REFERENCES = (
@@ -99,7 +100,7 @@ def _references(warehouse: Warehouse) -> Check:
         )
         for value in lost["id"]:
             check.wrong.append(f"{table}: {column} {value} is not in {other}")
-        check.looked_at += int(warehouse.frame(f"SELECT count(*) AS n FROM {table}")["n"][0])
+        check.looked_at += warehouse.count(schema.metadata.tables[table])
     return check
 
 

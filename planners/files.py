@@ -27,6 +27,12 @@ def read_pddl(path: Path) -> str:
         raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
+def require_new(folder: Path, hint: str = "") -> None:
+    """Raises InvalidInput where something stands at a folder that is to be written."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder} exists and is not empty; name another folder{hint}")
+
+
 @contextmanager
 def naming(*paths: Path) -> Iterator[None]:
     """Put the files' names before what is wrong with their PDDL."""

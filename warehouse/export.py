@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from planners.errors import InvalidInput
+from planners.files import require_new
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
 from warehouse.store import Warehouse
@@ -75,8 +75,7 @@ def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
 
     Returns the rows of each part. Raises InvalidInput where something stands there already.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidInput(f"{folder} exists and is not empty; name another folder")
+    require_new(folder)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     parts = {

@@ -66,7 +66,10 @@ def _read(path: Path) -> tuple[sa.Table, pa.Table]:
         raise InvalidInput(f"{path}: {name!r} is no table of the warehouse")
     if digest != _hash(path):
         raise InvalidInput(f"{path}: its contents do not have the hash in its name; land it again")
-    rows = pq.read_table(path)
+    try:
+        rows = pq.read_table(path)
+    except pa.ArrowException as error:
+        raise InvalidInput(f"{path} is no Parquet file; land it again") from error
     if rows.schema.names != arrow_schema(table).names:
         raise InvalidInput(f"{path}: its columns are not those of {name} here; land it again")
     return table, rows.cast(arrow_schema(table))

@@ -182,7 +182,7 @@ class Warehouse:
             """
             SELECT t.trace, t.task, t.text
             FROM traces AS t
-            JOIN judgements AS j ON j.trace = t.trace AND NOT j.superseded
+            JOIN judgements AS j ON j.trace = t.trace AND j.superseded IS NOT TRUE
             WHERE t.experiment = :experiment AND t.generation = :generation
                 AND t.purpose = 'deploy' AND j.outcome LIKE :outcome AND j.plan_length IS NOT NULL
             ORDER BY t.trace
@@ -200,7 +200,7 @@ class Warehouse:
             """
             SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens
             FROM traces AS t
-            LEFT JOIN judgements AS j ON j.trace = t.trace AND NOT j.superseded
+            LEFT JOIN judgements AS j ON j.trace = t.trace AND j.superseded IS NOT TRUE
             WHERE t.experiment = :experiment AND t.generation < :before AND t.purpose = 'deploy'
             ORDER BY t.trace
             """,
@@ -255,5 +255,5 @@ def _superseded_by(version: str) -> sa.Update:
     """Mark what other versions said of the traces that this one has judged."""
     j, again = schema.judgements, schema.judgements.alias()
     same = (again.c.trace == j.c.trace) & (again.c.checker_version == version)
-    older = (j.c.checker_version != version) & ~j.c.superseded
+    older = (j.c.checker_version != version) & j.c.superseded.is_not(True)
     return sa.update(j).where(older, sa.exists().where(same)).values(superseded=True)

@@ -10,6 +10,7 @@ from random import Random
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
+from planners.files import require_new
 from planners.pddl import canonical, print_problem, read_task
 from planners.records import Problem, derive_seed
 from planners.shapes import shape
@@ -77,8 +78,7 @@ def write_tasks(
 
     Raises InvalidInput where the folder is not empty or so many tasks are not found.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidInput(f"{folder} exists and is not empty; name another folder with --out")
+    require_new(folder, " with --out")
     entry, rng = DOMAINS[domain], Random(derive_seed(seed, "tasks", domain))
     files = {"domain.pddl": entry.text}
     digits = max(2, len(str(count)))

@@ -42,6 +42,9 @@ def test_bad_settings_are_named(change: str, message: str) -> None:
 
 
 def test_bad_sources_are_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text('extends = "tiny"\ntasks = 3')
+    with pytest.raises(InvalidInput, match="tasks = 3"):
+        load_experiment(str(tmp_path / "odd.toml"))
     with pytest.raises(InvalidInput, match="neither a preset"):
         load_experiment("quikstart")
     with pytest.raises(InvalidInput, match="cannot be read"):

@@ -91,6 +91,10 @@ def test_a_refused_line_is_named_and_costs_no_other(
 def test_a_source_is_a_name_of_its_own(warehouse: Warehouse) -> None:
     with pytest.raises(InvalidInput, match="is no name"):
         take(warehouse, GOOD, source="a b")
+    run = {"hash": "h", "name": "run", "seed": 0, "config": '{"seed":0}', "code_version": "0"}
+    warehouse.record({schema.experiments: [{"experiment": "run", **run}]})
+    with pytest.raises(InvalidInput, match="run is an experiment"):
+        take(warehouse, GOOD, source="run")
 
 
 def test_ingest_on_the_command_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,10 @@ def test_what_is_not_what_it_says_is_named(warehouse: Warehouse, tmp_path: Path)
         load_landed(warehouse, tmp_path)
     traces.rename(path).write_bytes(b"other")
     with pytest.raises(InvalidInput, match="do not have the hash"):
+        load_landed(warehouse, tmp_path)
+    digest = blake2b(b"other", digest_size=16).hexdigest()
+    path.rename(tmp_path / f"tasks.{digest}.parquet")
+    with pytest.raises(InvalidInput, match="is no Parquet file"):
         load_landed(warehouse, tmp_path)
     assert warehouse.count(schema.tasks) == warehouse.count(schema.landed) == 0
 

@@ -14,5 +14,5 @@ SELECT
 FROM traces AS t
 JOIN tasks AS k ON k.task = t.task
 JOIN experiment_tasks AS e ON e.experiment = t.experiment AND e.task = t.task
-LEFT JOIN judgements AS j ON j.trace = t.trace AND NOT j.superseded
+LEFT JOIN judgements AS j ON j.trace = t.trace AND j.superseded IS NOT TRUE
 WHERE t.purpose = 'evaluate'

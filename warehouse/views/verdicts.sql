@@ -9,6 +9,6 @@ SELECT
     count(*) FILTER (WHERE t.purpose = 'evaluate') AS evaluated
 FROM traces AS t
 JOIN tasks AS k ON k.task = t.task
-LEFT JOIN judgements AS j ON j.trace = t.trace AND NOT j.superseded
+LEFT JOIN judgements AS j ON j.trace = t.trace AND j.superseded IS NOT TRUE
 GROUP BY ALL
 ORDER BY ALL
