@@ -153,7 +153,7 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
     seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
     domains: Annotated[str, typer.Option(help="What it plans in: rovers,sokoban.")] = "blocksworld",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of 64 short tasks.")] = 5000,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of 64 short tasks.")] = 6250,
     tail: Annotated[
         float, typer.Option(min=0, max=0.9, help="Chance of each further move or action.")
     ] = 0.25,

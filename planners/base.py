@@ -1,8 +1,9 @@
 """The embedded base model: a Llama of about a million parameters that knows short plans.
 
-It is pretrained on short random walks (with an optimal plan each) over every size, so that it
-speaks the language of plans and solves short-horizon tasks, nothing more. A thin tail of longer
-walks keeps longer plans possible: what a base never samples, no curation can select.
+It is pretrained on short tasks (with an optimal plan each) over every size, so that it speaks the
+language of plans and solves short-horizon tasks, nothing more. A thin tail of longer ones and walks
+in tasks out of its reach keep longer plans possible: what a base never samples, no curation can
+select.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from planners.fine_tuning import weights_hash
 from planners.local import save
 from planners.pddl import read_domain
 from planners.prompts import OBJECT_NAMES, PROMPTS, compact
-from planners.short_tasks import SIZES, Pretraining, examples
+from planners.short_tasks import SIZES, Mixture, Pretraining, examples
 from planners.training import WINDOW, Row, fit
 
 if TYPE_CHECKING:
@@ -116,10 +117,10 @@ def build_model(seed: int, vocabulary: int, layers: int = 4, width: int = 128) -
 
 
 def pretraining_batches(
-    tokenizer: PreTrainedTokenizerFast, rng: Random, settings: Pretraining
+    tokenizer: PreTrainedTokenizerFast, settings: Pretraining, mixture: Mixture, rng: Random
 ) -> Iterator[list[Row]]:
     """An endless stream of batches of rows of similar length."""
-    batch, stream = settings.batch, examples(settings, rng)
+    batch, stream = settings.batch, examples(settings, mixture, rng)
     while True:
         drawn = list(islice(stream, batch * WINDOW))
         texts = tokenizer([compact(task) for task, _ in drawn])["input_ids"]
@@ -145,8 +146,10 @@ def pretrain(
 
     tokenizer = build_tokenizer(settings.domains, settings.object_names)
     model = build_model(settings.seed, len(tokenizer))
-    rows = pretraining_batches(tokenizer, Random(settings.seed), settings)
-    losses = fit(model, rows, settings.steps, settings.learning_rate, warmup=100, on_step=on_step)
+    losses: list[float] = []
+    for phase, (mixture, steps, learning_rate) in enumerate(settings.phases):
+        rows = pretraining_batches(tokenizer, settings, mixture, Random(settings.seed + phase))
+        losses += fit(model, rows, steps, learning_rate, warmup=100, on_step=on_step)
     save(model, tokenizer, folder)
     threads = torch.get_num_threads()
     manifest = {
@@ -156,6 +159,10 @@ def pretrain(
         "threads": threads,
         "weights": weights_hash(folder),
         **asdict(settings),
+        "phases": [
+            {"steps": steps, "learning_rate": learning_rate, **asdict(mixture)}
+            for mixture, steps, learning_rate in settings.phases
+        ],
         "sizes": {name: SIZES[name] for name in settings.domains},
         "prompt": str(PROMPTS["compact"]),
         "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),

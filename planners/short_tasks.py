@@ -35,35 +35,64 @@ SIZES = {
 """The sizes that a base sees in each domain."""
 
 
+LOST_SHARE = 0.2
+"""Share of the training steps, the last ones, in which some tasks are out of reach."""
+
+
 @dataclass(frozen=True, slots=True)
-class Pretraining:
-    """What determines a base. `tail`: chance of each further move (in Blocksworld) or action.
+class Mixture:
+    """What a phase of pretraining shows; the rest are short tasks with plans.
 
     `walks`: share of aimless walks, in tasks that want nothing; `lost`: share of walks as aimless
-    in tasks that want something far away; `names`: how many object names there are.
+    in tasks that want something far away, of at most `longest_lost` moves or actions.
+    """
+
+    walks: float
+    lost: float
+    longest_walk: int = 14
+    longest_lost: int = 8
+    far: tuple[int, int] = (4, 10)
+
+
+ALONE = Mixture(walks=0.35, lost=0.0)
+"""Short tasks and walks where nothing is wanted: a base learns how the world moves."""
+LOST = Mixture(walks=0.15, lost=0.35)
+"""It learns to move as legally where it cannot plan, so that it can find what it was not taught."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """What determines a base. `tail`: chance of each further move (in Blocksworld) or action;
+    `names`: how many object names there are.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
     seed: int = 0
-    steps: int = 5000
+    steps: int = 6250
     batch: int = 64
     learning_rate: float = 2e-3
     tail: float = 0.25
-    walks: float = 0.15
-    lost: float = 0.35
-    far: tuple[int, int] = (4, 10)
-    longest_walk: int = 12
     names: int = 24
 
     @property
     def object_names(self) -> tuple[str, ...]:
         return OBJECT_NAMES[: self.names]
 
+    @property
+    def phases(self) -> tuple[tuple[Mixture, int, float], ...]:
+        """What is shown, for how many steps, at which learning rate."""
+        lost = round(self.steps * LOST_SHARE)
+        return (ALONE, self.steps - lost, self.learning_rate), (LOST, lost, self.learning_rate / 2)
 
-def examples(settings: Pretraining, rng: Random) -> Iterator[tuple[Task, Plan]]:
+
+def examples(
+    settings: Pretraining, mixture: Mixture, rng: Random
+) -> Iterator[tuple[Task, Plan]]:
     """Tasks with plans, the domains in turn, objects under random names, all in random order."""
     streams = [
-        _blocks(settings, rng) if name == "blocksworld" else _rooms(name, settings, rng)
+        _blocks(settings.tail, mixture, rng)
+        if name == "blocksworld"
+        else _rooms(name, settings.tail, mixture, rng)
         for name in settings.domains
     ]
     while True:
@@ -82,19 +111,18 @@ def _mixed(
     return walking.task_of(domain, problem), Plan(actions)
 
 
-def _blocks(settings: Pretraining, rng: Random) -> Iterator[Example]:
+def _blocks(tail: float, mixture: Mixture, rng: Random) -> Iterator[Example]:
     low, high = SIZES["blocksworld"]
     while True:
         size, kind = rng.choice(range(low, high + 1)), rng.random()
-        length = rng.randint(1, settings.longest_walk)
-        if kind < settings.walks:
-            yield _aimless_blocks(size, rng, length)
-        elif kind < settings.walks + settings.lost:
-            found = blocksworld.solved_example(size, rng.randint(*settings.far), rng, attempts=5)
+        if kind < mixture.walks:
+            yield _aimless_blocks(size, mixture.longest_walk, rng)
+        elif kind < mixture.walks + mixture.lost:
+            found = blocksworld.solved_example(size, rng.randint(*mixture.far), rng, attempts=5)
             if found is not None:
-                yield _lost_blocks(found[0], rng, length)
+                yield _lost_blocks(found[0], mixture.longest_lost, rng)
         else:
-            yield _short_blocks(size, rng, settings.tail)
+            yield _short_blocks(size, rng, tail)
 
 
 def _short_blocks(size: int, rng: Random, tail: float) -> Example:
@@ -105,37 +133,41 @@ def _short_blocks(size: int, rng: Random, tail: float) -> Example:
             return found
 
 
-def _aimless_blocks(size: int, rng: Random, length: int) -> Example:
+def _aimless_blocks(size: int, longest: int, rng: Random) -> Example:
     """A task that wants nothing, and a walk that is possible in it."""
     init = blocksworld.random_state([f"b{i + 1}" for i in range(size)], rng)
-    _, path = blocksworld.walk(init, length, rng)
+    _, path = blocksworld.walk(init, rng.randint(1, longest), rng)
     return blocksworld.problem_of(init, None, rng), blocksworld.plan_of(init, path)
 
 
-def _lost_blocks(problem: Problem, rng: Random, length: int) -> Example:
+def _lost_blocks(problem: Problem, longest: int, rng: Random) -> Example:
     """A task, and a walk that is possible in it and does not care for its goals."""
     init = blocksworld.state_of(problem)
-    _, path = blocksworld.walk(init, length, rng)
+    _, path = blocksworld.walk(init, rng.randint(1, longest), rng)
     return problem, blocksworld.plan_of(init, path)
 
 
-def _rooms(name: str, settings: Pretraining, rng: Random) -> Iterator[Example]:
+def _rooms(name: str, tail: float, mixture: Mixture, rng: Random) -> Iterator[Example]:
     """Examples of a domain whose tasks come from walks over ground actions."""
     world, domain = WORLDS[name], read_domain(DOMAINS[name].text)
     while True:
         room = walking.Room(world, domain, rng.randint(*SIZES[name]), rng)
         for _ in range(PER_ROOM):
-            kind, length = rng.random(), rng.randint(1, settings.longest_walk)
-            if kind < settings.walks:
-                yield room.aimless(room.start(rng), length, rng)
+            kind = rng.random()
+            if kind < mixture.walks:
+                yield room.aimless(room.start(rng), rng.randint(1, mixture.longest_walk), rng)
                 continue
-            lost = kind < settings.walks + settings.lost
-            horizon = rng.randint(*settings.far) if lost else _horizon(settings.tail, rng)
+            lost = kind < mixture.walks + mixture.lost
+            horizon = rng.randint(*mixture.far) if lost else _horizon(tail, rng)
             for start in (room.start(rng) for _ in range(TRIES)):
                 found = room.solved(start, horizon, rng)
-                if found is not None:
-                    yield (found[0], room.aimless(start, length, rng)[1]) if lost else found
-                    break
+                if found is None:
+                    continue
+                if lost:
+                    walk = room.aimless(start, rng.randint(1, mixture.longest_lost), rng)
+                    found = found[0], walk[1]
+                yield found
+                break
 
 
 def _horizon(tail: float, rng: Random) -> int:

@@ -10,14 +10,14 @@ from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.prompts import compact
 from planners.records import Outcome
-from planners.short_tasks import Pretraining, examples
+from planners.short_tasks import LOST, Pretraining, examples
 
 
 @pytest.mark.parametrize("name", DOMAINS)
 def test_examples_are_told_in_words_the_tokenizer_knows(name: str) -> None:
     settings = Pretraining((name,), names=64)
     tokenizer = build_tokenizer(settings.domains, settings.object_names)
-    drawn = list(islice(examples(settings, Random(1)), 60))
+    drawn = list(islice(examples(settings, LOST, Random(1)), 60))
     goals = 0
     for task, plan in drawn:
         for text in (compact(task), str(plan)):
@@ -28,5 +28,5 @@ def test_examples_are_told_in_words_the_tokenizer_knows(name: str) -> None:
         assert verdict.outcome in (Outcome.VALID, Outcome.GOAL_NOT_REACHED)
         goals += verdict.valid and len(task.problem.goal) > 1
     assert goals > 10
-    again = islice(examples(settings, Random(1)), 60)
+    again = islice(examples(settings, LOST, Random(1)), 60)
     assert [(compact(t), p) for t, p in drawn] == [(compact(t), p) for t, p in again]
