@@ -145,7 +145,7 @@ class _Batch:
         if line.task is not None and line.problem is None and line.domain is None:
             found = self.warehouse.task(line.task)
             if found is None:
-                raise InvalidInput(f"task {line.task!r} is not in {self.warehouse.path}")
+                raise InvalidInput(f"task {line.task!r} is not in {self.warehouse.place}")
             return found["domain_pddl"], found["pddl"]
         if line.domain is None or line.problem is None or line.task is not None:
             raise InvalidInput("needs either `task`, or `domain` and `problem`")

@@ -50,5 +50,5 @@ def iterate(
         if generation < experiment.generations:
             do.deploy(warehouse, experiment, generation, watch)
         do.judge(warehouse, experiment, generation, watch)
-        warehouse.snapshot()
+        warehouse.publish()
         watch.generation(warehouse, experiment, generation)

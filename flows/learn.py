@@ -52,7 +52,7 @@ def _matched_count(warehouse: Warehouse, experiment: Experiment, generation: int
         raise InvalidInput(
             f"this control keeps as many traces as curator {experiment.curation.match!r} did "
             "for generation "
-            f"{generation}, but that experiment is not in {warehouse.path}; run it there first, "
+            f"{generation}, but that experiment is not in {warehouse.place}; run it there first, "
             "with the same "
             "settings and seed (for example `posterity run quickstart --set "
             f"seed={experiment.seed}`)"

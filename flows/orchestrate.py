@@ -43,7 +43,7 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
     def generations(experiment_id: str, file: str) -> None:
         iterate(warehouse, experiment, watch, prefect_stages())
 
-    generations(experiment.id, str(warehouse.path))
+    generations(experiment.id, str(warehouse.place))
 
 
 def prefect_stages() -> Stages:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,12 +29,15 @@ app = typer.Typer(
 errors = Console(stderr=True, highlight=False)
 
 WarehouseFile = Annotated[
-    Path,
+    str,
     typer.Option(
-        "--warehouse", envvar="POSTERITY_WAREHOUSE", help="The warehouse file.", show_default=True
+        "--warehouse",
+        envvar="POSTERITY_WAREHOUSE",
+        help="The warehouse: a file, or a lake that machines share (ducklake:...).",
+        show_default=True,
     ),
 ]
-DEFAULT = Path("posterity.duckdb")
+DEFAULT = "posterity.duckdb"
 INTERRUPTED = FAILED = 3
 
 

@@ -44,19 +44,30 @@ class Mixture:
     """What a phase of pretraining shows; the rest are short tasks with plans.
 
     `walks`: share of aimless walks, in tasks that want nothing; `lost`: share of walks as aimless
-    in tasks that want something far away, of at most `longest_lost` moves or actions.
+    in tasks that want something far away; `begun`: share of plans of such tasks that break off
+    after `glimpse` moves (in Blocksworld) or actions at most.
     """
 
     walks: float
-    lost: float
+    lost: float = 0.0
+    begun: float = 0.0
     longest_walk: int = 14
-    longest_lost: int = 8
-    far: tuple[int, int] = (4, 10)
+    glimpse: int = 3
+    far: tuple[int, int] = (4, 12)
+
+    def draw(self, rng: Random) -> str:
+        """What the next example is: walk, lost, begun, or short."""
+        drawn = rng.random()
+        for kind, share in (("walk", self.walks), ("lost", self.lost), ("begun", self.begun)):
+            if drawn < share:
+                return kind
+            drawn -= share
+        return "short"
 
 
-ALONE = Mixture(walks=0.35, lost=0.0)
+ALONE = Mixture(walks=0.35)
 """Short tasks and walks where nothing is wanted: a base learns how the world moves."""
-LOST = Mixture(walks=0.15, lost=0.35)
+LOST = Mixture(walks=0.15, lost=0.15, begun=0.25)
 """It learns to move as legally where it cannot plan, so that it can find what it was not taught."""
 
 
@@ -85,9 +96,7 @@ class Pretraining:
         return (ALONE, self.steps - lost, self.learning_rate), (LOST, lost, self.learning_rate / 2)
 
 
-def examples(
-    settings: Pretraining, mixture: Mixture, rng: Random
-) -> Iterator[tuple[Task, Plan]]:
+def examples(settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[tuple[Task, Plan]]:
     """Tasks with plans, the domains in turn, objects under random names, all in random order."""
     streams = [
         _blocks(settings.tail, mixture, rng)
@@ -114,15 +123,23 @@ def _mixed(
 def _blocks(tail: float, mixture: Mixture, rng: Random) -> Iterator[Example]:
     low, high = SIZES["blocksworld"]
     while True:
-        size, kind = rng.choice(range(low, high + 1)), rng.random()
-        if kind < mixture.walks:
+        size, kind = rng.choice(range(low, high + 1)), mixture.draw(rng)
+        if kind == "walk":
             yield _aimless_blocks(size, mixture.longest_walk, rng)
-        elif kind < mixture.walks + mixture.lost:
-            found = blocksworld.solved_example(size, rng.randint(*mixture.far), rng, attempts=5)
-            if found is not None:
-                yield _lost_blocks(found[0], mixture.longest_lost, rng)
-        else:
+        elif kind == "short":
             yield _short_blocks(size, rng, tail)
+        else:
+            found = blocksworld.solved_example(size, rng.randint(*mixture.far), rng, attempts=5)
+            if found is not None and kind == "lost":
+                yield _lost_blocks(found[0], mixture.longest_walk, rng)
+            elif found is not None:
+                yield _begun(found, 2 * rng.randint(1, mixture.glimpse))
+
+
+def _begun(example: Example, actions: int) -> Example:
+    """The same task, and a plan that breaks off."""
+    problem, plan = example
+    return problem, Plan(plan.actions[:actions])
 
 
 def _short_blocks(size: int, rng: Random, tail: float) -> Example:
@@ -153,19 +170,20 @@ def _rooms(name: str, tail: float, mixture: Mixture, rng: Random) -> Iterator[Ex
     while True:
         room = walking.Room(world, domain, rng.randint(*SIZES[name]), rng)
         for _ in range(PER_ROOM):
-            kind = rng.random()
-            if kind < mixture.walks:
+            kind = mixture.draw(rng)
+            if kind == "walk":
                 yield room.aimless(room.start(rng), rng.randint(1, mixture.longest_walk), rng)
                 continue
-            lost = kind < mixture.walks + mixture.lost
-            horizon = rng.randint(*mixture.far) if lost else _horizon(tail, rng)
+            horizon = _horizon(tail, rng) if kind == "short" else rng.randint(*mixture.far)
             for start in (room.start(rng) for _ in range(TRIES)):
                 found = room.solved(start, horizon, rng)
                 if found is None:
                     continue
-                if lost:
-                    walk = room.aimless(start, rng.randint(1, mixture.longest_lost), rng)
-                    found = found[0], walk[1]
+                if kind == "lost":
+                    length = rng.randint(1, mixture.longest_walk)
+                    found = found[0], room.aimless(start, length, rng)[1]
+                elif kind == "begun":
+                    found = _begun(found, rng.randint(1, mixture.glimpse))
                 yield found
                 break
 

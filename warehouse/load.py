@@ -37,7 +37,18 @@ def insert(
     raw.register("fresh_rows", fresh)  # type: ignore[union-attr]
     try:
         connection.exec_driver_sql(
-            f"INSERT INTO {table.name} BY NAME SELECT * FROM fresh_rows ON CONFLICT DO NOTHING"
+            _unless_there(table)
+            if connection.get_execution_options().get("keyless")
+            else f"INSERT INTO {table.name} BY NAME SELECT * FROM fresh_rows ON CONFLICT DO NOTHING"
         )
     finally:
         raw.unregister("fresh_rows")  # type: ignore[union-attr]
+
+
+def _unless_there(table: sa.Table) -> str:
+    """The same statement where the engine has no keys: one row a key, and only of new ones."""
+    keys = ", ".join(column.name for column in table.primary_key)
+    return (
+        f"INSERT INTO {table.name} BY NAME SELECT DISTINCT ON ({keys}) fresh.* "
+        f"FROM fresh_rows AS fresh ANTI JOIN {table.name} USING ({keys})"
+    )

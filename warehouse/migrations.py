@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -31,15 +29,6 @@ MIGRATIONS = (
         ),
     ),
 )
-
-
-def back_up(path: Path, version: int) -> Path:
-    """Copy a warehouse that nobody has open to `FILE.schema-N.backup`, whole or not at all."""
-    backup = path.with_name(f"{path.name}.schema-{version}.backup")
-    partial = backup.with_name(backup.name + ".partial")
-    shutil.copyfile(path, partial)
-    partial.replace(backup)
-    return backup
 
 
 def migrate(connection: sa.Connection, version: int) -> None:

@@ -29,6 +29,18 @@ REAL: sa.Double[float] = sa.Double()
 IDS = sa.ARRAY(sa.BigInteger())
 TIME = sa.DateTime()
 
+
+def keyless() -> sa.MetaData:
+    """The same tables without keys, for an engine that has none."""
+    bare = sa.MetaData()
+    for table in metadata.sorted_tables:
+        columns = (
+            sa.Column(c.name, c.type, nullable=c.nullable, comment=c.comment) for c in table.columns
+        )
+        sa.Table(table.name, bare, *columns, comment=table.comment)
+    return bare
+
+
 schema_version = sa.Table(
     "schema_version",
     metadata,

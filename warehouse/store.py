@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from warehouse import schema
-from warehouse.connect import SNAPSHOT, connect, explain, snapshot_of
+from warehouse.connect import connect, place_of
 from warehouse.load import insert
 
 Row = dict[str, Any]
@@ -24,12 +23,12 @@ Rows = dict[Table, list[Row]]
 
 
 class Warehouse:
-    """One open warehouse file. Close it, or use it as a context manager."""
+    """One open warehouse. Close it, or use it as a context manager."""
 
-    def __init__(self, path: Path | str, read_only: bool = False) -> None:
-        self.path = Path(path)
-        self._made_here = not self.path.exists()
-        self.engine = connect(self.path, read_only)
+    def __init__(self, place: Path | str, read_only: bool = False) -> None:
+        self.place = place_of(place)
+        self._made_here = self.place.is_new
+        self.engine = connect(self.place, read_only)
 
     def __enter__(self) -> Warehouse:
         return self
@@ -38,7 +37,7 @@ class Warehouse:
         left_empty = kind is not None and self._made_here and self._is_empty()
         self.close()
         if left_empty:
-            self.path.unlink(missing_ok=True)
+            self.place.remove()
 
     def _is_empty(self) -> bool:
         return not self.rows(sa.select(schema.experiments.c.experiment).limit(1))
@@ -48,31 +47,24 @@ class Warehouse:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder beside the file that holds the weights of its generations."""
-        return self.path.with_name(self.path.name.removesuffix(SNAPSHOT) + ".checkpoints")
+        """The folder that holds the weights of its generations."""
+        return self.place.checkpoints
 
-    def snapshot(self) -> Path:
-        """Copy what is written so far beside the file, for readers while a run has it open.
-
-        The copy takes the place of the one before in one step.
-        """
-        target = snapshot_of(self.path)
-        partial = target.with_name(target.name + ".partial")
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql("CHECKPOINT")
-            if not target.exists() or target.stat().st_mtime < self.path.stat().st_mtime:
-                shutil.copyfile(self.path, partial)
-                partial.replace(target)
-        return target
+    def publish(self) -> None:
+        """Let readers in other processes see what is written so far."""
+        try:
+            self.place.publish(self.engine)
+        except DBAPIError as error:
+            raise self.place.explain(error) from error
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction: everything in it is written, or nothing."""
         try:
-            with self.engine.begin() as connection:
+            with self.place.turn(self.engine), self.engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise explain(error, self.path) from error
+            raise self.place.explain(error) from error
 
     def frame(self, sql: str, **parameters: object) -> pd.DataFrame:
         """The result of a query as a frame; `:name` parameters."""

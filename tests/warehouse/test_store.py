@@ -13,6 +13,7 @@ from planners.errors import InvalidInput
 from warehouse import schema
 from warehouse.connect import VIEWS, connect, view_sql
 from warehouse.describe import PAGE, page
+from warehouse.file import File
 from warehouse.load import insert
 from warehouse.migrations import MIGRATIONS
 from warehouse.query import ask
@@ -148,7 +149,9 @@ def test_foreign_files_are_refused_untouched(tmp_path: Path) -> None:
 def test_a_snapshot_is_what_was_written_so_far(warehouse: Warehouse) -> None:
     for number in range(3):
         warehouse.record({schema.tasks: [{**TASK, "task": str(number)}]})
-        path = warehouse.snapshot()
+        warehouse.publish()
+        assert isinstance(warehouse.place, File)
+        path = warehouse.place.snapshot
         warehouse.record({schema.tasks: [{**TASK, "task": f"later {number}"}]})
         counted = "SELECT count(*) AS n FROM tasks"
         assert ask(path, counted).to_pylist() == [{"n": 2 * number + 1}]
@@ -162,7 +165,7 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be written"):
         Warehouse(tmp_path / "file" / "w.duckdb")
     with pytest.raises(InvalidInput, match="there is no warehouse"):
-        connect(tmp_path / "none.duckdb", read_only=True)
+        connect(File(tmp_path / "none.duckdb"), read_only=True)
 
 
 def test_a_warehouse_open_elsewhere_names_the_process(tmp_path: Path) -> None:
@@ -204,13 +207,13 @@ def test_a_warehouse_open_elsewhere_names_the_process(tmp_path: Path) -> None:
 def test_queries_only_read(warehouse: Warehouse, sql: str) -> None:
     warehouse.close()
     with pytest.raises(InvalidInput):
-        ask(warehouse.path, sql)
+        ask(str(warehouse.place), sql)
 
 
 def test_a_query_answers(warehouse: Warehouse) -> None:
     warehouse.record({schema.tasks: [TASK]})
     warehouse.close()
-    assert ask(warehouse.path, "SELECT task, size FROM tasks").to_pylist() == [
+    assert ask(str(warehouse.place), "SELECT task, size FROM tasks").to_pylist() == [
         {"task": "k", "size": 3}
     ]
 

@@ -1,0 +1,161 @@
+"""A warehouse on DuckLake with a real PostgreSQL: one contents, whoever writes, killed or not."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.experiment import Experiment
+from flows.iterate import iterate
+from flows.progress import Watch
+from flows.verify import verify_and_tell
+from planners.errors import InvalidInput
+from planners.local import use_threads
+from tests.conftest import small
+from tests.postgres import create_database, server
+from tests.warehouse.test_store import TASK
+from warehouse import schema
+from warehouse.export import export
+from warehouse.query import ask
+from warehouse.store import Warehouse
+
+NUMBERS = count()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with server(tmp_path_factory.mktemp("postgres")) as reach:
+        yield reach
+
+
+@pytest.fixture
+def lake(postgres: str, tmp_path: Path) -> str:
+    """The URL of a new lake."""
+    catalogue = create_database(postgres, f"lake{next(NUMBERS)}")
+    return f"ducklake:postgres:{catalogue}?data={tmp_path / 'shared'}"
+
+
+def contents(where: str | Path) -> dict[str, list[dict[str, Any]]]:
+    with Warehouse(where, read_only=True) as store:
+        return {
+            name: store.frame(f"SELECT * FROM {name} ORDER BY ALL").to_dict("records")
+            for name in (*schema.metadata.tables, "progress", "lineage")
+        }
+
+
+def test_the_loop_ends_with_the_same_contents_as_in_a_file(
+    lake: str, finished: Path, tmp_path: Path
+) -> None:
+    use_threads(1)
+    with Warehouse(lake) as store:
+        iterate(store, Experiment.model_validate(small()), Watch(quiet=True))
+    assert str(contents(lake)) == str(contents(finished))
+    with Warehouse(lake) as store:
+        iterate(store, Experiment.model_validate(small()), Watch(quiet=True))
+        assert verify_and_tell(store, Watch(quiet=True)) == 0
+    assert str(contents(lake)) == str(contents(finished))
+    assert ask(lake, "SELECT max(generation) AS g FROM progress").to_pylist() == [{"g": 2}]
+    with Warehouse(lake, read_only=True) as store:
+        assert export(store, tmp_path / "out")["traces"] > 0
+
+
+WRITER = """
+import sys
+from random import Random
+from tests.warehouse.test_store import TASK
+from warehouse import schema
+from warehouse.store import Warehouse
+rng = Random(int(sys.argv[2]))
+with Warehouse(sys.argv[1]) as store:
+    for part in range(int(sys.argv[3])):
+        rows = [{**TASK, "task": str(rng.randrange(200))} for _ in range(20)]
+        store.record({schema.tasks: rows}, (sys.argv[2], 0, "write", part))
+        print(" ".join(row["task"] for row in rows), flush=True)
+"""
+
+
+def writer(folder: Path, lake: str, number: int, parts: int) -> subprocess.Popen[str]:
+    script = folder / "writer.py"
+    script.write_text(WRITER)
+    return subprocess.Popen(
+        [sys.executable, script, lake, str(number), str(parts)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(schema.__file__).parents[1])},
+    )
+
+
+def test_four_processes_write_at_once(lake: str, tmp_path: Path) -> None:
+    writers = [writer(tmp_path, lake, number, 6) for number in range(4)]
+    told = [process.communicate(timeout=120)[0] for process in writers]
+    assert [process.returncode for process in writers] == [0] * 4
+    with Warehouse(lake) as store:
+        stored = store.frame("SELECT task FROM tasks")["task"].tolist()
+        assert len(stored) == len(set(stored)), "a key stands twice"
+        assert set(stored) == set(" ".join(told).split())
+        assert [len(store.done(str(number), 0, "write")) for number in range(4)] == [6] * 4
+
+
+def test_a_killed_writer_leaves_whole_parts_and_gives_up_its_turn(
+    lake: str, tmp_path: Path
+) -> None:
+    Warehouse(lake).close()
+    killed, told = writer(tmp_path, lake, 1, 10_000), ""
+    assert killed.stdout is not None
+    for _ in range(3):
+        told += killed.stdout.readline()
+    killed.send_signal(signal.SIGKILL)
+    told += killed.communicate()[0]
+    with Warehouse(lake) as store:
+        store.record({schema.tasks: [{**TASK, "task": "mine"}]})
+        parts = store.done("1", 0, "write")
+        assert parts == set(range(len(parts)))
+        assert len(parts) - told.count("\n") in (0, 1)
+        stored = set(store.frame("SELECT task FROM tasks")["task"])
+        assert set(told.split()) | {"mine"} <= stored
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM traces",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '/etc/hostname'",
+        "SELECT * FROM postgres_query('__ducklake_metadata_warehouse', 'SELECT 1 AS a')",
+        "SELECT (SELECT a FROM postgres_query('__ducklake_metadata_warehouse', 'SELECT 1 AS a'))",
+        "SELECT * FROM postgres_scan('host=127.0.0.1', 'public', 'x')",
+        "SELECT * FROM __ducklake_metadata_warehouse.ducklake_metadata",
+        "SELECT * FROM query('SELECT 1')",
+        "EXPLAIN SELECT 1",
+    ],
+)
+def test_queries_only_read_the_lake(lake: str, sql: str) -> None:
+    Warehouse(lake).close()
+    with pytest.raises(InvalidInput):
+        ask(lake, sql)
+    assert ask(lake, "SELECT count(*) AS n FROM tasks, range(3)").to_pylist() == [{"n": 0}]
+
+
+def test_lakes_that_cannot_be(lake: str, tmp_path: Path) -> None:
+    for url, message in {
+        "ducklake:here": "is not of the form",
+        "ducklake:postgres:host=x password=y?data=/z": "PGPASSWORD",
+        lake.replace("lake", "missing").replace(
+            "ducklake".replace("lake", "missing"), "ducklake"
+        ): ("cannot be reached"),
+        f"ducklake:postgres:host=127.0.0.1 port=1 dbname=x?data={tmp_path}": "cannot be reached",
+    }.items():
+        with pytest.raises(InvalidInput, match=message):
+            Warehouse(url)
+    with pytest.raises(InvalidInput, match="there is no folder"):
+        Warehouse(lake, read_only=True)
+    Warehouse(lake).close()
+    (tmp_path / "other" / "rows").mkdir(parents=True)
+    with pytest.raises(InvalidInput, match="has its rows elsewhere"):
+        Warehouse(lake.replace("shared", "other"))

@@ -1,0 +1,135 @@
+"""A warehouse in one DuckDB file: opening it, locking users' SQL down, copies of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from planners.errors import ComponentFailure, InvalidInput
+
+LOCKED = {"enable_external_access": "false", "lock_configuration": "true"}
+"""For users' queries: no file, no network, no extension, and no way to switch that back on."""
+
+SNAPSHOT = ".snapshot"
+"""What a snapshot's name ends with: `posterity.duckdb.snapshot` beside `posterity.duckdb`."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A DuckDB file: one process writes it, or several read it."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder beside the file that holds the weights of its generations."""
+        return self.path.with_name(self.path.name.removesuffix(SNAPSHOT) + ".checkpoints")
+
+    @property
+    def is_new(self) -> bool:
+        """Whether opening it for writing makes it."""
+        return not self.path.exists()
+
+    def remove(self) -> None:
+        """Take away a file that was made in vain."""
+        self.path.unlink(missing_ok=True)
+
+    def engine(self, read_only: bool) -> sa.Engine:
+        """An engine on the file, whatever is in it; nothing is opened yet."""
+        if read_only and not self.path.is_file():
+            raise InvalidInput(
+                f"there is no warehouse at {self}; `posterity run` makes one, --warehouse FILE "
+                "names another"
+            )
+        if not read_only:
+            self._make_folder()
+        arguments = {"read_only": read_only, "config": dict(LOCKED) if read_only else {}}
+        return sa.create_engine(f"duckdb:///{self.path}", connect_args=arguments)
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                f"the warehouse {self} cannot be written: {error.strerror}; name another with "
+                "--warehouse FILE"
+            ) from error
+
+    @contextmanager
+    def turn(self, engine: sa.Engine) -> Iterator[None]:
+        """Nothing to wait for: DuckDB lets one process write."""
+        yield
+
+    def back_up(self, version: int) -> None:
+        """Copy a file that nobody has open to `FILE.schema-N.backup`, whole or not at all."""
+        engine = self.engine(read_only=False)  # what a killed process left in its log goes in
+        engine.connect().close()
+        engine.dispose()
+        self._copy(f".schema-{version}.backup")
+
+    @property
+    def snapshot(self) -> Path:
+        """Where its snapshot is."""
+        return self.path.with_name(self.path.name + SNAPSHOT)
+
+    def publish(self, engine: sa.Engine) -> None:
+        """Copy what is written so far beside the file, for readers while a run has it open.
+
+        The copy takes the place of the one before in one step.
+        """
+        with engine.connect() as connection:
+            connection.exec_driver_sql("CHECKPOINT")
+            copy = self.snapshot
+            if not copy.exists() or copy.stat().st_mtime < self.path.stat().st_mtime:
+                self._copy(SNAPSHOT)
+
+    def _copy(self, ending: str) -> None:
+        target = self.path.with_name(self.path.name + ending)
+        partial = target.with_name(target.name + ".partial")
+        try:
+            shutil.copyfile(self.path, partial)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise ComponentFailure(
+                f"the copy {target} cannot be written: {error.strerror}; free some space there "
+                "and run the same command again"
+            ) from error
+        partial.replace(target)
+
+    def explain(self, error: DBAPIError) -> InvalidInput | ComponentFailure:
+        """A database error as one message: what, which file, what to do."""
+        reason = str(error.orig).strip()
+        holder = re.search(r"\(PID (\d+)\)", reason)
+        if holder:
+            instead = (
+                f"read what it had after its last generation with --warehouse {self.snapshot}"
+                if self.snapshot.is_file()
+                else "work on another file with --warehouse FILE"
+            )
+            return InvalidInput(
+                f"the warehouse {self} is open in another process (PID {holder[1]}); wait for it "
+                f"to finish, or {instead}"
+            )
+        if "not a valid DuckDB database" in reason or "Serialization Error" in reason:
+            return InvalidInput(f"{self} is not a DuckDB file; name another with --warehouse FILE")
+        if "No space left" in reason:
+            return ComponentFailure(
+                f"no space left on the disk of {self}; nothing finished is lost: free some and run "
+                "the same command again"
+            )
+        if "Cannot open file" in reason or "Permission" in reason or "directory" in reason.lower():
+            return InvalidInput(
+                f"the warehouse {self} cannot be opened: {reason.splitlines()[0]}; name another "
+                "with --warehouse FILE"
+            )
+        return ComponentFailure(f"the warehouse {self} failed: {reason.splitlines()[0]}")
