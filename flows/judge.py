@@ -24,6 +24,8 @@ CheckerOf = Callable[[str, str], Checker]
 """Domain and problem text to the checker that judges."""
 VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
 """What judged: the checker, and the extraction before it."""
+OWNER = ("trace", "experiment", "generation", "purpose", "task")
+"""What a judgement says of the trace that it is on."""
 CANARY_PLANS = 20
 """Valid plans of a generation that canaries are made of."""
 
@@ -53,10 +55,15 @@ def judge(
 
 
 def judgement(checker: Checker, trace: Row, prompt: PromptFormat) -> Row:
-    """The row of a verdict, for a trace given as its id, text and finish reason."""
-    found = prompt.read(checker.task, trace["text"])
+    """The row of a verdict on a trace."""
+    verdict = verdict_of(checker, trace["text"], trace["finish_reason"], prompt)
+    return {**verdict, **{name: trace[name] for name in OWNER}}
+
+
+def verdict_of(checker: Checker, text: str, finish_reason: str, prompt: PromptFormat) -> Row:
+    """What there is to say of a completion, whoever wrote it."""
+    found = prompt.read(checker.task, text)
     row: Row = {
-        "trace": trace["trace"],
         "checker": CHECKER,
         "checker_version": VERSION,
         "extraction_version": EXTRACTION_VERSION,
@@ -65,7 +72,7 @@ def judgement(checker: Checker, trace: Row, prompt: PromptFormat) -> Row:
         "cost": None,
         "superseded": False,
     }
-    if trace["finish_reason"] == "length":
+    if finish_reason == "length":
         return {**row, "outcome": Outcome.TRUNCATED.value, "detail": "cut at max_new_tokens"}
     if found.plan is None:
         return {**row, "outcome": Outcome.NO_PLAN.value, "detail": found.reason}
@@ -95,8 +102,7 @@ def _judge_canaries(
         plan = prompt.read(checker.task, trace["text"]).plan
         rng = Random(derive_seed(experiment.seed, generation, "canaries", trace["task"]))
         for canary in canaries(checker.task, plan, rng) if plan else ():
-            answer = {"trace": "", "text": canary.text, "finish_reason": "stop"}
-            judged = judgement(checker, answer, prompt)
+            judged = verdict_of(checker, canary.text, "stop", prompt)
             rows.append(
                 {
                     "canary": canary_id(

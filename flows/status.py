@@ -24,7 +24,7 @@ def ingested(warehouse: Warehouse, source: str) -> str:
         "SELECT count(*) AS traces, count(*) FILTER (WHERE outcome = 'VALID') AS valid, "
         "count(*) FILTER (WHERE accepted) AS accepted, "
         "count(*) FILTER (WHERE NOT accepted) AS rejected "
-        "FROM traces JOIN judgements USING (trace) LEFT JOIN feedback USING (trace) "
+        "FROM stg_verdicts LEFT JOIN feedback USING (trace) "
         "WHERE experiment = :source",
         source=source,
     )

@@ -17,7 +17,7 @@ from rich.markup import escape
 from flows.checkpoints import checkpoint_of
 from flows.experiment import Experiment
 from flows.ingest import FORMAT, NO_SETTINGS, READING, ingested_id
-from flows.judge import VERSION, canary_id, judgement
+from flows.judge import OWNER, VERSION, canary_id, judgement
 from flows.learn import select, training_set_hash
 from flows.progress import Watch
 from flows.sample import parts_of, tasks_for, trace_id, trace_seed
@@ -42,7 +42,7 @@ REFERENCES = (
     ("canaries", "task", "tasks"),
 )
 """Table, column, and the table in which it must be found."""
-RE_DERIVED = ("outcome", "step", "detail", "plan_length", "cost")
+RE_DERIVED = (*OWNER, "outcome", "step", "detail", "plan_length", "cost")
 
 
 @dataclass(slots=True)
@@ -178,19 +178,20 @@ def _verdicts(
     """Judge again what came from an experiment or source, where nothing was revised since."""
     rows = _records(
         warehouse,
-        "SELECT j.*, t.task, t.text, t.finish_reason, t.prompt_format, k.pddl, "
-        "d.pddl AS domain_pddl FROM judgements AS j JOIN traces AS t USING (trace) "
-        "JOIN tasks AS k USING (task) JOIN domains AS d USING (domain_hash) "
+        "SELECT t.*, k.pddl, d.pddl AS domain_pddl, j AS verdict "
+        "FROM judgements AS j JOIN traces AS t ON t.trace = j.trace "
+        "JOIN tasks AS k ON k.task = t.task JOIN domains AS d USING (domain_hash) "
         "WHERE t.experiment = :source ORDER BY t.task, j.trace",
         source=source,
     )
     current = (CHECKER, VERSION, written)
     for row in rows:
-        if (row["checker"], row["checker_version"], row["prompt_format"]) != current:
+        verdict = row["verdict"]
+        if (verdict["checker"], verdict["checker_version"], row["prompt_format"]) != current:
             check.skipped += 1
             continue
         again = judgement(checker_for(row["domain_pddl"], row["pddl"]), row, prompt)
-        told, found = ([r[key] for key in RE_DERIVED] for r in (row, again))
+        told, found = ([r[key] for key in RE_DERIVED] for r in (verdict, again))
         check.expect(told == found, f"verdict on {row['trace']}: says {told}, judged again {found}")
 
 

@@ -15,7 +15,7 @@ from warehouse.lake import PREFIX, Lake
 from warehouse.migrations import migrate
 
 VIEWS = (
-    "stg_evaluations",
+    "stg_verdicts",
     "stg_task_results",
     "coverage",
     "coverage_by_horizon",

@@ -25,7 +25,7 @@ TRACES = """
         j.cost, j.checker, j.checker_version, f.accepted
     FROM traces AS t
     JOIN tasks AS k ON k.task = t.task
-    LEFT JOIN judgements AS j ON j.trace = t.trace
+    LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
     LEFT JOIN feedback AS f ON f.trace = t.trace
 """
 TASKS = """

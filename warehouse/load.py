@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+BATCH = 8192
+"""Rows turned into Arrow at a time: small enough for its memory to be used again."""
 _ARROW = {
     sa.String: pa.string(),
     sa.BigInteger: pa.int64(),
@@ -31,8 +33,7 @@ def insert(
     """
     if not len(rows):
         return
-    schema = arrow_schema(table)
-    fresh = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=schema)
+    fresh = rows if isinstance(rows, pa.Table) else _stream(rows, arrow_schema(table))
     raw = connection.connection.driver_connection
     raw.register("fresh_rows", fresh)  # type: ignore[union-attr]
     try:
@@ -43,6 +44,18 @@ def insert(
         )
     finally:
         raw.unregister("fresh_rows")  # type: ignore[union-attr]
+
+
+def _stream(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatchReader:
+    """Rows as Arrow batches, made while they are read: what is written needs no second copy."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            columns = [pa.array([r.get(f.name) for r in part], f.type) for f in schema]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def _unless_there(table: sa.Table) -> str:

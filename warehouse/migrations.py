@@ -28,6 +28,29 @@ MIGRATIONS = (
             "ALTER TABLE judgements ALTER COLUMN superseded DROP DEFAULT",
         ),
     ),
+    Migration(
+        3,
+        "judgements say whose they are",
+        (
+            """
+            CREATE TABLE judgements_3 (
+                trace VARCHAR, checker VARCHAR, checker_version VARCHAR,
+                extraction_version VARCHAR NOT NULL, outcome VARCHAR NOT NULL, step BIGINT,
+                detail VARCHAR NOT NULL, plan_length BIGINT, "cost" DOUBLE, superseded BOOLEAN,
+                experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, purpose VARCHAR NOT NULL,
+                task VARCHAR NOT NULL, PRIMARY KEY (trace, checker, checker_version)
+            )
+            """,
+            """
+            INSERT INTO judgements_3
+            SELECT j.*, t.experiment, t.generation, t.purpose, t.task
+            FROM judgements AS j JOIN traces AS t ON t.trace = j.trace
+            """,
+            "DROP VIEW IF EXISTS stg_evaluations",
+            "DROP TABLE judgements",
+            "ALTER TABLE judgements_3 RENAME TO judgements",
+        ),
+    ),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 metadata = sa.MetaData()
 
 
@@ -191,6 +191,10 @@ judgements = sa.Table(
         FLAG,
         "Whether another version has judged the trace since; views show the others.",
         nullable=True,
+    ),
+    *(
+        _column(c.name, c.type, f"The trace's {c.name}, so that views need no join.")
+        for c in (traces.c.experiment, traces.c.generation, traces.c.purpose, traces.c.task)
     ),
     comment="One row a trace and checker: the verdict. A trace without a row is not judged.",
 )

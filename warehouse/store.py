@@ -160,7 +160,9 @@ class Warehouse:
             j.trace == t.trace, j.checker == checker, j.checker_version == version
         )
         return self.rows(
-            sa.select(t.trace, t.task, t.text, t.finish_reason)
+            sa.select(
+                t.trace, t.experiment, t.generation, t.purpose, t.task, t.text, t.finish_reason
+            )
             .where(t.experiment == experiment, t.generation == generation, ~judged)
             .order_by(t.task, t.trace)
         )
@@ -174,7 +176,7 @@ class Warehouse:
             """
             SELECT t.trace, t.task, t.text
             FROM traces AS t
-            JOIN judgements AS j ON j.trace = t.trace AND j.superseded IS NOT TRUE
+            JOIN stg_verdicts AS j ON j.trace = t.trace
             WHERE t.experiment = :experiment AND t.generation = :generation
                 AND t.purpose = 'deploy' AND j.outcome LIKE :outcome AND j.plan_length IS NOT NULL
             ORDER BY t.trace
@@ -192,7 +194,7 @@ class Warehouse:
             """
             SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens
             FROM traces AS t
-            LEFT JOIN judgements AS j ON j.trace = t.trace AND j.superseded IS NOT TRUE
+            LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
             WHERE t.experiment = :experiment AND t.generation < :before AND t.purpose = 'deploy'
             ORDER BY t.trace
             """,

@@ -39,7 +39,7 @@ def test_traces_are_judged_and_kept_once(warehouse: Warehouse) -> None:
     rows = warehouse.frame(
         "SELECT policy, outcome, plan_length, reasoning_tokens, accepted, logprob, "
         "strftime(written_at, '%d %H:%M') AS at FROM traces JOIN judgements USING (trace) "
-        "LEFT JOIN feedback USING (trace) WHERE purpose = 'ingest' ORDER BY outcome, policy"
+        "LEFT JOIN feedback USING (trace) WHERE traces.purpose = 'ingest' ORDER BY outcome, policy"
     )
     rows = rows.astype(object).where(rows.notna(), None)
     assert rows.to_numpy().tolist() == [

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from flows.judge import OWNER
 from planners.errors import InvalidInput
 from warehouse import schema
 from warehouse.connect import VIEWS, connect, view_sql
@@ -107,6 +108,9 @@ def test_an_older_schema_is_backed_up_and_migrated(
         with Warehouse(path, read_only) as store:
             assert store.frame(DESCRIBED).equals(warehouse.frame(DESCRIBED))
             assert store.frame("SELECT text FROM traces")["text"].tolist() == ["(a b)"]
+            assert store.rows(sa.select(*(schema.judgements.c[name] for name in OWNER))) == [
+                {"trace": "t", "experiment": "e", "generation": 0, "purpose": "deploy", "task": "k"}
+            ]
     backup = tmp_path / f"old.duckdb.schema-{old.stem}.backup"
     assert backup.read_bytes() == before
     assert {file.name for file in tmp_path.glob("old*")} == {path.name, backup.name}

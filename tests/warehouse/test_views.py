@@ -78,6 +78,10 @@ def random_rows(seed: int) -> tuple[list[Row], list[Row], list[Row], list[Row], 
                         "cost": None,
                         "plan_length": None if outcome == "NO_PLAN" else rng.randint(1, 9),
                         "superseded": False,
+                        "experiment": "e",
+                        "generation": generation,
+                        "purpose": purpose,
+                        "task": task["task"],
                     }
                     if rng.random() < 0.3:
                         older = {"checker_version": "1", "outcome": "WRONG_ARITY"}
@@ -141,6 +145,7 @@ def test_views_agree_with_plain_python(seed: int) -> None:
                 "curated",
                 "decisions",
                 "lineage",
+                "progress",
             )
         }
     task_of = {t["task"]: t for t in tasks}

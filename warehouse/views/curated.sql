@@ -10,5 +10,5 @@ SELECT
     s.weight
 FROM selections AS s
 JOIN traces AS t ON t.trace = s.trace
-LEFT JOIN judgements AS j ON j.trace = t.trace AND j.superseded IS NOT TRUE
+LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
 WHERE s.kept

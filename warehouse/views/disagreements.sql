@@ -10,6 +10,6 @@ SELECT
     o.valid AS referee_valid,
     t.text
 FROM opinions AS o
-JOIN judgements AS j ON j.trace = o.trace AND j.superseded IS NOT TRUE
+JOIN stg_verdicts AS j ON j.trace = o.trace
 JOIN traces AS t ON t.trace = o.trace
 WHERE o.valid IS NOT NULL AND o.valid != (j.outcome = 'VALID')

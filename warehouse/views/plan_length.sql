@@ -1,19 +1,27 @@
 -- One row an experiment, generation, split and domain: lengths (in actions) of valid evaluation plans.
-WITH first_solved AS (
-    SELECT experiment, task FROM stg_task_results WHERE generation = 0 AND valid > 0
+WITH valid AS (
+    SELECT experiment, generation, task, plan_length
+    FROM stg_verdicts
+    WHERE purpose = 'evaluate' AND outcome = 'VALID'
+),
+
+first_solved AS (
+    SELECT DISTINCT experiment, task FROM valid WHERE generation = 0
 )
+
 SELECT
-    s.experiment,
-    s.generation,
-    s.split,
-    s.domain,
+    v.experiment,
+    v.generation,
+    e.split,
+    k.domain,
     count(*) AS plans,
-    avg(s.plan_length) AS mean,
-    median(s.plan_length) AS median,
-    max(s.plan_length) AS longest,
-    avg(s.plan_length) FILTER (WHERE f.task IS NOT NULL) AS mean_common
-FROM stg_evaluations AS s
-LEFT JOIN first_solved AS f ON f.experiment = s.experiment AND f.task = s.task
-WHERE s.valid
+    avg(v.plan_length) AS mean,
+    median(v.plan_length) AS median,
+    max(v.plan_length) AS longest,
+    avg(v.plan_length) FILTER (WHERE f.task IS NOT NULL) AS mean_common
+FROM valid AS v
+JOIN tasks AS k ON k.task = v.task
+JOIN experiment_tasks AS e ON e.experiment = v.experiment AND e.task = v.task
+LEFT JOIN first_solved AS f ON f.experiment = v.experiment AND f.task = v.task
 GROUP BY ALL
 ORDER BY ALL

@@ -1,14 +1,40 @@
 -- One row an experiment, generation, domain and outcome; the outcome of traces not judged is NULL.
+WITH written AS (
+    SELECT experiment, generation, purpose, task, count(*) AS traces
+    FROM traces
+    GROUP BY ALL
+),
+
+judged AS (
+    SELECT experiment, generation, purpose, task, outcome, count(*) AS traces
+    FROM stg_verdicts
+    GROUP BY ALL
+),
+
+counted AS (
+    SELECT * FROM judged
+    UNION ALL
+    SELECT w.experiment, w.generation, w.purpose, w.task, NULL, w.traces - coalesce(j.traces, 0)
+    FROM written AS w
+    LEFT JOIN (
+        SELECT experiment, generation, purpose, task, sum(traces)::BIGINT AS traces
+        FROM judged
+        GROUP BY ALL
+    ) AS j
+        ON j.experiment = w.experiment AND j.generation = w.generation
+        AND j.purpose = w.purpose AND j.task = w.task
+    WHERE w.traces > coalesce(j.traces, 0)
+)
+
 SELECT
-    t.experiment,
-    t.generation,
+    c.experiment,
+    c.generation,
     k.domain,
-    j.outcome,
-    count(*) AS traces,
-    count(*) FILTER (WHERE t.purpose = 'deploy') AS deployed,
-    count(*) FILTER (WHERE t.purpose = 'evaluate') AS evaluated
-FROM traces AS t
-JOIN tasks AS k ON k.task = t.task
-LEFT JOIN judgements AS j ON j.trace = t.trace AND j.superseded IS NOT TRUE
+    c.outcome,
+    sum(c.traces)::BIGINT AS traces,
+    coalesce(sum(c.traces) FILTER (WHERE c.purpose = 'deploy'), 0)::BIGINT AS deployed,
+    coalesce(sum(c.traces) FILTER (WHERE c.purpose = 'evaluate'), 0)::BIGINT AS evaluated
+FROM counted AS c
+JOIN tasks AS k ON k.task = c.task
 GROUP BY ALL
 ORDER BY ALL

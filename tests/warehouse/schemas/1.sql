@@ -13,3 +13,4 @@ CREATE TABLE tasks(task VARCHAR, domain_hash VARCHAR NOT NULL, "domain" VARCHAR 
 CREATE TABLE traces(trace VARCHAR, experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, purpose VARCHAR NOT NULL, task VARCHAR NOT NULL, "sample" BIGINT NOT NULL, seed BIGINT NOT NULL, prompt_format VARCHAR NOT NULL, prompt_hash VARCHAR NOT NULL, "text" VARCHAR NOT NULL, token_ids BIGINT[] NOT NULL, reasoning_tokens BIGINT NOT NULL, plan_tokens BIGINT NOT NULL, finish_reason VARCHAR NOT NULL, logprob DOUBLE, sampling_logprob DOUBLE, "policy" VARCHAR NOT NULL, code_version VARCHAR NOT NULL, PRIMARY KEY(trace));
 INSERT INTO schema_version VALUES (1);
 INSERT INTO traces VALUES ('t', 'e', 0, 'deploy', 'k', 0, 1, 'compact-1', 'p', '(a b)', [1, 2], 0, 2, 'stop', -1.5, NULL, 'local', '0.1.0');
+INSERT INTO judgements VALUES ('t', 'posterity', '1', '1', 'VALID', NULL, '', 1, 1.0);
