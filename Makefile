@@ -18,8 +18,8 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.tested  ## the checker against its peers; FAST=1 for fewer runs
-	$(BIN)/python -m benchmarks.checker $(if $(FAST),--fast)
+bench: $(VENV)/.tested  ## everything against its peers; FAST=1 for fewer runs on less data
+	$(BIN)/python -m benchmarks $(if $(FAST),--fast)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	./install.sh $(PYTHON) $(VENV) .

@@ -1,74 +1,26 @@
 """The checker against its peers: VAL as a process, kairos-planner, unified-planning.
 
-Each row runs ours and the peer in turn, RUNS times, on the same tasks and plans, and compares CPU
-seconds (a process's children included). A ratio above 1 means ours needs less.
-
-    python -m benchmarks.checker [--fast]
+Each row runs ours and the peer in turn on the same tasks and plans, and compares CPU seconds (a
+process's children included).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
-import os
-import platform
-import resource
-import statistics
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.harness import Row, Work, growth, row
 from planners.canaries import DAMAGES
 from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
 from planners.extraction import extract_lines
-from planners.pddl import print_problem, read_domain, read_task
+from planners.pddl import print_problem, read_task
 from planners.records import Plan
 from planners.referees import REFEREES
 
 DOMAIN = DOMAINS["blocksworld"].text
-OUT = Path("build/bench.json")
-Work = Callable[[], Any]
-
-
-def cpu() -> float:
-    """CPU seconds of this process and its finished children."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
-
-
-def seconds(work: Work) -> float:
-    """CPU seconds of one call."""
-    start = cpu()
-    work()
-    return cpu() - start
-
-
-def row(name: str, unit: str, ours: Work, peer: Work, repeat: int, runs: int) -> dict[str, Any]:
-    """One comparison: `repeat` calls of ours against one of the peer, `runs` times in turn."""
-    ours_s, peer_s = [], []
-    for _ in range(runs):
-        ours_s.append(seconds(lambda: [ours() for _ in range(repeat)]) / repeat)
-        peer_s.append(seconds(peer))
-    ratios = [b / a for a, b in zip(ours_s, peer_s, strict=True)]
-    return {
-        "name": name,
-        "ours": statistics.median(ours_s),
-        "peer": statistics.median(peer_s),
-        "ratio": statistics.median(ratios),
-        "unit": unit,
-        "runs": runs,
-        "spread": [min(ratios), max(ratios)],
-    }
 
 
 def cases(count: int, horizon: int, size: int) -> list[tuple[str, Plan]]:
@@ -88,7 +40,7 @@ def judge_texts(problem: str, texts: list[str]) -> list[bool]:
     return [checker.check(plan).valid for plan in plans if plan is not None]
 
 
-def rows(fast: bool) -> list[dict[str, Any]]:
+def rows(fast: bool) -> list[Row]:
     """All rows of this benchmark."""
     runs = 3 if fast else 5
     problem, plan = cases(1, 8, 8)[0]
@@ -126,30 +78,6 @@ def rows(fast: bool) -> list[dict[str, Any]]:
             _judge_long(problem), runs),
         growth("growth loading", [500, 2_000, 8_000, 32_000], _load_large, runs),
     ]  # fmt: skip
-
-
-def growth(
-    name: str, sizes: list[int], work_of: Callable[[int], Work], runs: int
-) -> dict[str, Any]:
-    """How CPU time grows with size: `ours` is the exponent (a slope in logarithms), `peer` linear.
-
-    Each size is measured `runs` times and the least is taken, as a busy machine only adds.
-    """
-    least = []
-    for size in sizes:
-        work = work_of(size)
-        least.append(min(seconds(work) for _ in range(runs)))
-    logs = [math.log(size) for size in sizes], [math.log(second) for second in least]
-    slope = statistics.linear_regression(*logs).slope
-    return {
-        "name": name,
-        "ours": slope,
-        "peer": 1.0,
-        "ratio": 1.0 / slope,
-        "unit": f"exponent over {sizes[0]} to {sizes[-1]}",
-        "runs": runs,
-        "spread": [1.0 / slope] * 2,
-    }
 
 
 def _damaged(problem: str, plan: Plan, count: int) -> list[Plan]:
@@ -208,36 +136,3 @@ def _up_load(problem: str) -> Work:
     from unified_planning.io import PDDLReader
 
     return lambda: PDDLReader().parse_problem_string(DOMAIN, problem)
-
-
-def machine() -> dict[str, Any]:
-    """Where this was measured."""
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-    }
-
-
-def main() -> None:
-    """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fast", action="store_true", help="fewer runs")
-    warnings.simplefilter("ignore", DeprecationWarning)
-    read_domain(DOMAIN)
-    measured = rows(parser.parse_args().fast)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"machine": machine(), "rows": measured}, indent=2) + "\n")
-    table = Table("what / peer", "unit", "ours", "peer", "ratio", "spread")
-    for r in measured:
-        low, high = r["spread"]
-        table.add_row(
-            r["name"], r["unit"], f"{r['ours']:.3g}", f"{r['peer']:.3g}", f"{r['ratio']:.1f}x",
-            f"{low:.1f}-{high:.1f}x",
-        )  # fmt: skip
-    Console(width=120).print(table)
-
-
-if __name__ == "__main__":
-    main()

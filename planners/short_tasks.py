@@ -44,16 +44,13 @@ class Mixture:
     """What a phase of pretraining shows; the rest are short tasks with plans.
 
     `walks`: share of aimless walks, in tasks that want nothing; `lost`: share of walks as aimless
-    in tasks that want something far away; `begun`: share of plans of such tasks that break off
-    after `glimpse` moves (in Blocksworld) or actions at most.
+    in tasks that want something far away; `begun`: share of plans of such tasks that break off.
     """
 
     walks: float
     lost: float = 0.0
     begun: float = 0.0
-    longest_walk: int = 14
-    glimpse: int = 3
-    far: tuple[int, int] = (4, 12)
+    far: tuple[int, int] = (5, 12)
 
     def draw(self, rng: Random) -> str:
         """What the next example is: walk, lost, begun, or short."""
@@ -74,7 +71,8 @@ LOST = Mixture(walks=0.15, lost=0.15, begun=0.25)
 @dataclass(frozen=True, slots=True)
 class Pretraining:
     """What determines a base. `tail`: chance of each further move (in Blocksworld) or action;
-    `names`: how many object names there are.
+    `longest`: most moves or actions of what is shown where something is wanted, `longest_begun` of
+    plans that break off, `longest_walk` of walks where nothing is; `names`: how many object names.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -83,6 +81,9 @@ class Pretraining:
     batch: int = 64
     learning_rate: float = 2e-3
     tail: float = 0.25
+    longest: int = 4
+    longest_begun: int = 3
+    longest_walk: int = 14
     names: int = 24
 
     @property
@@ -99,9 +100,9 @@ class Pretraining:
 def examples(settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[tuple[Task, Plan]]:
     """Tasks with plans, the domains in turn, objects under random names, all in random order."""
     streams = [
-        _blocks(settings.tail, mixture, rng)
+        _blocks(settings, mixture, rng)
         if name == "blocksworld"
-        else _rooms(name, settings.tail, mixture, rng)
+        else _rooms(name, settings, mixture, rng)
         for name in settings.domains
     ]
     while True:
@@ -120,20 +121,20 @@ def _mixed(
     return walking.task_of(domain, problem), Plan(actions)
 
 
-def _blocks(tail: float, mixture: Mixture, rng: Random) -> Iterator[Example]:
+def _blocks(settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[Example]:
     low, high = SIZES["blocksworld"]
     while True:
         size, kind = rng.choice(range(low, high + 1)), mixture.draw(rng)
         if kind == "walk":
-            yield _aimless_blocks(size, mixture.longest_walk, rng)
+            yield _aimless_blocks(size, settings.longest_walk, rng)
         elif kind == "short":
-            yield _short_blocks(size, rng, tail)
+            yield _short_blocks(size, settings, rng)
         else:
             found = blocksworld.solved_example(size, rng.randint(*mixture.far), rng, attempts=5)
             if found is not None and kind == "lost":
-                yield _lost_blocks(found[0], mixture.longest_walk, rng)
+                yield _lost_blocks(found[0], settings.longest, rng)
             elif found is not None:
-                yield _begun(found, 2 * rng.randint(1, mixture.glimpse))
+                yield _begun(found, 2 * rng.randint(1, settings.longest_begun))
 
 
 def _begun(example: Example, actions: int) -> Example:
@@ -142,10 +143,11 @@ def _begun(example: Example, actions: int) -> Example:
     return problem, Plan(plan.actions[:actions])
 
 
-def _short_blocks(size: int, rng: Random, tail: float) -> Example:
+def _short_blocks(size: int, settings: Pretraining, rng: Random) -> Example:
     """A task with an optimal plan of one move, one more with probability `tail`, and so on."""
     while True:
-        found = blocksworld.solved_example(size, min(_horizon(tail, rng), size), rng, attempts=20)
+        horizon = min(_horizon(settings, rng), size)
+        found = blocksworld.solved_example(size, horizon, rng, attempts=20)
         if found is not None:
             return found
 
@@ -164,7 +166,7 @@ def _lost_blocks(problem: Problem, longest: int, rng: Random) -> Example:
     return problem, blocksworld.plan_of(init, path)
 
 
-def _rooms(name: str, tail: float, mixture: Mixture, rng: Random) -> Iterator[Example]:
+def _rooms(name: str, settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[Example]:
     """Examples of a domain whose tasks come from walks over ground actions."""
     world, domain = WORLDS[name], read_domain(DOMAINS[name].text)
     while True:
@@ -172,24 +174,24 @@ def _rooms(name: str, tail: float, mixture: Mixture, rng: Random) -> Iterator[Ex
         for _ in range(PER_ROOM):
             kind = mixture.draw(rng)
             if kind == "walk":
-                yield room.aimless(room.start(rng), rng.randint(1, mixture.longest_walk), rng)
+                yield room.aimless(room.start(rng), rng.randint(1, settings.longest_walk), rng)
                 continue
-            horizon = _horizon(tail, rng) if kind == "short" else rng.randint(*mixture.far)
+            horizon = _horizon(settings, rng) if kind == "short" else rng.randint(*mixture.far)
             for start in (room.start(rng) for _ in range(TRIES)):
                 found = room.solved(start, horizon, rng)
                 if found is None:
                     continue
                 if kind == "lost":
-                    length = rng.randint(1, mixture.longest_walk)
+                    length = rng.randint(1, settings.longest)
                     found = found[0], room.aimless(start, length, rng)[1]
                 elif kind == "begun":
-                    found = _begun(found, rng.randint(1, mixture.glimpse))
+                    found = _begun(found, rng.randint(1, settings.longest_begun))
                 yield found
                 break
 
 
-def _horizon(tail: float, rng: Random) -> int:
+def _horizon(settings: Pretraining, rng: Random) -> int:
     horizon = 1
-    while rng.random() < tail:
+    while horizon < settings.longest and rng.random() < settings.tail:
         horizon += 1
     return horizon

@@ -24,6 +24,7 @@ VIEWS = (
     "curated",
     "decisions",
     "lineage",
+    "best_plans",
     "progress",
     "disagreements",
 )

@@ -1,0 +1,18 @@
+"""Measure everything against its peers: `python -m benchmarks [--fast] [checker] [warehouse]`."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+
+from benchmarks import checker, warehouse
+from benchmarks.harness import tell
+
+PARTS = {"checker": checker.rows, "warehouse": warehouse.rows}
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--fast", action="store_true", help="fewer runs on less data")
+parser.add_argument("parts", nargs="*", help=f"only these: {', '.join(PARTS)}")
+chosen = parser.parse_args()
+warnings.simplefilter("ignore", DeprecationWarning)
+tell([row for name in chosen.parts or PARTS for row in PARTS[name](chosen.fast)])

@@ -1,0 +1,99 @@
+"""How things are compared: ours and a peer in turn, in CPU seconds; above 1, ours needs less."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import resource
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+OUT = Path("build/bench.json")
+Work = Callable[[], Any]
+Row = dict[str, Any]
+
+
+def cpu() -> float:
+    """CPU seconds of this process and its finished children."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def seconds(work: Work) -> float:
+    """CPU seconds of one call."""
+    start = cpu()
+    work()
+    return cpu() - start
+
+
+def row(name: str, unit: str, ours: Work, peer: Work, repeat: int, runs: int) -> Row:
+    """One comparison: `repeat` calls of ours against one of the peer, `runs` times in turn."""
+    ours_s, peer_s = [], []
+    for _ in range(runs):
+        ours_s.append(seconds(lambda: [ours() for _ in range(repeat)]) / repeat)
+        peer_s.append(seconds(peer))
+    ratios = [b / a for a, b in zip(ours_s, peer_s, strict=True)]
+    return {
+        "name": name,
+        "ours": statistics.median(ours_s),
+        "peer": statistics.median(peer_s),
+        "ratio": statistics.median(ratios),
+        "unit": unit,
+        "runs": runs,
+        "spread": [min(ratios), max(ratios)],
+    }
+
+
+def growth(name: str, sizes: list[int], work_of: Callable[[int], Work], runs: int) -> Row:
+    """How CPU time grows with size: `ours` is the exponent (a slope in logarithms), `peer` linear.
+
+    Each size is measured `runs` times and the least is taken, as a busy machine only adds.
+    """
+    least = []
+    for size in sizes:
+        work = work_of(size)
+        least.append(min(seconds(work) for _ in range(runs)))
+    logs = [math.log(size) for size in sizes], [math.log(second) for second in least]
+    slope = statistics.linear_regression(*logs).slope
+    return {
+        "name": name,
+        "ours": slope,
+        "peer": 1.0,
+        "ratio": 1.0 / slope,
+        "unit": f"exponent over {sizes[0]} to {sizes[-1]}",
+        "runs": runs,
+        "spread": [1.0 / slope] * 2,
+    }
+
+
+def machine() -> Row:
+    """Where this was measured."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def tell(measured: list[Row]) -> None:
+    """Print a table, write JSON."""
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps({"machine": machine(), "rows": measured}, indent=2) + "\n")
+    table = Table("what / peer", "unit", "ours", "peer", "ratio", "spread")
+    for r in measured:
+        low, high = r["spread"]
+        table.add_row(
+            r["name"], r["unit"], f"{r['ours']:.3g}", f"{r['peer']:.3g}", f"{r['ratio']:.2f}x",
+            f"{low:.2f}-{high:.2f}x",
+        )  # fmt: skip
+    Console(width=120).print(table)

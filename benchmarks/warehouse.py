@@ -1,0 +1,302 @@
+"""The warehouse against its peers: loading traces, asking its views, the best trace of each task.
+
+Loading starts from Python records and ends with a closed file in which every key is unique. Views
+are compared with the plain scan and aggregation, without a join, of the columns that they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+from rich.console import Console
+from sqlalchemy.orm import Session, registry
+
+from benchmarks.harness import Row, Work, growth, row
+from warehouse import schema
+from warehouse.load import arrow_schema
+from warehouse.store import Warehouse
+
+Record = dict[str, Any]
+GENERATIONS, DEPLOYED, EVALUATED = 6, 24, 9
+"""Generations of the experiment that views are asked about; samples of each task."""
+MEMORY = "SET memory_limit = '7GB'"
+CONSOLE = Console(stderr=True)
+
+WRITTEN = """
+    SELECT experiment, generation, task, count(*)
+    FROM traces WHERE purpose = 'evaluate' GROUP BY ALL
+"""
+SOLVED = """
+    SELECT experiment, generation, task, count(*), min(plan_length), max(plan_length)
+    FROM judgements
+    WHERE purpose = 'evaluate' AND outcome = 'VALID' AND superseded IS NOT TRUE GROUP BY ALL
+"""
+SELECTED = (
+    "SELECT experiment, generation, kept, max(trace), max(weight) FROM selections GROUP BY ALL"
+)
+PLAIN = {
+    "coverage": [WRITTEN, SOLVED],
+    "coverage_by_horizon": [WRITTEN, SOLVED],
+    "progress": [WRITTEN, SOLVED],
+    "plan_length": [SOLVED, SOLVED.replace("min(", "median(")],
+    "verdicts": [
+        "SELECT experiment, generation, purpose, task, count(*) FROM traces GROUP BY ALL",
+        "SELECT experiment, generation, purpose, task, outcome, count(*) FROM judgements "
+        "WHERE superseded IS NOT TRUE GROUP BY ALL",
+    ],
+    "lineage": [SELECTED, "SELECT generation, max(trace) FROM traces GROUP BY ALL"],
+    "curated": [
+        SELECTED,
+        "SELECT generation, max(trace), max(task), max(reasoning_tokens) FROM traces GROUP BY ALL",
+        "SELECT superseded, max(trace), max(plan_length) FROM judgements GROUP BY ALL",
+    ],
+    "best_plans": [
+        "SELECT experiment, task, min(plan_length), min(trace) FROM judgements "
+        "WHERE outcome = 'VALID' AND superseded IS NOT TRUE GROUP BY ALL",
+        "SELECT generation, purpose, max(trace), max(text) FROM traces GROUP BY ALL",
+    ],
+}
+"""What each view needs to read, without what it is joined from."""
+
+
+def rows(fast: bool) -> list[Row]:
+    """All rows of this benchmark."""
+    with TemporaryDirectory() as folder:
+        asked = _views(Path(folder), 1_000_000 if fast else 10_000_000, 3 if fast else 5)
+        return asked + _loads(Path(folder), 100_000 if fast else 1_000_000, 3 if fast else 5)
+
+
+# ------------------------------------------------------------ loading
+
+
+def records(number: int) -> list[Record]:
+    """Traces of about 2 kB as the stages make them: dictionaries, lists of token ids."""
+    rng = Random(0)
+    plan = "".join(f"(unstack b{i} b{j})\n" for i in range(20) for j in range(20))
+    found = []
+    for i in range(number):
+        at = rng.randrange(len(plan) - 1500)
+        found.append(
+            {
+                "trace": f"{rng.getrandbits(128):032x}",
+                "experiment": "quickstart-0123456789ab",
+                "generation": i % GENERATIONS,
+                "purpose": "deploy",
+                "task": f"{i // 16:032x}",
+                "sample": i % 16,
+                "seed": rng.getrandbits(62),
+                "prompt_format": "compact-2",
+                "prompt_hash": f"{i // 16:032x}",
+                "text": plan[at : at + 1500],
+                "token_ids": rng.choices(range(80), k=48),
+                "reasoning_tokens": 0,
+                "plan_tokens": 48,
+                "finish_reason": "stop",
+                "logprob": -10 * rng.random(),
+                "sampling_logprob": -10 * rng.random(),
+                "policy": "local 0123456789abcdef",
+                "code_version": "0.1.0",
+                "written_at": None,
+            }
+        )
+    return found
+
+
+def _loads(folder: Path, number: int, runs: int) -> list[Row]:
+    CONSOLE.print(f"making {number} traces to load")
+    every = records(number)
+    arrow = pa.Table.from_pylist(every, schema=arrow_schema(schema.traces))
+    files = (folder / f"load{i}.duckdb" for i in count())
+    some, few = every[: number // 50], every[: number // 500]
+    return [
+        _per_row(f"load {number} traces / DuckDB INSERT from Arrow", runs,
+            _ours(files, every), _arrow(files, arrow), number, number),
+        _per_row(f"load {number} traces / ORM add_all of {len(some)}", runs,
+            _ours(files, every), _orm(files, some), number, len(some)),
+        _per_row(f"load {number} traces / executemany of {len(few)}", runs,
+            _ours(files, every), _executemany(files, few), number, len(few)),
+        growth("growth loading traces", [number // 100, number // 10, number],
+            lambda n: _ours(files, every[:n]), runs),
+    ]  # fmt: skip
+
+
+def _per_row(name: str, runs: int, ours: Work, peer: Work, n: int, of: int) -> Row:
+    """A comparison of the cost of one row, where the peer is given fewer."""
+    measured = row(name, "CPU s a trace", ours, peer, 1, runs)
+    measured["ours"] /= n
+    measured["peer"] /= of
+    measured["ratio"] *= n / of
+    measured["spread"] = [ratio * n / of for ratio in measured["spread"]]
+    return measured
+
+
+def _fresh(files: Iterator[Path]) -> Path:
+    """A new warehouse, in the place of the one before."""
+    path = next(files)
+    for old in path.parent.glob("load*"):
+        old.unlink()
+    Warehouse(path).close()
+    return path
+
+
+def _ours(files: Iterator[Path], found: list[Record]) -> Work:
+    def work() -> None:
+        with Warehouse(_fresh(files)) as store:
+            store.record({schema.traces: found})
+
+    return work
+
+
+def _arrow(files: Iterator[Path], found: pa.Table) -> Work:
+    def work() -> None:
+        with duckdb.connect(_fresh(files)) as connection:
+            connection.register("found", found)
+            connection.execute("INSERT INTO traces BY NAME SELECT * FROM found")
+
+    return work
+
+
+def _orm(files: Iterator[Path], found: list[Record]) -> Work:
+    class Trace:
+        pass
+
+    registry().map_imperatively(Trace, schema.traces)
+
+    def work() -> None:
+        engine = sa.create_engine(f"duckdb:///{_fresh(files)}")
+        with Session(engine) as session:
+            session.add_all([Trace(**record) for record in found])
+            session.commit()
+        engine.dispose()
+
+    return work
+
+
+def _executemany(files: Iterator[Path], found: list[Record]) -> Work:
+    names = [column.name for column in schema.traces.columns]
+    sql = f"INSERT INTO traces VALUES ({', '.join('?' for _ in names)})"
+
+    def work() -> None:
+        values = [[record[name] for name in names] for record in found]
+        with duckdb.connect(_fresh(files)) as connection:
+            connection.begin()
+            connection.executemany(sql, values)
+            connection.commit()
+
+    return work
+
+
+# ------------------------------------------------------------ asking
+
+
+def _views(folder: Path, number: int, runs: int) -> list[Row]:
+    path = folder / "views.duckdb"
+    CONSOLE.print(f"making a warehouse of {number} traces")
+    _fill(path, number)
+    with duckdb.connect(path, read_only=True) as connection:
+        connection.execute(MEMORY)
+
+        def ask(*queries: str) -> Work:
+            return lambda: [connection.execute(query).to_arrow_table() for query in queries]
+
+        measured = [
+            row(f"query {name}, {number} traces / plain scan", "CPU s",
+                ask(f"SELECT * FROM {name}"), ask(*PLAIN[name]), 1, runs)
+            for name in PLAIN
+        ]  # fmt: skip
+        frames = [
+            connection.execute(f"SELECT {columns} FROM {table}").df()
+            for columns, table in (
+                ("experiment, task, trace, outcome, plan_length", "stg_verdicts"),
+                ("trace, text", "traces"),
+            )
+        ]
+        measured.append(
+            row(f"query best trace a task, {number} traces / pandas, frames loaded", "CPU s",
+                ask("SELECT * FROM best_plans"), lambda: _best(*frames), 1, 3)
+        )  # fmt: skip
+    return measured
+
+
+def _best(verdicts: pd.DataFrame, texts: pd.DataFrame) -> pd.DataFrame:
+    """The same in pandas."""
+    valid = verdicts[verdicts["outcome"] == "VALID"].sort_values(["plan_length", "trace"])
+    return valid.drop_duplicates(["experiment", "task"]).merge(texts, on="trace")
+
+
+FILL: tuple[str, ...] = (
+    """
+    INSERT INTO tasks
+    SELECT md5('task' || i), 'd', 'blocksworld', 5 + i % 4, 3 + i % 10, '(define ...)'
+    FROM range({tasks}) AS r(i)
+    """,
+    """
+    INSERT INTO experiment_tasks
+    SELECT
+        'quickstart-0123456789ab', md5('task' || i),
+        CASE WHEN i % 10 < 8 THEN 'train' WHEN i % 10 = 8 THEN 'heldout' ELSE 'larger' END, i
+    FROM range({tasks}) AS r(i)
+    """,
+    """
+    INSERT INTO traces BY NAME
+    SELECT
+        md5(g || '/' || k || '/' || s) AS trace, 'quickstart-0123456789ab' AS experiment,
+        g AS generation, CASE WHEN s < {deployed} THEN 'deploy' ELSE 'evaluate' END AS purpose,
+        md5('task' || k) AS task, s AS sample, k AS seed, 'compact-2' AS prompt_format,
+        md5('prompt' || k) AS prompt_hash, repeat('(unstack b1 b2)', 4) AS text,
+        [1, 2, 3]::BIGINT[] AS token_ids, 0 AS reasoning_tokens, 30 + k % 40 AS plan_tokens,
+        'stop' AS finish_reason, -k / 7 AS logprob, -k / 7 AS sampling_logprob,
+        'local 0123456789abcdef' AS policy, '0.1.0' AS code_version
+    FROM range({generations}) AS a(g), range({tasks}) AS b(k), range({samples}) AS c(s)
+    """,
+    """
+    INSERT INTO judgements BY NAME
+    SELECT
+        trace, experiment, generation, purpose, task, 'posterity' AS checker,
+        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded,
+        CASE
+            WHEN hash(trace) % 100 < 20 THEN 'VALID'
+            WHEN hash(trace) % 100 < 60 THEN 'PRECONDITION_NOT_MET'
+            WHEN hash(trace) % 100 < 90 THEN 'GOAL_NOT_REACHED'
+            ELSE 'NO_PLAN'
+        END AS outcome,
+        2 + hash(trace) // 100 % 20 AS plan_length
+    FROM traces
+    """,
+    """
+    INSERT INTO selections
+    SELECT experiment, 5, trace, hash(trace) % 200 = 0, (hash(trace) % 200 = 0)::DOUBLE, 'shortest'
+    FROM traces
+    WHERE purpose = 'deploy' AND generation < 5
+    """,
+    """
+    INSERT INTO generations
+    SELECT 'quickstart-0123456789ab', g, g - 1, 'parent', 'c', 'w', 'h', '{{}}'
+    FROM range({generations}) AS r(g)
+    """,
+)
+"""What fills a warehouse with one large experiment."""
+
+
+def _fill(path: Path, number: int) -> None:
+    samples = DEPLOYED + EVALUATED
+    numbers = {
+        "generations": GENERATIONS,
+        "deployed": DEPLOYED,
+        "samples": samples,
+        "tasks": number // (GENERATIONS * samples),
+    }
+    Warehouse(path).close()
+    with duckdb.connect(path) as connection:
+        connection.execute(MEMORY)
+        for statement in FILL:
+            connection.execute(statement.format(**numbers))
