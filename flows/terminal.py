@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ os.environ.setdefault(
 )  # waiting threads sleep: spinning starves the other core
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # says again what we say once
 
 app = typer.Typer(
     help="Generation-to-generation training as a scheduled data workflow.",

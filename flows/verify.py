@@ -78,6 +78,7 @@ def verify_and_tell(warehouse: Warehouse, watch: Watch) -> int:
 
 def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
     """Every check in turn."""
+    yield _keys(warehouse)
     yield _references(warehouse)
     yield _tasks(warehouse)
     yield _ingested(warehouse)
@@ -90,6 +91,18 @@ def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
                 derive(warehouse, experiment, check)
                 advance(1)
         yield check
+
+
+def _keys(warehouse: Warehouse) -> Check:
+    """No key stands twice, which a lake does not see to by itself."""
+    check = Check("keys")
+    for table in schema.metadata.sorted_tables:
+        key = ", ".join(column.name for column in table.primary_key)
+        twice = f"SELECT {key} FROM {table.name} GROUP BY ALL HAVING count(*) > 1"
+        for row in _records(warehouse, twice):
+            check.wrong.append(f"{table.name}: {row} stands more than once")
+        check.looked_at += warehouse.count(table)
+    return check
 
 
 def _references(warehouse: Warehouse) -> Check:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planners.decoding import draw, even_batches, one_thread_each, preallocated_cache
-from planners.errors import CheckpointError, InvalidInput
+from planners.errors import CheckpointError, ComponentFailure, InvalidInput
 from planners.extraction import THINK_END
 from planners.records import Completion, Sampling
 
@@ -82,16 +82,27 @@ def load(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a checkpoint folder, whole or not at all; what stood there is replaced."""
+    """Write a checkpoint folder, whole or not at all; what stood there is replaced.
+
+    Raises ComponentFailure where it cannot be written.
+    """
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ComponentFailure(
+            f"the checkpoint {folder} cannot be written: {error}; free some space there and run "
+            "the same command again"
+        ) from error
 
 
 class LocalPolicy:

@@ -6,11 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from planners.errors import InvalidInput
 from warehouse import schema
-from warehouse.file import File
+from warehouse.file import DATABASE_ERRORS, File
 from warehouse.lake import PREFIX, Lake
 from warehouse.migrations import migrate
 
@@ -69,7 +68,7 @@ def _open(place: Place, read_only: bool) -> tuple[sa.Engine, int | None]:
         with engine.connect() as connection:
             version = _version(connection)
         _check_version(version, place)
-    except DBAPIError as error:
+    except DATABASE_ERRORS as error:
         engine.dispose()
         raise place.explain(error) from error
     except BaseException:
@@ -116,7 +115,7 @@ def _create(engine: sa.Engine, place: Place) -> None:
                 migrate(connection, version)
             for name in VIEWS:
                 connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
-    except DBAPIError as error:
+    except DATABASE_ERRORS as error:
         engine.dispose()
         raise place.explain(error) from error
     except BaseException:

@@ -9,10 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from planners.errors import ComponentFailure, InvalidInput
+
+DatabaseError = DBAPIError | duckdb.Error
+DATABASE_ERRORS = (DBAPIError, duckdb.Error)
+"""As SQLAlchemy raises it, and as it escapes where DuckDB gives up a file for good."""
 
 LOCKED = {"enable_external_access": "false", "lock_configuration": "true"}
 """For users' queries: no file, no network, no extension, and no way to switch that back on."""
@@ -106,9 +111,9 @@ class File:
             ) from error
         partial.replace(target)
 
-    def explain(self, error: DBAPIError) -> InvalidInput | ComponentFailure:
+    def explain(self, error: DatabaseError) -> InvalidInput | ComponentFailure:
         """A database error as one message: what, which file, what to do."""
-        reason = str(error.orig).strip()
+        reason = str(getattr(error, "orig", error)).strip()
         holder = re.search(r"\(PID (\d+)\)", reason)
         if holder:
             instead = (
@@ -122,9 +127,9 @@ class File:
             )
         if "not a valid DuckDB database" in reason or "Serialization Error" in reason:
             return InvalidInput(f"{self} is not a DuckDB file; name another with --warehouse FILE")
-        if "No space left" in reason:
+        if re.search("No space left|File too large|quota", reason):
             return ComponentFailure(
-                f"no space left on the disk of {self}; nothing finished is lost: free some and run "
+                f"no space left for {self}; nothing finished is lost: free some and run "
                 "the same command again"
             )
         if "Cannot open file" in reason or "Permission" in reason or "directory" in reason.lower():

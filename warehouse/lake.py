@@ -18,10 +18,10 @@ from typing import Any
 
 import duckdb
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from planners.errors import ComponentFailure, InvalidInput
+from warehouse.file import DatabaseError
 
 PREFIX = "ducklake:"
 NAME = "warehouse"
@@ -126,9 +126,9 @@ class Lake:
     def publish(self, engine: sa.Engine) -> None:
         """Readers see every finished transaction anyway."""
 
-    def explain(self, error: DBAPIError) -> InvalidInput | ComponentFailure:
+    def explain(self, error: DatabaseError) -> InvalidInput | ComponentFailure:
         """A database error as one message: what, which lake, what to do."""
-        reason = str(error.orig).strip().splitlines()[0]
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         if re.search(r"unable to connect|connection to server|does not exist", reason, re.I):
             return InvalidInput(
                 f"the catalogue of the warehouse {self} cannot be reached: {reason}; start "

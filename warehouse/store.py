@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from warehouse import schema
 from warehouse.connect import connect, place_of
+from warehouse.file import DATABASE_ERRORS
 from warehouse.load import insert
 
 Row = dict[str, Any]
@@ -40,7 +40,11 @@ class Warehouse:
             self.place.remove()
 
     def _is_empty(self) -> bool:
-        return not self.rows(sa.select(schema.experiments.c.experiment).limit(1))
+        """Whether nothing is in it; not where the database gave up."""
+        try:
+            return not self.rows(sa.select(schema.experiments.c.experiment).limit(1))
+        except DATABASE_ERRORS:
+            return False
 
     def close(self) -> None:
         self.engine.dispose()
@@ -54,7 +58,7 @@ class Warehouse:
         """Let readers in other processes see what is written so far."""
         try:
             self.place.publish(self.engine)
-        except DBAPIError as error:
+        except DATABASE_ERRORS as error:
             raise self.place.explain(error) from error
 
     @contextmanager
@@ -63,7 +67,7 @@ class Warehouse:
         try:
             with self.place.turn(self.engine), self.engine.begin() as connection:
                 yield connection
-        except DBAPIError as error:
+        except DATABASE_ERRORS as error:
             raise self.place.explain(error) from error
 
     def frame(self, sql: str, **parameters: object) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -24,11 +25,25 @@ SMALL = [
 ]
 
 
-def posterity(*arguments: str, folder: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def posterity(
+    *arguments: str, folder: Path, stdin: str = "", largest_file: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command; files can be refused to grow beyond so many bytes, as on a full disk."""
+
+    def limit() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, input=stdin, env=environment
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        input=stdin,
+        env=environment,
+        preexec_fn=limit,
     )
 
 
@@ -196,3 +211,15 @@ def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
     refused = posterity("query", "DELETE FROM traces", folder=tmp_path)
     assert refused.returncode == 2
     assert "queries only read" in refused.stderr
+
+
+@pytest.mark.parametrize("room", [300_000, 3_100_000])
+def test_a_full_disk_is_one_message_and_loses_nothing(files: Path, room: int) -> None:
+    command = ["run", "tiny", "--plain", *SMALL]
+    full = posterity(*command, folder=files, largest_file=room)
+    assert (full.returncode, full.stderr.count("error:")) == (3, 1)
+    assert "Traceback" not in full.stderr
+    assert "run the same command again" in " ".join(full.stderr.split())
+    assert not list(files.rglob("*.partial"))
+    assert posterity(*command, folder=files).returncode == 0
+    assert posterity("verify", folder=files).returncode == 0

@@ -15,6 +15,7 @@ from flows.experiment import Experiment
 from flows.iterate import Stages, iterate
 from flows.prepare import prepare
 from flows.progress import Watch
+from flows.verify import verify_and_tell
 from planners.base import pretrain
 from planners.domains.folder import SPLITS
 from planners.errors import InvalidInput
@@ -140,36 +141,37 @@ def test_a_failure_behind_any_stage_resumes_to_the_same(
     assert contents(path) == contents(finished)
 
 
-RUN = """
-import sys
-from pathlib import Path
-from tests.flows.test_loop import finish
-finish(Path(sys.argv[1]))
-"""
+RUN = [
+    sys.executable,
+    "-c",
+    "import sys; from pathlib import Path; from tests.flows.test_loop import finish; "
+    "finish(Path(sys.argv[1]))",
+]
 
 
 def test_kills_at_random_moments_lose_and_double_nothing(finished: Path, tmp_path: Path) -> None:
-    path, rng = tmp_path / "w.duckdb", random.Random(os.environ.get("KILL_SEED", "0"))
-    command = [sys.executable, "-c", RUN, str(path)]
-    started = time.monotonic()
-    subprocess.run(
-        [*command[:-1], str(tmp_path / "other.duckdb")], check=True, cwd=Path(__file__).parents[2]
-    )
-    whole = time.monotonic() - started
-    killed = 0
-    for _ in range(6):
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-        try:
-            process.wait(rng.uniform(0.3, 1.0) * whole)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
-    assert killed >= 1
-    finish(path)
-    assert contents(path) == contents(finished)
-    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.partial"))
-    assert left == []
+    """POSTERITY_KILLS says how many."""
+    rng = random.Random(os.environ.get("KILL_SEED", "0"))
+    root, started = Path(__file__).parents[2], time.monotonic()
+    subprocess.run([*RUN, str(tmp_path / "w.duckdb")], check=True, cwd=root)
+    whole, runs, killed = time.monotonic() - started, 0, 0
+    while killed < int(os.environ.get("POSTERITY_KILLS", "6")):
+        runs += 1
+        path = tmp_path / f"run{runs}.duckdb"
+        while True:
+            process = subprocess.Popen([*RUN, str(path)], cwd=root)
+            try:
+                process.wait(rng.uniform(0.3, 1.0) * whole)
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+        finish(path)
+        assert contents(path) == contents(finished)
+        with Warehouse(path) as store:
+            assert verify_and_tell(store, Watch(quiet=True)) == 0
+    assert list(tmp_path.rglob("*.partial")) == []
 
 
 def test_a_control_needs_its_twin_and_matches_it(finished: Path, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from flows.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
-from flows.verify import verify_and_tell
+from flows.verify import verify, verify_and_tell
 from planners.errors import InvalidInput
 from planners.local import use_threads
 from tests.conftest import small
@@ -63,6 +64,17 @@ def test_the_loop_ends_with_the_same_contents_as_in_a_file(
     assert ask(lake, "SELECT max(generation) AS g FROM progress").to_pylist() == [{"g": 2}]
     with Warehouse(lake, read_only=True) as store:
         assert export(store, tmp_path / "out")["traces"] > 0
+
+
+def test_verify_finds_a_key_that_stands_twice(lake: str) -> None:
+    with Warehouse(lake) as store:
+        for _ in range(2):
+            store.record({schema.domains: [{"domain_hash": "d", "name": "n", "pddl": "p"}]})
+        assert next(verify(store, Watch(quiet=True))).wrong == []
+        with store.writing() as connection:
+            connection.execute(sa.insert(schema.domains).values(domain_hash="d", name="n", pddl=""))
+        (wrong,) = next(verify(store, Watch(quiet=True))).wrong
+        assert wrong == "domains: {'domain_hash': 'd'} stands more than once"
 
 
 WRITER = """

@@ -1,11 +1,13 @@
 """Landing: many producers, one loader; every row once, whatever is killed when."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from hashlib import blake2b
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -61,22 +63,26 @@ with Warehouse(sys.argv[1]) as store:
 
 
 def test_killed_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
-    folder, path = tmp_path / "landing", tmp_path / "w.duckdb"
+    """POSTERITY_KILLS says how many."""
+    folder, rng = tmp_path / "landing", Random(os.environ.get("KILL_SEED", "0"))
     for first in range(0, 4000, 100):
         land(folder, schema.tasks, tasks(first, 150))
-    command = [sys.executable, "-c", LOADER, str(path), str(folder)]
-    loaded = set()
-    for attempt in range(4):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as loader:
-            assert loader.stdout is not None
-            assert loader.stdout.readline() == b"open\n"
-            time.sleep(0.05 * attempt)
-            loader.send_signal(signal.SIGKILL)
+    killed = runs = 0
+    while killed < int(os.environ.get("POSTERITY_KILLS", "4")):
+        runs, loaded = runs + 1, set[str]()
+        path = tmp_path / f"w{runs}.duckdb"
+        command = [sys.executable, "-c", LOADER, str(path), str(folder)]
+        while len(loaded) < 40:
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as loader:
+                assert loader.stdout is not None
+                assert loader.stdout.readline() == b"open\n"
+                time.sleep(rng.uniform(0, 0.3))
+                loader.send_signal(signal.SIGKILL)
+            killed += 1
+            with Warehouse(path) as store:
+                now = set(store.frame("SELECT file FROM landed")["file"])
+            assert loaded <= now
+            loaded = now
         with Warehouse(path) as store:
-            now = set(store.frame("SELECT file FROM landed")["file"])
-        assert loaded <= now
-        loaded = now
-    subprocess.run(command, check=True)
-    with Warehouse(path) as store:
-        assert store.count(schema.tasks) == 4050
-        assert store.count(schema.landed) == 40
+            assert store.count(schema.tasks) == 4050
+            assert store.count(schema.landed) == 40
