@@ -106,6 +106,15 @@ def random_rows(seed: int) -> tuple[list[Row], list[Row], list[Row], list[Row], 
 @given(st.integers(0, 10**6))
 def test_views_agree_with_plain_python(seed: int) -> None:
     tasks, places, traces, judgements, selections = random_rows(seed)
+    opinions = [
+        {
+            "trace": trace["trace"],
+            "referee": "r",
+            "valid": Random(f"{seed} {trace['trace']}").choice([True, False, None]),
+            "note": "",
+        }
+        for trace in traces
+    ]
     with TemporaryDirectory() as folder, Warehouse(Path(folder) / "w.duckdb") as store:
         generations = [
             {
@@ -127,6 +136,7 @@ def test_views_agree_with_plain_python(seed: int) -> None:
                 schema.traces: traces,
                 schema.selections: selections,
                 schema.generations: generations,
+                schema.opinions: opinions,
             }
         )
         for version in ("1", "2"):
@@ -146,6 +156,8 @@ def test_views_agree_with_plain_python(seed: int) -> None:
                 "decisions",
                 "lineage",
                 "progress",
+                "best_plans",
+                "disagreements",
             )
         }
     task_of = {t["task"]: t for t in tasks}
@@ -159,6 +171,17 @@ def test_views_agree_with_plain_python(seed: int) -> None:
     assert as_set(got["decisions"]) == as_set(
         [{("trace_id" if k == "trace" else k): v for k, v in s.items()} for s in selections]
     )
+    assert as_set(got["progress"]) == as_set(progress(traces, split_of, verdict_of))
+    assert {(b["task"], b["trace_id"], b["plan_length"]) for b in got["best_plans"]} == best_plans(
+        traces, verdict_of
+    )
+    assert {d["trace_id"] for d in got["disagreements"]} == {
+        o["trace"]
+        for o in opinions
+        if o["valid"] is not None
+        and o["trace"] in verdict_of
+        and o["valid"] != is_valid(o, verdict_of)
+    }
     kept = [s for s in selections if s["kept"]]
     assert {(c["generation"], c["trace_id"], c["from_generation"]) for c in got["curated"]} == {
         (s["generation"], s["trace"], int(s["trace"][0])) for s in kept
@@ -257,3 +280,53 @@ def verdicts(traces: list[Row], task_of: Any, verdict_of: Any) -> list[Row]:
         }
         for (g, d, o), p in cells.items()
     ]
+
+
+def progress(traces: list[Row], split_of: Any, verdict_of: Any) -> list[Row]:
+    by_task: dict[Any, list[Row]] = defaultdict(list)
+    for t in evaluated(traces):
+        by_task[t["generation"], t["task"]].append(t)
+
+    def share(generation: int, split: str, test: Any) -> float | None:
+        chosen = [
+            test(is_valid(t, verdict_of) for t in found)
+            for (g, task), found in by_task.items()
+            if g == generation and split_of[task] == split
+        ]
+        return mean(chosen) if chosen else None
+
+    first: dict[str, int] = {}
+    for (generation, task), found in sorted(by_task.items()):
+        if split_of[task] == "train" and any(is_valid(t, verdict_of) for t in found):
+            first.setdefault(task, generation)
+    return [
+        {
+            "experiment": "e",
+            "generation": g,
+            "tasks": sum(g == of and split_of[task] == "train" for of, task in by_task),
+            "coverage": share(g, "train", any),
+            "unanimous": share(g, "train", all),
+            "heldout": share(g, "heldout", any),
+            "larger": share(g, "larger", any),
+            "longest": max(
+                (
+                    verdict_of[t["trace"]]["plan_length"]
+                    for (of, _), found in by_task.items()
+                    for t in found
+                    if of == g and is_valid(t, verdict_of)
+                ),
+                default=0,
+            ),
+            "new_solved": sum(g == of for of in first.values()),
+        }
+        for g in {generation for generation, _ in by_task}
+    ]
+
+
+def best_plans(traces: list[Row], verdict_of: Any) -> set[tuple[str, str, int]]:
+    found: dict[str, tuple[int, str]] = {}
+    for t in traces:
+        if is_valid(t, verdict_of):
+            here = verdict_of[t["trace"]]["plan_length"], t["trace"]
+            found[t["task"]] = min(found.get(t["task"], here), here)
+    return {(task, trace, length) for task, (length, trace) in found.items()}
