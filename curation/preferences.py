@@ -1,0 +1,145 @@
+"""What a curation rewards besides validity: which traits go with being kept, given a valid plan.
+
+One logistic model of kept-or-dropped on all traits together, so that a trait is not blamed for what
+another does; a weak prior by pseudo-observations (Greenland 2007) keeps it finite; errors are
+clustered by task, because the traces of a task compete; and the false discovery rate is controlled
+(Benjamini and Hochberg 1995). An association, not a cause: what no trait describes can hide behind
+one that does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+FEWEST = 20
+"""Traces that a level needs, to be looked at on its own."""
+FEWEST_EITHER = 5
+"""Kept and dropped ones among them that the model needs."""
+PRIOR = 0.5
+"""Weight of each of a column's two pseudo-observations."""
+COLUMNS = ["trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "method"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """`found`: a row each trait or level of one (COLUMNS; odds ratios with 95% intervals, numeric
+    traits per standard deviation), the least q first. `unanswered`: why a trait is not among them.
+    """
+
+    found: pd.DataFrame
+    unanswered: dict[str, str]
+
+    def named(self, q: float = 0.01) -> list[str]:
+        """Traits that go with being kept or dropped, the clearest first."""
+        return list(dict.fromkeys(self.found.loc[self.found["q"] <= q, "trait"]))
+
+
+def preferences(kept: pd.Series, task: pd.Series, traits: pd.DataFrame) -> Preferences:
+    """Explain `kept` (one a valid trace of the pool) by `traits` (a column each; numbers, or text
+    for levels), traces of one `task` together.
+    """
+    unanswered: dict[str, str] = {}
+    if kept.nunique() < 2:
+        every = "every valid trace was kept" if kept.any() else "no valid trace was kept"
+        reason = every if len(kept) else "there is no valid trace"
+        return Preferences(pd.DataFrame(columns=COLUMNS), dict.fromkeys(traits.columns, reason))
+    chosen = kept.to_numpy(dtype=bool)
+    columns, separated = _columns(chosen, traits, unanswered)
+    found = [_exact(chosen, *column) for column in separated]
+    if columns:
+        found += _logistic(chosen, task.to_numpy(), columns)
+    frame = pd.DataFrame(found, columns=COLUMNS)
+    if len(frame):
+        from statsmodels.stats.multitest import multipletests
+
+        frame["q"] = multipletests(frame["p"], method="fdr_bh")[1]
+        strength = -np.log(frame["odds_ratio"]).abs()
+        frame = (
+            frame.assign(strength=strength).sort_values(["q", "strength"]).drop(columns="strength")
+        )
+    return Preferences(frame.reset_index(drop=True), unanswered)
+
+
+Column = tuple[str, str, np.ndarray]
+"""A trait, the level of it ("" for a number), and a value each trace."""
+
+
+def _columns(
+    kept: np.ndarray, traits: pd.DataFrame, unanswered: dict[str, str]
+) -> tuple[list[Column], list[Column]]:
+    """What the model is told, and levels where all traces or none were kept."""
+    told: list[Column] = []
+    separated: list[Column] = []
+    for name in traits.columns:
+        values = traits[name]
+        if values.nunique(dropna=False) < 2:
+            unanswered[name] = "constant: all traces are alike"
+        elif values.isna().any():
+            unanswered[name] = f"unknown for {int(values.isna().sum())} traces"
+        elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+            numbers = values.to_numpy(dtype=float)
+            told.append((name, "", (numbers - numbers.mean()) / numbers.std()))
+        else:
+            levels = values.astype(str)
+            counts = levels.value_counts()
+            large = [level for level in counts.index[1:] if counts[level] >= FEWEST]
+            if not large:
+                unanswered[name] = f"no level but {counts.index[0]!r} has {FEWEST} traces"
+            for level in large:
+                inside = (levels == level).to_numpy()
+                few = min(kept[inside].sum(), (~kept[inside]).sum()) < FEWEST_EITHER
+                (separated if few else told).append((name, str(level), inside.astype(float)))
+    return told, separated
+
+
+def _logistic(
+    kept: np.ndarray, task: np.ndarray, columns: list[Column]
+) -> list[tuple[object, ...]]:
+    """A row each column, of one model of all columns."""
+    import statsmodels.api as sm
+
+    width = len(columns)
+    x = np.column_stack([np.ones(len(kept)), *(values for _, _, values in columns)])
+    prior = np.repeat(np.eye(width + 1)[1:], 2, axis=0)
+    groups = pd.factorize(task)[0]
+    model = sm.GLM(
+        np.concatenate([kept.astype(float), np.tile([0.0, 1.0], width)]),
+        np.vstack([x, prior]),
+        family=sm.families.Binomial(),
+        freq_weights=np.concatenate([np.ones(len(kept)), np.full(2 * width, PRIOR)]),
+    )
+    clusters = np.concatenate([groups, groups.max() + 1 + np.arange(2 * width)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of degrees of freedom: frequency weights are not whole
+        fitted = model.fit(method="newton", cov_type="cluster", cov_kwds={"groups": clusters})
+    bounds = fitted.conf_int()
+    return [
+        (name, level, _count(level, values), *np.exp([fitted.params[i], *bounds[i]]),
+         fitted.pvalues[i], np.nan, "logistic")
+        for i, (name, level, values) in enumerate(columns, start=1)
+    ]  # fmt: skip
+
+
+def _exact(kept: np.ndarray, name: str, level: str, values: np.ndarray) -> tuple[object, ...]:
+    """A row for a level where hardly any trace, or nearly every one, was kept: Fisher's test."""
+    from scipy.stats import fisher_exact
+
+    inside = values.astype(bool)
+    table = np.array(
+        [[(inside & kept).sum(), (inside & ~kept).sum()],
+         [(~inside & kept).sum(), (~inside & ~kept).sum()]]
+    )  # fmt: skip
+    (a, b), (c, d) = table + 0.5
+    spread = 1.96 * np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
+    ratio = a * d / (b * c)
+    p = fisher_exact(table).pvalue
+    low, high = ratio * np.exp([-spread, spread])
+    return name, level, int(inside.sum()), ratio, low, high, p, np.nan, "exact"
+
+
+def _count(level: str, values: np.ndarray) -> int:
+    return int(values.sum()) if level else len(values)
