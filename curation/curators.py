@@ -91,6 +91,11 @@ def _selection(
 
 
 CURATORS: dict[str, Curator] = {"shortest": shortest, "uncurated": uncurated}
+DECLARED: dict[str, tuple[str, ...]] = {
+    "shortest": ("plan_length", "reasoning_tokens"),
+    "uncurated": (),
+}
+"""Traits that each curator is known to reward, besides validity."""
 
 
 def curate(

@@ -182,6 +182,12 @@ class Training(Table):
     shuffle: bool = True
 
 
+class Audit(Table):
+    """What `posterity audit` asks besides: more `traits`, each a SQL expression over a trace."""
+
+    traits: dict[str, str] = {}
+
+
 class Experiment(Table):
     """One run. `generations` says how far it goes; it is no part of the identity."""
 
@@ -195,6 +201,7 @@ class Experiment(Table):
     judging: Judging = Judging()
     curation: Curation = Curation()
     training: Training = Training()
+    audit: Audit = Audit()
 
     @property
     def hash(self) -> str:
@@ -207,10 +214,12 @@ class Experiment(Table):
         return f"{self.name}-{self.hash}"
 
     def canonical(self) -> str:
-        """The configuration as canonical JSON, without name, number of generations and what is
-        not set: a setting that is new and off leaves older experiments their hash.
+        """The configuration as canonical JSON, without name, number of generations, audit and what
+        is not set: a setting that is new and off leaves older experiments their hash.
         """
-        content = self.model_dump(mode="json", exclude={"name", "generations"}, exclude_none=True)
+        content = self.model_dump(
+            mode="json", exclude={"name", "generations", "audit"}, exclude_none=True
+        )
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def twin(self) -> Experiment | None:

@@ -30,10 +30,14 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
     warehouse.record({schema.selections: rows}, (experiment.id, generation, "curate", 0))
 
 
-def select(warehouse: Warehouse, experiment: Experiment, generation: int) -> Selection:
-    """The curator's decision on the pool that `generation` is trained from; writes nothing."""
+def select(
+    warehouse: Warehouse, experiment: Experiment, generation: int, curator: str | None = None
+) -> Selection:
+    """The decision of the experiment's curator, or of another, on the pool that `generation` is
+    trained from; writes nothing.
+    """
     return choose(
-        experiment.curation.curator,
+        curator or experiment.curation.curator,
         warehouse.pool(experiment.id, before=generation),
         generation,
         experiment.curation.replay,

@@ -82,12 +82,12 @@ def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
     yield _references(warehouse)
     yield _tasks(warehouse)
     yield _ingested(warehouse)
-    experiments, check = _experiments(warehouse)
+    known, check = experiments(warehouse)
     yield check
     for derive in (_traces, _judgements, _canaries, _selections, _generations, _parts):
         check = Check(derive.__name__[1:])
-        with watch.bar(f"verify {check.name}", len(experiments)) as advance:
-            for experiment in experiments:
+        with watch.bar(f"verify {check.name}", len(known)) as advance:
+            for experiment in known:
                 derive(warehouse, experiment, check)
                 advance(1)
         yield check
@@ -136,7 +136,8 @@ def _tasks(warehouse: Warehouse) -> Check:
     return check
 
 
-def _experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
+def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
+    """Those whose settings this version knows, and whether all are what their hashes say."""
     found, check = [], Check("experiments")
     runs = "SELECT * FROM experiments WHERE config <> :nothing ORDER BY experiment"
     for row in _records(warehouse, runs, nothing=NO_SETTINGS):

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from flows.terminal import DEFAULT, WarehouseFile, app, errors, one_message
+from planners.errors import InvalidInput
 
 
 @app.command()
@@ -131,3 +132,41 @@ def verify(warehouse: WarehouseFile = DEFAULT) -> None:
         with Warehouse(warehouse, read_only=True) as store:
             disagreements = verify_and_tell(store, Watch())
     raise typer.Exit(1 if disagreements else 0)
+
+
+@app.command()
+def audit(
+    experiment: Annotated[
+        str | None, typer.Argument(help="A preset or TOML file; all in the warehouse without one.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: audit.traits.NAME=SQL. Repeatable."),
+    ] = None,
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Ask what the loop rewards besides validity, how stale its replay is, and what it changed.
+
+    Figures go into the views implicit_reward and selection_differential and the table audits.
+    """
+    with one_message():
+        from flows.audit import audit as ask
+        from flows.audit import tell
+        from flows.experiment import load_experiment
+        from flows.progress import Watch
+        from flows.verify import experiments
+        from warehouse.store import Warehouse
+
+        watch = Watch()
+        with Warehouse(warehouse, read_only=True) as store:
+            known = experiments(store)[0]
+            chosen = known if experiment is None else [load_experiment(experiment, changes)]
+            if not {one.id for one in chosen} <= {one.id for one in known} or not chosen:
+                names = ", ".join(one.id for one in chosen) or "an experiment"
+                raise InvalidInput(f"{names} is not in {warehouse}; `posterity run` makes it")
+            found = [ask(store, one, watch) for one in chosen]
+        with Warehouse(warehouse) as store:
+            for one in found:
+                store.replace(one.experiment.id, one.rows)
+        for one in found:
+            tell(one, watch)

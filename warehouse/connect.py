@@ -24,6 +24,8 @@ VIEWS = (
     "decisions",
     "lineage",
     "best_plans",
+    "implicit_reward",
+    "selection_differential",
     "progress",
     "disagreements",
 )

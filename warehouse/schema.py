@@ -242,6 +242,36 @@ canaries = sa.Table(
     comment="One row a plan broken on purpose and judged beside the traces.",
 )
 
+rewards = sa.Table(
+    "rewards",
+    metadata,
+    _key("experiment", TEXT, "The experiment."),
+    _key("generation", INT, "The generation that learned the trace."),
+    _key("trace", TEXT, "A kept trace."),
+    _column("logprob", REAL, "Its log-probability under the weights that training started from."),
+    _column(
+        "valid_ratio",
+        REAL,
+        "Share of valid traces under those weights, over that under the ones that wrote it.",
+        nullable=True,
+    ),
+    comment="One row a kept trace that was audited: how likely what learned it would have been to "
+    "write it.",
+)
+
+audits = sa.Table(
+    "audits",
+    metadata,
+    _key("experiment", TEXT, "The experiment."),
+    _key("generation", INT, "The generation that is asked about."),
+    _key("question", TEXT, "preferences, change, staleness, diversity, other-curator, or bounds."),
+    _key("name", TEXT, "Whom it is about: a trait, a source generation, a curator."),
+    _key("measure", TEXT, "What was measured."),
+    _column("value", REAL, "How much; none where the question has no answer.", nullable=True),
+    _column("note", TEXT, "How it was found, or why there is no answer."),
+    comment="One row a figure of an audit; auditing again replaces them.",
+)
+
 landed = sa.Table(
     "landed",
     metadata,

@@ -120,6 +120,14 @@ class Warehouse:
                 names = ("experiment", "generation", "stage", "part")
                 insert(connection, schema.marks, [dict(zip(names, mark, strict=True))])
 
+    def replace(self, experiment: str, tables: Rows) -> None:
+        """Write rows of an experiment in place of those that these tables had of it."""
+        with self.writing() as connection:
+            for table in tables:
+                connection.execute(sa.delete(table).where(table.c.experiment == experiment))
+            for table, rows in tables.items():
+                insert(connection, table, rows)
+
     # ------------------------------------------------------------ what the stages read
 
     def settings(self, experiment: str) -> str | None:

@@ -1,0 +1,44 @@
+"""Is a generation collapsing: how different its plans are, and what more samples still find."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pandas as pd
+
+TEXTS = 2000
+"""Completions that are compressed together, at most."""
+
+
+def diversity(traces: pd.DataFrame) -> dict[str, float]:
+    """Of a generation's deployed traces (`task`, `valid`, `text`, `first_action`, in any order):
+
+    `pass_at_1` and `pass_at_k` (k samples a task), `gap` between them; `distinct_plans`: different
+    valid texts a solved task; `first_action_entropy` in bits; `compression`: how many times smaller
+    completions get together; `all_wrong` and `all_right`: shares of tasks.
+    """
+    by_task = traces.groupby("task")["valid"]
+    right, solved = by_task.mean(), by_task.any()
+    valid = traces[traces["valid"]]
+    shares = traces["first_action"].value_counts(normalize=True).to_numpy()
+    texts = "\n".join(sorted(traces["text"])[:: max(1, len(traces) // TEXTS)]).encode()
+    return {
+        "pass_at_1": float(right.mean()),
+        "pass_at_k": float(solved.mean()),
+        "gap": float(solved.mean() - right.mean()),
+        "distinct_plans": float(valid.groupby("task")["text"].nunique().mean())
+        if len(valid)
+        else 0,
+        "first_action_entropy": float(-(shares * np.log2(shares)).sum()) + 0.0,
+        "compression": len(texts) / len(zlib.compress(texts, 6)) if texts else 1.0,
+        "all_wrong": float((right == 0).mean()),
+        "all_right": float((right == 1).mean()),
+    }
+
+
+def trend(values: list[float]) -> float | None:
+    """Change a generation: the slope of a line through the values; None of fewer than three."""
+    if len(values) < 3:
+        return None
+    return float(np.polyfit(np.arange(len(values)), values, 1)[0])

@@ -1,0 +1,14 @@
+-- One row an experiment, generation trained and trait: the Price equation (posterity audit fills it).
+SELECT
+    experiment,
+    generation,
+    name AS trait,
+    max(value) FILTER (WHERE measure = 'mean_before') AS mean_before,
+    max(value) FILTER (WHERE measure = 'mean_kept') AS mean_kept,
+    max(value) FILTER (WHERE measure = 'selection') AS selection,
+    max(value) FILTER (WHERE measure = 'transmission') AS transmission,
+    max(value) FILTER (WHERE measure = 'mean_after') AS mean_after
+FROM audits
+WHERE question = 'change'
+GROUP BY ALL
+ORDER BY ALL
