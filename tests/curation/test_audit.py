@@ -1,0 +1,157 @@
+"""The audit's arithmetic against closed forms, and its calibration against planted preferences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from curation.diversity import diversity, trend
+from curation.preferences import preferences
+from curation.selection import change, numeric
+from curation.staleness import CLIP, effective_reward, effective_size, importance, staleness
+
+TRACES, SEEDS = 2000, 100
+
+
+def curated(seed: int, planted: str | None, odds: float = 3.0) -> tuple[pd.Series, ...]:
+    """Valid traces of a pool: kept by chance, or with a taste for a trait; tasks differ."""
+    rng = np.random.default_rng(seed)
+    tasks = TRACES // 8
+    task = rng.integers(0, tasks, TRACES)
+    traits = pd.DataFrame(
+        {
+            "plan_length": rng.integers(2, 20, TRACES),
+            "reasoning_tokens": rng.integers(10, 400, TRACES),
+            "first_action": rng.choice(["unstack", "pickup", "stack"], TRACES, p=[0.5, 0.35, 0.15]),
+            "fenced": rng.random(TRACES) < 0.3,
+            "uses_b1": rng.random(TRACES) < 0.25,
+            "size": rng.integers(4, 9, TRACES),
+            "domain": "blocksworld",
+        }
+    )
+    taste = {
+        "plan_length": -(traits["plan_length"] - 10.5) / 5.2,
+        "fenced": traits["fenced"],
+        "uses_b1": traits["uses_b1"],
+        "first_action": traits["first_action"] == "stack",
+    }
+    logit = -0.4 + rng.normal(0, 0.3, tasks)[task]
+    if planted is not None:
+        logit = logit + np.log(odds) * taste[planted].to_numpy(dtype=float)
+    kept = rng.random(TRACES) < 1 / (1 + np.exp(-logit))
+    return pd.Series(kept), pd.Series(task), traits
+
+
+@pytest.mark.parametrize("planted", ["plan_length", "fenced", "uses_b1", "first_action"])
+def test_a_planted_taste_is_named_first(planted: str) -> None:
+    named = [preferences(*curated(seed, planted)).named()[:1] for seed in range(SEEDS // 4)]
+    assert named.count([planted]) >= 0.95 * len(named)
+
+
+def test_no_taste_is_named_where_none_is_planted() -> None:
+    named = [preferences(*curated(seed, None)).named() for seed in range(SEEDS)]
+    assert sum(map(bool, named)) <= 5
+
+
+def test_odds_are_what_was_planted() -> None:
+    found = preferences(*curated(1, "fenced")).found.set_index("trait")
+    assert found.loc["fenced", "low"] < 3.0 < found.loc["fenced", "high"]
+
+
+def test_questions_without_an_answer_say_so() -> None:
+    kept, task, traits = curated(1, None)
+    explained = preferences(kept, task, traits.assign(
+        rare=["x"] + ["y"] * (TRACES - 1), unknown=[None] + [1.0] * (TRACES - 1)
+    ))  # fmt: skip
+    assert set(explained.unanswered) == {"domain", "rare", "unknown"}
+    assert "1 traces" in explained.unanswered["unknown"]
+    for none, why in ((kept & False, "no valid trace was kept"), (kept | True, "every valid")):
+        asked = preferences(none, task, traits)
+        assert asked.found.empty
+        assert all(reason.startswith(why) for reason in asked.unanswered.values())
+    assert (
+        preferences(kept[:0], task[:0], traits[:0]).unanswered["size"] == "there is no valid trace"
+    )
+
+
+def test_a_trait_that_separates_is_tested_exactly() -> None:
+    kept, task, traits = curated(1, None)
+    marked = np.zeros(TRACES, dtype=bool)
+    marked[np.flatnonzero(kept)[:100]] = True
+    row = preferences(kept, task, traits.assign(marked=marked)).found.iloc[0]
+    assert (row["trait"], row["method"]) == ("marked", "exact")
+    assert np.isfinite([row["odds_ratio"], row["low"], row["high"]]).all()
+
+
+numbers = st.floats(-100, 100, allow_nan=False)
+
+
+@given(st.integers(1, 30).flatmap(lambda n: st.tuples(
+    arrays(float, n, elements=numbers), arrays(float, n, elements=st.floats(0.1, 5)))),
+    arrays(float, st.integers(1, 20), elements=numbers))  # fmt: skip
+def test_the_price_equation_adds_up(pool: tuple[np.ndarray, np.ndarray], after: np.ndarray) -> None:
+    trait, weight = pool
+    moved = change(trait, weight, after)
+    assert moved.transmission is not None
+    total = moved.selection + moved.transmission
+    assert total == pytest.approx(after.mean() - trait.mean(), abs=1e-9)
+    kept = float((weight * trait).sum() / weight.sum())
+    assert moved.mean_kept == pytest.approx(kept, abs=1e-9)
+
+
+def test_no_next_generation_means_no_transmission() -> None:
+    moved = change(np.array([1.0, 3.0]), np.array([0.0, 1.0]), np.array([]))
+    assert (moved.selection, moved.transmission, moved.mean_after) == (1.0, None, None)
+
+
+def test_levels_become_columns() -> None:
+    columns = numeric(pd.DataFrame({"n": [1, 2], "first": ["a", "b"], "flag": [True, False]}))
+    assert columns["first=a"].tolist() == [1.0, 0.0]
+    assert columns["flag"].tolist() == [1.0, 0.0]
+
+
+def test_estimators_on_a_tabular_policy() -> None:
+    """Two policies over four completions, two of them valid: everything is known in closed form."""
+    pi, beta = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.4, 0.3, 0.2, 0.1])
+    valid = np.array([True, True, False, False])
+    ratio = importance(np.log(pi), np.log(beta))
+    assert ratio == pytest.approx(pi / beta, abs=1e-12)
+    assert (beta * ratio).sum() == pytest.approx(1.0, abs=1e-12)
+    z_pi, z_beta = pi[valid].sum(), beta[valid].sum()
+    reward = effective_reward(valid.astype(float), ratio, z_pi, np.full(4, z_beta))
+    # REINFORCE under pi with that reward is SFT on beta's valid completions, up to Z_pi
+    scores = np.random.default_rng(0).normal(size=(4, 3))
+    sft = ((beta * valid / z_beta)[:, None] * scores).sum(0)
+    reinforce = ((pi * reward)[:, None] * scores).sum(0)
+    assert reinforce == pytest.approx(z_pi * sft, abs=1e-9)
+    without = ((pi * reward * z_beta / z_pi)[:, None] * scores).sum(0)  # the paper's omission
+    assert np.linalg.norm(without) / np.linalg.norm(reinforce) == pytest.approx(z_beta / z_pi)
+
+
+@given(arrays(float, st.integers(1, 30), elements=st.floats(1e-6, 1e6)))
+def test_effective_size_is_between_one_and_all(ratio: np.ndarray) -> None:
+    assert 1 - 1e-9 <= effective_size(ratio) <= len(ratio) + 1e-9
+    assert effective_size(np.ones(len(ratio))) == pytest.approx(len(ratio))
+
+
+def test_staleness_by_source() -> None:
+    ratio = np.array([1.0, 1.0, 100.0, 1.0, 1.0])
+    source, weight = np.array([1, 1, 0, 0, 0]), np.array([1.0, 1.0, 1.0, 1.0, 0.0])
+    found = staleness(weight, ratio, source)
+    assert (found[1].traces, found[1].effective, found[1].share) == (2, 2.0, 0.5)
+    assert found[0].effective == pytest.approx(101**2 / (100**2 + 1))
+    assert found[0].effective_clipped == pytest.approx((CLIP + 1) ** 2 / (CLIP**2 + 1))
+    assert effective_size(np.array([])) == 0.0
+
+
+def test_diversity_of_a_small_generation() -> None:
+    rows = [("k", True, "(a x)", "a"), ("k", True, "(b x)", "b"), ("l", False, "(a y)", "a"),
+            ("l", False, "(b y)", "b")]  # fmt: skip
+    found = diversity(pd.DataFrame(rows, columns=["task", "valid", "text", "first_action"]))
+    assert (found["pass_at_1"], found["pass_at_k"], found["gap"]) == (0.5, 0.5, 0.0)
+    assert (found["distinct_plans"], found["first_action_entropy"]) == (2.0, 1.0)
+    assert (found["all_wrong"], found["all_right"]) == (0.5, 0.5)
+    assert trend([1.0, 2.0, 3.0]) == pytest.approx(1.0)
+    assert trend([1.0, 2.0]) is None

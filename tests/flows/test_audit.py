@@ -1,0 +1,118 @@
+"""`posterity audit` on a real small run: what it stores, what it says, what it cannot answer."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.audit import audit
+from flows.experiment import Experiment
+from flows.progress import Watch
+from planners.errors import InvalidInput
+from planners.local import use_threads
+from tests.conftest import small
+from tests.flows.test_cli import posterity
+from warehouse import schema
+from warehouse.evidence import TRAITS
+from warehouse.store import Warehouse
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    shutil.copy(finished, tmp_path / "posterity.duckdb")
+    weights = finished.with_name(finished.name + ".checkpoints")
+    shutil.copytree(weights, tmp_path / "posterity.duckdb.checkpoints")
+    return tmp_path
+
+
+def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
+    first, again = (posterity("audit", folder=run) for _ in range(2))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == again.stdout
+    assert "generation 2 learned" in first.stdout
+    with Warehouse(run / "posterity.duckdb") as store:
+        learned = store.frame("SELECT generation, traces FROM lineage WHERE generation > 0")
+        rewards = store.frame("SELECT * FROM implicit_reward")
+        assert rewards.groupby("generation").size().tolist() == learned["traces"].tolist()
+        own = rewards[rewards["generation"] == 1]  # written by the weights that it starts from
+        assert own["importance"].between(0.999, 1.001).all()
+        assert own["effective_reward"].between(0.99, 1.01).all()
+        moved = store.frame("SELECT * FROM selection_differential WHERE transmission IS NOT NULL")
+        assert set(moved["generation"]) == {1}
+        total = moved["mean_before"] + moved["selection"] + moved["transmission"]
+        assert (total - moved["mean_after"]).abs().max() < 1e-9
+        told = store.frame("SELECT * FROM audits WHERE value IS NULL AND note = ''")
+        assert told.query("measure != 'trend'").empty or set(told["name"]) == {"trend"}
+        counted = store.frame("SELECT count(*) AS n FROM audits")["n"][0]
+        assert counted == store.count(schema.audits) > 50
+
+
+def test_traits_of_ones_own(run: Path) -> None:
+    trait = "audit.traits.uses_b1=\"contains(text, ' b1')\""
+    settings = run / "small.toml"
+    settings.write_text(_toml(small()))
+    done = posterity("audit", "small.toml", "--set", trait, folder=run)
+    assert (done.returncode, done.stderr) == (0, "")
+    with Warehouse(run / "posterity.duckdb") as store:
+        names = store.frame("SELECT DISTINCT name FROM audits WHERE question = 'change'")["name"]
+    assert "uses_b1" in set(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tiny"], "is not in posterity.duckdb"),
+        (["small.toml", "--set", "audit.traits.x=nowhere"], "the trait 'x' is no SQL over a trace"),
+        (
+            [
+                "small.toml",
+                "--set",
+                "audit.traits.x=(SELECT content FROM read_text('/etc/hostname'))",
+            ],
+            "the trait 'x' is no SQL over a trace",
+        ),
+    ],
+)
+def test_what_cannot_be_audited_is_one_message(
+    run: Path, arguments: list[str], message: str
+) -> None:
+    (run / "small.toml").write_text(_toml(small()))
+    done = posterity("audit", *arguments, folder=run)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_traces_without_log_probabilities_leave_a_question_open(run: Path) -> None:
+    use_threads(1)
+    experiment = Experiment.model_validate(small())
+    with Warehouse(run / "posterity.duckdb") as store:
+        with store.writing() as connection:
+            connection.exec_driver_sql("UPDATE traces SET sampling_logprob = NULL")
+        found = audit(store, experiment, Watch(quiet=True))
+    rows = [row for row in found.rows[schema.audits] if row["question"] == "staleness"]
+    assert all(row["value"] is None and "no log-probability" in row["note"] for row in rows)
+    assert any(row["question"] == "change" for row in found.rows[schema.audits])
+
+
+def test_every_trait_is_sql(finished: Path) -> None:
+    experiment = Experiment.model_validate(small(audit={"traits": dict.fromkeys(TRAITS, "1")}))
+    with (
+        Warehouse(finished, read_only=True) as store,
+        pytest.raises(InvalidInput, match="'broken'"),
+    ):
+        audit(store, Experiment.model_validate(small(audit={"traits": {"broken": "x("}})),
+              Watch(quiet=True))  # fmt: skip
+    assert experiment.id == Experiment.model_validate(small()).id, "asking is no part of a run"
+
+
+def _toml(settings: dict[str, object], path: str = "") -> str:
+    """Nested tables as dotted keys."""
+    lines = []
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            lines.append(_toml(value, f"{path}{key}."))
+        else:
+            told = f'"{value}"' if isinstance(value, str) else str(value)
+            lines.append(f"{path}{key} = {told}")
+    return "\n".join(lines)
