@@ -3,6 +3,8 @@
 A pool is a frame with one row a trace: `trace` (id), `task` (key), `generation`, `outcome` (None
 where not judged), `plan_length` (None where no plan was found), `reasoning_tokens`. A curator
 returns the same traces with `kept`, `weight` and a `reason` each: nothing is dropped in silence.
+
+`noisy` and `preference` are for experiments on auditing itself: they reward what nobody asked for.
 """
 
 from __future__ import annotations
@@ -39,39 +41,93 @@ class Selection:
         )
 
 
-Curator = Callable[[pd.DataFrame, int | None, int], Selection]
-"""(pool, how many traces to keep or None for all that qualify, seed) to a selection."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What some curators take: `count`, how many traces at most (None for all that qualify); `seed`
+    of what is drawn; `error_rate` of a noisy checker; `taste`, a word that is preferred.
+    """
+
+    count: int | None = None
+    seed: int = 0
+    error_rate: float = 0.0
+    taste: str = ""
 
 
-def shortest(pool: pd.DataFrame, count: int | None = None, seed: int = 0) -> Selection:
+@dataclass(frozen=True, slots=True)
+class Curator:
+    """How traces are chosen, and the traits that it is known to reward besides validity."""
+
+    choose: Callable[[pd.DataFrame, Options], Selection]
+    rewards: tuple[str, ...] = ()
+    needs: str | None = None
+    """The option that must be given."""
+
+
+def shortest(pool: pd.DataFrame, options: Options) -> Selection:
     """The paper's curator (§2): of each task's valid traces the one with the shortest plan.
 
     Ties go to the fewest reasoning tokens, then to the lowest trace id.
     """
-    valid = pool[pool["outcome"] == Outcome.VALID.value]
-    ranked = valid.sort_values(["plan_length", "reasoning_tokens", "trace"])
-    best = ranked.drop_duplicates("task").set_index("task")["trace"]
-    chosen = set(best.sort_values().head(len(best) if count is None else count))
-    reason = np.where(
-        pool["outcome"].isna(),
-        "not judged",
-        np.where(
-            pool["outcome"] != Outcome.VALID.value,
-            "invalid: " + pool["outcome"].fillna("").astype(str),
-            "a better trace of its task was kept",
-        ),
-    )
-    return _selection(pool, chosen, reason, "shortest valid plan of its task")
+    order = ["plan_length", "reasoning_tokens", "trace"]
+    return _best(pool, options, order, "shortest valid plan of its task")
 
 
-def uncurated(pool: pd.DataFrame, count: int | None = None, seed: int = 0) -> Selection:
+def first_valid(pool: pd.DataFrame, options: Options) -> Selection:
+    """Of each task's valid traces the one of the earliest generation, then the lowest trace id."""
+    return _best(pool, options, ["generation", "trace"], "first valid plan of its task")
+
+
+def _best(pool: pd.DataFrame, options: Options, order: list[str], reason: str) -> Selection:
+    ranked = pool[pool["outcome"] == Outcome.VALID.value].sort_values(order)
+    chosen = _at_most(ranked.drop_duplicates("task").sort_values("task")["trace"], options)
+    return _selection(pool, chosen, _why_not(pool, "a better trace of its task was kept"), reason)
+
+
+def all_valid(pool: pd.DataFrame, options: Options) -> Selection:
+    """Every valid trace, however many its task has."""
+    valid = pool.loc[pool["outcome"] == Outcome.VALID.value, "trace"].sort_values()
+    return _selection(pool, _at_most(valid, options), _why_not(pool, "beyond the number"), "valid")
+
+
+def uncurated(pool: pd.DataFrame, options: Options) -> Selection:
     """The control: random traces that hold any plan at all, one a task, whatever their verdict."""
     with_plan = pool[pool["plan_length"].fillna(0) > 0]
-    mixed = with_plan.sort_values("trace").sample(frac=1, random_state=seed % 2**32)
-    drawn = mixed.drop_duplicates("task")["trace"]
-    chosen = set(drawn.head(len(drawn) if count is None else count))
+    mixed = with_plan.sort_values("trace").sample(frac=1, random_state=options.seed % 2**32)
+    chosen = _at_most(mixed.drop_duplicates("task")["trace"], options)
     reason = np.where(pool["plan_length"].fillna(0) > 0, "not drawn", "no plan in it")
     return _selection(pool, chosen, reason, "drawn at random")
+
+
+def noisy(pool: pd.DataFrame, options: Options) -> Selection:
+    """`shortest` behind a checker that is wrong about a plan with probability `error_rate`."""
+    ordered = pool.sort_values("trace")
+    drawn = np.random.default_rng(options.seed).random(len(ordered))
+    wrong = (drawn < options.error_rate) & (ordered["plan_length"].fillna(0) > 0).to_numpy()
+    valid = ordered["outcome"].eq(Outcome.VALID.value).to_numpy() ^ wrong
+    believed = np.where(valid, Outcome.VALID.value, Outcome.GOAL_NOT_REACHED.value)
+    seen = ordered.assign(outcome=np.where(wrong, believed, ordered["outcome"])).loc[pool.index]
+    return shortest(seen, options)
+
+
+def preference(pool: pd.DataFrame, options: Options) -> Selection:
+    """Valid traces drawn with even odds, three times better where `taste` stands in the text."""
+    ordered = pool.sort_values("trace")
+    liked = ordered["text"].astype(str).str.contains(options.taste, regex=False).to_numpy()
+    drawn = np.random.default_rng(options.seed).random(len(ordered)) < np.where(liked, 0.75, 0.5)
+    valid = ordered["outcome"].eq(Outcome.VALID.value).to_numpy()
+    chosen = _at_most(ordered.loc[drawn & valid, "trace"], options)
+    return _selection(pool, chosen, _why_not(pool, "not drawn"), "valid, and drawn")
+
+
+def _at_most(traces: pd.Series, options: Options) -> set[str]:
+    return set(traces.head(len(traces) if options.count is None else options.count))
+
+
+def _why_not(pool: pd.DataFrame, valid: str) -> np.ndarray:
+    """Why each trace is dropped, if it is; `valid` says it of valid ones."""
+    invalid = "invalid: " + pool["outcome"].fillna("").astype(str)
+    kinds = np.where(pool["outcome"] != Outcome.VALID.value, invalid, valid)
+    return np.where(pool["outcome"].isna(), "not judged", kinds)
 
 
 def _selection(
@@ -90,16 +146,18 @@ def _selection(
     )
 
 
-CURATORS: dict[str, Curator] = {"shortest": shortest, "uncurated": uncurated}
-DECLARED: dict[str, tuple[str, ...]] = {
-    "shortest": ("plan_length", "reasoning_tokens"),
-    "uncurated": (),
+CURATORS = {
+    "shortest": Curator(shortest, ("plan_length", "reasoning_tokens")),
+    "all-valid": Curator(all_valid),
+    "first-valid": Curator(first_valid, ("source_generation",)),
+    "uncurated": Curator(uncurated),
+    "noisy": Curator(noisy, ("plan_length", "reasoning_tokens"), needs="error_rate"),
+    "preference": Curator(preference, needs="taste"),
 }
-"""Traits that each curator is known to reward, besides validity."""
 
 
 def curate(
-    name: str, pool: pd.DataFrame, generation: int, replay: str | int, count: int | None, seed: int
+    name: str, pool: pd.DataFrame, generation: int, replay: str | int, options: Options
 ) -> Selection:
     """Apply a curator to the part of the pool that `replay` admits, for training `generation`.
 
@@ -108,11 +166,11 @@ def curate(
     """
     window = {"all": generation, "last": 1}.get(str(replay), replay)
     recent = pool[pool["generation"] >= generation - int(window)]
-    selection = CURATORS[name](recent, count, seed)
+    selection = CURATORS[name].choose(recent, options)
     if not selection.frame["kept"].any():
         raise InvalidInput(
             f"curator {name!r} kept none of {len(recent)} traces for generation {generation}, "
-            "so there is "
-            "nothing to train on; use easier tasks, more samples a task, or a higher temperature"
+            "so there is nothing to train on; use easier tasks, more samples a task, or a higher "
+            "temperature"
         )
     return selection

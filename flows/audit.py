@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from curation.curators import CURATORS, DECLARED
+from curation.curators import CURATORS
 from curation.diversity import diversity, trend
 from curation.preferences import preferences
 from curation.selection import change, numeric
@@ -90,7 +90,7 @@ def _preferences(warehouse: Warehouse, found: Audit, generation: int, pool: pd.D
     """What goes with being kept, given a valid plan."""
     valid = pool[pool["valid"]]
     explained = preferences(valid["kept"].astype(bool), valid["task"], traits_of(valid))
-    declared = DECLARED[found.experiment.curation.curator]
+    declared = CURATORS[found.experiment.curation.curator].rewards
     for row in explained.found.to_dict("records"):
         name = f"{row['trait']}={row['level']}" if row["level"] else row["trait"]
         kind = "declared" if row["trait"] in declared else "undeclared"
@@ -166,8 +166,8 @@ def _other_curators(
 ) -> None:
     """Would another curator have chosen otherwise."""
     kept = set(pool.loc[pool["kept"].astype(bool), "trace"])
-    for name in CURATORS:
-        if name == found.experiment.curation.curator:
+    for name, curator in CURATORS.items():
+        if name == found.experiment.curation.curator or curator.needs is not None:
             continue
         try:
             other = select(warehouse, found.experiment, generation, name)

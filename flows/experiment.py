@@ -145,16 +145,23 @@ class Drawing(Table):
 
 
 class Curation(Table):
-    """What is kept. `match`: keep as many traces as the same experiment did under that curator."""
+    """What is kept. `match`: keep as many traces as the same experiment did under that curator;
+    `error_rate` is for the curator noisy, `taste` (a word) for preference.
+    """
 
     curator: str = "shortest"
     replay: Literal["all", "last"] | Positive = "all"
     match: str | None = None
+    error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    taste: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Curation:
         for name in (self.curator, self.match or self.curator):
             _one_of(name, CURATORS, "curator")
+            needs = CURATORS[name].needs
+            if needs is not None and getattr(self, needs) is None:
+                raise ValueError(f"curator {name!r} needs curation.{needs}")
         return self
 
 

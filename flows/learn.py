@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from curation.curators import Selection
+from curation.curators import CURATORS, Options, Selection
 from curation.curators import curate as choose
 from flows.checkpoints import checkpoint_of
 from flows.experiment import Experiment
@@ -36,14 +36,16 @@ def select(
     """The decision of the experiment's curator, or of another, on the pool that `generation` is
     trained from; writes nothing.
     """
-    return choose(
-        curator or experiment.curation.curator,
-        warehouse.pool(experiment.id, before=generation),
-        generation,
-        experiment.curation.replay,
-        _matched_count(warehouse, experiment, generation),
-        derive_seed(experiment.seed, generation, "curate"),
+    curation = experiment.curation
+    name = curator or curation.curator
+    options = Options(
+        count=_matched_count(warehouse, experiment, generation),
+        seed=derive_seed(experiment.seed, generation, "curate"),
+        error_rate=curation.error_rate or 0.0,
+        taste=curation.taste or "",
     )
+    pool = warehouse.pool(experiment.id, generation, text=CURATORS[name].needs == "taste")
+    return choose(name, pool, generation, curation.replay, options)
 
 
 def _matched_count(warehouse: Warehouse, experiment: Experiment, generation: int) -> int | None:

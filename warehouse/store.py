@@ -200,11 +200,14 @@ class Warehouse:
             count=count,
         ).to_dict("records")
 
-    def pool(self, experiment: str, before: int) -> pd.DataFrame:
-        """Every deployed trace of the generations before one, with what curators look at."""
+    def pool(self, experiment: str, before: int, text: bool = False) -> pd.DataFrame:
+        """Every deployed trace of the generations before one, with what curators look at, and its
+        `text` where that is wanted.
+        """
         return self.frame(
-            """
-            SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens
+            f"""
+            SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length,
+                t.reasoning_tokens{", t.text" if text else ""}
             FROM traces AS t
             LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
             WHERE t.experiment = :experiment AND t.generation < :before AND t.purpose = 'deploy'

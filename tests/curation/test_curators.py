@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.curators import CURATORS, POOL_COLUMNS, curate
+from curation.curators import CURATORS, POOL_COLUMNS, Options, Selection, curate
 from planners.errors import InvalidInput
 
 OUTCOMES = ["VALID", "VALID", "PRECONDITION_FAILED", "NO_PLAN", None]
@@ -27,7 +27,17 @@ def pools(draw: st.DrawFn) -> pd.DataFrame:
             )
         )
     order = draw(st.permutations(rows))
-    return pd.DataFrame(order, columns=list(POOL_COLUMNS))
+    texts = draw(st.lists(st.sampled_from(["(stack a b)", "(pickup a)"]), min_size=len(rows)))
+    return pd.DataFrame(order, columns=list(POOL_COLUMNS)).assign(text=texts[: len(rows)])
+
+
+SEVERAL = {"all-valid", "preference"}
+"""Curators that keep several traces of a task."""
+
+
+def chosen(name: str, pool: pd.DataFrame, count: int | None = None, seed: int = 0) -> Selection:
+    options = Options(count=count, seed=seed, error_rate=0.3, taste="pickup")
+    return CURATORS[name].choose(pool, options)
 
 
 def shortest_of_each_task(pool: pd.DataFrame) -> set[str]:
@@ -41,7 +51,7 @@ def shortest_of_each_task(pool: pd.DataFrame) -> set[str]:
 
 @given(pools())
 def test_shortest_is_the_papers_rule(pool: pd.DataFrame) -> None:
-    assert set(CURATORS["shortest"](pool, None, 0).kept) == shortest_of_each_task(pool)
+    assert set(chosen("shortest", pool).kept) == shortest_of_each_task(pool)
 
 
 @pytest.mark.parametrize("name", CURATORS)
@@ -49,22 +59,21 @@ def test_shortest_is_the_papers_rule(pool: pd.DataFrame) -> None:
 def test_every_curator_decides_on_every_trace(
     name: str, pool: pd.DataFrame, count: int | None, seed: int
 ) -> None:
-    selection = CURATORS[name](pool, count, seed)
+    selection = chosen(name, pool, count, seed)
     frame = selection.frame
     assert list(frame["trace"]) == list(pool["trace"])
     assert all(isinstance(reason, str) and reason for reason in frame["reason"])
     assert (frame["weight"] == frame["kept"].astype(float)).all()
     kept = pool[pool["trace"].isin(selection.kept)]
-    assert kept["task"].is_unique
+    assert name in SEVERAL or kept["task"].is_unique
+    assert name in ("uncurated", "noisy") or set(kept["outcome"]) <= {"VALID"}
     assert count is None or len(kept) <= count
-    assert (
-        selection.hash() == CURATORS[name](pool.sample(frac=1, random_state=1), count, seed).hash()
-    )
+    assert selection.hash() == chosen(name, pool.sample(frac=1, random_state=1), count, seed).hash()
 
 
 @given(pools(), st.integers(0, 5))
 def test_uncurated_keeps_a_plan_for_every_task_that_has_one(pool: pd.DataFrame, seed: int) -> None:
-    kept = pool[pool["trace"].isin(CURATORS["uncurated"](pool, None, seed).kept)]
+    kept = pool[pool["trace"].isin(chosen("uncurated", pool, None, seed).kept)]
     assert set(kept["task"]) == set(pool.loc[pool["plan_length"].fillna(0) > 0, "task"])
 
 
@@ -72,12 +81,47 @@ def test_replay_windows() -> None:
     pool = pd.DataFrame(
         [(f"t{g}", f"task{g}", g, "VALID", 2, 0) for g in range(4)], columns=list(POOL_COLUMNS)
     )
-    assert curate("shortest", pool, 4, "all", None, 0).kept == ["t0", "t1", "t2", "t3"]
-    assert curate("shortest", pool, 4, "last", None, 0).kept == ["t3"]
-    assert curate("shortest", pool, 4, 2, None, 0).kept == ["t2", "t3"]
+    assert curate("shortest", pool, 4, "all", Options()).kept == ["t0", "t1", "t2", "t3"]
+    assert curate("shortest", pool, 4, "last", Options()).kept == ["t3"]
+    assert curate("shortest", pool, 4, 2, Options()).kept == ["t2", "t3"]
 
 
 def test_nothing_to_learn_is_said() -> None:
     pool = pd.DataFrame([("t", "task", 0, "NO_PLAN", None, 0)], columns=list(POOL_COLUMNS))
     with pytest.raises(InvalidInput, match="kept none of 1 traces for generation 1"):
-        curate("shortest", pool, 1, "all", None, 0)
+        curate("shortest", pool, 1, "all", Options())
+
+
+@given(pools())
+def test_all_and_first_valid(pool: pd.DataFrame) -> None:
+    valid = pool[pool["outcome"] == "VALID"]
+    assert set(chosen("all-valid", pool).kept) == set(valid["trace"])
+    first = {min((r.generation, r.trace) for r in of.itertuples())[1]
+             for _, of in valid.groupby("task")}  # fmt: skip
+    assert set(chosen("first-valid", pool).kept) == first
+
+
+def big_pool(tasks: int) -> pd.DataFrame:
+    rows = [
+        (f"t{i:05d}", f"task{i}", 0, "VALID" if i % 2 else "GOAL_NOT_REACHED", 2, 0)
+        for i in range(tasks)
+    ]
+    frame = pd.DataFrame(rows, columns=list(POOL_COLUMNS))
+    return frame.assign(text=["(pickup a)" if i % 4 < 2 else "(stack a b)" for i in range(tasks)])
+
+
+def test_a_noisy_checker_errs_at_its_rate() -> None:
+    pool = big_pool(4000)
+    kept = set(chosen("noisy", pool).kept)
+    believed = pool["trace"].isin(kept)
+    wrong = believed != (pool["outcome"] == "VALID")
+    assert 0.27 < wrong.mean() < 0.33
+
+
+def test_a_preference_has_three_times_the_odds() -> None:
+    pool = big_pool(8000)
+    valid = pool[pool["outcome"] == "VALID"]
+    kept = valid["trace"].isin(chosen("preference", pool).kept)
+    liked = valid["text"].str.contains("pickup")
+    odds = [share / (1 - share) for share in (kept[liked].mean(), kept[~liked].mean())]
+    assert 2.4 < odds[0] / odds[1] < 3.7
