@@ -38,10 +38,10 @@ def run(
     """
     with one_message():
         from flows.checkpoints import require_base
-        from flows.experiment import load_experiment
         from flows.iterate import iterate
         from flows.orchestrate import iterate_with_prefect
         from flows.progress import Watch, summary_table
+        from flows.settings import load_experiment
         from warehouse.store import Warehouse
 
         settings, watch = load_experiment(experiment, changes), Watch()

@@ -152,8 +152,8 @@ def audit(
     with one_message():
         from flows.audit import audit as ask
         from flows.audit import tell
-        from flows.experiment import load_experiment
         from flows.progress import Watch
+        from flows.settings import load_experiment
         from flows.verify import experiments
         from warehouse.store import Warehouse
 

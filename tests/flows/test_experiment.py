@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.experiment import PRESETS, Experiment, load_experiment, preset_text
+from flows.experiment import Experiment
+from flows.settings import PRESETS, load_experiment, preset_text
 from planners.errors import InvalidInput
 from tests.conftest import small
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.experiment import Experiment, load_experiment
+from flows.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
+from flows.settings import load_experiment
 from planners.domains.folder import read_folder
 from planners.domains.task_sets import write_tasks
 from planners.errors import InvalidInput, NotJudged, PddlError
