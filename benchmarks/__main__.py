@@ -1,4 +1,4 @@
-"""Measure everything against its peers: `python -m benchmarks [--fast] [checker] [warehouse]`."""
+"""Measure everything against its peers: `python -m benchmarks [--fast] [checker] [load] [query]`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from benchmarks import checker, warehouse
 from benchmarks.harness import tell
 
-PARTS = {"checker": checker.rows, "warehouse": warehouse.rows}
+PARTS = {"checker": checker.rows, "load": warehouse.loads, "query": warehouse.queries}
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--fast", action="store_true", help="fewer runs on less data")

@@ -18,6 +18,12 @@ from rich.table import Table
 OUT = Path("build/bench.json")
 Work = Callable[[], Any]
 Row = dict[str, Any]
+CONSOLE = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """What is going on, beside the results."""
+    CONSOLE.print(text)
 
 
 def cpu() -> float:
@@ -38,6 +44,7 @@ def seconds(work: Work) -> float:
 def row(name: str, unit: str, ours: Work, peer: Work, repeat: int, runs: int) -> Row:
     """One comparison: `repeat` calls of ours against one of the peer, `runs` times in turn."""
     ours_s, peer_s = [], []
+    say(f"{name}, {runs} runs")
     for _ in range(runs):
         ours_s.append(seconds(lambda: [ours() for _ in range(repeat)]) / repeat)
         peer_s.append(seconds(peer))
@@ -59,6 +66,7 @@ def growth(name: str, sizes: list[int], work_of: Callable[[int], Work], runs: in
     Each size is measured `runs` times and the least is taken, as a busy machine only adds.
     """
     least = []
+    say(name)
     for size in sizes:
         work = work_of(size)
         least.append(min(seconds(work) for _ in range(runs)))

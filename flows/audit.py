@@ -15,7 +15,7 @@ from curation.curators import CURATORS
 from curation.diversity import diversity, trend
 from curation.preferences import preferences
 from curation.selection import change, numeric
-from curation.staleness import importance, staleness
+from curation.staleness import effective_size, importance, staleness
 from flows.checkpoints import checkpoint_of
 from flows.experiment import Experiment
 from flows.learn import select
@@ -40,6 +40,17 @@ class Audit:
     traits: Mapping[str, str]
     rows: Rows = field(default_factory=lambda: {schema.audits: [], schema.rewards: []})
     lines: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def bound(self, generation: int, name: str, value: float, low: float, high: float) -> None:
+        """Compare a figure with its bounds, where the experiment has them."""
+        limit = getattr(self.experiment.audit, name)
+        if limit is None:
+            return
+        held = low <= value <= high
+        self.note(generation, "bounds", name, {"value": value, "bound": limit, "held": int(held)})
+        if not held:
+            self.broken.append(f"generation {generation}: {name} = {limit} is broken: {value:.3g}")
 
     def note(
         self, generation: int, question: str, name: str, measures: Mapping[str, object],
@@ -97,6 +108,10 @@ def _preferences(warehouse: Warehouse, found: Audit, generation: int, pool: pd.D
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
         found.note(generation, "preferences", name, measures, f"{kind}, {row['method']}")
         if row["q"] <= WANTED:
+            if kind == "undeclared":
+                strength = max(row["odds_ratio"], 1 / row["odds_ratio"])
+                limit = found.experiment.audit.max_undeclared_odds_ratio or 0
+                found.bound(generation, "max_undeclared_odds_ratio", strength, 0, limit)
             per = "" if row["level"] else " a standard deviation"
             found.say(
                 f"  {kind} preference: {name}, odds x{row['odds_ratio']:.2f}{per} "
@@ -121,6 +136,10 @@ def _change(warehouse: Warehouse, found: Audit, generation: int, pool: pd.DataFr
             m: getattr(moved, m)
             for m in ("mean_before", "mean_kept", "selection", "transmission", "mean_after")
         }
+        if name == "plan_length" and moved.mean_after is not None:
+            drift = abs(moved.mean_after - moved.mean_before)
+            limit = found.experiment.audit.max_length_drift or 0
+            found.bound(generation, "max_length_drift", drift, 0, limit)
         note = "" if len(after) else f"generation {generation} was not deployed"
         found.note(generation, "change", name, measures, note)
 
@@ -151,6 +170,8 @@ def _staleness(warehouse: Warehouse, found: Audit, generation: int, pool: pd.Dat
                 "valid_ratio": shares[start] / shares[int(wrote)] if start in shares else None,
             }
         )
+    worth = effective_size(ratio) / len(ratio)
+    found.bound(generation, "min_ess", worth, found.experiment.audit.min_ess or 0, 1)
     weight = known["weight"].to_numpy(dtype=float)
     for wrote, stale in staleness(weight, ratio, source).items():
         measures = {m: getattr(stale, m) for m in stale.__slots__}
@@ -235,5 +256,5 @@ def valid_shares(warehouse: Warehouse, experiment: str) -> dict[int, float]:
 def tell(found: Audit, watch: Watch) -> None:
     """What was found, in words."""
     watch.say(f"[bold]{found.experiment.id}[/]")
-    for line in found.lines:
+    for line in (*found.lines, *found.broken):
         watch.say(line)

@@ -183,9 +183,16 @@ class Training(Table):
 
 
 class Audit(Table):
-    """What `posterity audit` asks besides: more `traits`, each a SQL expression over a trace."""
+    """What `posterity audit` asks besides: more `traits`, each a SQL expression over a trace; and
+    bounds whose breaking makes it exit 1: how far from 1 the odds of a trait that nobody declared
+    may be, the least share of the traces learned that they must be worth, and by how many actions
+    the mean plan may change in a generation.
+    """
 
     traits: dict[str, str] = {}
+    max_undeclared_odds_ratio: Annotated[float, Field(ge=1)] | None = None
+    min_ess: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_length_drift: Annotated[float, Field(ge=0)] | None = None
 
 
 class Experiment(Table):

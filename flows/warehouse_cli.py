@@ -147,7 +147,8 @@ def audit(
 ) -> None:
     """Ask what the loop rewards besides validity, how stale its replay is, and what it changed.
 
-    Figures go into the views implicit_reward and selection_differential and the table audits.
+    Figures go into the views implicit_reward and selection_differential and the table audits. Exit
+    1: a bound of the experiment's `[audit]` is broken.
     """
     with one_message():
         from flows.audit import audit as ask
@@ -170,3 +171,4 @@ def audit(
                 store.replace(one.experiment.id, one.rows)
         for one in found:
             tell(one, watch)
+    raise typer.Exit(1 if any(one.broken for one in found) else 0)

@@ -58,6 +58,19 @@ def test_traits_of_ones_own(run: Path) -> None:
     assert "uses_b1" in set(names)
 
 
+def test_a_broken_bound_is_exit_1(run: Path) -> None:
+    (run / "small.toml").write_text(_toml(small()))
+    loose = ["max_length_drift=99.0", "min_ess=0.0", "max_undeclared_odds_ratio=1e9"]
+    for bounds, code in ((loose, 0), (["max_length_drift=0.0", "min_ess=1.0"], 1)):
+        settings = [word for bound in bounds for word in ("--set", f"audit.{bound}")]
+        done = posterity("audit", "small.toml", *settings, folder=run)
+        assert (done.returncode, done.stderr) == (code, "")
+        assert ("is broken" in done.stdout) == bool(code)
+    with Warehouse(run / "posterity.duckdb") as store:
+        held = store.frame("SELECT DISTINCT name, value FROM audits WHERE measure = 'held'")
+    assert ("max_length_drift", 0.0) in set(held.itertuples(index=False, name=None))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
