@@ -1,4 +1,4 @@
-"""Measure everything against its peers: `python -m benchmarks [--fast] [checker|load|query ...]`."""
+"""Everything against its peers: `python -m benchmarks [--fast] [checker|load|query ...]`."""
 
 from __future__ import annotations
 
