@@ -142,8 +142,6 @@ def pretrain(
     """Make the base from nothing and write it to `folder`; returns the manifest written beside
     it.
     """
-    import torch
-
     tokenizer = build_tokenizer(settings.domains, settings.object_names)
     model = build_model(settings.seed, len(tokenizer))
     losses: list[float] = []
@@ -151,8 +149,17 @@ def pretrain(
         rows = pretraining_batches(tokenizer, settings, mixture, Random(settings.seed + phase))
         losses += fit(model, rows, steps, learning_rate, warmup=100, on_step=on_step)
     save(model, tokenizer, folder)
+    manifest = describe(settings, folder, losses)
+    (folder / "pretraining.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> dict[str, object]:
+    """What made the base in `folder`: the command, the settings, the hash of its weights."""
+    import torch
+
     threads = torch.get_num_threads()
-    manifest = {
+    return {
         "command": f"posterity pretrain --domains {','.join(settings.domains)} "
         f"--seed {settings.seed} --steps {settings.steps} --tail {settings.tail} "
         f"--names {settings.names} --threads {threads}",
@@ -167,5 +174,3 @@ def pretrain(
         "prompt": str(PROMPTS["compact"]),
         "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
     }
-    (folder / "pretraining.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    return manifest
