@@ -211,7 +211,7 @@ def _diversity(warehouse: Warehouse, found: Audit) -> None:
     for generation in range(found.experiment.generations + 1):
         written = witnesses(
             warehouse, found.experiment.id, {"first_action": TRAITS["first_action"]},
-            written=generation,
+            written=generation, text=True,
         )  # fmt: skip
         if written.empty:
             continue

@@ -50,22 +50,23 @@ DECIDED = """
 
 def witnesses(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], *, pool: int | None = None,
-    written: int | None = None,
+    written: int | None = None, text: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """Deployed traces with their traits: those of the `pool` that a generation was trained from, or
-    those `written` by a generation.
+    those `written` by a generation; with their `text` where that is wanted.
 
     Columns `trace`, `task`, `source` (generation that wrote it), `valid`, `logprob`,
-    `sampling_logprob`, `text`, `kept`, `weight`, and those of `traits_of`. Raises InvalidInput
+    `sampling_logprob`, `kept`, `weight`, and those of `traits_of`. Raises InvalidInput
     where an expression is not SQL over a trace; the connection had better be read-only, for
     expressions are users'.
     """
-    told = "".join(f', ({sql}) AS "trait {name}"' for name, sql in traits.items())
+    told = ", text" if text else ""
+    told += "".join(f', ({sql}) AS "trait {name}"' for name, sql in traits.items())
     where = "kept IS NOT NULL" if written is None else "generation = :written"
     try:
         return warehouse.frame(
             "SELECT trace, task, generation AS source, outcome = 'VALID' AS valid, logprob, "
-            f"sampling_logprob, text, kept, weight{told} FROM ({WITNESSES}) AS witness "
+            f"sampling_logprob, kept, weight{told} FROM ({WITNESSES}) AS witness "
             f"LEFT JOIN ({DECIDED}) AS decided USING (trace) "
             f"WHERE plan_length IS NOT NULL AND {where} ORDER BY trace",
             experiment=experiment,
