@@ -38,9 +38,6 @@ SOLVED = """
     FROM judgements
     WHERE purpose = 'evaluate' AND outcome = 'VALID' AND superseded IS NOT TRUE GROUP BY ALL
 """
-SELECTED = (
-    "SELECT experiment, generation, kept, max(trace), max(weight) FROM selections GROUP BY ALL"
-)
 PLAIN = {
     "coverage": [WRITTEN, SOLVED],
     "coverage_by_horizon": [WRITTEN, SOLVED],
@@ -51,11 +48,13 @@ PLAIN = {
         "SELECT experiment, generation, purpose, task, outcome, count(*) FROM judgements "
         "WHERE superseded IS NOT TRUE GROUP BY ALL",
     ],
-    "lineage": [SELECTED, "SELECT generation, max(trace) FROM traces GROUP BY ALL"],
+    "lineage": [
+        "SELECT experiment, generation, from_generation, kept, count(*) FROM selections "
+        "GROUP BY ALL"
+    ],
     "curated": [
-        SELECTED,
-        "SELECT generation, max(trace), max(task), max(reasoning_tokens) FROM traces GROUP BY ALL",
-        "SELECT superseded, max(trace), max(plan_length) FROM judgements GROUP BY ALL",
+        "SELECT experiment, generation, from_generation, kept, max(trace), max(task), "
+        "max(plan_length), max(reasoning_tokens), max(weight) FROM selections GROUP BY ALL"
     ],
     "best_plans": [
         "SELECT experiment, task, min(plan_length), min(trace) FROM judgements "
@@ -277,7 +276,9 @@ FILL: tuple[str, ...] = (
     """,
     """
     INSERT INTO selections
-    SELECT experiment, 5, trace, hash(trace) % 200 = 0, (hash(trace) % 200 = 0)::DOUBLE, 'shortest'
+    SELECT
+        experiment, 5, trace, hash(trace) % 200 = 0, (hash(trace) % 200 = 0)::DOUBLE, 'shortest',
+        task, generation, 2 + hash(trace) // 100 % 20, 0
     FROM traces
     WHERE purpose = 'deploy' AND generation < 5
     """,

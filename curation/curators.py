@@ -24,7 +24,9 @@ KEPT = "kept"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A decision on every trace of a pool: columns `trace`, `kept`, `weight`, `reason`."""
+    """A decision on every trace of a pool: columns `trace`, `kept`, `weight`, `reason`, and what it
+    was made on: `task`, `from_generation`, `plan_length`, `reasoning_tokens`.
+    """
 
     frame: pd.DataFrame
 
@@ -141,6 +143,10 @@ def _selection(
                 "kept": kept,
                 "weight": kept.astype(float),
                 "reason": np.where(kept, kept_reason, reason),
+                "task": pool["task"].to_numpy(),
+                "from_generation": pool["generation"].to_numpy(dtype=np.int64),
+                "plan_length": pool["plan_length"].astype("Int64").array,
+                "reasoning_tokens": pool["reasoning_tokens"].to_numpy(dtype=np.int64),
             }
         )
     )

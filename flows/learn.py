@@ -24,10 +24,8 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
     if warehouse.done(experiment.id, generation, "curate"):
         return
     selection = select(warehouse, experiment, generation)
-    rows = selection.frame.assign(experiment=experiment.id, generation=generation).to_dict(
-        "records"
-    )
-    warehouse.record({schema.selections: rows}, (experiment.id, generation, "curate", 0))
+    decided = selection.frame.assign(experiment=experiment.id, generation=generation)
+    warehouse.record({schema.selections: decided}, (experiment.id, generation, "curate", 0))
 
 
 def select(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -26,14 +27,19 @@ def arrow_schema(table: sa.Table) -> pa.Schema:
 
 
 def insert(
-    connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]] | pa.Table
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[dict[str, Any]] | pa.Table | pd.DataFrame,
 ) -> None:
     """Insert rows inside the connection's transaction; rows whose key exists are left as they
     are.
     """
     if not len(rows):
         return
-    fresh = rows if isinstance(rows, pa.Table) else _stream(rows, arrow_schema(table))
+    schema = arrow_schema(table)
+    if isinstance(rows, pd.DataFrame):
+        rows = pa.Table.from_pandas(rows, schema, preserve_index=False)
+    fresh = rows if isinstance(rows, pa.Table) else _stream(rows, schema)
     raw = connection.connection.driver_connection
     raw.register("fresh_rows", fresh)  # type: ignore[union-attr]
     try:

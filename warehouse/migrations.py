@@ -30,7 +30,7 @@ MIGRATIONS = (
     ),
     Migration(
         3,
-        "judgements say whose they are",
+        "judgements and selections say whose they are",
         (
             """
             CREATE TABLE judgements_3 (
@@ -46,7 +46,24 @@ MIGRATIONS = (
             SELECT j.*, t.experiment, t.generation, t.purpose, t.task
             FROM judgements AS j JOIN traces AS t ON t.trace = j.trace
             """,
+            """
+            CREATE TABLE selections_3 (
+                experiment VARCHAR, generation BIGINT, trace VARCHAR, kept BOOLEAN NOT NULL,
+                weight DOUBLE NOT NULL, reason VARCHAR NOT NULL, task VARCHAR NOT NULL,
+                from_generation BIGINT NOT NULL, plan_length BIGINT,
+                reasoning_tokens BIGINT NOT NULL, PRIMARY KEY (experiment, generation, trace)
+            )
+            """,
+            """
+            INSERT INTO selections_3
+            SELECT s.*, t.task, t.generation, j.plan_length, t.reasoning_tokens
+            FROM selections AS s
+            JOIN traces AS t ON t.trace = s.trace
+            LEFT JOIN judgements AS j ON j.trace = s.trace AND j.superseded IS NOT TRUE
+            """,
             "DROP VIEW IF EXISTS stg_evaluations",
+            "DROP TABLE selections",
+            "ALTER TABLE selections_3 RENAME TO selections",
             "DROP TABLE judgements",
             "ALTER TABLE judgements_3 RENAME TO judgements",
         ),

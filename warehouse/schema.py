@@ -216,6 +216,10 @@ selections = sa.Table(
     _column("kept", FLAG, "Whether the generation learns from it."),
     _column("weight", REAL, "Its weight in training; 0 where dropped."),
     _column("reason", TEXT, "Why it was kept or dropped."),
+    _column("task", TEXT, "The trace's task."),
+    _column("from_generation", INT, "The generation that wrote it."),
+    _column("plan_length", INT, "Actions of its plan, as judged then.", nullable=True),
+    _column("reasoning_tokens", INT, "Tokens of its reasoning."),
     comment="One row a generation trained and trace of its pool: the curator's decision.",
 )
 

@@ -104,7 +104,7 @@ class Warehouse:
 
     def record(
         self,
-        tables: Mapping[sa.Table, Sequence[Row] | pa.Table],
+        tables: Mapping[sa.Table, Sequence[Row] | pa.Table | pd.DataFrame],
         mark: tuple[str, int, str, int] | None = None,
     ) -> None:
         """Write rows and, in the same transaction and last, the mark that they are complete.
@@ -253,10 +253,12 @@ class Warehouse:
         return int(found["kept"][0]) or None
 
 
-def _versions(verdicts: Sequence[Row] | pa.Table) -> set[str]:
+def _versions(verdicts: Sequence[Row] | pa.Table | pd.DataFrame) -> set[str]:
     """The versions of the checker in rows of verdicts."""
     if isinstance(verdicts, pa.Table):
         return set(verdicts["checker_version"].to_pylist())
+    if isinstance(verdicts, pd.DataFrame):
+        return set(verdicts["checker_version"])
     return {row["checker_version"] for row in verdicts}
 
 

@@ -14,6 +14,7 @@ from warehouse import schema
 from warehouse.store import Warehouse
 
 Row = dict[str, Any]
+DECISION = ("experiment", "generation", "trace", "kept", "weight", "reason")
 
 
 def trace_row(name: str, generation: int, purpose: str, task: str, sample: int) -> Row:
@@ -97,6 +98,10 @@ def random_rows(seed: int) -> tuple[list[Row], list[Row], list[Row], list[Row], 
                             "kept": kept,
                             "weight": float(kept),
                             "reason": "r",
+                            "task": task["task"],
+                            "from_generation": generation,
+                            "plan_length": None,
+                            "reasoning_tokens": 0,
                         }
                     )
     return tasks, places, traces, judgements, selections
@@ -169,7 +174,7 @@ def test_views_agree_with_plain_python(seed: int) -> None:
     assert as_set(got["plan_length"]) == as_set(plan_length(traces, task_of, split_of, verdict_of))
     assert as_set(got["verdicts"]) == as_set(verdicts(traces, task_of, verdict_of))
     assert as_set(got["decisions"]) == as_set(
-        [{("trace_id" if k == "trace" else k): v for k, v in s.items()} for s in selections]
+        [{("trace_id" if k == "trace" else k): s[k] for k in DECISION} for s in selections]
     )
     assert as_set(got["progress"]) == as_set(progress(traces, split_of, verdict_of))
     assert {(b["task"], b["trace_id"], b["plan_length"]) for b in got["best_plans"]} == best_plans(

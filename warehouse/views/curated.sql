@@ -1,14 +1,12 @@
--- One row an experiment, generation trained and task: the trace that teaches it.
+-- One row an experiment, generation trained and trace that teaches it: of most curators, one a task.
 SELECT
-    s.experiment,
-    s.generation,
-    t.task,
-    t.trace AS trace_id,
-    t.generation AS from_generation,
-    j.plan_length,
-    t.reasoning_tokens,
-    s.weight
-FROM selections AS s
-JOIN traces AS t ON t.trace = s.trace
-LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
-WHERE s.kept
+    experiment,
+    generation,
+    task,
+    trace AS trace_id,
+    from_generation,
+    plan_length,
+    reasoning_tokens,
+    weight
+FROM selections
+WHERE kept
