@@ -160,9 +160,9 @@ def pretrain(
     names: Annotated[int, typer.Option(min=1, max=64, help="How many object names it knows.")] = 24,
     threads: Annotated[
         int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")
-    ] = 1,
+    ] = 2,
 ) -> None:
-    """Make the embedded base model again from its seed (about an hour on one core)."""
+    """Make the embedded base model again from its seed (about 40 minutes on two cores)."""
     with one_message():
         from flows.progress import Watch
         from planners.base import pretrain as make

@@ -45,12 +45,15 @@ class Mixture:
 
     `walks`: share of aimless walks, in tasks that want nothing; `lost`: share of walks as aimless
     in tasks that want something far away; `begun`: share of plans of such tasks that break off.
+    Where something is wanted, no plan or walk is longer than `longest` moves (in Blocksworld) or
+    actions, where that is given.
     """
 
     walks: float
     lost: float = 0.0
     begun: float = 0.0
     far: tuple[int, int] = (5, 12)
+    longest: int | None = None
 
     def draw(self, rng: Random) -> str:
         """What the next example is: walk, lost, begun, or short."""
@@ -64,15 +67,15 @@ class Mixture:
 
 ALONE = Mixture(walks=0.35)
 """Short tasks and walks where nothing is wanted: a base learns how the world moves."""
-LOST = Mixture(walks=0.15, lost=0.15, begun=0.25)
+LOST = Mixture(walks=0.15, lost=0.15, begun=0.25, longest=4)
 """It learns to move as legally where it cannot plan, so that it can find what it was not taught."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
     """What determines a base. `tail`: chance of each further move (in Blocksworld) or action;
-    `longest`: most moves or actions of what is shown where something is wanted, `longest_begun` of
-    plans that break off, `longest_walk` of walks where nothing is; `names`: how many object names.
+    `longest_walk`: most of them in aimless walks, `longest_begun` in plans that break off; `names`:
+    how many object names there are.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -81,7 +84,6 @@ class Pretraining:
     batch: int = 64
     learning_rate: float = 2e-3
     tail: float = 0.25
-    longest: int = 4
     longest_begun: int = 3
     longest_walk: int = 14
     names: int = 24
@@ -128,11 +130,11 @@ def _blocks(settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[Ex
         if kind == "walk":
             yield _aimless_blocks(size, settings.longest_walk, rng)
         elif kind == "short":
-            yield _short_blocks(size, settings, rng)
+            yield _short_blocks(size, settings.tail, mixture, rng)
         else:
             found = blocksworld.solved_example(size, rng.randint(*mixture.far), rng, attempts=5)
             if found is not None and kind == "lost":
-                yield _lost_blocks(found[0], settings.longest, rng)
+                yield _lost_blocks(found[0], mixture.longest or settings.longest_walk, rng)
             elif found is not None:
                 yield _begun(found, 2 * rng.randint(1, settings.longest_begun))
 
@@ -143,10 +145,10 @@ def _begun(example: Example, actions: int) -> Example:
     return problem, Plan(plan.actions[:actions])
 
 
-def _short_blocks(size: int, settings: Pretraining, rng: Random) -> Example:
+def _short_blocks(size: int, tail: float, mixture: Mixture, rng: Random) -> Example:
     """A task with an optimal plan of one move, one more with probability `tail`, and so on."""
     while True:
-        horizon = min(_horizon(settings, rng), size)
+        horizon = min(_horizon(tail, mixture, rng), size)
         found = blocksworld.solved_example(size, horizon, rng, attempts=20)
         if found is not None:
             return found
@@ -176,13 +178,17 @@ def _rooms(name: str, settings: Pretraining, mixture: Mixture, rng: Random) -> I
             if kind == "walk":
                 yield room.aimless(room.start(rng), rng.randint(1, settings.longest_walk), rng)
                 continue
-            horizon = _horizon(settings, rng) if kind == "short" else rng.randint(*mixture.far)
+            horizon = (
+                _horizon(settings.tail, mixture, rng)
+                if kind == "short"
+                else rng.randint(*mixture.far)
+            )
             for start in (room.start(rng) for _ in range(TRIES)):
                 found = room.solved(start, horizon, rng)
                 if found is None:
                     continue
                 if kind == "lost":
-                    length = rng.randint(1, settings.longest)
+                    length = rng.randint(1, mixture.longest or settings.longest_walk)
                     found = found[0], room.aimless(start, length, rng)[1]
                 elif kind == "begun":
                     found = _begun(found, rng.randint(1, settings.longest_begun))
@@ -190,8 +196,8 @@ def _rooms(name: str, settings: Pretraining, mixture: Mixture, rng: Random) -> I
                 break
 
 
-def _horizon(settings: Pretraining, rng: Random) -> int:
+def _horizon(tail: float, mixture: Mixture, rng: Random) -> int:
     horizon = 1
-    while horizon < settings.longest and rng.random() < settings.tail:
+    while horizon != mixture.longest and rng.random() < tail:
         horizon += 1
     return horizon
