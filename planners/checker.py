@@ -21,7 +21,7 @@ from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
 from planners.sexpr import show
 
 CHECKER = "posterity"
-CHECKER_VERSION = "1"
+CHECKER_VERSION = "2"
 
 Ids = frozenset[int]
 Words = tuple[str, ...]
@@ -45,8 +45,8 @@ class Numbers(dict[Atom, int]):
         return frozenset(map(self.__getitem__, atoms))
 
     def show(self, numbers: Iterable[int]) -> list[str]:
-        """Atoms as PDDL, in order of their numbers."""
-        return [f"({' '.join(self.atoms[number])})" for number in sorted(numbers)]
+        """Atoms as PDDL, in alphabetical order: numbers depend on what was judged before."""
+        return sorted(f"({' '.join(self.atoms[number])})" for number in numbers)
 
 
 class Fault(NamedTuple):

@@ -12,6 +12,7 @@ from planners.domains import blocksworld as bw
 from planners.pddl import print_problem, read_task
 from planners.records import Outcome, Plan
 from planners.replay import replay
+from tests.conftest import blocks_task
 
 BLOCKS = DOMAINS["blocksworld"].text
 PROBLEM = """
@@ -157,3 +158,14 @@ def test_agrees_with_the_naive_replay_on_adl_and_numbers(words: list[str]) -> No
     candidate = plan(",".join(words))
     verdict = Checker(task).check(candidate)
     assert (verdict.outcome, verdict.step) == replay(task, candidate)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_said_does_not_depend_on_what_was_judged_before(seed: int) -> None:
+    blocks = ("b1", "b2", "b3", "b4")
+    plans = [Plan((("stack", a, b),)) for a in blocks for b in blocks]
+    details = []
+    for order in (plans, plans[::-1]):
+        checker = Checker(blocks_task(4, 3, seed))
+        details.append({str(plan): checker.check(plan).detail for plan in order})
+    assert details[0] == details[1]
