@@ -6,13 +6,16 @@ go to the table `audits`, what each kept trace stands for to `rewards`; views ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
+from typing import Any
 
 import pandas as pd
 
 from curation.curators import CURATORS
 from curation.diversity import diversity, trend
+from curation.equivalence import compare, gradient
 from curation.preferences import preferences
 from curation.selection import change, numeric
 from curation.staleness import effective_size, importance, staleness
@@ -21,15 +24,19 @@ from flows.experiment import Experiment
 from flows.learn import select
 from flows.progress import Watch
 from planners.errors import InvalidInput
+from planners.fine_tuning import Lesson, encode
 from planners.local import LocalPolicy, load, use_threads
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
+from planners.records import derive_seed
 from warehouse import schema
 from warehouse.evidence import TRAITS, traits_of, witnesses
 from warehouse.store import Row, Rows, Warehouse
 
 WANTED = 0.01
 """False discovery rate at which a preference is told."""
+SKETCHED = 2000
+"""Traces that a gradient is taken of, at most; of more, that many drawn at random stand for all."""
 
 
 @dataclass(slots=True)
@@ -78,7 +85,7 @@ def audit(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> Audit:
     """
     found = Audit(experiment, {**TRAITS, **experiment.audit.traits})
     questions: tuple[Question, ...] = (
-        _preferences, _change, _staleness, _other_curators,
+        _preferences, _change, _staleness, _other_curators, _equivalence,
     )  # fmt: skip
     trained = [g for g in range(1, experiment.generations + 1)
                if warehouse.generation(experiment.id, g) is not None]  # fmt: skip
@@ -147,7 +154,7 @@ def _change(warehouse: Warehouse, found: Audit, generation: int, pool: pd.DataFr
 def _staleness(warehouse: Warehouse, found: Audit, generation: int, pool: pd.DataFrame) -> None:
     """What replayed traces are worth to the policy that learns them."""
     experiment = found.experiment
-    start = 0 if experiment.training.start == "base" else generation - 1
+    start = experiment.start_of(generation)
     kept = pool[pool["kept"].astype(bool)]
     known = kept[kept["sampling_logprob"].notna()]
     if len(known) < len(kept):
@@ -157,7 +164,8 @@ def _staleness(warehouse: Warehouse, found: Audit, generation: int, pool: pd.Dat
         return
     logprob = _logprobs(warehouse, experiment, start, generation)
     known = known.assign(now=known["trace"].map(logprob))
-    shares = valid_shares(warehouse, experiment.id)
+    counts = valid_counts(warehouse, experiment.id)
+    shares = {g: valid / traces for g, (valid, traces) in counts.items() if valid}
     source = known["source"].to_numpy(dtype=int)
     ratio = importance(known["now"].to_numpy(), known["sampling_logprob"].to_numpy(dtype=float))
     for trace, now, wrote in zip(known["trace"], known["now"], source, strict=True):
@@ -186,22 +194,68 @@ def _other_curators(
     warehouse: Warehouse, found: Audit, generation: int, pool: pd.DataFrame
 ) -> None:
     """Would another curator have chosen otherwise."""
-    kept = set(pool.loc[pool["kept"].astype(bool), "trace"])
-    for name, curator in CURATORS.items():
-        if name == found.experiment.curation.curator or curator.needs is not None:
-            continue
-        try:
-            other = select(warehouse, found.experiment, generation, name)
-        except InvalidInput as error:
-            found.note(generation, "other-curator", name, {"both": None}, str(error))
-            continue
-        chosen = set(other.kept)
+    choices = _choices(warehouse, found, generation, pool)
+    kept = set(choices.pop(found.experiment.curation.curator))
+    for name, traces in choices.items():
+        chosen = set(traces)
         measures = {
             "both": len(kept & chosen),
             "only_here": len(kept - chosen),
             "only_there": len(chosen - kept),
         }
         found.note(generation, "other-curator", name, measures)
+
+
+def _equivalence(warehouse: Warehouse, found: Audit, generation: int, pool: pd.DataFrame) -> None:
+    """How far each curator's step goes from that of REINFORCE with reward 1 for valid plans."""
+    experiment = found.experiment
+    start = experiment.start_of(generation)
+    own = witnesses(warehouse, experiment.id, {}, written=start)
+    valid = own.loc[own["valid"], "trace"].tolist()
+    if not valid:
+        note = f"generation {start} wrote no valid trace"
+        found.note(generation, "equivalence", "", {"cosine": None}, note)
+        return
+    use_threads(experiment.model.threads)
+    model, tokenizer = load(checkpoint_of(warehouse, experiment, start)[0])
+    rng = Random(derive_seed(experiment.seed, generation, "audit"))
+
+    def step(traces: Sequence[str], of: int) -> Any:
+        """The gradient of their summed log-probability over `of`, from a sample where many."""
+        drawn = sorted(rng.sample(sorted(traces), min(len(traces), SKETCHED)))
+        rows = [
+            Lesson(read_task(row["domain_pddl"], row["pddl"]), row["text"])
+            for row in warehouse.completions(drawn)
+        ]
+        told = encode(rows, tokenizer, experiment.model.prompt)
+        return gradient(model, told, [len(traces) / len(drawn) / of] * len(told))
+
+    reinforce = step(valid, valid_counts(warehouse, experiment.id)[start][1])
+    chosen = {"valid, of its own": valid, **_choices(warehouse, found, generation, pool)}
+    for name, traces in chosen.items():
+        cosine, ratio = compare(step(traces, len(traces)), reinforce)
+        found.note(generation, "equivalence", name, {"cosine": cosine, "norm_ratio": ratio})
+    found.say(
+        "  cosine with REINFORCE's step: "
+        + ", ".join(f"{n['name']} {n['value']:.2f}" for n in found.rows[schema.audits]
+                    if n["question"] == "equivalence" and n["generation"] == generation
+                    and n["measure"] == "cosine" and n["value"] is not None)
+    )  # fmt: skip
+
+
+def _choices(
+    warehouse: Warehouse, found: Audit, generation: int, pool: pd.DataFrame
+) -> dict[str, list[str]]:
+    """What each curator keeps of the pool, the experiment's own first."""
+    own = found.experiment.curation.curator
+    kept = {own: pool.loc[pool["kept"].astype(bool), "trace"].tolist()}
+    for name, curator in CURATORS.items():
+        if name != own and curator.needs is None:
+            try:
+                kept[name] = select(warehouse, found.experiment, generation, name).kept
+            except InvalidInput as error:
+                found.note(generation, "other-curator", name, {"both": None}, str(error))
+    return kept
 
 
 def _diversity(warehouse: Warehouse, found: Audit) -> None:
@@ -243,14 +297,14 @@ def _logprobs(
     return dict(zip([row["trace"] for row in lessons], policy.logprobs(pairs), strict=True))
 
 
-def valid_shares(warehouse: Warehouse, experiment: str) -> dict[int, float]:
-    """The share of valid traces among those that each generation wrote when deployed."""
+def valid_counts(warehouse: Warehouse, experiment: str) -> dict[int, tuple[int, int]]:
+    """How many of each generation's deployed traces are valid, and how many there are."""
     rows: list[Row] = warehouse.frame(
-        "SELECT generation, avg((outcome = 'VALID')::INT) AS share FROM stg_verdicts "
-        "WHERE experiment = :experiment AND purpose = 'deploy' GROUP BY ALL",
+        "SELECT generation, count(*) FILTER (WHERE outcome = 'VALID') AS valid, count(*) AS traces "
+        "FROM stg_verdicts WHERE experiment = :experiment AND purpose = 'deploy' GROUP BY ALL",
         experiment=experiment,
     ).to_dict("records")
-    return {int(row["generation"]): float(row["share"]) for row in rows if row["share"]}
+    return {int(row["generation"]): (int(row["valid"]), int(row["traces"])) for row in rows}
 
 
 def tell(found: Audit, watch: Watch) -> None:

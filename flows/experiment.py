@@ -229,6 +229,10 @@ class Experiment(Table):
         )
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
+    def start_of(self, generation: int) -> int:
+        """The generation whose weights the training of another starts from."""
+        return 0 if self.training.start == "base" else generation - 1
+
     def twin(self) -> Experiment | None:
         """The experiment whose number of traces this one matches, None where it matches none."""
         if self.curation.match is None:

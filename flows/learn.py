@@ -72,9 +72,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     rows = warehouse.lessons(experiment.id, generation)
     lessons = [Lesson(read_task(row["domain_pddl"], row["pddl"]), row["text"]) for row in rows]
     settings = experiment.training
-    start = checkpoint_of(warehouse, experiment, 0 if settings.start == "base" else generation - 1)[
-        0
-    ]
+    start = checkpoint_of(warehouse, experiment, experiment.start_of(generation))[0]
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
     with watch.bar(f"generation {generation}: train", settings.steps) as advance:
         facts = fine_tune(

@@ -268,7 +268,11 @@ audits = sa.Table(
     metadata,
     _key("experiment", TEXT, "The experiment."),
     _key("generation", INT, "The generation that is asked about."),
-    _key("question", TEXT, "preferences, change, staleness, diversity, other-curator, or bounds."),
+    _key(
+        "question",
+        TEXT,
+        "preferences, change, staleness, equivalence, diversity, other-curator or bounds.",
+    ),
     _key("name", TEXT, "Whom it is about: a trait, a source generation, a curator."),
     _key("measure", TEXT, "What was measured."),
     _column("value", REAL, "How much; none where the question has no answer.", nullable=True),

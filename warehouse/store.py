@@ -22,6 +22,15 @@ Rows = dict[Table, list[Row]]
 """Rows by the table they belong to."""
 
 
+COMPLETIONS = """
+    SELECT t.trace, chosen.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text, t.prompt_format
+    FROM traces AS t
+    JOIN tasks AS k ON k.task = t.task
+    JOIN domains AS d ON d.domain_hash = k.domain_hash
+"""
+"""What there is to learn from traces, which are to be joined as `chosen`."""
+
+
 class Warehouse:
     """One open warehouse. Close it, or use it as a context manager."""
 
@@ -222,18 +231,29 @@ class Warehouse:
         the format of its prompt.
         """
         return self.frame(
-            """
-            SELECT s.trace, s.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text,
-                t.prompt_format
-            FROM selections AS s
-            JOIN traces AS t ON t.trace = s.trace
-            JOIN tasks AS k ON k.task = t.task
-            JOIN domains AS d ON d.domain_hash = k.domain_hash
-            WHERE s.experiment = :experiment AND s.generation = :generation AND s.kept
-            ORDER BY s.trace
+            f"""
+            {COMPLETIONS}
+            JOIN (
+                SELECT trace, weight
+                FROM selections
+                WHERE experiment = :experiment AND generation = :generation AND kept
+            ) AS chosen ON chosen.trace = t.trace
+            ORDER BY t.trace
             """,
             experiment=experiment,
             generation=generation,
+        ).to_dict("records")
+
+    def completions(self, traces: Sequence[str]) -> list[Row]:
+        """The same of traces by their ids, each with weight 1."""
+        return self.frame(
+            f"""
+            {COMPLETIONS}
+            JOIN (SELECT unnest(:traces) AS trace, 1.0 AS weight) AS chosen
+                ON chosen.trace = t.trace
+            ORDER BY t.trace
+            """,
+            traces=list(traces),
         ).to_dict("records")
 
     def kept_count(self, experiment_hash: str, generation: int) -> int | None:

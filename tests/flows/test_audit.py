@@ -25,6 +25,13 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def valid_share(store: Warehouse) -> float:
+    """Deployed traces of generation 0 to valid ones."""
+    deployed = "FROM stg_verdicts WHERE generation = 0 AND purpose = 'deploy'"
+    counted = store.frame(f"SELECT count(*) / count(*) FILTER (WHERE outcome = 'VALID') {deployed}")
+    return float(counted.to_numpy()[0, 0])
+
+
 def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
     first, again = (posterity("audit", folder=run) for _ in range(2))
     assert (first.returncode, first.stderr) == (0, "")
@@ -41,6 +48,14 @@ def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
         assert set(moved["generation"]) == {1}
         total = moved["mean_before"] + moved["selection"] + moved["transmission"]
         assert (total - moved["mean_after"]).abs().max() < 1e-9
+        steps = store.frame("SELECT * FROM audits WHERE question = 'equivalence'")
+        first = steps[steps["generation"] == 1].set_index(["name", "measure"])["value"]
+        for name in (
+            "valid, of its own",
+            "all-valid",
+        ):  # all of the pool is its own, the first time
+            assert first[name, "cosine"] == pytest.approx(1.0, abs=1e-6)
+            assert first[name, "norm_ratio"] == pytest.approx(valid_share(store), rel=1e-6)
         told = store.frame("SELECT * FROM audits WHERE value IS NULL AND note = ''")
         assert told.query("measure != 'trend'").empty or set(told["name"]) == {"trend"}
         counted = store.frame("SELECT count(*) AS n FROM audits")["n"][0]
