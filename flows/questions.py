@@ -1,0 +1,185 @@
+"""The questions that an audit asks of each generation that was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import pandas as pd
+
+from curation.curators import CURATORS
+from curation.equivalence import compare, gradient
+from curation.preferences import preferences
+from curation.selection import change, numeric
+from curation.staleness import effective_size, importance, staleness
+from flows.checkpoints import checkpoint_of
+from flows.findings import Audit, Trained
+from planners.fine_tuning import Lesson, encode
+from planners.local import LocalPolicy, load, use_threads
+from planners.pddl import read_task
+from planners.prompts import PROMPTS
+from planners.records import derive_seed
+from warehouse import schema
+from warehouse.evidence import traits_of, witnesses
+from warehouse.store import Row, Warehouse
+
+WANTED = 0.01
+"""False discovery rate at which a preference is told."""
+SKETCHED = 2000
+"""Traces that a gradient is taken of, at most; of more, that many drawn at random stand for all."""
+
+
+def what_is_preferred(trained: Trained, found: Audit) -> None:
+    """What goes with being kept, given a valid plan."""
+    valid = trained.pool[trained.pool["valid"]]
+    explained = preferences(valid["kept"].astype(bool), valid["task"], traits_of(valid))
+    declared = CURATORS[trained.experiment.curation.curator].rewards
+    for row in explained.found.to_dict("records"):
+        name = f"{row['trait']}={row['level']}" if row["level"] else row["trait"]
+        kind = "declared" if row["trait"] in declared else "undeclared"
+        measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
+        found.note(trained.index, "preferences", name, measures, f"{kind}, {row['method']}")
+        if row["q"] > WANTED:
+            continue
+        if kind == "undeclared":
+            strength = max(row["odds_ratio"], 1 / row["odds_ratio"])
+            found.bound(trained.index, "max_undeclared_odds_ratio", name, strength)
+        per = "" if row["level"] else " a standard deviation"
+        found.say(
+            f"  {kind} preference: {name}, odds x{row['odds_ratio']:.2f}{per} "
+            f"({row['low']:.2f} to {row['high']:.2f})"
+        )
+    for trait, reason in explained.unanswered.items():
+        found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
+
+
+def what_changed(trained: Trained, found: Audit) -> None:
+    """What selection changed, and what training did: the Price equation."""
+    pool = trained.pool
+    if not pool["weight"].sum():
+        found.note(trained.index, "change", "", {"selection": None}, "nothing was learned")
+        return
+    after = witnesses(trained.warehouse, trained.experiment.id, found.traits, written=trained.index)
+    traits = numeric(pd.concat([traits_of(pool), traits_of(after)], ignore_index=True))
+    weight = pool["weight"].to_numpy(dtype=float)
+    note = "" if len(after) else f"generation {trained.index} was not deployed"
+    for name in traits.columns:
+        values = traits[name].to_numpy()
+        moved = change(values[: len(pool)], weight, values[len(pool) :])
+        measures = {
+            m: getattr(moved, m)
+            for m in ("mean_before", "mean_kept", "selection", "transmission", "mean_after")
+        }
+        found.note(trained.index, "change", name, measures, note)
+        if name == "plan_length" and moved.mean_after is not None:
+            drift = abs(moved.mean_after - moved.mean_before)
+            found.bound(trained.index, "max_length_drift", "", drift)
+
+
+def how_stale(trained: Trained, found: Audit) -> None:
+    """What replayed traces are worth to the policy that learns them."""
+    kept = trained.kept
+    known = kept[kept["sampling_logprob"].notna()]
+    if len(known) < len(kept):
+        note = f"{len(kept) - len(known)} kept traces have no log-probability of their own"
+        found.note(trained.index, "staleness", "", {"traces": None}, note)
+    if known.empty:
+        return
+    logprob = known["trace"].map(_logprobs(trained)).to_numpy(dtype=float)
+    source = known["source"].to_numpy(dtype=int)
+    ratio = importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
+    counts = valid_counts(trained.warehouse, trained.experiment.id)
+    shares = {g: valid / traces for g, (valid, traces) in counts.items() if valid}
+    now = shares.get(trained.start)
+    found.rows[schema.rewards] += [
+        {
+            "experiment": trained.experiment.id,
+            "generation": trained.index,
+            "trace": trace,
+            "logprob": float(likely),
+            "valid_ratio": now / shares[wrote] if now and wrote in shares else None,
+        }
+        for trace, likely, wrote in zip(known["trace"], logprob, source.tolist(), strict=True)
+    ]
+    found.bound(trained.index, "min_ess", "", effective_size(ratio) / len(ratio))
+    weight = known["weight"].to_numpy(dtype=float)
+    for wrote, stale in staleness(weight, ratio, source).items():
+        measures = {m: getattr(stale, m) for m in stale.__slots__}
+        found.note(trained.index, "staleness", f"generation {wrote}", measures)
+        found.say(
+            f"  {stale.traces} traces by generation {wrote} ({stale.share:.0%} of the weight) are "
+            f"worth {stale.effective:.1f} of generation {trained.start}'s own"
+        )
+
+
+def what_others_keep(trained: Trained, found: Audit) -> None:
+    """Would another curator have chosen otherwise."""
+    (_, own), *others = trained.choices.items()
+    kept = set(own)
+    for name, traces in others:
+        chosen = set(traces)
+        measures = {
+            "both": len(kept & chosen),
+            "only_here": len(kept - chosen),
+            "only_there": len(chosen - kept),
+        }
+        found.note(trained.index, "other-curator", name, measures)
+
+
+def is_it_reinforce(trained: Trained, found: Audit) -> None:
+    """How far each curator's step goes from that of REINFORCE with reward 1 for valid plans."""
+    warehouse, experiment = trained.warehouse, trained.experiment
+    own = witnesses(warehouse, experiment.id, {}, written=trained.start)
+    valid = own.loc[own["valid"], "trace"].tolist()
+    if not valid:
+        note = f"generation {trained.start} wrote no valid trace"
+        found.note(trained.index, "equivalence", "", {"cosine": None}, note)
+        return
+    use_threads(experiment.model.threads)
+    model, tokenizer = load(checkpoint_of(warehouse, experiment, trained.start)[0])
+    rng = Random(derive_seed(experiment.seed, trained.index, "audit"))
+
+    def step(traces: Sequence[str], of: int) -> Any:
+        """The gradient of their summed log-probability over `of`, from a sample where many."""
+        drawn = sorted(rng.sample(sorted(traces), min(len(traces), SKETCHED)))
+        lessons = [
+            Lesson(read_task(row["domain_pddl"], row["pddl"]), row["text"])
+            for row in warehouse.completions(drawn)
+        ]
+        rows = encode(lessons, tokenizer, experiment.model.prompt)
+        return gradient(model, rows, [len(traces) / len(drawn) / of] * len(rows))
+
+    reinforce = step(valid, valid_counts(warehouse, experiment.id)[trained.start][1])
+    told = []
+    for name, traces in {"valid, of its own": valid, **trained.choices}.items():
+        cosine, ratio = compare(step(traces, len(traces)), reinforce)
+        found.note(trained.index, "equivalence", name, {"cosine": cosine, "norm_ratio": ratio})
+        told += [f"{name} {cosine:.2f}"] if cosine is not None else []
+    found.say(f"  cosine with REINFORCE's step: {', '.join(told)}")
+
+
+QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
+    what_is_preferred, what_changed, how_stale, what_others_keep, is_it_reinforce,
+)  # fmt: skip
+
+
+def _logprobs(trained: Trained) -> dict[str, float]:
+    """How likely the weights that training started from are to write each kept trace."""
+    experiment = trained.experiment
+    use_threads(experiment.model.threads)
+    policy = LocalPolicy(*load(checkpoint_of(trained.warehouse, experiment, trained.start)[0]))
+    lessons = trained.warehouse.lessons(experiment.id, trained.index)
+    write = PROMPTS[experiment.model.prompt].write
+    pairs = [(write(read_task(r["domain_pddl"], r["pddl"])), r["text"]) for r in lessons]
+    return dict(zip([row["trace"] for row in lessons], policy.logprobs(pairs), strict=True))
+
+
+def valid_counts(warehouse: Warehouse, experiment: str) -> dict[int, tuple[int, int]]:
+    """How many of each generation's deployed traces are valid, and how many there are."""
+    rows: list[Row] = warehouse.frame(
+        "SELECT generation, count(*) FILTER (WHERE outcome = 'VALID') AS valid, count(*) AS traces "
+        "FROM stg_verdicts WHERE experiment = :experiment AND purpose = 'deploy' GROUP BY ALL",
+        experiment=experiment,
+    ).to_dict("records")
+    return {int(row["generation"]): (int(row["valid"]), int(row["traces"])) for row in rows}
