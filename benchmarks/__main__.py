@@ -12,7 +12,9 @@ PARTS = {"checker": checker.rows, "load": warehouse.loads, "query": warehouse.qu
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--fast", action="store_true", help="fewer runs on less data")
-parser.add_argument("parts", nargs="*", help=f"only these: {', '.join(PARTS)}")
+parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(PARTS)}")
 chosen = parser.parse_args()
+if unknown := set(chosen.parts) - set(PARTS):
+    parser.error(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
 warnings.simplefilter("ignore", DeprecationWarning)
 tell([row for name in chosen.parts or PARTS for row in PARTS[name](chosen.fast)])

@@ -267,7 +267,7 @@ FILL: tuple[str, ...] = (
         '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded,
         CASE
             WHEN hash(trace) % 100 < 20 THEN 'VALID'
-            WHEN hash(trace) % 100 < 60 THEN 'PRECONDITION_NOT_MET'
+            WHEN hash(trace) % 100 < 60 THEN 'PRECONDITION_FAILED'
             WHEN hash(trace) % 100 < 90 THEN 'GOAL_NOT_REACHED'
             ELSE 'NO_PLAN'
         END AS outcome,

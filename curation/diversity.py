@@ -21,8 +21,8 @@ def diversity(traces: pd.DataFrame) -> dict[str, float]:
     by_task = traces.groupby("task")["valid"]
     right, solved = by_task.mean(), by_task.any()
     valid = traces[traces["valid"]]
-    shares = traces["first_action"].value_counts(normalize=True).to_numpy()
-    texts = "\n".join(sorted(traces["text"])[:: max(1, len(traces) // TEXTS)]).encode()
+    shares = traces.loc[traces["first_action"] != "", "first_action"].value_counts(normalize=True)
+    texts = "\n".join(sorted(traces["text"])[:: max(1, -(-len(traces) // TEXTS))]).encode()
     return {
         "pass_at_1": float(right.mean()),
         "pass_at_k": float(solved.mean()),

@@ -6,6 +6,8 @@ go to the table `audits`, what each kept trace stands for to `rewards`; views ma
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from curation.curators import CURATORS
 from curation.diversity import diversity, trend
 from flows.experiment import Experiment
@@ -24,23 +26,20 @@ def audit(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> Audit:
     The warehouse is open read-only, for users' traits are SQL.
     """
     found = Audit(experiment, {**TRAITS, **experiment.audit.traits})
-    indices = [
-        index
-        for index in range(1, experiment.generations + 1)
-        if warehouse.generation(experiment.id, index) is not None
-    ]
+    reached = warehouse.generations(experiment.id)
+    indices = [index for index in reached if index > 0]
     with watch.bar(f"audit {experiment.id}", len(indices) * len(QUESTIONS)) as advance:
         for index in indices:
             trained = _trained(warehouse, found, index)
             found.say(
-                f"[bold]generation {index}[/] learned {len(trained.kept)} of {len(trained.pool)} "
+                f"generation {index} learned {len(trained.kept)} of {len(trained.pool)} "
                 f"traces with a plan ({int(trained.pool['valid'].sum())} valid), curator "
                 f"{experiment.curation.curator}"
             )
             for question in QUESTIONS:
                 question(trained, found)
                 advance(1)
-    _diversity(warehouse, found)
+    _diversity(warehouse, found, reached)
     return found
 
 
@@ -58,14 +57,14 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
     return Trained(warehouse, experiment, index, experiment.start_of(index), pool, choices)
 
 
-def _diversity(warehouse: Warehouse, found: Audit) -> None:
+def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
     """Is the loop collapsing: figures a deployed generation, and their trend over all."""
     series: dict[str, list[float]] = {}
     last = -1
-    for generation in range(found.experiment.generations + 1):
+    for generation in reached:
         written = witnesses(
             warehouse, found.experiment.id, {"first_action": TRAITS["first_action"]},
-            written=generation, text=True,
+            written=generation, every=True,
         )  # fmt: skip
         if written.empty:
             continue
@@ -89,4 +88,4 @@ def tell(found: Audit, watch: Watch) -> None:
     """What was found, in words."""
     watch.say(f"[bold]{found.experiment.id}[/]")
     for line in (*found.lines, *found.broken):
-        watch.say(line)
+        watch.say(escape(line))

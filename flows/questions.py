@@ -61,7 +61,8 @@ def what_changed(trained: Trained, found: Audit) -> None:
         found.note(trained.index, "change", "", {"selection": None}, "nothing was learned")
         return
     after = witnesses(trained.warehouse, trained.experiment.id, found.traits, written=trained.index)
-    traits = numeric(pd.concat([traits_of(pool), traits_of(after)], ignore_index=True))
+    both = [traits_of(frame) for frame in (pool, after) if len(frame)]
+    traits = numeric(pd.concat(both, ignore_index=True))
     weight = pool["weight"].to_numpy(dtype=float)
     note = "" if len(after) else f"generation {trained.index} was not deployed"
     for name in traits.columns:
@@ -73,7 +74,8 @@ def what_changed(trained: Trained, found: Audit) -> None:
         }
         found.note(trained.index, "change", name, measures, note)
         if name == "plan_length" and moved.mean_after is not None:
-            drift = abs(moved.mean_after - moved.mean_before)
+            parents = values[: len(pool)][pool["source"].to_numpy() == trained.index - 1]
+            drift = abs(moved.mean_after - float(parents.mean()))
             found.bound(trained.index, "max_length_drift", "", drift)
 
 
@@ -84,6 +86,7 @@ def how_stale(trained: Trained, found: Audit) -> None:
     if len(known) < len(kept):
         note = f"{len(kept) - len(known)} kept traces have no log-probability of their own"
         found.note(trained.index, "staleness", "", {"traces": None}, note)
+        found.say(f"  staleness: {note}")
     if known.empty:
         return
     logprob = known["trace"].map(_logprobs(trained)).to_numpy(dtype=float)
@@ -152,7 +155,7 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
 
     reinforce = step(valid, valid_counts(warehouse, experiment.id)[trained.start][1])
     told = []
-    for name, traces in {"valid, of its own": valid, **trained.choices}.items():
+    for name, traces in trained.choices.items():
         cosine, ratio = compare(step(traces, len(traces)), reinforce)
         found.note(trained.index, "equivalence", name, {"cosine": cosine, "norm_ratio": ratio})
         told += [f"{name} {cosine:.2f}"] if cosine is not None else []

@@ -230,14 +230,14 @@ def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> Non
 
 def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     told = warehouse.frame(
-        "SELECT generation, trace, kept, weight, reason, task, from_generation FROM selections "
+        "SELECT * EXCLUDE (experiment, plan_length) FROM selections "
         "WHERE experiment = :experiment ORDER BY trace",
         experiment=experiment.id,
     )
     for generation, rows in told.groupby("generation"):
         index = int(str(generation))
         again = select(warehouse, experiment, index).frame.sort_values("trace")
-        columns = ["trace", "kept", "weight", "reason", "task", "from_generation"]
+        columns = [name for name in again.columns if name != "plan_length"]
         before, after = (set(frame[columns].itertuples(index=False)) for frame in (rows, again))
         check.looked_at += len(rows)
         for row in sorted(before - after):

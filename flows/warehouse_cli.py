@@ -159,8 +159,12 @@ def audit(
         from warehouse.store import Warehouse
 
         watch = Watch()
+        if changes and experiment is None:
+            raise InvalidInput("--set needs the EXPERIMENT whose settings it changes")
         with Warehouse(warehouse, read_only=True) as store:
-            known = experiments(store)[0]
+            known, check = experiments(store)
+            if check.skipped:
+                watch.say(f"{check.skipped} experiments of another version are left out")
             chosen = known if experiment is None else [load_experiment(experiment, changes)]
             if not {one.id for one in chosen} <= {one.id for one in known} or not chosen:
                 names = ", ".join(one.id for one in chosen) or "an experiment"

@@ -50,7 +50,10 @@ def connect(place: Place, read_only: bool = False) -> sa.Engine:
     engine, version = _open(place, read_only)
     if version is not None and version < schema.SCHEMA_VERSION:
         engine.dispose()
-        place.back_up(version)
+        try:
+            place.back_up(version)
+        except DATABASE_ERRORS as error:
+            raise place.explain(error) from error
         engine, version = _open(place, read_only=False)
         _create(engine, place)
         if read_only:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import duckdb
 import pandas as pd
-from pandas.errors import DatabaseError
 
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, PosterityError
+from warehouse.lake import Lake
+from warehouse.query import require_plain
 from warehouse.store import Warehouse
 
+ANSWER = "regexp_replace(text, '(?s)^.*</think>', '')"
+"""What stands behind the reasoning, where the plan is looked for."""
 TRAITS = {
     "plan_length": "plan_length",
     "reasoning_tokens": "reasoning_tokens",
     "domain": "domain",
     "size": "size",
-    "source_generation": "generation::VARCHAR",
-    "first_action": r"lower(regexp_extract(text, '\(\s*([^\s()]+)', 1))",
-    "first_object": r"lower(regexp_extract(text, '\(\s*[^\s()]+\s+([^\s()]+)', 1))",
+    "source_generation": "CAST(generation AS VARCHAR)",
+    "first_action": rf"lower(regexp_extract({ANSWER}, '\(\s*([^\s()]+)', 1))",
+    "first_object": rf"lower(regexp_extract({ANSWER}, '\(\s*[^\s()]+\s+([^\s()]+)', 1))",
     "repeated_actions": (
-        r"len(regexp_extract_all(text, '\([^()]*\)'))"
-        r" - len(list_distinct(regexp_extract_all(text, '\([^()]*\)')))"
+        rf"len(regexp_extract_all({ANSWER}, '\([^()]*\)'))"
+        rf" - len(list_distinct(regexp_extract_all({ANSWER}, '\([^()]*\)')))"
     ),
     "fenced": "contains(text, '```')",
     "numbered": r"regexp_matches(text, '(^|\n)\s*\d+\s*[.):]')",
@@ -50,30 +52,34 @@ DECIDED = """
 
 def witnesses(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], *, pool: int | None = None,
-    written: int | None = None, text: bool = False,
+    written: int | None = None, every: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """Deployed traces with their traits: those of the `pool` that a generation was trained from, or
-    those `written` by a generation; with their `text` where that is wanted.
+    """Deployed traces that hold a plan, with their traits: those of the `pool` that a generation
+    was trained from, or those `written` by a generation; `every` one, plan or not, with its `text`.
 
     Columns `trace`, `task`, `source` (generation that wrote it), `valid`, `logprob`,
     `sampling_logprob`, `kept`, `weight`, and those of `traits_of`. Raises InvalidInput
     where an expression is not SQL over a trace; the connection had better be read-only, for
     expressions are users'.
     """
-    told = ", text" if text else ""
-    told += "".join(f', ({sql}) AS "trait {name}"' for name, sql in traits.items())
+    if isinstance(warehouse.place, Lake):
+        for sql in traits.values():
+            require_plain(f"SELECT ({sql}) FROM witness")
+    told = ", text" if every else ""
+    told += "".join(f', ({_bare(sql)}) AS "trait {name}"' for name, sql in traits.items())
     where = "kept IS NOT NULL" if written is None else "generation = :written"
     try:
         return warehouse.frame(
-            "SELECT trace, task, generation AS source, outcome = 'VALID' AS valid, logprob, "
-            f"sampling_logprob, kept, weight{told} FROM ({WITNESSES}) AS witness "
+            "SELECT trace, task, generation AS source, "
+            "coalesce(outcome = 'VALID', false) AS valid, "
+            f"logprob, sampling_logprob, kept, weight{told} FROM ({WITNESSES}) AS witness "
             f"LEFT JOIN ({DECIDED}) AS decided USING (trace) "
-            f"WHERE plan_length IS NOT NULL AND {where} ORDER BY trace",
+            f"WHERE {'true' if every else 'plan_length IS NOT NULL'} AND {where} ORDER BY trace",
             experiment=experiment,
             trained=-1 if pool is None else pool,
             written=written,
         )
-    except (DatabaseError, duckdb.Error) as error:
+    except PosterityError as error:
         raise InvalidInput(_which(warehouse, experiment, traits, error)) from error
 
 
@@ -81,7 +87,15 @@ def traits_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The traits in a frame of witnesses, under their names."""
     prefix = "trait "
     columns = [column for column in frame.columns if column.startswith(prefix)]
-    return frame[columns].rename(columns=lambda column: column.removeprefix(prefix))
+    found = frame[columns].rename(columns=lambda column: column.removeprefix(prefix))
+    for name in found.columns[found.map(lambda value: isinstance(value, (list, dict))).any()]:
+        found[name] = found[name].astype(str)
+    return found
+
+
+def _bare(sql: str) -> str:
+    """An expression in which a colon is a colon, no parameter."""
+    return sql.replace(":", "\\:")
 
 
 def _which(
@@ -90,10 +104,9 @@ def _which(
     """Which trait it is that cannot be asked for, and why."""
     for name, sql in traits.items():
         try:
-            warehouse.frame(
-                f"SELECT ({sql}) AS x FROM ({WITNESSES}) LIMIT 0", experiment=experiment
-            )
-        except (DatabaseError, duckdb.Error) as problem:
-            reason = str(problem.__cause__ or problem).splitlines()[0]
+            asked = f"SELECT count(({_bare(sql)})) FROM ({WITNESSES})"
+            warehouse.frame(asked, experiment=experiment)
+        except PosterityError as problem:
+            reason = str(problem)
             return f"the trait {name!r} is no SQL over a trace: {sql!r}: {reason}"
     return f"the audit cannot read its traces: {error}"

@@ -52,10 +52,10 @@ class Lake:
         found = re.fullmatch(r"ducklake:postgres:(?P<catalogue>[^?]+)\?data=(?P<data>/.*)", url)
         if found is None:
             raise InvalidInput(f"the warehouse {url!r} is not of the form {EXAMPLE!r}")
-        if re.search(r"\bpassword\s*=", found["catalogue"]):
+        if re.search(r"\bpassword\s*=|://", found["catalogue"]):
             raise InvalidInput(
-                "a password does not belong in the warehouse's URL; give it in PGPASSWORD or in "
-                "~/.pgpass"
+                "the catalogue is named in keywords such as host=db1 dbname=lake, without a "
+                "password; give that in PGPASSWORD or in ~/.pgpass"
             )
         return cls(found["catalogue"].strip(), Path(found["data"]))
 

@@ -39,7 +39,7 @@ def ask(warehouse: Path | str, sql: str) -> pa.Table:
         )
     place = place_of(warehouse)
     if isinstance(place, Lake):
-        _require_plain(sql)
+        require_plain(sql)
     engine = connect(place, read_only=True)
     try:
         with engine.connect() as connection:
@@ -51,7 +51,7 @@ def ask(warehouse: Path | str, sql: str) -> pa.Table:
         engine.dispose()
 
 
-def _require_plain(sql: str) -> None:
+def require_plain(sql: str) -> None:
     """Raises InvalidInput on SQL that reads from anything but tables, views and PLAIN_SOURCES."""
     with duckdb.connect() as parser:
         found = parser.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
+from planners.errors import PosterityError
 from warehouse import schema
 from warehouse.connect import connect, place_of
 from warehouse.file import DATABASE_ERRORS
@@ -52,7 +53,7 @@ class Warehouse:
         """Whether nothing is in it; not where the database gave up."""
         try:
             return not self.rows(sa.select(schema.experiments.c.experiment).limit(1))
-        except DATABASE_ERRORS:
+        except PosterityError:
             return False
 
     def close(self) -> None:
@@ -79,14 +80,28 @@ class Warehouse:
         except DATABASE_ERRORS as error:
             raise self.place.explain(error) from error
 
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        """A connection whose errors are one message."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except DATABASE_ERRORS as error:
+            raise self.place.explain(error) from error
+        except pd.errors.DatabaseError as error:  # pandas wraps what SQLAlchemy raised
+            cause = error.__cause__
+            raise (
+                self.place.explain(cause) if isinstance(cause, DATABASE_ERRORS) else error
+            ) from error
+
     def frame(self, sql: str, **parameters: object) -> pd.DataFrame:
         """The result of a query as a frame; `:name` parameters."""
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             return pd.read_sql_query(sa.text(sql), connection, params=parameters)
 
     def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The result of a query in Arrow batches, at least one, however large it is."""
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             raw = connection.connection.driver_connection
             reader = raw.execute(sql).to_arrow_reader(rows)  # type: ignore[union-attr]
             yield pa.RecordBatch.from_pylist([], reader.schema)
@@ -94,7 +109,7 @@ class Warehouse:
 
     def rows(self, statement: sa.Select[Any]) -> list[Row]:
         """The result of a select as plain dictionaries."""
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             return [dict(row) for row in connection.execute(statement).mappings()]
 
     def count(self, table: sa.Table) -> int:
@@ -152,6 +167,12 @@ class Warehouse:
             sa.select(schema.generations).where(g.experiment == experiment, g.generation == index)
         )
         return found[0] if found else None
+
+    def generations(self, experiment: str) -> list[int]:
+        """The generations of an experiment that exist, in order."""
+        g = schema.generations.c
+        found = self.rows(sa.select(g.generation).where(g.experiment == experiment))
+        return sorted(row["generation"] for row in found)
 
     def tasks(self, experiment: str, split: str | None = None) -> list[Row]:
         """Tasks of an experiment with their domain's PDDL, by split and position."""

@@ -22,6 +22,7 @@ from tests.conftest import small
 from tests.postgres import create_database, server
 from tests.warehouse.test_store import TASK
 from warehouse import schema
+from warehouse.evidence import witnesses
 from warehouse.export import export
 from warehouse.query import ask
 from warehouse.store import Warehouse
@@ -151,6 +152,8 @@ def test_queries_only_read_the_lake(lake: str, sql: str) -> None:
     Warehouse(lake).close()
     with pytest.raises(InvalidInput):
         ask(lake, sql)
+    with Warehouse(lake, read_only=True) as store, pytest.raises(InvalidInput):
+        witnesses(store, "e", {"x": f"({sql})"}, written=0)
     assert ask(lake, "SELECT count(*) AS n FROM tasks, range(3)").to_pylist() == [{"n": 0}]
 
 
@@ -158,6 +161,7 @@ def test_lakes_that_cannot_be(lake: str, tmp_path: Path) -> None:
     for url, message in {
         "ducklake:here": "is not of the form",
         "ducklake:postgres:host=x password=y?data=/z": "PGPASSWORD",
+        "ducklake:postgres:postgresql://bob:y@x/lake?data=/z": "PGPASSWORD",
         lake.replace("lake", "missing").replace(
             "ducklake".replace("lake", "missing"), "ducklake"
         ): ("cannot be reached"),
