@@ -44,7 +44,8 @@ def query(
 ) -> None:
     """Ask the warehouse in SQL, read-only.
 
-    Views: coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions, lineage.
+    Views: progress, coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions,
+    lineage, best_plans, disagreements, implicit_reward, selection_differential.
     """
     with one_message():
         from flows.output import write_result
