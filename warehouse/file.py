@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ LOCKED = {"enable_external_access": "false", "lock_configuration": "true"}
 
 SNAPSHOT = ".snapshot"
 """What a snapshot's name ends with: `posterity.duckdb.snapshot` beside `posterity.duckdb`."""
+
+
+COPY = "import shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2])"
+"""Run by a process of its own: a process that closes a file gives up every lock that it has on it,
+and DuckDB's lock is what keeps a second writer out.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +108,18 @@ class File:
     def _copy(self, ending: str) -> None:
         target = self.path.with_name(self.path.name + ending)
         partial = target.with_name(target.name + ".partial")
-        try:
-            shutil.copyfile(self.path, partial)
-        except OSError as error:
+        copied = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", COPY, str(self.path), str(partial)],
+            capture_output=True,
+            text=True,
+        )
+        if copied.returncode:
             partial.unlink(missing_ok=True)
+            reason = (copied.stderr.strip().splitlines() or ["it was stopped"])[-1]
             raise ComponentFailure(
-                f"the copy {target} cannot be written: {error.strerror}; free some space there "
-                "and run the same command again"
-            ) from error
+                f"the copy {target} cannot be written: {reason}; free some space there and run the "
+                "same command again"
+            )
         partial.replace(target)
 
     def explain(self, error: DatabaseError) -> InvalidInput | ComponentFailure:

@@ -164,6 +164,13 @@ def test_a_snapshot_is_what_was_written_so_far(warehouse: Warehouse) -> None:
     assert not list(path.parent.glob("*.partial"))
 
 
+def test_a_snapshot_leaves_other_writers_locked_out(warehouse: Warehouse) -> None:
+    warehouse.publish()
+    code = f"import warehouse.store as s; s.Warehouse({str(warehouse.place)!r})"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "is open in another process" in other.stderr
+
+
 def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="cannot be written"):
