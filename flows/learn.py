@@ -70,7 +70,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         return
     use_threads(experiment.model.threads)
     rows = warehouse.lessons(experiment.id, generation)
-    lessons = [Lesson(read_task(row["domain_pddl"], row["pddl"]), row["text"]) for row in rows]
+    lessons = as_lessons(rows)
     settings = experiment.training
     start = checkpoint_of(warehouse, experiment, experiment.start_of(generation))[0]
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
@@ -101,6 +101,11 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         "training": json.dumps(facts, sort_keys=True),
     }
     warehouse.record({schema.generations: [row]}, (experiment.id, generation, "train", 0))
+
+
+def as_lessons(rows: Sequence[Row]) -> list[Lesson]:
+    """What the warehouse has to learn from, for training."""
+    return [Lesson(read_task(row["domain_pddl"], row["pddl"]), row["text"]) for row in rows]
 
 
 def training_set_hash(lessons: Sequence[Row]) -> str:

@@ -15,9 +15,9 @@ from curation.selection import change, numeric
 from curation.staleness import effective_size, importance, staleness
 from flows.checkpoints import checkpoint_of
 from flows.findings import Audit, Trained
-from planners.fine_tuning import Lesson, encode
+from flows.learn import as_lessons
+from planners.fine_tuning import encode
 from planners.local import LocalPolicy, load, use_threads
-from planners.pddl import read_task
 from planners.prompts import PROMPTS
 from planners.records import derive_seed
 from warehouse import schema
@@ -146,10 +146,7 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
     def step(traces: Sequence[str], of: int) -> Any:
         """The gradient of their summed log-probability over `of`, from a sample where many."""
         drawn = sorted(rng.sample(sorted(traces), min(len(traces), SKETCHED)))
-        lessons = [
-            Lesson(read_task(row["domain_pddl"], row["pddl"]), row["text"])
-            for row in warehouse.completions(drawn)
-        ]
+        lessons = as_lessons(warehouse.completions(drawn))
         rows = encode(lessons, tokenizer, experiment.model.prompt)
         return gradient(model, rows, [len(traces) / len(drawn) / of] * len(rows))
 
@@ -174,7 +171,7 @@ def _logprobs(trained: Trained) -> dict[str, float]:
     policy = LocalPolicy(*load(checkpoint_of(trained.warehouse, experiment, trained.start)[0]))
     lessons = trained.warehouse.lessons(experiment.id, trained.index)
     write = PROMPTS[experiment.model.prompt].write
-    pairs = [(write(read_task(r["domain_pddl"], r["pddl"])), r["text"]) for r in lessons]
+    pairs = [(write(lesson.task), lesson.completion) for lesson in as_lessons(lessons)]
     return dict(zip([row["trace"] for row in lessons], policy.logprobs(pairs), strict=True))
 
 

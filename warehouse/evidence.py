@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
+from pandas.api.types import is_object_dtype
 
 from planners.errors import InvalidInput, PosterityError
 from warehouse.lake import Lake
@@ -88,8 +89,10 @@ def traits_of(frame: pd.DataFrame) -> pd.DataFrame:
     prefix = "trait "
     columns = [column for column in frame.columns if column.startswith(prefix)]
     found = frame[columns].rename(columns=lambda column: column.removeprefix(prefix))
-    for name in found.columns[found.map(lambda value: isinstance(value, (list, dict))).any()]:
-        found[name] = found[name].astype(str)
+    for name in found.columns:
+        of = found[name]
+        if is_object_dtype(of) and of.map(lambda value: isinstance(value, (list, dict))).any():
+            found[name] = of.astype(str)
     return found
 
 

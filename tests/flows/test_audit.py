@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from curation.staleness import effective_reward
 from flows.audit import audit
 from flows.experiment import Experiment
 from flows.progress import Watch
@@ -44,6 +45,10 @@ def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
         own = rewards[rewards["generation"] == 1]  # written by the weights that it starts from
         assert own["importance"].between(0.999, 1.001).all()
         assert own["effective_reward"].between(0.99, 1.01).all()
+        of = store.frame("SELECT generation, trace AS trace_id, valid_ratio FROM rewards")
+        both = rewards.merge(of, on=["generation", "trace_id"])
+        told = effective_reward(both["weight"], both["importance"], 1.0, 1 / both["valid_ratio"])
+        assert both["effective_reward"].to_numpy() == pytest.approx(told.to_numpy(), rel=1e-9)
         moved = store.frame("SELECT * FROM selection_differential WHERE transmission IS NOT NULL")
         assert set(moved["generation"]) == {1}
         total = moved["mean_before"] + moved["selection"] + moved["transmission"]
