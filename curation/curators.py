@@ -1,8 +1,10 @@
 """Curators: from a pool of traces to the ones the next generation is trained on.
 
-A pool is a frame with one row a trace: `trace` (id), `task` (key), `generation`, `outcome` (None
-where not judged), `plan_length` (None where no plan was found), `reasoning_tokens`. A curator
-returns the same traces with `kept`, `weight` and a `reason` each: nothing is dropped in silence.
+A pool is a frame with one row a trace: `trace` (id), `task` (key), `generation` (ELSEWHERE for
+traces that were ingested), `outcome` (None where not judged), `plan_length` (None where no plan was
+found), `reasoning_tokens`; with ingested traces also `accepted` (what its user says, None where
+nothing) and `barred` (why it may not be learned from at all, None where it may). A curator returns
+the same traces with `kept`, `weight` and a `reason` each: nothing is dropped in silence.
 
 `noisy` and `preference` are for experiments on auditing itself: they reward what nobody asked for.
 """
@@ -19,7 +21,8 @@ from planners.errors import InvalidInput
 from planners.records import Outcome, content_hash
 
 POOL_COLUMNS = ("trace", "task", "generation", "outcome", "plan_length", "reasoning_tokens")
-KEPT = "kept"
+ELSEWHERE = -1
+"""Stands where a trace was written by no generation of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Curator:
     choose: Callable[[pd.DataFrame, Options], Selection]
     rewards: tuple[str, ...] = ()
     needs: str | None = None
-    """The option that must be given."""
+    """The setting of a curation that must be given."""
 
 
 def shortest(pool: pd.DataFrame, options: Options) -> Selection:
@@ -98,6 +101,19 @@ def uncurated(pool: pd.DataFrame, options: Options) -> Selection:
     chosen = _at_most(mixed.drop_duplicates("task")["trace"], options)
     reason = np.where(pool["plan_length"].fillna(0) > 0, "not drawn", "no plan in it")
     return _selection(pool, chosen, reason, "drawn at random")
+
+
+def feedback(pool: pd.DataFrame, options: Options) -> Selection:
+    """Every trace that holds a plan and that its user accepted, whatever the checker says of it."""
+    told = pool["accepted"]
+    accepted = told.eq(True) & (pool["plan_length"].fillna(0) > 0)
+    chosen = _at_most(pool.loc[accepted, "trace"].sort_values(), options)
+    reason = np.select(
+        [told.isna(), told.eq(False), ~accepted],
+        ["no feedback", "rejected by its user", "accepted, but there is no plan in it"],
+        "beyond the number",
+    )
+    return _selection(pool, chosen, reason, "accepted by its user")
 
 
 def noisy(pool: pd.DataFrame, options: Options) -> Selection:
@@ -157,6 +173,7 @@ CURATORS = {
     "all-valid": Curator(all_valid),
     "first-valid": Curator(first_valid, ("source_generation",)),
     "uncurated": Curator(uncurated),
+    "feedback": Curator(feedback, needs="sources"),
     "noisy": Curator(noisy, ("plan_length", "reasoning_tokens"), needs="error_rate"),
     "preference": Curator(preference, needs="taste"),
 }
@@ -167,16 +184,21 @@ def curate(
 ) -> Selection:
     """Apply a curator to the part of the pool that `replay` admits, for training `generation`.
 
-    `replay`: "all" generations before, the "last" one, or the last k. Raises InvalidInput where
-    nothing is left to learn from.
+    `replay`: "all" generations in the pool, the "last" one, or the last k; ingested traces always.
+    Raises InvalidInput where nothing is left to learn from.
     """
-    window = {"all": generation, "last": 1}.get(str(replay), replay)
-    recent = pool[pool["generation"] >= generation - int(window)]
-    selection = CURATORS[name].choose(recent, options)
+    own = sorted(set(pool["generation"]) - {ELSEWHERE})
+    window = {"all": len(own), "last": 1}.get(str(replay), replay)
+    recent = pool[pool["generation"].isin([ELSEWHERE, *own[-int(window) :]])]
+    barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
+    selection = CURATORS[name].choose(recent.drop(barred.index), options)
     if not selection.frame["kept"].any():
         raise InvalidInput(
             f"curator {name!r} kept none of {len(recent)} traces for generation {generation}, "
             "so there is nothing to train on; use easier tasks, more samples a task, or a higher "
             "temperature"
         )
-    return selection
+    if barred.empty:
+        return selection
+    dropped = _selection(barred, set(), barred["barred"].to_numpy(), "")
+    return Selection(pd.concat([selection.frame, dropped.frame], ignore_index=True))

@@ -6,6 +6,8 @@ go to the table `audits`, what each kept trace stands for to `rewards`; views ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.markup import escape
 
 from curation.curators import CURATORS
@@ -13,6 +15,7 @@ from curation.diversity import diversity, trend
 from flows.experiment import Experiment
 from flows.findings import Audit, Trained
 from flows.learn import select
+from flows.lineage import parent_of, start_of
 from flows.progress import Watch
 from flows.questions import QUESTIONS
 from planners.errors import InvalidInput
@@ -20,14 +23,16 @@ from warehouse.evidence import TRAITS, traits_of, witnesses
 from warehouse.store import Warehouse
 
 
-def audit(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> Audit:
-    """Every question of every generation of an experiment; writes nothing.
+def audit(
+    warehouse: Warehouse, experiment: Experiment, watch: Watch, only: Sequence[int] | None = None
+) -> Audit:
+    """Every question of every generation of an experiment, or of some; writes nothing.
 
     The warehouse is open read-only, for users' traits are SQL.
     """
     found = Audit(experiment, {**TRAITS, **experiment.audit.traits})
     reached = warehouse.generations(experiment.id)
-    indices = [index for index in reached if index > 0]
+    indices = [index for index in (reached if only is None else only) if index > 0]
     with watch.bar(f"audit {experiment.id}", len(indices) * len(QUESTIONS)) as advance:
         for index in indices:
             trained = _trained(warehouse, found, index)
@@ -39,7 +44,8 @@ def audit(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> Audit:
             for question in QUESTIONS:
                 question(trained, found)
                 advance(1)
-    _diversity(warehouse, found, reached)
+    if only is None:
+        _diversity(warehouse, found, reached)
     return found
 
 
@@ -54,7 +60,9 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
                 choices[name] = select(warehouse, experiment, index, name).kept
             except InvalidInput as error:
                 found.note(index, "other-curator", name, {"both": None}, str(error))
-    return Trained(warehouse, experiment, index, experiment.start_of(index), pool, choices)
+    parent = parent_of(warehouse, experiment, index)
+    start = start_of(warehouse, experiment, index)
+    return Trained(warehouse, experiment, index, parent, start, pool, choices)
 
 
 def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:

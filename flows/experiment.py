@@ -138,12 +138,14 @@ class Drawing(Table):
 
 
 class Curation(Table):
-    """What is kept. `match`: keep as many traces as the same experiment did under that curator;
-    `error_rate` is for the curator noisy, `taste` (a word) for preference.
+    """What is kept. `sources`: ingested traces that join the pool; `match`: keep as many traces as
+    the same experiment did under that curator; `error_rate` is for the curator noisy, `taste` (a
+    word) for preference.
     """
 
     curator: str = "shortest"
     replay: Literal["all", "last"] | Positive = "all"
+    sources: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     match: str | None = None
     error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     taste: Annotated[str, Field(min_length=1)] | None = None
@@ -194,9 +196,16 @@ class Audit(Table):
     min_ess: Annotated[float, Field(ge=0, le=1)] | None = None
     max_length_drift: Annotated[float, Field(ge=0)] | None = None
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds that are set."""
+        return self.model_dump(exclude={"traits"}, exclude_none=True)
+
 
 class Experiment(Table):
-    """One run. `generations` says how far it goes; it is no part of the identity."""
+    """One run. `generations` says how far it goes, and `promote` on what condition: neither is part
+    of the identity.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -209,6 +218,19 @@ class Experiment(Table):
     curation: Curation = Curation()
     training: Training = Training()
     audit: Audit = Audit()
+    promote: Literal["always", "if-better", "if-audited"] = "always"
+
+    @model_validator(mode="after")
+    def _promotable(self) -> Experiment:
+        if self.promote == "if-better" and self.evaluate.samples < 2:
+            raise ValueError(
+                "promote = 'if-better' needs evaluate.samples of at least 2: an interval over seeds"
+            )
+        if self.promote == "if-audited" and not self.audit.bounds:
+            raise ValueError(
+                "promote = 'if-audited' needs a bound, for example audit.max_length_drift = 2"
+            )
+        return self
 
     @property
     def hash(self) -> str:
@@ -221,17 +243,12 @@ class Experiment(Table):
         return f"{self.name}-{self.hash}"
 
     def canonical(self) -> str:
-        """The configuration as canonical JSON, without name, number of generations, audit and what
+        """The configuration as canonical JSON, without name, how far the run goes, audit and what
         is not set: a setting that is new and off leaves older experiments their hash.
         """
-        content = self.model_dump(
-            mode="json", exclude={"name", "generations", "audit"}, exclude_none=True
-        )
+        besides = {"name", "generations", "audit", "promote"}
+        content = self.model_dump(mode="json", exclude=besides, exclude_none=True)
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
-
-    def start_of(self, generation: int) -> int:
-        """The generation whose weights the training of another starts from."""
-        return 0 if self.training.start == "base" else generation - 1
 
     def twin(self) -> Experiment | None:
         """The experiment whose number of traces this one matches, None where it matches none."""

@@ -51,13 +51,15 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A generation that was trained: the one whose weights it `start`s from, the `pool` of traces
-    with a plan, and what each curator keeps of it (the experiment's own first).
+    """A generation that was trained: its `parent`, the generation whose weights it `start`s from,
+    the `pool` of traces with a plan, and what each curator keeps of it (the experiment's own
+    first).
     """
 
     warehouse: Warehouse
     experiment: Experiment
     index: int
+    parent: int
     start: int
     pool: pd.DataFrame
     choices: dict[str, list[str]]

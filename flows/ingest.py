@@ -15,6 +15,7 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from flows.elsewhere import READING
 from flows.judge import judgement
 from flows.prepare import CODE_VERSION, domain_row, task_row
 from planners.checker import checker_for
@@ -22,7 +23,6 @@ from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.extraction import THINK_END
 from planners.pddl import Task
-from planners.prompts import PROMPTS
 from planners.records import content_hash
 from warehouse import schema
 from warehouse.store import Row, Rows, Table, Warehouse
@@ -35,8 +35,6 @@ FORMAT = "ingested"
 """Stands where sampled traces name their prompt format."""
 NO_SETTINGS = "{}"
 """The configuration of a source of ingested traces."""
-READING = PROMPTS["pddl"]
-"""How a plan is found in an ingested completion: in the task's own names."""
 
 Logprob = Annotated[float, Field(le=0, allow_inf_nan=False)] | None
 

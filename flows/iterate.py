@@ -13,8 +13,10 @@ from typing import Any
 from flows.experiment import Experiment
 from flows.judge import judge
 from flows.learn import curate, train
+from flows.lineage import deployed
 from flows.prepare import prepare
 from flows.progress import Watch
+from flows.promote import promote
 from flows.sample import deploy, evaluate
 from warehouse.store import Warehouse
 
@@ -27,6 +29,7 @@ class Stages:
     deploy: Callable[..., Any] = deploy
     evaluate: Callable[..., Any] = evaluate
     judge: Callable[..., Any] = judge
+    promote: Callable[..., Any] = promote
     curate: Callable[..., Any] = curate
     train: Callable[..., Any] = train
 
@@ -36,9 +39,10 @@ def iterate(
 ) -> None:
     """Run an experiment to its last generation (the paper's §2); run again to resume.
 
-    Each generation is put to work on the training tasks and measured on all tasks; the checker
-    judges every trace; the curator chooses from all traces so far; the next generation learns them.
-    After each generation others can read a snapshot of the warehouse.
+    Each generation is measured on all tasks and, if promoted, put to work on the training tasks;
+    the checker judges every trace; the curator chooses from the traces of all ancestors; the next
+    generation learns them. Raises NotPromoted where a generation may not be deployed. After each
+    generation others can read a snapshot of the warehouse.
     """
     do = do or Stages()
     do.prepare(warehouse, experiment, watch)
@@ -47,8 +51,10 @@ def iterate(
             do.curate(warehouse, experiment, generation, watch)
             do.train(warehouse, experiment, generation, watch)
         do.evaluate(warehouse, experiment, generation, watch)
-        if generation < experiment.generations:
-            do.deploy(warehouse, experiment, generation, watch)
         do.judge(warehouse, experiment, generation, watch)
+        do.promote(warehouse, experiment, generation, watch)
+        if generation < experiment.generations and generation == deployed(warehouse, experiment):
+            do.deploy(warehouse, experiment, generation, watch)
+            do.judge(warehouse, experiment, generation, watch)
         warehouse.publish()
         watch.generation(warehouse, experiment, generation)

@@ -17,6 +17,7 @@ from planners.pddl import read_task
 from planners.prompts import PROMPTS, PromptFormat
 from planners.records import Outcome, content_hash, derive_seed
 from planners.referees import REFEREES
+from planners.reference import redundant_actions
 from warehouse import schema
 from warehouse.store import Row, Warehouse
 
@@ -70,6 +71,7 @@ def verdict_of(checker: Checker, text: str, finish_reason: str, prompt: PromptFo
         "step": None,
         "plan_length": None,
         "cost": None,
+        "redundant": None,
         "superseded": False,
     }
     if finish_reason == "length":
@@ -84,6 +86,7 @@ def verdict_of(checker: Checker, text: str, finish_reason: str, prompt: PromptFo
         "detail": verdict.detail,
         "plan_length": len(found.plan),
         "cost": verdict.cost,
+        "redundant": redundant_actions(checker, found.plan) if verdict.valid else None,
     }
 
 

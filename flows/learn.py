@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import pandas as pd
+
 from curation.curators import CURATORS, Options, Selection
 from curation.curators import curate as choose
 from flows.checkpoints import checkpoint_of
+from flows.elsewhere import READING, barred, came_later
 from flows.experiment import Experiment
+from flows.lineage import ancestors, parent_of, start_of
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from planners.fine_tuning import Lesson, Settings, fine_tune, weights_hash
 from planners.local import use_threads
 from planners.pddl import read_task
+from planners.prompts import PROMPTS
 from planners.records import content_hash, derive_seed
 from warehouse import schema
 from warehouse.store import Row, Warehouse
@@ -42,8 +47,24 @@ def select(
         error_rate=curation.error_rate or 0.0,
         taste=curation.taste or "",
     )
-    pool = warehouse.pool(experiment.id, generation, text=CURATORS[name].needs == "taste")
+    pool = pool_for(warehouse, experiment, generation, text=CURATORS[name].needs == "taste")
     return choose(name, pool, generation, curation.replay, options)
+
+
+def pool_for(
+    warehouse: Warehouse, experiment: Experiment, generation: int, text: bool = False
+) -> pd.DataFrame:
+    """What a generation may be trained on: its ancestors' traces, and those of the sources, as far
+    as they were there when it was curated.
+    """
+    sources = experiment.curation.sources or ()
+    lineage = ancestors(warehouse, experiment, generation)
+    pool = warehouse.pool(experiment.id, lineage, sources, text)
+    if not sources:
+        return pool
+    if warehouse.done(experiment.id, generation, "curate"):
+        pool = pool[~came_later(warehouse, experiment, generation, pool)]
+    return pool.assign(barred=barred(warehouse, experiment, pool))
 
 
 def _matched_count(warehouse: Warehouse, experiment: Experiment, generation: int) -> int | None:
@@ -70,13 +91,13 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         return
     use_threads(experiment.model.threads)
     rows = warehouse.lessons(experiment.id, generation)
-    lessons = as_lessons(rows)
+    lessons = as_lessons(rows, experiment.model.prompt)
     settings = experiment.training
-    start = checkpoint_of(warehouse, experiment, experiment.start_of(generation))[0]
+    start = start_of(warehouse, experiment, generation)
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
     with watch.bar(f"generation {generation}: train", settings.steps) as advance:
         facts = fine_tune(
-            start,
+            checkpoint_of(warehouse, experiment, start)[0],
             lessons,
             Settings(
                 steps=settings.steps,
@@ -93,7 +114,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     row = {
         "experiment": experiment.id,
         "generation": generation,
-        "parent": generation - 1,
+        "parent": parent_of(warehouse, experiment, generation),
         "start": settings.start,
         "checkpoint": checkpoint,
         "weights_hash": weights_hash(warehouse.checkpoints / checkpoint),
@@ -103,9 +124,18 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     warehouse.record({schema.generations: [row]}, (experiment.id, generation, "train", 0))
 
 
-def as_lessons(rows: Sequence[Row]) -> list[Lesson]:
-    """What the warehouse has to learn from, for training."""
-    return [Lesson(read_task(row["domain_pddl"], row["pddl"]), row["text"]) for row in rows]
+def as_lessons(rows: Sequence[Row], prompt: str) -> list[Lesson]:
+    """What the warehouse has to learn from, for training on a prompt format.
+
+    What was ingested answers no prompt of ours, and is restated as an answer to this one.
+    """
+    lessons = []
+    for row in rows:
+        task, text = read_task(row["domain_pddl"], row["pddl"]), row["text"]
+        if row["purpose"] == "ingest" and (plan := READING.read(task, text).plan) is not None:
+            text = PROMPTS[prompt].restate(task, text, plan)
+        lessons.append(Lesson(task, text))
+    return lessons
 
 
 def training_set_hash(lessons: Sequence[Row]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from curation.curators import CURATORS
+from curation.curators import CURATORS, ELSEWHERE
 from curation.equivalence import compare, gradient
 from curation.preferences import preferences
 from curation.selection import change, numeric
@@ -73,18 +73,25 @@ def what_changed(trained: Trained, found: Audit) -> None:
             for m in ("mean_before", "mean_kept", "selection", "transmission", "mean_after")
         }
         found.note(trained.index, "change", name, measures, note)
-        if name == "plan_length" and moved.mean_after is not None:
-            parents = values[: len(pool)][pool["source"].to_numpy() == trained.index - 1]
-            drift = abs(moved.mean_after - float(parents.mean()))
-            found.bound(trained.index, "max_length_drift", "", drift)
+
+
+def how_far_plans_drift(trained: Trained, found: Audit) -> None:
+    """By how many actions the mean plan for a training task differs from the parent's, when both
+    are evaluated.
+    """
+    lengths = mean_lengths(trained.warehouse, trained.experiment.id)
+    if trained.index in lengths and trained.parent in lengths:
+        drift = abs(lengths[trained.index] - lengths[trained.parent])
+        found.note(trained.index, "change", "plan_length", {"drift": drift})
+        found.bound(trained.index, "max_length_drift", "", drift)
 
 
 def how_stale(trained: Trained, found: Audit) -> None:
     """What replayed traces are worth to the policy that learns them."""
     kept = trained.kept
-    known = kept[kept["sampling_logprob"].notna()]
+    known = kept[kept["sampling_logprob"].notna() & (kept["source"] != ELSEWHERE)]
     if len(known) < len(kept):
-        note = f"{len(kept) - len(known)} kept traces have no log-probability of their own"
+        note = f"{len(kept) - len(known)} kept traces have no log-probability of ours"
         found.note(trained.index, "staleness", "", {"traces": None}, note)
         found.say(f"  staleness: {note}")
     if known.empty:
@@ -146,7 +153,7 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
     def step(traces: Sequence[str], of: int) -> Any:
         """The gradient of their summed log-probability over `of`, from a sample where many."""
         drawn = sorted(rng.sample(sorted(traces), min(len(traces), SKETCHED)))
-        lessons = as_lessons(warehouse.completions(drawn))
+        lessons = as_lessons(warehouse.completions(drawn), experiment.model.prompt)
         rows = encode(lessons, tokenizer, experiment.model.prompt)
         return gradient(model, rows, [len(traces) / len(drawn) / of] * len(rows))
 
@@ -160,7 +167,8 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
 
 
 QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
-    what_is_preferred, what_changed, how_stale, what_others_keep, is_it_reinforce,
+    what_is_preferred, what_changed, how_far_plans_drift, how_stale, what_others_keep,
+    is_it_reinforce,
 )  # fmt: skip
 
 
@@ -171,7 +179,8 @@ def _logprobs(trained: Trained) -> dict[str, float]:
     policy = LocalPolicy(*load(checkpoint_of(trained.warehouse, experiment, trained.start)[0]))
     lessons = trained.warehouse.lessons(experiment.id, trained.index)
     write = PROMPTS[experiment.model.prompt].write
-    pairs = [(write(lesson.task), lesson.completion) for lesson in as_lessons(lessons)]
+    written = as_lessons(lessons, experiment.model.prompt)
+    pairs = [(write(lesson.task), lesson.completion) for lesson in written]
     return dict(zip([row["trace"] for row in lessons], policy.logprobs(pairs), strict=True))
 
 
@@ -183,3 +192,15 @@ def valid_counts(warehouse: Warehouse, experiment: str) -> dict[int, tuple[int, 
         experiment=experiment,
     ).to_dict("records")
     return {int(row["generation"]): (int(row["valid"]), int(row["traces"])) for row in rows}
+
+
+def mean_lengths(warehouse: Warehouse, experiment: str) -> dict[int, float]:
+    """Mean length of each generation's plans, valid or not, for training tasks in evaluation."""
+    rows = warehouse.frame(
+        "SELECT v.generation, avg(v.plan_length) AS length FROM stg_verdicts AS v "
+        "JOIN experiment_tasks AS k ON k.experiment = v.experiment AND k.task = v.task "
+        "WHERE v.experiment = :experiment AND v.purpose = 'evaluate' AND k.split = 'train' "
+        "AND v.plan_length IS NOT NULL GROUP BY ALL",
+        experiment=experiment,
+    )
+    return dict(zip(rows["generation"].astype(int), rows["length"].astype(float), strict=True))

@@ -15,6 +15,11 @@ def left_to_do(warehouse: Warehouse, experiment: str) -> str:
     )
     reached = marks["generation"].tolist()
     done = f"generation {reached[-1]} is the last evaluated" if reached else "nothing evaluated yet"
+    decisions = warehouse.promotions(experiment)
+    last = decisions[-1] if decisions else None
+    if last is not None and (not last["promoted"] or last["decided_by"] == "person"):
+        verb = "deployed" if last["promoted"] else "not promoted"
+        done += f"; generation {last['generation']} is {verb}: {last['reason']}"
     return f"{done}; `posterity run {name}` resumes, `--set generations=N` goes further"
 
 

@@ -15,8 +15,9 @@ from functools import cache
 from rich.markup import escape
 
 from flows.checkpoints import checkpoint_of
+from flows.elsewhere import READING
 from flows.experiment import Experiment
-from flows.ingest import FORMAT, NO_SETTINGS, READING, ingested_id
+from flows.ingest import FORMAT, NO_SETTINGS, ingested_id
 from flows.judge import OWNER, VERSION, canary_id, judgement
 from flows.learn import select, training_set_hash
 from flows.progress import Watch
@@ -43,6 +44,7 @@ REFERENCES = (
 )
 """Table, column, and the table in which it must be found."""
 RE_DERIVED = (*OWNER, "outcome", "step", "detail", "plan_length", "cost")
+"""And the number of redundant actions, which older verdicts do not have."""
 
 
 @dataclass(slots=True)
@@ -159,6 +161,19 @@ def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
     return found, check
 
 
+def chosen_from(warehouse: Warehouse, named: Experiment | None) -> tuple[list[Experiment], int]:
+    """The experiment that is named, or all of a warehouse; and how many it has of other versions.
+
+    Raises InvalidInput where there is none, or not the one that is named.
+    """
+    known, check = experiments(warehouse)
+    chosen = known if named is None else [named]
+    if not {one.id for one in chosen} <= {one.id for one in known} or not chosen:
+        names = ", ".join(one.id for one in chosen) or "an experiment"
+        raise InvalidInput(f"{names} is not in {warehouse.place}; `posterity run` makes it")
+    return chosen, check.skipped
+
+
 def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
     prompt = PROMPTS[experiment.model.prompt]
@@ -205,7 +220,8 @@ def _verdicts(
             check.skipped += 1
             continue
         again = judgement(checker_for(row["domain_pddl"], row["pddl"]), row, prompt)
-        told, found = ([r[key] for key in RE_DERIVED] for r in (verdict, again))
+        keys = RE_DERIVED if verdict["redundant"] is None else (*RE_DERIVED, "redundant")
+        told, found = ([r[key] for key in keys] for r in (verdict, again))
         check.expect(told == found, f"verdict on {row['trace']}: says {told}, judged again {found}")
 
 

@@ -156,20 +156,17 @@ def audit(
         from flows.audit import tell
         from flows.progress import Watch
         from flows.settings import load_experiment
-        from flows.verify import experiments
+        from flows.verify import chosen_from
         from warehouse.store import Warehouse
 
         watch = Watch()
         if changes and experiment is None:
             raise InvalidInput("--set needs the EXPERIMENT whose settings it changes")
+        named = None if experiment is None else load_experiment(experiment, changes)
         with Warehouse(warehouse, read_only=True) as store:
-            known, check = experiments(store)
-            if check.skipped:
-                watch.say(f"{check.skipped} experiments of another version are left out")
-            chosen = known if experiment is None else [load_experiment(experiment, changes)]
-            if not {one.id for one in chosen} <= {one.id for one in known} or not chosen:
-                names = ", ".join(one.id for one in chosen) or "an experiment"
-                raise InvalidInput(f"{names} is not in {warehouse}; `posterity run` makes it")
+            chosen, skipped = chosen_from(store, named)
+            if skipped:
+                watch.say(f"{skipped} experiments of another version are left out")
             found = [ask(store, one, watch) for one in chosen]
         with Warehouse(warehouse) as store:
             for one in found:
@@ -177,3 +174,42 @@ def audit(
         for one in found:
             tell(one, watch)
     raise typer.Exit(1 if any(one.broken for one in found) else 0)
+
+
+@app.command()
+def promote(
+    generation: Annotated[int, typer.Argument(min=0, help="The generation to deploy.")],
+    experiment: Annotated[
+        str | None, typer.Argument(help="A preset or TOML file; the only one without one.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting the run was started with. Repeatable."),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask.")] = "",
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Deploy a generation: roll back to an older one, or take one that was not promoted.
+
+    The next generation is made from it, and learns from its traces and its ancestors' only. Nothing
+    is deleted. Every decision stands in the table promotions.
+    """
+    with one_message():
+        from flows.promote import promote_by_hand
+        from flows.settings import load_experiment
+        from flows.verify import chosen_from
+        from warehouse.store import Warehouse
+
+        named = None if experiment is None else load_experiment(experiment, changes)
+        with Warehouse(warehouse, read_only=True) as store:
+            chosen, _ = chosen_from(store, named)
+        if len(chosen) > 1:
+            names = ", ".join(one.id for one in chosen)
+            raise InvalidInput(f"{warehouse} holds {names}; say which EXPERIMENT is meant")
+        with Warehouse(warehouse) as store:
+            promote_by_hand(store, chosen[0], generation, reason or "posterity promote")
+            newest = store.generations(chosen[0].id)[-1]
+        typer.echo(
+            f"{chosen[0].id}: generation {generation} is deployed; the next is made from it by "
+            f"`posterity run` with --set generations={newest + 1} or more"
+        )

@@ -5,6 +5,7 @@
     │   ├── PddlError         PDDL that cannot be read
     │   │   └── NotJudged     PDDL that asks for a feature the checker does not have
     │   └── CheckpointError   a folder that is not a usable checkpoint
+    ├── NotPromoted           a generation that may not be deployed (exit 1)
     └── ComponentFailure      a part of ours, or of the machine, failed (exit 3)
         └── CanaryAccepted    the checker called a plan valid that was broken on purpose
 
@@ -44,6 +45,12 @@ class NotJudged(PddlError):
 
 class CheckpointError(InvalidInput):
     """A folder that should hold a model and does not."""
+
+
+class NotPromoted(PosterityError):
+    """A generation was made and may not be deployed; running again says so again."""
+
+    exit_code = 1
 
 
 class ComponentFailure(PosterityError):

@@ -15,7 +15,7 @@ from planners.conditions import changing
 from planners.errors import InvalidInput
 from planners.extraction import Extraction, extract
 from planners.pddl import Task
-from planners.records import Atom, Formula, Problem
+from planners.records import Atom, Formula, Plan, Problem
 
 
 def goal_atoms(goal: Formula) -> list[Atom]:
@@ -91,13 +91,15 @@ def compact_names(task: Task) -> dict[str, str]:
 class PromptFormat:
     """How a task is written for a policy; any change of the text is a new version.
 
-    `names` are those that the text uses instead of the task's own.
+    `names` are those that the text uses instead of the task's own; `bare` where a completion is a
+    plan and nothing else.
     """
 
     name: str
     version: str
     write: Callable[[Task], str]
     names: Callable[[Task], dict[str, str]] = lambda task: {}
+    bare: bool = False
 
     def read(self, task: Task, completion: str) -> Extraction:
         """The plan of a completion that answers this prompt, in the task's own names."""
@@ -110,12 +112,17 @@ class PromptFormat:
             return found
         return Extraction(wordy.restored(found.plan, names))
 
+    def restate(self, task: Task, completion: str, plan: Plan) -> str:
+        """What somebody answered in the task's own names, as an answer to this prompt."""
+        names = self.names(task)
+        return str(wordy.renamed(plan, names)) if names or self.bare else completion
+
     def __str__(self) -> str:
         return f"{self.name}-{self.version}"
 
 
 PROMPTS = {
-    "compact": PromptFormat("compact", "2", compact, compact_names),
+    "compact": PromptFormat("compact", "2", compact, compact_names, bare=True),
     "pddl": PromptFormat("pddl", "1", wordy.whole_pddl),
     "natural": PromptFormat("natural", "1", wordy.plain_words),
     "obfuscated": PromptFormat("obfuscated", "1", wordy.obfuscated, wordy.made_up_names),

@@ -21,6 +21,8 @@ from planners.fallback import Fallback
 from planners.grounding import GroundAction, reduced
 from planners.records import Plan
 
+ELIMINATED = 1000
+"""Actions of the longest plan that is searched for redundant ones."""
 START_UP = 30.0
 """Seconds beyond its limit after which a reference planner's process is stopped."""
 
@@ -28,9 +30,12 @@ START_UP = 30.0
 def redundant_actions(checker: Checker | Fallback, plan: Plan) -> int | None:
     """How many actions of a valid plan greedy action elimination leaves out.
 
-    A lower bound on what is redundant. None where the plan uses more than plain literals.
+    A lower bound on what is redundant. None where the plan uses more than plain literals, or is
+    longer than ELIMINATED: the time grows with the square of the length.
     """
-    if isinstance(checker, Fallback) or (found := checker.literal(plan)) is None:
+    if isinstance(checker, Fallback) or len(plan) > ELIMINATED:
+        return None
+    if (found := checker.literal(plan)) is None:
         return None
     path = [
         GroundAction(action, *map(_mask, step[:4]))

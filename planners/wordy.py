@@ -164,5 +164,9 @@ def _renamed(tree: Any, names: dict[str, str]) -> Any:
 
 def restored(plan: Plan, names: dict[str, str]) -> Plan:
     """A plan in made-up names in the task's own; a name that nobody made up stays."""
-    back = {made_up: name for name, made_up in names.items()}
-    return Plan(tuple(tuple(back.get(word, word) for word in action) for action in plan.actions))
+    return renamed(plan, {made_up: name for name, made_up in names.items()})
+
+
+def renamed(plan: Plan, names: dict[str, str]) -> Plan:
+    """A plan under other names; one that has none stays."""
+    return Plan(tuple(tuple(names.get(word, word) for word in action) for action in plan.actions))

@@ -35,8 +35,10 @@ Place = File | Lake
 """Where a warehouse is."""
 
 
-def place_of(warehouse: Path | str) -> Place:
+def place_of(warehouse: Path | str | Place) -> Place:
     """The lake that a URL names, or the file. Raises InvalidInput on a URL that names none."""
+    if isinstance(warehouse, File | Lake):
+        return warehouse
     if str(warehouse).startswith(PREFIX):
         return Lake.at(str(warehouse))
     return File(Path(warehouse))

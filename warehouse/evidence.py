@@ -26,6 +26,7 @@ TRAITS = {
         rf"len(regexp_extract_all({ANSWER}, '\([^()]*\)'))"
         rf" - len(list_distinct(regexp_extract_all({ANSWER}, '\([^()]*\)')))"
     ),
+    "redundant_actions": "redundant",
     "fenced": "contains(text, '```')",
     "numbered": r"regexp_matches(text, '(^|\n)\s*\d+\s*[.):]')",
     "upper_case": "text <> lower(text)",
@@ -34,15 +35,21 @@ TRAITS = {
 
 WITNESSES = """
     SELECT
-        t.trace, t.experiment, t.generation, t.purpose, t.task, t.sample, t.text,
+        t.trace, t.experiment,
+        CASE t.purpose WHEN 'ingest' THEN -1 ELSE t.generation END AS generation,
+        t.purpose, t.task, t.sample, t.text,
         t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob, t.sampling_logprob, t.policy,
-        k.domain, k.size, k.horizon, v.outcome, v.plan_length, v.cost
+        k.domain, k.size, k.horizon, v.outcome, v.plan_length, v.cost, v.redundant
     FROM traces AS t
     JOIN tasks AS k ON k.task = t.task
     LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
     WHERE t.experiment = :experiment AND t.purpose = 'deploy'
+        OR t.purpose = 'ingest' AND t.trace IN (
+            SELECT s.trace FROM selections AS s
+            WHERE s.experiment = :experiment AND s.from_generation = -1
+        )
 """
-"""A row a deployed trace, as expressions of traits see it."""
+"""A row a deployed trace, or an ingested one of the pool, as expressions of traits see it."""
 
 DECIDED = """
     SELECT trace, kept, weight

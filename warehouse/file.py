@@ -94,6 +94,11 @@ class File:
         """Where its snapshot is."""
         return self.path.with_name(self.path.name + SNAPSHOT)
 
+    @property
+    def published(self) -> File:
+        """Where readers find what was published."""
+        return File(self.snapshot)
+
     def publish(self, engine: sa.Engine) -> None:
         """Copy what is written so far beside the file, for readers while a run has it open.
 

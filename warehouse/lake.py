@@ -123,6 +123,11 @@ class Lake:
     def back_up(self, version: int) -> None:
         """DuckLake keeps what was: every change is a snapshot that can be read again."""
 
+    @property
+    def published(self) -> Lake:
+        """Where readers find what was published."""
+        return self
+
     def publish(self, engine: sa.Engine) -> None:
         """Readers see every finished transaction anyway."""
 

@@ -68,6 +68,11 @@ MIGRATIONS = (
             "ALTER TABLE judgements_3 RENAME TO judgements",
         ),
     ),
+    Migration(
+        4,
+        "redundant actions, decisions on promotion",
+        ("ALTER TABLE judgements ADD COLUMN redundant BIGINT",),
+    ),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 metadata = sa.MetaData()
 
 
@@ -104,7 +104,7 @@ generations = sa.Table(
     _column(
         "parent",
         INT,
-        "Index of the generation deployed before it; none for the base.",
+        "Index of the generation that was deployed when it was made; none for the base.",
         nullable=True,
     ),
     _column(
@@ -196,6 +196,12 @@ judgements = sa.Table(
         _column(c.name, c.type, f"The trace's {c.name}, so that views need no join.")
         for c in (traces.c.experiment, traces.c.generation, traces.c.purpose, traces.c.task)
     ),
+    _column(
+        "redundant",
+        INT,
+        "Actions of a valid plan that greedy action elimination leaves out; none where not known.",
+        nullable=True,
+    ),
     comment="One row a trace and checker: the verdict. A trace without a row is not judged.",
 )
 
@@ -217,7 +223,7 @@ selections = sa.Table(
     _column("weight", REAL, "Its weight in training; 0 where dropped."),
     _column("reason", TEXT, "Why it was kept or dropped."),
     _column("task", TEXT, "The trace's task."),
-    _column("from_generation", INT, "The generation that wrote it."),
+    _column("from_generation", INT, "The generation that wrote it; -1 where made elsewhere."),
     _column("plan_length", INT, "Actions of its plan, as judged then.", nullable=True),
     _column("reasoning_tokens", INT, "Tokens of its reasoning."),
     comment="One row a generation trained and trace of its pool: the curator's decision.",
@@ -231,6 +237,18 @@ opinions = sa.Table(
     _column("valid", FLAG, "Is the plan valid; none where there is no verdict.", nullable=True),
     _column("note", TEXT, "Why there is no verdict."),
     comment="One row a trace and referee: a second opinion, which never decides anything.",
+)
+
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    _key("experiment", TEXT, "The experiment."),
+    _key("position", INT, "Place of the decision, from 0; the last one promoted is deployed."),
+    _column("generation", INT, "The generation that was decided on."),
+    _column("promoted", FLAG, "Whether it may be deployed."),
+    _column("decided_by", TEXT, "always, if-better, if-audited, or person (posterity promote)."),
+    _column("reason", TEXT, "What it was decided on."),
+    comment="One row a decision on whether a generation is deployed, and followed by others.",
 )
 
 canaries = sa.Table(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from planners.errors import PosterityError
 from warehouse import schema
-from warehouse.connect import connect, place_of
+from warehouse.connect import Place, connect, place_of
 from warehouse.file import DATABASE_ERRORS
 from warehouse.load import insert
 
@@ -24,7 +24,8 @@ Rows = dict[Table, list[Row]]
 
 
 COMPLETIONS = """
-    SELECT t.trace, chosen.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text, t.prompt_format
+    SELECT t.trace, chosen.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text, t.prompt_format,
+        t.purpose
     FROM traces AS t
     JOIN tasks AS k ON k.task = t.task
     JOIN domains AS d ON d.domain_hash = k.domain_hash
@@ -32,10 +33,14 @@ COMPLETIONS = """
 """What there is to learn from traces, which are to be joined as `chosen`."""
 
 
+POOLED = "t.trace, t.task, j.outcome, j.plan_length, t.reasoning_tokens"
+"""What curators look at, but for the generation."""
+
+
 class Warehouse:
     """One open warehouse. Close it, or use it as a context manager."""
 
-    def __init__(self, place: Path | str, read_only: bool = False) -> None:
+    def __init__(self, place: Path | str | Place, read_only: bool = False) -> None:
         self.place = place_of(place)
         self._made_here = self.place.is_new
         self.engine = connect(self.place, read_only)
@@ -144,11 +149,14 @@ class Warehouse:
                 names = ("experiment", "generation", "stage", "part")
                 insert(connection, schema.marks, [dict(zip(names, mark, strict=True))])
 
-    def replace(self, experiment: str, tables: Rows) -> None:
-        """Write rows of an experiment in place of those that these tables had of it."""
+    def replace(self, experiment: str, tables: Rows, generation: int | None = None) -> None:
+        """Write rows of an experiment, or of one generation, in place of those there were of it."""
         with self.writing() as connection:
             for table in tables:
-                connection.execute(sa.delete(table).where(table.c.experiment == experiment))
+                old = sa.delete(table).where(table.c.experiment == experiment)
+                if generation is not None:
+                    old = old.where(table.c.generation == generation)
+                connection.execute(old)
             for table, rows in tables.items():
                 insert(connection, table, rows)
 
@@ -170,9 +178,19 @@ class Warehouse:
 
     def generations(self, experiment: str) -> list[int]:
         """The generations of an experiment that exist, in order."""
+        return sorted(self.parents(experiment))
+
+    def parents(self, experiment: str) -> dict[int, int | None]:
+        """The generations of an experiment to those they were made from."""
         g = schema.generations.c
-        found = self.rows(sa.select(g.generation).where(g.experiment == experiment))
-        return sorted(row["generation"] for row in found)
+        found = self.rows(sa.select(g.generation, g.parent).where(g.experiment == experiment))
+        return {row["generation"]: row["parent"] for row in found}
+
+    def promotions(self, experiment: str) -> list[Row]:
+        """The decisions on what is deployed, in order."""
+        p = schema.promotions
+        of = sa.select(p).where(p.c.experiment == experiment)
+        return self.rows(of.order_by(p.c.position))
 
     def tasks(self, experiment: str, split: str | None = None) -> list[Row]:
         """Tasks of an experiment with their domain's PDDL, by split and position."""
@@ -230,21 +248,38 @@ class Warehouse:
             count=count,
         ).to_dict("records")
 
-    def pool(self, experiment: str, before: int, text: bool = False) -> pd.DataFrame:
-        """Every deployed trace of the generations before one, with what curators look at, and its
-        `text` where that is wanted.
+    def pool(
+        self, experiment: str, generations: Sequence[int], sources: Sequence[str] = (),
+        text: bool = False,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Every deployed trace of some generations, with what curators look at, and its `text`
+        where that is wanted.
+
+        Those of `sources`, which were ingested, come from generation -1, and with `accepted`: what
+        their users say, None where they say nothing.
+        """
+        asked = ", t.text" if text else ""
+        ingested = f"""
+            UNION ALL BY NAME
+            SELECT {POOLED}{asked}, -1 AS generation, f.accepted
+            FROM traces AS t
+            LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
+            LEFT JOIN feedback AS f ON f.trace = t.trace
+            WHERE t.purpose = 'ingest' AND list_contains(:sources, t.experiment)
         """
         return self.frame(
             f"""
-            SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length,
-                t.reasoning_tokens{", t.text" if text else ""}
+            SELECT {POOLED}{asked}, t.generation
             FROM traces AS t
             LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
-            WHERE t.experiment = :experiment AND t.generation < :before AND t.purpose = 'deploy'
-            ORDER BY t.trace
+            WHERE t.experiment = :experiment AND t.purpose = 'deploy'
+                AND list_contains(:generations, t.generation)
+            {ingested if sources else ""}
+            ORDER BY trace
             """,
             experiment=experiment,
-            before=before,
+            generations=list(generations),
+            **({"sources": list(sources)} if sources else {}),
         )
 
     def lessons(self, experiment: str, generation: int) -> list[Row]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.curators import CURATORS, POOL_COLUMNS, Options, Selection, curate
+from curation.curators import CURATORS, ELSEWHERE, POOL_COLUMNS, Options, Selection, curate
 from planners.errors import InvalidInput
 
 OUTCOMES = ["VALID", "VALID", "PRECONDITION_FAILED", "NO_PLAN", None]
@@ -28,11 +28,16 @@ def pools(draw: st.DrawFn) -> pd.DataFrame:
         )
     order = draw(st.permutations(rows))
     texts = draw(st.lists(st.sampled_from(["(stack a b)", "(pickup a)"]), min_size=len(rows)))
-    return pd.DataFrame(order, columns=list(POOL_COLUMNS)).assign(text=texts[: len(rows)])
+    said = draw(st.lists(st.sampled_from([True, False, None]), min_size=len(rows)))
+    return pd.DataFrame(order, columns=list(POOL_COLUMNS)).assign(
+        text=texts[: len(rows)], accepted=pd.Series(said[: len(rows)], dtype=object)
+    )
 
 
-SEVERAL = {"all-valid", "preference"}
+SEVERAL = {"all-valid", "preference", "feedback"}
 """Curators that keep several traces of a task."""
+UNJUDGED = {"uncurated", "noisy", "feedback"}
+"""Curators that keep traces that are not valid."""
 
 
 def chosen(name: str, pool: pd.DataFrame, count: int | None = None, seed: int = 0) -> Selection:
@@ -66,7 +71,7 @@ def test_every_curator_decides_on_every_trace(
     assert (frame["weight"] == frame["kept"].astype(float)).all()
     kept = pool[pool["trace"].isin(selection.kept)]
     assert name in SEVERAL or kept["task"].is_unique
-    assert name in ("uncurated", "noisy") or set(kept["outcome"]) <= {"VALID"}
+    assert name in UNJUDGED or set(kept["outcome"]) <= {"VALID"}
     assert count is None or len(kept) <= count
     assert selection.hash() == chosen(name, pool.sample(frac=1, random_state=1), count, seed).hash()
 
@@ -84,6 +89,39 @@ def test_replay_windows() -> None:
     assert curate("shortest", pool, 4, "all", Options()).kept == ["t0", "t1", "t2", "t3"]
     assert curate("shortest", pool, 4, "last", Options()).kept == ["t3"]
     assert curate("shortest", pool, 4, 2, Options()).kept == ["t2", "t3"]
+
+
+@given(pools())
+def test_feedback_keeps_what_users_accepted_whatever_the_verdict(pool: pd.DataFrame) -> None:
+    frame = chosen("feedback", pool).frame.set_index("trace")
+    for row in pool.itertuples():
+        accepted = row.accepted is True and (row.plan_length or 0) > 0
+        assert frame["kept"][row.trace] == accepted
+        expected = {None: "no feedback", False: "rejected by its user"}.get(
+            row.accepted, "accepted"
+        )
+        assert frame["reason"][row.trace].startswith(expected)
+
+
+@given(pools(), st.sets(st.integers(0, 4)), st.sampled_from(["shortest", "all-valid"]))
+def test_what_is_barred_is_as_if_it_were_not_there(
+    pool: pd.DataFrame, tasks: set[int], name: str
+) -> None:
+    why = pool["task"].map({f"task{i}": "measured on" for i in tasks}).astype(object)
+    rest = pool[why.isna()]
+    if not chosen(name, rest).kept:
+        return
+    selection = curate(name, pool.assign(barred=why), 4, "all", Options())
+    assert selection.kept == chosen(name, rest).kept
+    frame = selection.frame.set_index("trace")
+    assert sorted(frame.index) == sorted(pool["trace"])
+    assert set(frame.loc[pool.loc[why.notna(), "trace"], "reason"]) <= {"measured on"}
+
+
+def test_what_was_ingested_is_in_every_window() -> None:
+    rows = [(f"t{g}", f"task{g}", g, "VALID", 2, 0) for g in (ELSEWHERE, 0, 1)]
+    pool = pd.DataFrame(rows, columns=list(POOL_COLUMNS))
+    assert curate("shortest", pool, 2, "last", Options()).kept == ["t-1", "t1"]
 
 
 def test_nothing_to_learn_is_said() -> None:

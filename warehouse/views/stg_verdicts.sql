@@ -11,6 +11,7 @@ SELECT
     step,
     detail,
     plan_length,
-    cost
+    cost,
+    redundant
 FROM judgements
 WHERE superseded IS NOT TRUE
