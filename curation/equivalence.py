@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from planners.training import IGNORED, Row, collate
+from planners.training import Row, by_length, summed_logprobs
 
 if TYPE_CHECKING:
     import torch
@@ -29,18 +29,9 @@ def gradient(
 
     parameters = [p for p in model.parameters() if p.requires_grad]
     total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
-        ids, labels = collate([rows[i] for i in chosen])
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-        target = labels[:, 1:]
-        told = target != IGNORED
-        logprobs = -torch.nn.functional.cross_entropy(
-            logits[told].double(), target[told], reduction="none"
-        )
-        of_row = told.nonzero()[:, 0]
-        weight = torch.tensor([weights[i] for i in chosen], dtype=torch.float64)[of_row]
+    for chosen in by_length(rows, batch):
+        weight = torch.tensor([weights[i] for i in chosen], dtype=torch.float64)
+        logprobs = summed_logprobs(model, [rows[i] for i in chosen])
         found = torch.autograd.grad((weight * logprobs).sum(), parameters)
         total += torch.cat([g.reshape(-1).double() for g in found])
     return total

@@ -84,13 +84,13 @@ def _columns(
             numbers = values.to_numpy(dtype=float)
             told.append((name, "", (numbers - numbers.mean()) / numbers.std()))
         else:
-            levels = values.astype(str)
-            counts = levels.value_counts()
-            large = [level for level in counts.index[1:] if counts[level] >= FEWEST]
+            codes, levels = pd.factorize(values.astype(str), sort=True)
+            counts = pd.Series(np.bincount(codes)).sort_values(ascending=False, kind="stable")
+            large = [code for code in counts.index[1:] if counts[code] >= FEWEST]
             if not large:
-                unanswered[name] = f"no level but {counts.index[0]!r} has {FEWEST} traces"
-            for level in large:
-                inside = (levels == level).to_numpy()
+                unanswered[name] = f"no level but {levels[counts.index[0]]!r} has {FEWEST} traces"
+            for code in large:
+                level, inside = levels[code], codes == code
                 few = min(kept[inside].sum(), (~kept[inside]).sum()) < FEWEST_EITHER
                 (separated if few else told).append((name, str(level), inside.astype(float)))
     return told, separated

@@ -51,7 +51,8 @@ def numeric(traits: pd.DataFrame) -> pd.DataFrame:
         if pd.api.types.is_numeric_dtype(values):
             columns[name] = values.astype(float)
             continue
-        shares = values.astype(str).value_counts(normalize=True)
-        for level in sorted(shares.index[shares >= 0.01]):
-            columns[f"{name}={level}"] = (values.astype(str) == level).astype(float)
+        codes, levels = pd.factorize(values.astype(str), sort=True)
+        shares = np.bincount(codes, minlength=len(levels)) / max(1, len(codes))
+        for code in np.flatnonzero(shares >= 0.01):
+            columns[f"{name}={levels[code]}"] = (codes == code).astype(float)
     return pd.DataFrame(columns, index=traits.index)

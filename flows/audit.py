@@ -14,7 +14,7 @@ from curation.curators import CURATORS
 from curation.diversity import diversity, trend
 from flows.experiment import Experiment
 from flows.findings import Audit, Trained
-from flows.learn import select
+from flows.learn import pool_for, select
 from flows.lineage import parent_of, start_of
 from flows.progress import Watch
 from flows.questions import QUESTIONS
@@ -54,10 +54,11 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
     pool = witnesses(warehouse, experiment.id, found.traits, pool=index)
     own = experiment.curation.curator
     choices = {own: pool.loc[pool["kept"].astype(bool), "trace"].tolist()}
+    whole = pool_for(warehouse, experiment, index)
     for name, curator in CURATORS.items():
         if name != own and curator.needs is None:
             try:
-                choices[name] = select(warehouse, experiment, index, name).kept
+                choices[name] = select(warehouse, experiment, index, name, whole).kept
             except InvalidInput as error:
                 found.note(index, "other-curator", name, {"both": None}, str(error))
     parent = parent_of(warehouse, experiment, index)

@@ -34,10 +34,11 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
 
 
 def select(
-    warehouse: Warehouse, experiment: Experiment, generation: int, curator: str | None = None
-) -> Selection:
+    warehouse: Warehouse, experiment: Experiment, generation: int, curator: str | None = None,
+    pool: pd.DataFrame | None = None,
+) -> Selection:  # fmt: skip
     """The decision of the experiment's curator, or of another, on the pool that `generation` is
-    trained from; writes nothing.
+    trained from, read where it is not given; writes nothing.
     """
     curation = experiment.curation
     name = curator or curation.curator
@@ -47,7 +48,8 @@ def select(
         error_rate=curation.error_rate or 0.0,
         taste=curation.taste or "",
     )
-    pool = pool_for(warehouse, experiment, generation, text=CURATORS[name].needs == "taste")
+    if pool is None:
+        pool = pool_for(warehouse, experiment, generation, text=CURATORS[name].needs == "taste")
     return choose(name, pool, generation, curation.replay, options)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import Random
+from heapq import nsmallest
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from curation.curators import CURATORS, ELSEWHERE
@@ -19,15 +20,19 @@ from flows.learn import as_lessons
 from planners.fine_tuning import encode
 from planners.local import LocalPolicy, load, use_threads
 from planners.prompts import PROMPTS
-from planners.records import derive_seed
 from warehouse import schema
 from warehouse.evidence import traits_of, witnesses
 from warehouse.store import Row, Warehouse
 
 WANTED = 0.01
 """False discovery rate at which a preference is told."""
-SKETCHED = 2000
-"""Traces that a gradient is taken of, at most; of more, that many drawn at random stand for all."""
+SKETCHED = 1000
+"""Traces that a gradient is taken of, at most; of more, those with the lowest ids stand for all.
+Ids are hashes, so it is as if they were drawn; and of two sets that share traces the same are
+drawn, so that what they share does not make them differ.
+"""
+WEIGHED = 2000
+"""Kept traces whose log-probability is asked for, at most; drawn in the same way."""
 
 
 def what_is_preferred(trained: Trained, found: Audit) -> None:
@@ -67,6 +72,10 @@ def what_changed(trained: Trained, found: Audit) -> None:
     note = "" if len(after) else f"generation {trained.index} was not deployed"
     for name in traits.columns:
         values = traits[name].to_numpy()
+        if unknown := int(np.isnan(values).sum()):
+            reason = f"unknown for {unknown} traces"
+            found.note(trained.index, "change", name, {"selection": None}, reason)
+            continue
         moved = change(values[: len(pool)], weight, values[len(pool) :])
         measures = {
             m: getattr(moved, m)
@@ -96,7 +105,10 @@ def how_stale(trained: Trained, found: Audit) -> None:
         found.say(f"  staleness: {note}")
     if known.empty:
         return
-    logprob = known["trace"].map(_logprobs(trained)).to_numpy(dtype=float)
+    if len(known) > WEIGHED:
+        known = known.sort_values("trace").head(WEIGHED)
+        found.say(f"  staleness: {WEIGHED} of {len(kept)} kept traces stand for all")
+    logprob = known["trace"].map(_logprobs(trained, known["trace"])).to_numpy(dtype=float)
     source = known["source"].to_numpy(dtype=int)
     ratio = importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
     counts = valid_counts(trained.warehouse, trained.experiment.id)
@@ -148,11 +160,10 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         return
     use_threads(experiment.model.threads)
     model, tokenizer = load(checkpoint_of(warehouse, experiment, trained.start)[0])
-    rng = Random(derive_seed(experiment.seed, trained.index, "audit"))
 
     def step(traces: Sequence[str], of: int) -> Any:
         """The gradient of their summed log-probability over `of`, from a sample where many."""
-        drawn = sorted(rng.sample(sorted(traces), min(len(traces), SKETCHED)))
+        drawn = nsmallest(SKETCHED, traces)
         lessons = as_lessons(warehouse.completions(drawn), experiment.model.prompt)
         rows = encode(lessons, tokenizer, experiment.model.prompt)
         return gradient(model, rows, [len(traces) / len(drawn) / of] * len(rows))
@@ -172,12 +183,12 @@ QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
 )  # fmt: skip
 
 
-def _logprobs(trained: Trained) -> dict[str, float]:
-    """How likely the weights that training started from are to write each kept trace."""
+def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
+    """How likely the weights that training started from are to write each of these traces."""
     experiment = trained.experiment
     use_threads(experiment.model.threads)
     policy = LocalPolicy(*load(checkpoint_of(trained.warehouse, experiment, trained.start)[0]))
-    lessons = trained.warehouse.lessons(experiment.id, trained.index)
+    lessons = trained.warehouse.completions(traces)
     write = PROMPTS[experiment.model.prompt].write
     written = as_lessons(lessons, experiment.model.prompt)
     pairs = [(write(lesson.task), lesson.completion) for lesson in written]

@@ -21,11 +21,14 @@ from planners.decoding import draw, even_batches, one_thread_each, preallocated_
 from planners.errors import CheckpointError, ComponentFailure, InvalidInput
 from planners.extraction import THINK_END
 from planners.records import Completion, Sampling
+from planners.training import by_length, summed_logprobs
 
 if TYPE_CHECKING:
     import torch
     from transformers import Cache, PreTrainedModel, PreTrainedTokenizerFast
 
+MEASURED = 16
+"""Completions whose log-probabilities are asked for together."""
 SHRINK = 0.8
 """Rows are dropped from the batch once fewer than this share of them is still being written."""
 
@@ -272,14 +275,11 @@ class LocalPolicy:
         import torch
 
         eos = self.tokenizer.eos_token_id
-        found = []
+        heads = self.encode([prompt for prompt, _ in pairs], 0)
+        tails = self.tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
+        rows = [(head, [*tail, eos]) for head, tail in zip(heads, tails, strict=True)]
+        found = torch.zeros(len(rows), dtype=torch.float64)
         with torch.inference_mode():
-            for prompt, completion in pairs:
-                head = self.encode([prompt], 0)[0]
-                tail = self.tokenizer(completion, add_special_tokens=False)["input_ids"] + [eos]
-                logits = self.model(input_ids=torch.tensor([head + tail])).logits[
-                    0, len(head) - 1 : -1
-                ]
-                picked = logits.log_softmax(-1).gather(1, torch.tensor(tail)[:, None])
-                found.append(float(picked.double().sum()))
-        return found
+            for chosen in by_length(rows, MEASURED):
+                found[chosen] = summed_logprobs(self.model, [rows[i] for i in chosen])
+        return found.tolist()

@@ -85,6 +85,25 @@ def collate(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, labels
 
 
+def summed_logprobs(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor:
+    """Log-probability (nats) of each row's completion given its prompt, (rows,), in float64."""
+    import torch
+
+    ids, labels = collate(rows)
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+    target = labels[:, 1:]
+    told = target != IGNORED
+    each = -torch.nn.functional.cross_entropy(logits[told].double(), target[told], reduction="none")
+    return torch.zeros(len(rows), dtype=each.dtype).index_add(0, told.nonzero()[:, 0], each)
+
+
+def by_length(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
+    """Indices of rows in batches of `size`, the shortest first, so that hardly any is padding."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
 def fit(
     model: PreTrainedModel,
     batches: Iterable[Sequence[Row]],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
-from pandas.api.types import is_object_dtype
 
 from planners.errors import InvalidInput, PosterityError
 from warehouse.lake import Lake
@@ -96,10 +96,10 @@ def traits_of(frame: pd.DataFrame) -> pd.DataFrame:
     prefix = "trait "
     columns = [column for column in frame.columns if column.startswith(prefix)]
     found = frame[columns].rename(columns=lambda column: column.removeprefix(prefix))
-    for name in found.columns:
-        of = found[name]
-        if is_object_dtype(of) and of.map(lambda value: isinstance(value, (list, dict))).any():
-            found[name] = of.astype(str)
+    for name, column in found.items():
+        first = next(iter(column.dropna()), None)  # a column of SQL is of one kind
+        if isinstance(first, (list, dict, np.ndarray)):
+            found[name] = column.astype(str)
     return found
 
 

@@ -93,16 +93,23 @@ class Warehouse:
                 yield connection
         except DATABASE_ERRORS as error:
             raise self.place.explain(error) from error
-        except pd.errors.DatabaseError as error:  # pandas wraps what SQLAlchemy raised
-            cause = error.__cause__
-            raise (
-                self.place.explain(cause) if isinstance(cause, DATABASE_ERRORS) else error
-            ) from error
 
     def frame(self, sql: str, **parameters: object) -> pd.DataFrame:
-        """The result of a query as a frame; `:name` parameters."""
+        """The result of a query as a frame; `:name` parameters. Whole numbers are int64, where some
+        are missing float64.
+        """
         with self._reading() as connection:
-            return pd.read_sql_query(sa.text(sql), connection, params=parameters)
+            cursor: Any = connection.execute(sa.text(sql), parameters).cursor
+            kinds = [str(kind) for _, kind, *_ in cursor.description]
+            found = cursor.df()
+            for (name, column), kind in zip(found.items(), kinds, strict=True):
+                if kind == "HUGEINT" and column.notna().all():
+                    found[name] = column.astype("int64")
+                elif isinstance(column.dtype, pd.BooleanDtype):
+                    found[name] = column.astype(object).where(column.notna(), None)
+                elif pd.api.types.is_extension_array_dtype(column) and kind.endswith("INT"):
+                    found[name] = column.astype("float64")
+            return found
 
     def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The result of a query in Arrow batches, at least one, however large it is."""
