@@ -1,14 +1,19 @@
-"""Everything against its peers: `python -m benchmarks [--fast] [checker|load|query ...]`."""
+"""Everything against its peers: `python -m benchmarks [--fast] [checker|load|query|audit ...]`."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
 
-from benchmarks import checker, warehouse
+from benchmarks import audit, checker, warehouse
 from benchmarks.harness import tell
 
-PARTS = {"checker": checker.rows, "load": warehouse.loads, "query": warehouse.queries}
+PARTS = {
+    "checker": checker.rows,
+    "load": warehouse.loads,
+    "query": warehouse.queries,
+    "audit": audit.rows,
+}
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--fast", action="store_true", help="fewer runs on less data")

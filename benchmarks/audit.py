@@ -20,7 +20,7 @@ from flows.settings import load_experiment
 from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)
-DEPLOYED = 2
+DEPLOYED = 1
 """Generations whose traces are in the pool of the last."""
 
 FILL = (
@@ -85,7 +85,7 @@ def rows(fast: bool) -> list[Row]:
 
 
 def _audit(folder: Path, number: int) -> Work:
-    experiment = load_experiment("quickstart", [f"tasks.train.count={max(100, number // 200)}"])
+    experiment = load_experiment("quickstart", [f"tasks.train.count={max(100, number // 500)}"])
     path = folder / f"{number}.duckdb"
     say(f"making a warehouse of {number} traces")
     _fill(path, experiment, number)

@@ -188,10 +188,12 @@ class Audit(Table):
     """What `posterity audit` asks besides: more `traits`, each a SQL expression over a trace; and
     bounds whose breaking makes it exit 1: how far from 1 the odds of a trait that nobody declared
     may be, the least share of the traces learned that they must be worth, and by how many actions
-    the mean plan may change in a generation.
+    the mean plan may change in a generation. `gradient_traces`: of how many traces a curator's
+    gradient is taken, at most.
     """
 
     traits: dict[str, str] = {}
+    gradient_traces: Positive = 600
     max_undeclared_odds_ratio: Annotated[float, Field(ge=1)] | None = None
     min_ess: Annotated[float, Field(ge=0, le=1)] | None = None
     max_length_drift: Annotated[float, Field(ge=0)] | None = None
@@ -199,7 +201,7 @@ class Audit(Table):
     @property
     def bounds(self) -> dict[str, float]:
         """The bounds that are set."""
-        return self.model_dump(exclude={"traits"}, exclude_none=True)
+        return self.model_dump(exclude={"traits", "gradient_traces"}, exclude_none=True)
 
 
 class Experiment(Table):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import nsmallest
-from typing import Any
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from curation.curators import CURATORS, ELSEWHERE
-from curation.equivalence import compare, gradient
+from curation.equivalence import Sketch, compare, sketch
 from curation.preferences import preferences
 from curation.selection import change, numeric
 from curation.staleness import effective_size, importance, staleness
@@ -20,19 +19,17 @@ from flows.learn import as_lessons
 from planners.fine_tuning import encode
 from planners.local import LocalPolicy, load, use_threads
 from planners.prompts import PROMPTS
+from planners.records import derive_seed
 from warehouse import schema
 from warehouse.evidence import traits_of, witnesses
 from warehouse.store import Row, Warehouse
 
 WANTED = 0.01
 """False discovery rate at which a preference is told."""
-SKETCHED = 1000
-"""Traces that a gradient is taken of, at most; of more, those with the lowest ids stand for all.
-Ids are hashes, so it is as if they were drawn; and of two sets that share traces the same are
-drawn, so that what they share does not make them differ.
-"""
 WEIGHED = 2000
-"""Kept traces whose log-probability is asked for, at most; drawn in the same way."""
+"""Kept traces whose log-probability is asked for, at most: those with the lowest ids, which are
+hashes, so it is as if they were drawn.
+"""
 
 
 def what_is_preferred(trained: Trained, found: Audit) -> None:
@@ -161,19 +158,28 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
     use_threads(experiment.model.threads)
     model, tokenizer = load(checkpoint_of(warehouse, experiment, trained.start)[0])
 
-    def step(traces: Sequence[str], of: int) -> Any:
-        """The gradient of their summed log-probability over `of`, from a sample where many."""
-        drawn = nsmallest(SKETCHED, traces)
-        lessons = as_lessons(warehouse.completions(drawn), experiment.model.prompt)
-        rows = encode(lessons, tokenizer, experiment.model.prompt)
-        return gradient(model, rows, [len(traces) / len(drawn) / of] * len(rows))
+    most = experiment.audit.gradient_traces
 
-    reinforce = step(valid, valid_counts(warehouse, experiment.id)[trained.start][1])
+    @cache
+    def step(traces: frozenset[str]) -> Sketch:
+        """The mean gradient of their log-probabilities, from a sample where many."""
+        ordered = sorted(traces)
+        seed = derive_seed(experiment.seed, trained.index, "audit", *ordered)
+        drawn = np.random.default_rng(seed).permutation(ordered)[:most].tolist()
+        rows = {row["trace"]: row for row in warehouse.completions(drawn)}
+        lessons = as_lessons([rows[trace] for trace in drawn], experiment.model.prompt)
+        return sketch(model, encode(lessons, tokenizer, experiment.model.prompt), len(traces))
+
+    reinforce = step(frozenset(valid))
+    written = valid_counts(warehouse, experiment.id)[trained.start][1]
     told = []
     for name, traces in trained.choices.items():
-        cosine, ratio = compare(step(traces, len(traces)), reinforce)
-        found.note(trained.index, "equivalence", name, {"cosine": cosine, "norm_ratio": ratio})
-        told += [f"{name} {cosine:.2f}"] if cosine is not None else []
+        cosine, error, ratio = compare(step(frozenset(traces)), reinforce)
+        longer = None if ratio is None else ratio * written / len(valid)
+        measures = {"cosine": cosine, "error": error, "norm_ratio": longer}
+        note = "" if cosine is not None else "a sample's gradient cannot be told from zero"
+        found.note(trained.index, "equivalence", name, measures, note)
+        told.append(f"{name} " + ("?" if cosine is None else f"{cosine:.2f} ± {error:.2f}"))
     found.say(f"  cosine with REINFORCE's step: {', '.join(told)}")
 
 
