@@ -177,6 +177,24 @@ def audit(
 
 
 @app.command()
+def report(
+    out: Annotated[Path, typer.Option("--out", help="The page.")] = Path("posterity.html"),
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Write one self-contained HTML page: coverage, plan length, verdicts, curation, the audit.
+
+    Experiments that differ by their seed alone are shown together. Every figure comes with its SQL.
+    """
+    with one_message():
+        from flows.report import report as write
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse, read_only=True) as store:
+            sections = write(store, out)
+        typer.echo(f"{out}: {sections} sections")
+
+
+@app.command()
 def promote(
     generation: Annotated[int, typer.Argument(min=0, help="The generation to deploy.")],
     experiment: Annotated[

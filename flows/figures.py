@@ -1,0 +1,162 @@
+"""Figures of the report as SVG: no colour but those of the palette and that of the page's text."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0a7bc2", "#d1690a", "#0a8f62", "#b0569b", "#8a7a00", "#5f6b7a")
+"""Told apart by colour-blind readers (after Okabe and Ito), and on light and dark pages: a contrast
+of 3 to 1 at least with both.
+"""
+INK = "#010203"
+"""Stands for the colour of the page's text."""
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.constrained_layout.use": True,
+}
+
+
+class Drawing:
+    """A figure being drawn: its `axes`, and `svg` when it is done."""
+
+    def __init__(self, figure: Figure, axes: Sequence[Axes]) -> None:
+        self.figure, self.axes, self.svg = figure, axes, ""
+
+
+@contextmanager
+def drawing(
+    name: str, columns: int = 1, height: float = 3.0, share: bool = False
+) -> Iterator[Drawing]:
+    """Axes side by side; the same figure gives the same bytes."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(8.4, height))
+        axes = figure.subplots(1, columns, sharey=share, squeeze=False)[0]
+        drawn = Drawing(figure, axes)
+        yield drawn
+        stream = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    text = stream.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    drawn.svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'class="plot"', text, count=1)
+
+
+def lines(axes: Axes, frame: pd.DataFrame, label: str, colour: str, dashes: str = "-") -> None:
+    """The mean over seeds by generation, and all that lies between them. Columns `generation`,
+    `value`.
+    """
+    by = frame.groupby("generation")["value"]
+    mean = by.mean()
+    axes.plot(mean.index, mean, dashes, marker="o", markersize=3.5, color=colour, label=label)
+    if by.size().max() > 1:
+        axes.fill_between(mean.index, by.min(), by.max(), color=colour, alpha=0.2, linewidth=0)
+
+
+def below(drawn: Drawing, columns: int) -> None:
+    """One legend for all axes, under them."""
+    told = drawn.axes[0].get_legend_handles_labels()
+    drawn.figure.legend(*told, loc="outside lower center", ncols=columns)
+
+
+def by_generation(axes: Axes, boxes: pd.DataFrame) -> None:
+    """A box a generation: columns `whislo`, `q1`, `med`, `q3`, `whishi`."""
+    ink = {"color": INK}
+    axes.bxp(
+        [{str(k): v for k, v in row.items()} for row in boxes.to_dict("records")],
+        positions=list(boxes.index), showfliers=False, manage_ticks=False, boxprops=ink,
+        whiskerprops=ink, capprops=ink, medianprops={"color": PALETTE[1], "linewidth": 2},
+    )  # fmt: skip
+    axes.set_ylim(bottom=0)
+
+
+def whole_generations(axes: Axes) -> None:
+    """Ticks at whole numbers, under their name."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("generation")
+
+
+def percent(axes: Axes) -> None:
+    """Shares as percentages, from 0."""
+    from matplotlib.ticker import PercentFormatter
+
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_ylim(bottom=0)
+
+
+def stacked(axes: Axes, table: pd.DataFrame, names: Mapping[object, str] | None = None) -> None:
+    """Bars of what adds up: a bar each row, a part each column."""
+    below = np.zeros(len(table))
+    for number, column in enumerate(table.columns):
+        label = (names or {}).get(column, str(column))
+        colour = PALETTE[number % len(PALETTE)]
+        hatch = ("", "///", "...", "xxx")[number // len(PALETTE) % 4]
+        axes.bar(
+            table.index, table[column], bottom=below, label=label, color=colour, hatch=hatch,
+            edgecolor=INK, linewidth=0.4,
+        )  # fmt: skip
+        below += table[column].to_numpy(dtype=float)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def heat(axes: Axes, table: pd.DataFrame, title: str, down: str) -> None:
+    """Shares as darkness, with the number in each cell: rows up, generations along."""
+    values = table.to_numpy(dtype=float)
+    axes.imshow(values, aspect="auto", origin="lower", cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(table.columns)), [str(c) for c in table.columns])
+    axes.set_yticks(range(len(table.index)), [str(i) for i in table.index])
+    axes.set_title(title)
+    axes.set_xlabel("generation")
+    axes.set_ylabel(down)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            colour = "white" if value > 0.65 else "black"
+            axes.text(
+                column, row, f"{value:.0%}", ha="center", va="center", fontsize=8, color=colour
+            )
+
+
+def odds(axes: Axes, frame: pd.DataFrame) -> None:
+    """Odds ratios with their intervals, on a logarithmic scale. Columns `name`, `odds_ratio`,
+    `low`, `high`, `declared`.
+    """
+    rows = frame.iloc[::-1].reset_index(drop=True)
+    for place, row in rows.iterrows():
+        colour = PALETTE[0] if row["declared"] else PALETTE[1]
+        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
+        axes.plot([row["odds_ratio"]], [place], "o" if row["declared"] else "D", color=colour)
+    axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_xscale("log")
+    low, high = float(rows["low"].min()), float(rows["high"].max())
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low / 1.5 <= tick <= high * 1.5]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(rows)), list(rows["name"]))
+    axes.set_xlabel("odds of being kept, times")
