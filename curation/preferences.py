@@ -64,6 +64,20 @@ def preferences(kept: pd.Series, task: pd.Series, traits: pd.DataFrame) -> Prefe
     return Preferences(frame.reset_index(drop=True), unanswered)
 
 
+def acceptance(kept: pd.Series, groups: pd.Series) -> pd.DataFrame:
+    """What share of each group was kept: columns `level`, `traces`, `share`, and `low` and `high`,
+    its 95% interval (Wilson). A row each level with FEWEST traces.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    counts = kept.groupby(groups.astype(str)).agg(["size", "sum"])
+    counts = counts[counts["size"] >= FEWEST]
+    low, high = proportion_confint(counts["sum"], counts["size"], method="wilson")
+    share = counts["sum"] / counts["size"]
+    columns = {"traces": counts["size"], "share": share, "low": low, "high": high}
+    return pd.DataFrame(columns).rename_axis("level").reset_index()
+
+
 Column = tuple[str, str, np.ndarray]
 """A trait, the level of it ("" for a number), and a value each trace."""
 

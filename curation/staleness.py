@@ -50,6 +50,13 @@ def effective_reward(
     return weight * (valid_pi / valid_beta) / np.maximum(ratio, 1e-300)
 
 
+def mean_reward(reward: np.ndarray) -> float:
+    """The mean of effective rewards, each at most CLIP: a few traces that the policy would hardly
+    write any more would decide it otherwise.
+    """
+    return float(np.minimum(reward, CLIP).mean())
+
+
 def staleness(weight: np.ndarray, ratio: np.ndarray, source: np.ndarray) -> dict[int, Staleness]:
     """By generation that wrote them."""
     found = {}

@@ -18,7 +18,9 @@ class Audit:
 
     experiment: Experiment
     traits: Mapping[str, str]
-    rows: Rows = field(default_factory=lambda: {schema.audits: [], schema.rewards: []})
+    rows: Rows = field(
+        default_factory=lambda: {schema.audits: [], schema.rewards: [], schema.alternatives: []}
+    )
     lines: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 

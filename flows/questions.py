@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from heapq import nsmallest
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from curation.curators import CURATORS, ELSEWHERE
 from curation.equivalence import Sketch, compare, sketch
-from curation.preferences import preferences
+from curation.preferences import acceptance, preferences
 from curation.selection import change, numeric
-from curation.staleness import effective_size, importance, staleness
+from curation.staleness import (
+    effective_reward,
+    effective_size,
+    importance,
+    mean_reward,
+    staleness,
+)
 from flows.checkpoints import checkpoint_of
 from flows.findings import Audit, Trained
 from flows.learn import as_lessons
@@ -30,6 +38,10 @@ WEIGHED = 2000
 """Kept traces whose log-probability is asked for, at most: those with the lowest ids, which are
 hashes, so it is as if they were drawn.
 """
+
+
+REWARDED = 200
+"""The same, of each curator's selection."""
 
 
 def what_is_preferred(trained: Trained, found: Audit) -> None:
@@ -54,6 +66,17 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         )
     for trait, reason in explained.unanswered.items():
         found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
+
+
+def who_is_accepted(trained: Trained, found: Audit) -> None:
+    """The share of valid traces that was kept, a group at a time, other traits aside."""
+    valid = trained.pool[trained.pool["valid"]]
+    traits = traits_of(valid)
+    for name in traits.columns:
+        if traits[name].nunique() > 1 and not pd.api.types.is_float_dtype(traits[name]):
+            for row in acceptance(valid["kept"].astype(bool), traits[name]).to_dict("records"):
+                measures = {m: row[m] for m in ("share", "low", "high", "traces")}
+                found.note(trained.index, "acceptance", f"{name}={row['level']}", measures)
 
 
 def what_changed(trained: Trained, found: Audit) -> None:
@@ -108,16 +131,14 @@ def how_stale(trained: Trained, found: Audit) -> None:
     logprob = known["trace"].map(_logprobs(trained, known["trace"])).to_numpy(dtype=float)
     source = known["source"].to_numpy(dtype=int)
     ratio = importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
-    counts = valid_counts(trained.warehouse, trained.experiment.id)
-    shares = {g: valid / traces for g, (valid, traces) in counts.items() if valid}
-    now = shares.get(trained.start)
+    ratios = _valid_ratios(trained)
     found.rows[schema.rewards] += [
         {
             "experiment": trained.experiment.id,
             "generation": trained.index,
             "trace": trace,
             "logprob": float(likely),
-            "valid_ratio": now / shares[wrote] if now and wrote in shares else None,
+            "valid_ratio": ratios.get(wrote),
         }
         for trace, likely, wrote in zip(known["trace"], logprob, source.tolist(), strict=True)
     ]
@@ -125,25 +146,59 @@ def how_stale(trained: Trained, found: Audit) -> None:
     weight = known["weight"].to_numpy(dtype=float)
     for wrote, stale in staleness(weight, ratio, source).items():
         measures = {m: getattr(stale, m) for m in stale.__slots__}
+        measures["valid_ratio"] = ratios.get(wrote)
         found.note(trained.index, "staleness", f"generation {wrote}", measures)
         found.say(
             f"  {stale.traces} traces by generation {wrote} ({stale.share:.0%} of the weight) are "
-            f"worth {stale.effective:.1f} of generation {trained.start}'s own"
+            f"worth {stale.effective:.1f} of generation {trained.start}'s own; Z_pi/Z_beta, which "
+            f"the paper leaves out, is {ratios.get(wrote, float('nan')):.2f}"
         )
 
 
 def what_others_keep(trained: Trained, found: Audit) -> None:
-    """Would another curator have chosen otherwise."""
-    (_, own), *others = trained.choices.items()
+    """Would another curator have chosen otherwise: how many traces, which, and how much reward each
+    of its traces would stand for.
+    """
+    (name, own), *others = trained.choices.items()
     kept = set(own)
+    reward = {"effective_reward": _reward_of(trained, own)}
+    found.note(trained.index, "other-curator", name, reward)
     for name, traces in others:
         chosen = set(traces)
         measures = {
             "both": len(kept & chosen),
             "only_here": len(kept - chosen),
             "only_there": len(chosen - kept),
+            "effective_reward": _reward_of(trained, traces),
         }
         found.note(trained.index, "other-curator", name, measures)
+        key = {"experiment": found.experiment.id, "generation": trained.index, "curator": name}
+        found.rows[schema.alternatives] += [
+            {**key, "trace": trace, "kept": trace in kept} for trace in sorted(kept ^ chosen)
+        ]
+
+
+def _reward_of(trained: Trained, traces: Sequence[str]) -> float | None:
+    """The mean effective reward of a selection, from at most REWARDED traces of it."""
+    chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces))]
+    ratios = chosen["source"].map(_valid_ratios(trained))
+    known = chosen[chosen["sampling_logprob"].notna() & ratios.notna()]
+    if known.empty:
+        return None
+    logprob = known["trace"].map(_logprobs(trained, known["trace"])).to_numpy(dtype=float)
+    ratio = importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
+    valid_ratio = ratios[known.index].to_numpy(dtype=float)
+    return mean_reward(effective_reward(np.ones(len(known)), ratio, 1.0, 1 / valid_ratio))
+
+
+def _valid_ratios(trained: Trained) -> dict[int, float]:
+    """Z_pi / Z_beta: the share of valid traces under the weights that training started from, over
+    that of each generation.
+    """
+    counts = valid_counts(trained.warehouse, trained.experiment.id)
+    shares = {g: valid / traces for g, (valid, traces) in counts.items() if valid}
+    now = shares.get(trained.start)
+    return {} if now is None else {wrote: now / share for wrote, share in shares.items()}
 
 
 def is_it_reinforce(trained: Trained, found: Audit) -> None:
@@ -155,8 +210,7 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         note = f"generation {trained.start} wrote no valid trace"
         found.note(trained.index, "equivalence", "", {"cosine": None}, note)
         return
-    use_threads(experiment.model.threads)
-    model, tokenizer = load(checkpoint_of(warehouse, experiment, trained.start)[0])
+    model, tokenizer = _loaded(trained)
 
     most = experiment.audit.gradient_traces
 
@@ -184,21 +238,30 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
 
 
 QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
-    what_is_preferred, what_changed, how_far_plans_drift, how_stale, what_others_keep,
-    is_it_reinforce,
+    what_is_preferred, who_is_accepted, what_changed, how_far_plans_drift, how_stale,
+    what_others_keep, is_it_reinforce,
 )  # fmt: skip
 
 
 def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
     """How likely the weights that training started from are to write each of these traces."""
     experiment = trained.experiment
-    use_threads(experiment.model.threads)
-    policy = LocalPolicy(*load(checkpoint_of(trained.warehouse, experiment, trained.start)[0]))
+    policy = LocalPolicy(*_loaded(trained))
     lessons = trained.warehouse.completions(traces)
     write = PROMPTS[experiment.model.prompt].write
     written = as_lessons(lessons, experiment.model.prompt)
     pairs = [(write(lesson.task), lesson.completion) for lesson in written]
     return dict(zip([row["trace"] for row in lessons], policy.logprobs(pairs), strict=True))
+
+
+def _loaded(trained: Trained) -> tuple[Any, Any]:
+    """Model and tokenizer that training started from."""
+    use_threads(trained.experiment.model.threads)
+    return _load(checkpoint_of(trained.warehouse, trained.experiment, trained.start)[0])
+
+
+_load = lru_cache(maxsize=1)(load)
+"""The last one is kept, as several questions ask it."""
 
 
 def valid_counts(warehouse: Warehouse, experiment: str) -> dict[int, tuple[int, int]]:

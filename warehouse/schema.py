@@ -281,6 +281,20 @@ rewards = sa.Table(
     "write it.",
 )
 
+alternatives = sa.Table(
+    "alternatives",
+    metadata,
+    _key("experiment", TEXT, "The experiment."),
+    _key("generation", INT, "The generation that was trained."),
+    _key("curator", TEXT, "Another curator."),
+    _key("trace", TEXT, "A trace on which it differs."),
+    _column(
+        "kept", FLAG, "Whether the generation learned it; the other curator decides the opposite."
+    ),
+    comment="One row a trace that another curator would have decided on otherwise, row by row the "
+    "difference of the two training sets; filled by audits.",
+)
+
 audits = sa.Table(
     "audits",
     metadata,
@@ -289,7 +303,8 @@ audits = sa.Table(
     _key(
         "question",
         TEXT,
-        "preferences, change, staleness, equivalence, diversity, other-curator or bounds.",
+        "preferences, acceptance, change, staleness, equivalence, diversity, other-curator or "
+        "bounds.",
     ),
     _key("name", TEXT, "Whom it is about: a trait, a source generation, a curator."),
     _key("measure", TEXT, "What was measured."),

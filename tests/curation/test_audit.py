@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from curation.diversity import diversity, trend
-from curation.preferences import preferences
+from curation.preferences import FEWEST, acceptance, preferences
 from curation.selection import change, numeric
 from curation.staleness import CLIP, effective_reward, effective_size, importance, staleness
 
@@ -74,6 +74,19 @@ def test_questions_without_an_answer_say_so() -> None:
     assert (
         preferences(kept[:0], task[:0], traits[:0]).unanswered["size"] == "there is no valid trace"
     )
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), min_size=1, max_size=200))
+def test_acceptance_is_the_share_of_each_group(rows: list[tuple[bool, str]]) -> None:
+    kept, groups = (pd.Series(column) for column in zip(*rows, strict=True))
+    found = acceptance(kept, groups)
+    for row in found.itertuples():
+        inside = [k for k, group in rows if group == row.level]
+        assert row.traces == len(inside) >= FEWEST
+        assert row.share == pytest.approx(sum(inside) / len(inside))
+        assert row.low - 1e-9 <= row.share <= row.high + 1e-9
+    counts = pd.Series([group for _, group in rows]).value_counts()
+    assert set(found["level"]) == set(counts.index[counts >= FEWEST])
 
 
 def test_a_trait_that_separates_is_tested_exactly() -> None:

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from curation.staleness import effective_reward
@@ -63,6 +64,27 @@ def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
         assert told.query("measure != 'trend'").empty or set(told["name"]) == {"trend"}
         counted = store.frame("SELECT count(*) AS n FROM audits")["n"][0]
         assert counted == store.count(schema.audits) > 50
+
+
+def test_what_another_curator_would_have_kept_row_by_row(run: Path) -> None:
+    assert posterity("audit", folder=run).returncode == 0
+    with Warehouse(run / "posterity.duckdb") as store:
+        differ = store.frame(
+            "SELECT generation, trace, kept FROM alternatives WHERE curator = 'all-valid'"
+        )
+        expected = store.frame(
+            "SELECT s.generation, s.trace, s.kept FROM selections AS s JOIN stg_verdicts AS v "
+            "ON v.trace = s.trace WHERE s.kept <> (v.outcome = 'VALID')"
+        )
+        key = ["generation", "trace"]
+        pd.testing.assert_frame_equal(
+            differ.sort_values(key, ignore_index=True), expected.sort_values(key, ignore_index=True)
+        )
+        told = store.frame(
+            "SELECT name, value FROM audits WHERE measure = 'effective_reward' AND generation = 1"
+        ).set_index("name")["value"]
+        assert told["shortest"] == pytest.approx(1.0, abs=1e-3), "all of its own, Z_pi = Z_beta"
+        assert len(told) == 4
 
 
 def test_traits_of_ones_own(run: Path) -> None:

@@ -122,7 +122,9 @@ def test_going_further_keeps_what_is_there(finished: Path, tmp_path: Path) -> No
     assert contents(path) == contents(finished)
 
 
-@pytest.mark.parametrize("stage", ["prepare", "deploy", "evaluate", "judge", "curate", "train"])
+@pytest.mark.parametrize(
+    "stage", ["prepare", "deploy", "evaluate", "judge", "promote", "curate", "train"]
+)
 def test_a_failure_behind_any_stage_resumes_to_the_same(
     finished: Path, tmp_path: Path, stage: str
 ) -> None:
