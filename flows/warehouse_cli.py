@@ -55,6 +55,24 @@ def query(
 
 
 @app.command()
+def show(
+    trace: Annotated[str, typer.Argument(help="A trace's id, or the beginning of it.")],
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Show a trace: task, completion, its plan step by step, verdict, why it was kept or dropped.
+
+    Blocks and grids are drawn.
+    """
+    with one_message():
+        from flows.show import show as tell
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse, read_only=True) as store:
+            for line in tell(store, trace):
+                typer.echo(line)
+
+
+@app.command()
 def ingest(
     file: Annotated[
         typer.FileBinaryRead, typer.Argument(help="JSON Lines, or - for standard input.")
