@@ -1,6 +1,7 @@
 -- One row an experiment and generation: the figures that tell whether the loop works.
 WITH results AS MATERIALIZED (
-    SELECT * FROM stg_task_results
+    SELECT experiment, generation, split, task, samples, valid, longest
+    FROM stg_task_results
 ),
 
 fresh AS (
