@@ -60,9 +60,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Curator:
-    """How traces are chosen, and the traits that it is known to reward besides validity."""
+    """How traces are chosen, the reward that a first step of training on them stands for, with
+    frozen data, and the traits that are known to be rewarded besides validity.
+    """
 
     choose: Callable[[pd.DataFrame, Options], Selection]
+    implies: str
     rewards: tuple[str, ...] = ()
     needs: str | None = None
     """The setting of a curation that must be given."""
@@ -168,15 +171,26 @@ def _selection(
     )
 
 
+ONE_A_TASK = (
+    "1 for a valid plan, over the chance that its task is solved in the pool: tasks weigh alike"
+)
 CURATORS = {
-    "shortest": Curator(shortest, ("plan_length", "reasoning_tokens")),
-    "all-valid": Curator(all_valid),
-    "first-valid": Curator(first_valid, ("source_generation",)),
-    "uncurated": Curator(uncurated),
-    "feedback": Curator(feedback, needs="sources"),
-    "noisy": Curator(noisy, ("plan_length", "reasoning_tokens"), needs="error_rate"),
-    "preference": Curator(preference, needs="taste"),
-}
+    "shortest": Curator(shortest, ONE_A_TASK, ("plan_length", "reasoning_tokens")),
+    "all-valid": Curator(
+        all_valid, "1 for a valid plan: on traces of one's own, REINFORCE, N / N+ times as far"
+    ),
+    "first-valid": Curator(first_valid, ONE_A_TASK, ("source_generation",)),
+    "uncurated": Curator(uncurated, "1 for any plan, valid or not: nothing for validity"),
+    "feedback": Curator(feedback, "1 for what users accept, valid or not", needs="sources"),
+    "noisy": Curator(
+        noisy, "that of shortest, for plans that an erring checker believes valid",
+        ("plan_length", "reasoning_tokens"), "error_rate",
+    ),
+    "preference": Curator(
+        preference, "3/4 for a valid plan that has the word, 1/2 for one that has not",
+        needs="taste",
+    ),
+}  # fmt: skip
 
 
 def curate(

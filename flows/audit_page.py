@@ -133,6 +133,9 @@ def _equivalence(experiment: str, found: pd.DataFrame, sql: str) -> Section | No
     words = [
         "The cosine between the first step of training on what each curator keeps and that of "
         "REINFORCE with reward 1 for valid plans, at the weights that training started from: 1 is "
-        "the same direction. An identity at one step with frozen data, not over epochs."
+        "the same direction. An identity at one step with frozen data, not over epochs. What each "
+        "stands for:"
     ]
+    implied = told.drop_duplicates("name")[["name", "note"]].to_numpy()
+    words += [f"{name}: {note}." for name, note in implied]
     return Section(f"{experiment}: is it REINFORCE", sql, words, table=table)

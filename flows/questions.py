@@ -231,7 +231,8 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         cosine, error, ratio = compare(step(frozenset(traces)), reinforce)
         longer = None if ratio is None else ratio * written / len(valid)
         measures = {"cosine": cosine, "error": error, "norm_ratio": longer}
-        note = "" if cosine is not None else "a sample's gradient cannot be told from zero"
+        implies = f"reward {CURATORS[name].implies}"
+        note = implies if cosine is not None else "a sample's gradient cannot be told from zero"
         found.note(trained.index, "equivalence", name, measures, note)
         told.append(f"{name} " + ("?" if cosine is None else f"{cosine:.2f} ± {error:.2f}"))
     found.say(f"  cosine with REINFORCE's step: {', '.join(told)}")
