@@ -23,6 +23,7 @@ from planners.records import Outcome, content_hash
 POOL_COLUMNS = ("trace", "task", "generation", "outcome", "plan_length", "reasoning_tokens")
 ELSEWHERE = -1
 """Stands where a trace was written by no generation of ours."""
+NO_FEEDBACK = "no feedback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def feedback(pool: pd.DataFrame, options: Options) -> Selection:
     chosen = _at_most(pool.loc[accepted, "trace"].sort_values(), options)
     reason = np.select(
         [told.isna(), told.eq(False), ~accepted],
-        ["no feedback", "rejected by its user", "accepted, but there is no plan in it"],
+        [NO_FEEDBACK, "rejected by its user", "accepted, but there is no plan in it"],
         "beyond the number",
     )
     return _selection(pool, chosen, reason, "accepted by its user")

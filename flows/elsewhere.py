@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from curation.curators import ELSEWHERE
+from curation.curators import ELSEWHERE, NO_FEEDBACK
 from flows.experiment import Experiment
 from planners.errors import InvalidInput
 from planners.pddl import read_task
@@ -40,18 +40,22 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
     )
 
 
-def came_later(
+def as_curated(
     warehouse: Warehouse, experiment: Experiment, generation: int, pool: pd.DataFrame
-) -> pd.Series:
-    """Which traces of a pool were ingested after a generation was curated."""
-    known = warehouse.frame(
-        "SELECT trace FROM selections WHERE experiment = :experiment "
+) -> pd.DataFrame:
+    """A pool as it was when a generation was curated: without traces that were ingested later, and
+    without feedback that came later.
+    """
+    decided = warehouse.frame(
+        "SELECT trace, reason FROM selections WHERE experiment = :experiment "
         "AND generation = :generation AND from_generation = :elsewhere",
         experiment=experiment.id,
         generation=generation,
         elsewhere=ELSEWHERE,
     )
-    return (pool["generation"] == ELSEWHERE) & ~pool["trace"].isin(known["trace"])
+    there = pool[(pool["generation"] != ELSEWHERE) | pool["trace"].isin(decided["trace"])]
+    silent = there["trace"].isin(decided.loc[decided["reason"] == NO_FEEDBACK, "trace"])
+    return there.assign(accepted=there["accepted"].mask(silent, None))
 
 
 def _shape(task: Row) -> str:

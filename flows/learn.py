@@ -10,7 +10,7 @@ import pandas as pd
 from curation.curators import CURATORS, Options, Selection
 from curation.curators import curate as choose
 from flows.checkpoints import checkpoint_of
-from flows.elsewhere import READING, barred, came_later
+from flows.elsewhere import READING, as_curated, barred
 from flows.experiment import Experiment
 from flows.lineage import ancestors, parent_of, start_of
 from flows.progress import Watch
@@ -65,7 +65,7 @@ def pool_for(
     if not sources:
         return pool
     if warehouse.done(experiment.id, generation, "curate"):
-        pool = pool[~came_later(warehouse, experiment, generation, pool)]
+        pool = as_curated(warehouse, experiment, generation, pool)
     return pool.assign(barred=barred(warehouse, experiment, pool))
 
 

@@ -95,6 +95,7 @@ def test_feedback_decides_and_the_verdict_stands_beside_it(warehouse: Warehouse)
     ]
     outcome = "SELECT outcome FROM stg_verdicts JOIN curated ON trace = trace_id"
     assert warehouse.frame(outcome)["outcome"].tolist() == ["GOAL_NOT_REACHED"]
+    take(warehouse, {**GOOD, "model": "unseen", "feedback": "accept"})  # for later generations
     assert not any(check.wrong for check in verify(warehouse, QUIET))
 
 
