@@ -52,7 +52,7 @@ def numeric(traits: pd.DataFrame) -> pd.DataFrame:
             columns[name] = values.astype(float)
             continue
         codes, levels = pd.factorize(values.astype(str), sort=True)
-        shares = np.bincount(codes, minlength=len(levels)) / max(1, len(codes))
+        shares = np.bincount(codes[codes >= 0], minlength=len(levels)) / max(1, len(codes))
         for code in np.flatnonzero(shares >= 0.01):
             columns[f"{name}={levels[code]}"] = (codes == code).astype(float)
     return pd.DataFrame(columns, index=traits.index)

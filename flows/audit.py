@@ -44,6 +44,7 @@ def audit(
             for question in QUESTIONS:
                 question(trained, found)
                 advance(1)
+            found.require_asked(index)
     if only is None:
         _diversity(warehouse, found, reached)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from flows.figures import INK, PALETTE, drawing, odds
-from flows.questions import WANTED
+from flows.questions import WANTED, WEIGHED
 from flows.report import Section
 from warehouse.store import Warehouse
 
@@ -85,9 +85,10 @@ def _staleness(experiment: str, found: pd.DataFrame, sql: str) -> Section | None
         return None
     traces, worth = told["traces"].sum(), told["effective"].sum()
     words = [
-        f"Generation {generation} learned {traces:.0f} traces with recorded log-probabilities. To "
-        f"the weights that training started from, they are worth about {worth:.0f} fresh ones "
-        "(effective sample size, by the generation that wrote them)."
+        f"Of what generation {generation} learned, {traces:.0f} traces with recorded "
+        f"log-probabilities are looked at (at most {WEIGHED}). To the weights that training "
+        f"started from, they are worth about {worth:.0f} fresh ones (effective sample size, by the "
+        "generation that wrote them)."
     ]
     with drawing(f"staleness {experiment}", height=2.6) as drawn:
         axes, places = drawn.axes[0], range(len(told))

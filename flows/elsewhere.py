@@ -1,43 +1,80 @@
-"""Learning from traces made elsewhere: which may be, and how their plans are found."""
+"""Learning from traces made elsewhere: which may be learned, and which are left out."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from curation.curators import ELSEWHERE, NO_FEEDBACK
+from flows.checkpoints import require_base
 from flows.experiment import Experiment
+from flows.lessons import as_lessons
 from planners.errors import InvalidInput
+from planners.fine_tuning import encode
+from planners.local import reading
 from planners.pddl import read_task
-from planners.prompts import PROMPTS
+from planners.sexpr import parse, show
 from planners.shapes import shape
 from warehouse.store import Row, Warehouse
-
-READING = PROMPTS["pddl"]
-"""How a plan is found in an ingested completion: in the task's own names."""
 
 
 def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> pd.Series:
     """Why a trace of a pool may not be learned from whatever it is like, None where it may.
 
-    What is measured on must not be learned, under other object names neither. Raises InvalidInput
-    where a source has no traces.
+    What is measured on must not be learned, under other object names neither; nor can be what the
+    prompt cannot say or the model has no words or room for. Raises InvalidInput where a source has
+    no traces.
     """
     _require_traces(warehouse, experiment)
+    ingested = pool[pool["generation"] == ELSEWHERE]
+    of_task = _barred_tasks(warehouse, experiment, ingested["task"].unique())
+    reasons = ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
+    with_plan = ingested[ingested["plan_length"].notna()]
+    rest = [trace for trace in with_plan["trace"] if trace not in reasons]
+    reasons |= _unlearnable(experiment, warehouse.completions(rest))
+    return pool["trace"].map(reasons).astype(object)
+
+
+def _barred_tasks(
+    warehouse: Warehouse, experiment: Experiment, keys: Iterable[str]
+) -> dict[str, str]:
+    """Why tasks are barred, by their keys; domains are the same if they differ in layout alone."""
     tasks = warehouse.tasks(experiment.id)
-    domains = {task["domain_hash"] for task in tasks}
-    measured = {_shape(task): task for task in tasks if task["split"] != "train"}
+    domains = {_bare(task["domain_pddl"]): task["domain_pddl"] for task in tasks}
+    measured = {
+        _shape(task["domain_pddl"], task): task for task in tasks if task["split"] != "train"
+    }
     reasons: dict[str, str] = {}
-    for key in pool.loc[pool["generation"] == ELSEWHERE, "task"].unique():
+    for key in keys:
         task = warehouse.task(key)
         assert task is not None  # a trace is of a task that is there
-        if task["domain_hash"] not in domains:
-            reasons[key] = f"of a domain {task['domain']} that the experiment does not have"
-        elif (twin := measured.get(_shape(task))) is not None:
+        own = domains.get(_bare(task["domain_pddl"]))
+        if own is None:
+            reasons[key] = f"its domain {task['domain']} is none of the experiment's"
+        elif (twin := measured.get(_shape(own, task))) is not None:
             reasons[key] = f"measured on: it is {twin['split']} task {twin['task']}"
-    elsewhere = pool["generation"] == ELSEWHERE
-    return (
-        pool["task"].map(reasons).where(elsewhere).astype(object).where(lambda r: r.notna(), None)
-    )
+    return reasons
+
+
+def _unlearnable(experiment: Experiment, rows: Sequence[Row]) -> dict[str, str]:
+    """Why the experiment's model cannot learn some traces, by their ids."""
+    if not rows:
+        return {}
+    tokenizer, context = reading(require_base(experiment))
+    reasons: dict[str, str] = {}
+    for row in rows:
+        try:
+            lessons = as_lessons([row], experiment.model.prompt)
+            [(head, tail)] = encode(lessons, tokenizer, experiment.model.prompt)
+        except InvalidInput as error:
+            reasons[row["trace"]] = str(error)
+            continue
+        if len(head) + len(tail) > context:
+            reasons[row["trace"]] = f"{len(head) + len(tail)} tokens, the model takes {context}"
+        elif tokenizer.unk_token_id is not None and tokenizer.unk_token_id in [*head, *tail]:
+            reasons[row["trace"]] = "the model does not know all of its words"
+    return reasons
 
 
 def as_curated(
@@ -58,8 +95,13 @@ def as_curated(
     return there.assign(accepted=there["accepted"].mask(silent, None))
 
 
-def _shape(task: Row) -> str:
-    return shape(read_task(task["domain_pddl"], task["pddl"]))
+def _bare(domain: str) -> str:
+    """A domain's text without comments and layout."""
+    return show(parse(domain))
+
+
+def _shape(domain: str, task: Row) -> str:
+    return shape(read_task(domain, task["pddl"]))
 
 
 def _require_traces(warehouse: Warehouse, experiment: Experiment) -> None:

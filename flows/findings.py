@@ -47,6 +47,16 @@ class Audit:
         if not held:
             self.broken.append(f"generation {generation}: {told} = {limit} is broken: {value:.3g}")
 
+    def require_asked(self, generation: int) -> None:
+        """A bound that could not be compared with anything is broken: who knows that it holds."""
+        told = {r["name"].split(" ")[0] for r in self.rows[schema.audits]
+                if r["question"] == "bounds" and r["generation"] == generation}  # fmt: skip
+        for name, limit in self.experiment.audit.bounds.items():
+            if name not in told:
+                self.note(generation, "bounds", name, {"value": None, "bound": limit, "held": 0})
+                line = f"generation {generation}: {name} = {limit} is broken: it cannot be told"
+                self.broken.append(line)
+
     def say(self, line: str) -> None:
         self.lines.append(line)
 

@@ -15,8 +15,8 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flows.elsewhere import READING
 from flows.judge import judgement
+from flows.lessons import READING
 from flows.prepare import CODE_VERSION, domain_row, task_row
 from planners.checker import checker_for
 from planners.domains import DOMAINS

@@ -16,7 +16,7 @@ from flows.learn import curate, train
 from flows.lineage import deployed
 from flows.prepare import prepare
 from flows.progress import Watch
-from flows.promote import promote
+from flows.promote import promote, require_promoted
 from flows.sample import deploy, evaluate
 from warehouse.store import Warehouse
 
@@ -58,3 +58,4 @@ def iterate(
             do.judge(warehouse, experiment, generation, watch)
         warehouse.publish()
         watch.generation(warehouse, experiment, generation)
+        require_promoted(warehouse, experiment, generation)

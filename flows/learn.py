@@ -10,15 +10,14 @@ import pandas as pd
 from curation.curators import CURATORS, Options, Selection
 from curation.curators import curate as choose
 from flows.checkpoints import checkpoint_of
-from flows.elsewhere import READING, as_curated, barred
+from flows.elsewhere import as_curated, barred
 from flows.experiment import Experiment
+from flows.lessons import as_lessons
 from flows.lineage import ancestors, parent_of, start_of
 from flows.progress import Watch
 from planners.errors import InvalidInput
-from planners.fine_tuning import Lesson, Settings, fine_tune, weights_hash
+from planners.fine_tuning import Settings, fine_tune, weights_hash
 from planners.local import use_threads
-from planners.pddl import read_task
-from planners.prompts import PROMPTS
 from planners.records import content_hash, derive_seed
 from warehouse import schema
 from warehouse.store import Row, Warehouse
@@ -124,20 +123,6 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         "training": json.dumps(facts, sort_keys=True),
     }
     warehouse.record({schema.generations: [row]}, (experiment.id, generation, "train", 0))
-
-
-def as_lessons(rows: Sequence[Row], prompt: str) -> list[Lesson]:
-    """What the warehouse has to learn from, for training on a prompt format.
-
-    What was ingested answers no prompt of ours, and is restated as an answer to this one.
-    """
-    lessons = []
-    for row in rows:
-        task, text = read_task(row["domain_pddl"], row["pddl"]), row["text"]
-        if row["purpose"] == "ingest" and (plan := READING.read(task, text).plan) is not None:
-            text = PROMPTS[prompt].restate(task, text, plan)
-        lessons.append(Lesson(task, text))
-    return lessons
 
 
 def training_set_hash(lessons: Sequence[Row]) -> str:

@@ -49,6 +49,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         "config": experiment.canonical(),
         "code_version": CODE_VERSION,
     }
+    warehouse.regrade(task_rows)
     warehouse.record(
         {
             schema.experiments: [described],

@@ -14,7 +14,6 @@ from flows.experiment import Experiment
 from flows.lineage import deployed, parent_of
 from flows.progress import Watch
 from planners.errors import InvalidInput, NotPromoted
-from warehouse import schema
 from warehouse.store import Row, Warehouse
 
 CONFIDENCE = 0.9
@@ -25,18 +24,20 @@ Decision = tuple[bool, str]
 
 
 def promote(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
-    """Decide on a generation that is evaluated and judged, once. Raises NotPromoted where the last
-    word is no.
-    """
-    said = warehouse.promotions(experiment.id)
-    if all(row["generation"] != generation for row in said):
-        good, reason = (
-            (True, "the base")
-            if generation == 0
-            else WAYS[experiment.promote](warehouse, experiment, generation, watch)
-        )
-        said.append(_decide(warehouse, experiment, generation, good, experiment.promote, reason))
-    last = said[-1]
+    """Decide on a generation that is evaluated and judged, once."""
+    if any(row["generation"] == generation for row in warehouse.promotions(experiment.id)):
+        return
+    good, reason = (
+        (True, "the base")
+        if generation == 0
+        else WAYS[experiment.promote](warehouse, experiment, generation, watch)
+    )
+    _decide(warehouse, experiment, generation, good, experiment.promote, reason)
+
+
+def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
+    """Raise NotPromoted where the last word on what is deployed is no, and about this one."""
+    last = warehouse.promotions(experiment.id)[-1]
     if last["generation"] == generation and not last["promoted"]:
         raise NotPromoted(
             f"generation {generation} is not promoted: {last['reason']}; generation "
@@ -57,12 +58,13 @@ def promote_by_hand(
     if generation not in reached:
         known = f"{reached[0]} to {reached[-1]}" if reached else "none"
         raise InvalidInput(f"{experiment.id} has no generation {generation}; it has {known}")
-    half_made = reached[-1] + 1
-    if warehouse.done(experiment.id, half_made, "curate"):
-        raise InvalidInput(
-            f"generation {half_made} of {experiment.id} is curated and not trained; "
-            "let `posterity run` finish it first"
-        )
+    undecided = set(reached) - {row["generation"] for row in warehouse.promotions(experiment.id)}
+    for half_made in sorted(undecided | {reached[-1] + 1}):
+        if half_made in undecided or warehouse.done(experiment.id, half_made, "curate"):
+            raise InvalidInput(
+                f"generation {half_made} of {experiment.id} is half made; let `posterity run` "
+                "finish it first"
+            )
     return _decide(warehouse, experiment, generation, True, "person", reason)
 
 
@@ -71,14 +73,12 @@ def _decide(
 ) -> Row:
     row = {
         "experiment": experiment.id,
-        "position": len(warehouse.promotions(experiment.id)),
         "generation": generation,
         "promoted": good,
         "decided_by": by,
         "reason": reason,
     }
-    warehouse.record({schema.promotions: [row]})
-    return row
+    return warehouse.decide(row)
 
 
 def _always(

@@ -23,7 +23,7 @@ from curation.staleness import (
 )
 from flows.checkpoints import checkpoint_of
 from flows.findings import Audit, Trained
-from flows.learn import as_lessons
+from flows.lessons import as_lessons
 from planners.fine_tuning import encode
 from planners.local import LocalPolicy, load, use_threads
 from planners.prompts import PROMPTS
@@ -64,6 +64,8 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
             f"  {kind} preference: {name}, odds x{row['odds_ratio']:.2f}{per} "
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
+    if valid["kept"].astype(bool).any():  # else nothing is known of preferences
+        found.bound(trained.index, "max_undeclared_odds_ratio", "any other", 1.0)
     for trait, reason in explained.unanswered.items():
         found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
 
@@ -138,9 +140,11 @@ def how_stale(trained: Trained, found: Audit) -> None:
             "generation": trained.index,
             "trace": trace,
             "logprob": float(likely),
-            "valid_ratio": ratios.get(wrote),
+            "valid_ratio": ratios.get(wrote) if valid else None,
         }
-        for trace, likely, wrote in zip(known["trace"], logprob, source.tolist(), strict=True)
+        for trace, likely, wrote, valid in zip(
+            known["trace"], logprob, source.tolist(), known["valid"], strict=True
+        )
     ]
     found.bound(trained.index, "min_ess", "", effective_size(ratio) / len(ratio))
     weight = known["weight"].to_numpy(dtype=float)
@@ -179,8 +183,9 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
 
 
 def _reward_of(trained: Trained, traces: Sequence[str]) -> float | None:
-    """The mean effective reward of a selection, from at most REWARDED traces of it."""
+    """The mean effective reward of the valid traces of a selection, from at most REWARDED of it."""
     chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces))]
+    chosen = chosen[chosen["valid"]]
     ratios = chosen["source"].map(_valid_ratios(trained))
     known = chosen[chosen["sampling_logprob"].notna() & ratios.notna()]
     if known.empty:

@@ -125,6 +125,10 @@ ORDER BY ALL"""
 def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """Coverage by generation, the mean over seeds and what lies between them."""
     found = warehouse.frame(COVERAGE)
+    for ids in runs.values():  # what not all seeds have reached has no mean over seeds
+        reached = found[found["experiment"].isin(ids)].groupby("generation")["experiment"].nunique()
+        late = found["generation"].isin(reached.index[reached < len(ids)])
+        found = found[~(found["experiment"].isin(ids) & late)]
     splits = [split for split in SPLITS if split in set(found["split"])]
     if not splits:
         return
@@ -222,7 +226,7 @@ def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
              f"({row.domain}, size {row.size})", row.text)
             for row in longest[longest["experiment"] == ids[0]].itertuples()
         ]  # fmt: skip
-        words = ["Boxes hold the middle half, whiskers reach the shortest and the longest."]
+        words = [f"Of {ids[0]}. Boxes hold the middle half, whiskers all of it."]
         sql = f"{LENGTHS}\n\n{LONGEST}"
         yield Section(f"{name}: plan length", sql, words, drawn.svg, folded=folded)
 
@@ -263,7 +267,8 @@ def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             stacked(drawn.axes[0], table, {**names, -1: "made elsewhere"})
             whole_generations(drawn.axes[0])
             drawn.axes[0].set_ylabel("traces learned")
-        yield Section(f"{name}: what was curated from which generation", SOURCES, figure=drawn.svg)
+        title = f"{name}: what was curated from which generation"
+        yield Section(title, SOURCES, [f"Of {ids[0]}."], drawn.svg)
 
 
 def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:

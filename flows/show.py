@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flows.elsewhere import READING
 from flows.ingest import FORMAT
+from flows.lessons import READING
 from planners.drawing import draw
 from planners.errors import InvalidInput
 from planners.pddl import Task, read_task
@@ -77,21 +77,23 @@ def _steps(task: Task, plan: Plan) -> Iterator[str]:
     if picture:
         yield from (picture, "")
     for number, action in enumerate(plan.actions):
-        before = set(run.state)
+        before, numbers = set(run.state), dict(run.numbers)
         bad = run.step(*action)
         yield f"{number}: ({' '.join(action)})" + ("" if bad is None else f"   {bad.value}")
         if bad is not None:
             return
-        yield f"     {_change(before, run.state)}"
+        new = {of: value for of, value in run.numbers.items() if numbers.get(of) != value}
+        counted = [f"({' '.join(of)})={value:g}" for of, value in new.items()]
+        yield f"     {' '.join([*_change(before, run.state), *counted]) or 'nothing changes'}"
         if picture and (len(plan) <= DRAWN or number == len(plan) - 1):
             yield from (_indented(draw(task, run.state)), "")
 
 
-def _change(before: set[Atom], after: set[Atom]) -> str:
+def _change(before: set[Atom], after: set[Atom]) -> list[str]:
     """What became true and what ceased to be."""
     marks = ((f"+({' '.join(atom)})" for atom in sorted(after - before)),
              (f"-({' '.join(atom)})" for atom in sorted(before - after)))  # fmt: skip
-    return " ".join(word for part in marks for word in part) or "nothing changes"
+    return [word for part in marks for word in part]
 
 
 def _indented(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from warehouse.store import Warehouse
 
 
@@ -19,7 +21,7 @@ def left_to_do(warehouse: Warehouse, experiment: str) -> str:
     last = decisions[-1] if decisions else None
     if last is not None and (not last["promoted"] or last["decided_by"] == "person"):
         verb = "deployed" if last["promoted"] else "not promoted"
-        done += f"; generation {last['generation']} is {verb}: {last['reason']}"
+        done += f"; generation {last['generation']} is {verb}: {escape(last['reason'])}"
     return f"{done}; `posterity run {name}` resumes, `--set generations=N` goes further"
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from flows.terminal import DEFAULT, WarehouseFile, app, errors, one_message
 from planners.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from flows.experiment import Experiment
 
 
 @app.command()
@@ -153,6 +156,15 @@ def verify(warehouse: WarehouseFile = DEFAULT) -> None:
     raise typer.Exit(1 if disagreements else 0)
 
 
+def _named(experiment: str | None, changes: list[str] | None) -> Experiment | None:
+    """The experiment that a command names, with its settings changed."""
+    from flows.settings import load_experiment
+
+    if experiment is None and changes:
+        raise InvalidInput("--set needs the EXPERIMENT whose settings it changes")
+    return None if experiment is None else load_experiment(experiment, changes)
+
+
 @app.command()
 def audit(
     experiment: Annotated[
@@ -173,14 +185,10 @@ def audit(
         from flows.audit import audit as ask
         from flows.audit import tell
         from flows.progress import Watch
-        from flows.settings import load_experiment
         from flows.verify import chosen_from
         from warehouse.store import Warehouse
 
-        watch = Watch()
-        if changes and experiment is None:
-            raise InvalidInput("--set needs the EXPERIMENT whose settings it changes")
-        named = None if experiment is None else load_experiment(experiment, changes)
+        watch, named = Watch(), _named(experiment, changes)
         with Warehouse(warehouse, read_only=True) as store:
             chosen, skipped = chosen_from(store, named)
             if skipped:
@@ -232,11 +240,10 @@ def promote(
     """
     with one_message():
         from flows.promote import promote_by_hand
-        from flows.settings import load_experiment
         from flows.verify import chosen_from
         from warehouse.store import Warehouse
 
-        named = None if experiment is None else load_experiment(experiment, changes)
+        named = _named(experiment, changes)
         with Warehouse(warehouse, read_only=True) as store:
             chosen, _ = chosen_from(store, named)
         if len(chosen) > 1:

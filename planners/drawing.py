@@ -17,22 +17,23 @@ Cell = tuple[int, int]
 def draw(task: Task, state: Collection[Atom]) -> str:
     """A picture of a state, or "" where its domain has none."""
     predicates = task.domain.predicates
-    if {"on", "on-table"} <= predicates.keys():
+    if (len(predicates.get("on", ())), len(predicates.get("on-table", ()))) == (2, 1):
         return towers(state)
     cells = layout(state)
     if not cells:
         return ""
-    return grid(cells, sokoban(task, state) if "adjacent" in predicates else floortile(state))
+    pushed = len(predicates.get("at", ())) == 2 and len(predicates.get("at-robot", ())) == 1
+    return grid(cells, sokoban(task, state) if pushed else floortile(state))
 
 
 def towers(state: Collection[Atom]) -> str:
     """Blocks side by side as they stand, the one that is held above them."""
-    above = {lower: upper for name, *rest in state if name == "on" for upper, lower in [rest]}
+    above = {rest[1]: rest[0] for name, *rest in state if name == "on"}
     columns = []
     for bottom in sorted(rest[0] for name, *rest in state if name == "on-table"):
         tower = [bottom]
         while tower[-1] in above:
-            tower.append(above[tower[-1]])
+            tower.append(above.pop(tower[-1]))  # once: what stands on itself must end as well
         columns.append(tower)
     width = max((len(block) for tower in columns for block in tower), default=1)
     rows = list(zip_longest(*columns, fillvalue=""))[::-1]
@@ -46,7 +47,7 @@ def layout(state: Collection[Atom]) -> dict[str, Cell]:
     """Where each place of a grid is, from what lies up, down, left and right of what."""
     beside: dict[str, list[tuple[str, Cell]]] = {}
     for name, *rest in state:
-        if name == "adjacent" and rest[2] in STEPS:
+        if name == "adjacent" and len(rest) == 3 and rest[2] in STEPS:
             beside.setdefault(rest[0], []).append((rest[1], STEPS[rest[2]]))
         elif name in STEPS and len(rest) == 2:
             beside.setdefault(rest[1], []).append((rest[0], STEPS[name]))

@@ -84,6 +84,23 @@ def load(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     return model.eval(), tokenizer
 
 
+def reading(folder: Path | str) -> tuple[PreTrainedTokenizerFast, int]:
+    """A checkpoint's tokenizer, and how many tokens it takes: what it can read, without loading it.
+
+    Raises CheckpointError.
+    """
+    folder = require_checkpoint(folder)
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"the checkpoint {folder} cannot be read: {reason}") from error
+    return tokenizer, int(config.max_position_embeddings)
+
+
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write a checkpoint folder, whole or not at all; what stood there is replaced.
 

@@ -71,7 +71,14 @@ MIGRATIONS = (
     Migration(
         4,
         "redundant actions, decisions on promotion",
-        ("ALTER TABLE judgements ADD COLUMN redundant BIGINT",),
+        (
+            "ALTER TABLE judgements ADD COLUMN redundant BIGINT",
+            """
+            INSERT INTO promotions
+            SELECT experiment, generation, generation, true, 'always', 'before there were decisions'
+            FROM generations
+            """,
+        ),
     ),
 )
 

@@ -274,7 +274,8 @@ rewards = sa.Table(
     _column(
         "valid_ratio",
         REAL,
-        "Share of valid traces under those weights, over that under the ones that wrote it.",
+        "Share of valid traces under those weights, over that under the ones that wrote it; none "
+        "where the trace is invalid.",
         nullable=True,
     ),
     comment="One row a kept trace that was audited: how likely what learned it would have been to "

@@ -15,7 +15,9 @@ from planners.errors import PosterityError
 from warehouse import schema
 from warehouse.connect import Place, connect, place_of
 from warehouse.file import DATABASE_ERRORS
+from warehouse.frames import read_frame
 from warehouse.load import insert
+from warehouse.superseded import supersede
 
 Row = dict[str, Any]
 Table = sa.Table
@@ -99,17 +101,7 @@ class Warehouse:
         are missing float64.
         """
         with self._reading() as connection:
-            cursor: Any = connection.execute(sa.text(sql), parameters).cursor
-            kinds = [str(kind) for _, kind, *_ in cursor.description]
-            found = cursor.df()
-            for (name, column), kind in zip(found.items(), kinds, strict=True):
-                if kind == "HUGEINT" and column.notna().all():
-                    found[name] = column.astype("int64")
-                elif isinstance(column.dtype, pd.BooleanDtype):
-                    found[name] = column.astype(object).where(column.notna(), None)
-                elif pd.api.types.is_extension_array_dtype(column) and kind.endswith("INT"):
-                    found[name] = column.astype("float64")
-            return found
+            return read_frame(connection, sql, parameters)
 
     def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The result of a query in Arrow batches, at least one, however large it is."""
@@ -150,8 +142,7 @@ class Warehouse:
         with self.writing() as connection:
             for table, rows in tables.items():
                 insert(connection, table, rows)
-            for version in _versions(tables.get(schema.judgements, ())):
-                connection.execute(_superseded_by(version))
+            supersede(connection, tables.get(schema.judgements, ()))
             if mark is not None:
                 names = ("experiment", "generation", "stage", "part")
                 insert(connection, schema.marks, [dict(zip(names, mark, strict=True))])
@@ -166,6 +157,26 @@ class Warehouse:
                 connection.execute(old)
             for table, rows in tables.items():
                 insert(connection, table, rows)
+
+    def regrade(self, tasks: Sequence[Row]) -> None:
+        """Give tasks that came without a horizon, from elsewhere, the grade of these rows."""
+        k = schema.tasks
+        graded = {row["task"]: row for row in tasks if row["horizon"] is not None}
+        with self.writing() as connection:
+            ungraded = sa.select(k.c.task).where(k.c.horizon.is_(None))
+            for key in connection.execute(ungraded).scalars().all():
+                if key in graded:
+                    grade = {name: graded[key][name] for name in ("size", "horizon")}
+                    connection.execute(sa.update(k).where(k.c.task == key).values(grade))
+
+    def decide(self, row: Row) -> Row:
+        """Write a decision on promotion behind those there are, and return it with its position."""
+        p = schema.promotions
+        with self.writing() as connection:
+            mine = sa.select(sa.func.count()).where(p.c.experiment == row["experiment"])
+            placed = {**row, "position": connection.execute(mine).scalar_one()}
+            insert(connection, p, [placed])
+        return placed
 
     # ------------------------------------------------------------ what the stages read
 
@@ -334,20 +345,3 @@ class Warehouse:
             generation=generation,
         )
         return int(found["kept"][0]) or None
-
-
-def _versions(verdicts: Sequence[Row] | pa.Table | pd.DataFrame) -> set[str]:
-    """The versions of the checker in rows of verdicts."""
-    if isinstance(verdicts, pa.Table):
-        return set(verdicts["checker_version"].to_pylist())
-    if isinstance(verdicts, pd.DataFrame):
-        return set(verdicts["checker_version"])
-    return {row["checker_version"] for row in verdicts}
-
-
-def _superseded_by(version: str) -> sa.Update:
-    """Mark what other versions said of the traces that this one has judged."""
-    j, again = schema.judgements, schema.judgements.alias()
-    same = (again.c.trace == j.c.trace) & (again.c.checker_version == version)
-    older = (j.c.checker_version != version) & j.c.superseded.is_not(True)
-    return sa.update(j).where(older, sa.exists().where(same)).values(superseded=True)

@@ -119,6 +119,11 @@ def test_no_next_generation_means_no_transmission() -> None:
     assert (moved.selection, moved.transmission, moved.mean_after) == (1.0, None, None)
 
 
+def test_a_trait_that_some_traces_do_not_have_has_the_levels_of_the_others() -> None:
+    traits = pd.DataFrame({"x": pd.Series(["yes", None, "yes", "no"], dtype=object)})
+    assert numeric(traits).sum().to_dict() == {"x=no": 1.0, "x=yes": 2.0}
+
+
 def test_levels_become_columns() -> None:
     columns = numeric(pd.DataFrame({"n": [1, 2], "first": ["a", "b"], "flag": [True, False]}))
     assert columns["first=a"].tolist() == [1.0, 0.0]

@@ -1,6 +1,7 @@
 """Learning from ingested traces: which are, as what they are learned, and what must not be."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from flows.audit import audit
 from flows.experiment import Experiment
 from flows.iterate import iterate
-from flows.learn import as_lessons
+from flows.lessons import as_lessons
 from flows.progress import Watch
 from flows.verify import verify
 from planners.checker import checker_for
@@ -127,8 +128,44 @@ def test_what_is_measured_on_is_not_learned_under_other_names_neither(
     told = {row.policy: (row.kept, row.reason) for row in found.itertuples()}
     assert told["good"] == (True, "valid")
     assert told["twin"] == (False, f"measured on: it is heldout task {held_out['task']}")
-    assert told["ferry"] == (False, "of a domain ferry that the experiment does not have")
+    assert told["ferry"] == (False, "its domain ferry is none of the experiment's")
     assert not any(check.wrong for check in verify(warehouse, QUIET)), "what came later is no part"
+
+
+def test_what_the_model_cannot_learn_is_barred_and_says_why(warehouse: Warehouse) -> None:
+    blocks = [f"x{i}" for i in range(30)]
+    facts = "".join(f"(clear {b}) (on-table {b})" for b in blocks)
+    many = f"""(define (problem p) (:domain blocksworld) (:objects {" ".join(blocks)})
+    (:init (arm-empty) {facts}) (:goal (on x28 x29)))"""
+    plan = "(pickup x28)\n(stack x28 x29)\n"
+    negative = TOWER.replace("(:goal (and", "(:goal (and (not (clear blue))")
+    commented = f"; by hand\n{DOMAINS['blocksworld'].text}"
+    take(
+        warehouse,
+        {"domain": "blocksworld", "problem": many, "completion": plan, "model": "many"},
+        {**GOOD, "problem": negative, "model": "negative"},
+        {**GOOD, "domain": commented, "model": "commented"},
+    )
+    iterate(warehouse, learner(), QUIET)
+    told = decisions(warehouse)
+    assert told["many"] == (False, "the model does not know all of its words")
+    assert not told["negative"][0]
+    assert "the compact prompt takes a conjunction of atoms" in told["negative"][1]
+    assert told["commented"] == (True, "valid")
+    assert not any(check.wrong for check in verify(warehouse, QUIET))
+
+
+def test_tasks_that_were_ingested_first_are_graded_like_others(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    iterate(warehouse, Experiment.model_validate(small(generations=1)), QUIET)
+    graded = "SELECT * FROM tasks WHERE horizon IS NOT NULL ORDER BY task"
+    expected = warehouse.frame(graded)
+    with Warehouse(tmp_path / "other.duckdb") as other:
+        problem = {"domain": "blocksworld", "completion": "(pickup b1)"}
+        take(other, *({**problem, "problem": pddl} for pddl in expected["pddl"]))
+        iterate(other, Experiment.model_validate(small(generations=1)), QUIET)
+        assert other.frame(graded).equals(expected)
 
 
 def test_a_source_without_traces_is_named(warehouse: Warehouse) -> None:

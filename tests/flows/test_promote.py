@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from flows.experiment import Experiment
+from flows.findings import Audit
 from flows.iterate import iterate
 from flows.lineage import ancestors, deployed
 from flows.progress import Watch
@@ -53,6 +55,8 @@ def test_what_is_not_better_is_not_deployed_until_a_person_says_so(warehouse: Wa
     for _ in range(2):
         with pytest.raises(NotPromoted, match="generation 1 is not promoted: held-out coverage"):
             iterate(warehouse, strict, QUIET)
+        with Warehouse(warehouse.place.published, read_only=True) as snapshot:
+            assert len(snapshot.promotions(strict.id)) == 2, "readers see the decision"
         assert decisions(warehouse, strict) == [(0, True, "if-better"), (1, False, "if-better")]
         assert warehouse.generations(strict.id) == [0, 1]
         assert deployed(warehouse, strict) == 0
@@ -105,8 +109,20 @@ def test_what_cannot_be_promoted_is_one_message(warehouse: Warehouse) -> None:
     with pytest.raises(InvalidInput, match="has no generation 9; it has 0 to 1"):
         promote_by_hand(warehouse, of, 9, "")
     warehouse.record({schema.marks: []}, (of.id, 2, "curate", 0))
-    with pytest.raises(InvalidInput, match=r"generation 2 .* is curated and not trained"):
+    with pytest.raises(InvalidInput, match=r"generation 2 .* is half made"):
         promote_by_hand(warehouse, of, 0, "")
+    with warehouse.writing() as connection:
+        connection.execute(sa.delete(schema.marks).where(schema.marks.c.generation == 2))
+        connection.execute(sa.delete(schema.promotions).where(schema.promotions.c.generation == 1))
+    with pytest.raises(InvalidInput, match=r"generation 1 .* is half made"):
+        promote_by_hand(warehouse, of, 0, "")
+
+
+def test_a_bound_that_cannot_be_told_is_broken() -> None:
+    found = Audit(experiment(audit={"min_ess": 0.0, "max_length_drift": 9.0}), {})
+    found.bound(1, "min_ess", "", 0.5)
+    found.require_asked(1)
+    assert found.broken == ["generation 1: max_length_drift = 9.0 is broken: it cannot be told"]
 
 
 @pytest.mark.parametrize(
@@ -129,9 +145,11 @@ def test_promotion_on_the_command_line(tmp_path: Path) -> None:
     assert "posterity promote 1" in " ".join(stopped.stderr.split())
     assert "Traceback" not in stopped.stderr
     assert "generation 1 is not promoted" in posterity("status", folder=tmp_path).stdout
-    taken = posterity("promote", "1", "--reason", "fine", folder=tmp_path)
+    taken = posterity("promote", "1", "--reason", "fine [/as it is]", folder=tmp_path)
     assert (taken.returncode, taken.stderr) == (0, "")
-    assert "generation 1 is deployed: fine" in posterity("status", folder=tmp_path).stdout
+    assert (
+        "generation 1 is deployed: fine [/as it is]" in posterity("status", folder=tmp_path).stdout
+    )
     again = posterity("run", "tiny", *SMALL, *better, "--plain", folder=tmp_path)
     assert (again.returncode, again.stderr) == (0, "")
     unknown = posterity("promote", "7", folder=tmp_path)

@@ -80,7 +80,7 @@ def test_words_say_the_figures(audited: Path) -> None:
         first = store.frame(
             "SELECT avg(coverage) AS mean FROM progress WHERE generation = 0"
         )["mean"][0]  # fmt: skip
-    told = f"mean of 2 seeds: from generation 0 to 2, coverage of deployed tasks {first:.1%}"
+    told = f"mean of 2 seeds: from generation 0 to 1, coverage of deployed tasks {first:.1%}"
     assert any(told in line for line in words)
 
 

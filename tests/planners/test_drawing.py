@@ -45,6 +45,18 @@ def test_painted_tiles() -> None:
     assert draw(of, of.problem.init) == "r\n@"
 
 
+def test_what_is_no_grid_and_no_tower_has_no_picture_or_an_end() -> None:
+    of = task("blocksworld", TOWER)
+    nonsense = {("on-table", "a"), ("on", "b", "a"), ("on", "a", "b")}
+    assert draw(of, nonsense).splitlines()[-1] == "-"
+    roads = """(define (domain roads) (:predicates (adjacent ?a ?b) (at ?a))
+    (:action go :parameters (?a ?b)
+        :precondition (and (at ?a) (adjacent ?a ?b)) :effect (at ?b)))"""
+    there = """(define (problem p) (:domain roads) (:objects x y)
+    (:init (at x) (adjacent x y)) (:goal (at y)))"""
+    assert draw(read_task(roads, there), read_task(roads, there).problem.init) == ""
+
+
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_generated_task_is_drawn_or_has_no_picture(domain: str) -> None:
     problem = None

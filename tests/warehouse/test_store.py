@@ -111,6 +111,8 @@ def test_an_older_schema_is_backed_up_and_migrated(
             assert store.rows(sa.select(*(schema.judgements.c[name] for name in OWNER))) == [
                 {"trace": "t", "experiment": "e", "generation": 0, "purpose": "deploy", "task": "k"}
             ]
+            decided = [(row["generation"], row["promoted"]) for row in store.promotions("e")]
+            assert decided == [(g, True) for g in store.generations("e")]
     backup = tmp_path / f"old.duckdb.schema-{old.stem}.backup"
     assert backup.read_bytes() == before
     assert {file.name for file in tmp_path.glob("old*")} == {path.name, backup.name}

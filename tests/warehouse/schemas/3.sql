@@ -19,3 +19,4 @@ INSERT INTO schema_version VALUES (3);
 INSERT INTO traces VALUES ('t', 'e', 0, 'deploy', 'k', 0, 1, 'compact-2', 'p', '(a b)', [1, 2], 0, 2, 'stop', -1.5, NULL, 'local', '0.1.0', NULL);
 INSERT INTO judgements VALUES ('t', 'posterity', '2', '1', 'VALID', NULL, '', 1, 1.0, false, 'e', 0, 'deploy', 'k');
 INSERT INTO selections VALUES ('e', 1, 't', true, 1.0, 'r', 'k', 0, 1, 0);
+INSERT INTO generations VALUES ('e', 0, NULL, 'none', 'embedded', 'w', NULL, NULL), ('e', 1, 0, 'base', 'c', 'w', 'h', '{}');

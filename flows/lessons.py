@@ -1,0 +1,28 @@
+"""What the warehouse has to learn from, for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planners.fine_tuning import Lesson
+from planners.pddl import read_task
+from planners.prompts import PROMPTS
+from warehouse.store import Row
+
+READING = PROMPTS["pddl"]
+"""How a plan is found in an ingested completion: in the task's own names."""
+
+
+def as_lessons(rows: Sequence[Row], prompt: str) -> list[Lesson]:
+    """Rows of the warehouse as lessons of a prompt format. Raises InvalidInput where that cannot
+    write a task.
+
+    What was ingested answers no prompt of ours, and is restated as an answer to this one.
+    """
+    lessons = []
+    for row in rows:
+        task, text = read_task(row["domain_pddl"], row["pddl"]), row["text"]
+        if row["purpose"] == "ingest" and (plan := READING.read(task, text).plan) is not None:
+            text = PROMPTS[prompt].restate(task, text, plan)
+        lessons.append(Lesson(task, text))
+    return lessons
