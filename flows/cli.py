@@ -33,8 +33,8 @@ def run(
     """Run the loop to its last generation. Run it again to resume where it stopped.
 
     Presets: **quickstart** (Blocksworld, five generations, two cores), **control** (the same
-    without curation), **blocksworld** (the quickstart under its domain's name), **tiny** (a
-    minute, to try things out).
+    without curation), **blocksworld** (the quickstart under its domain's name), **rovers**,
+    **tiny** (a minute, to try things out).
     """
     with one_message():
         from flows.checkpoints import require_base
@@ -153,7 +153,8 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
     seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
     domains: Annotated[str, typer.Option(help="What it plans in: rovers,sokoban.")] = "blocksworld",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of 64 short tasks.")] = 6250,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 6250,
+    batch: Annotated[int, typer.Option(min=1, help="Short tasks a step.")] = 64,
     tail: Annotated[
         float, typer.Option(min=0, max=0.9, help="Chance of each further move or action.")
     ] = 0.25,
@@ -182,7 +183,7 @@ def pretrain(
         with watch.bar("pretrain", steps) as advance:
             make(
                 out,
-                Pretraining(chosen, seed, steps, tail=tail, names=names),
+                Pretraining(chosen, seed, steps, batch, tail=tail, names=names),
                 lambda step, loss: advance(1, f"loss {loss:.3f}"),
             )
         watch.say(f"{out}: weights {weights_hash(out)}")

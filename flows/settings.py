@@ -14,7 +14,7 @@ from planners.domains.folder import read_folder
 from planners.errors import InvalidInput
 from planners.pddl import read_domain
 
-PRESETS = ("quickstart", "blocksworld", "control", "tiny")
+PRESETS = ("quickstart", "blocksworld", "rovers", "control", "tiny")
 
 
 def load_experiment(source: str, changes: list[str] | None = None) -> Experiment:

@@ -161,7 +161,8 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
     threads = torch.get_num_threads()
     return {
         "command": f"posterity pretrain --domains {','.join(settings.domains)} "
-        f"--seed {settings.seed} --steps {settings.steps} --tail {settings.tail} "
+        f"--seed {settings.seed} --steps {settings.steps} --batch {settings.batch} "
+        f"--tail {settings.tail} "
         f"--names {settings.names} --threads {threads}",
         "threads": threads,
         "weights": weights_hash(folder),
