@@ -29,6 +29,10 @@ BATCHES = 12
 """Batches of a sample, whose variance says how far it can be trusted."""
 
 
+SURE = 2.0
+"""Standard errors that a gradient's squared length must be above zero, to have a direction."""
+
+
 def gradient(
     model: PreTrainedModel, rows: Sequence[Row], weights: Sequence[float], batch: int = 64
 ) -> torch.Tensor:
@@ -100,17 +104,22 @@ def compare(one: Sketch, other: Sketch) -> Comparison:
             without = _without_each(gram, sizes, side, (one.unseen, other.unseen))
             if without is None:
                 return Comparison(None, None, None)
-            variance += drawn.unseen * (len(without) - 1) * float(np.var(without))
+            spread = drawn.unseen * (len(without) - 1) * np.var(without, axis=0)
+            if found[2 + side] < SURE * np.sqrt(spread[2 + side]):
+                return Comparison(None, None, None)
+            variance += float(spread[0])
     return Comparison(found[0], float(np.sqrt(variance)), found[1])
 
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def _estimate(
-    gram: np.ndarray, sizes: Pair, unseen: tuple[float, float]
-) -> tuple[float, float] | None:
-    """Cosine and ratio of lengths, from the inner products of all batches' means."""
+Estimate = tuple[float, float, float, float]
+"""Cosine, ratio of lengths, and both lengths squared."""
+
+
+def _estimate(gram: np.ndarray, sizes: Pair, unseen: tuple[float, float]) -> Estimate | None:
+    """What there is to say, from the inner products of all batches' means."""
     split = len(sizes[0])
     weights = [size / size.sum() for size in sizes]
     blocks = gram[:split, :split], gram[split:, split:]
@@ -121,7 +130,8 @@ def _estimate(
     if min(squares) <= 0:
         return None
     cross = float(weights[0] @ gram[:split, split:] @ weights[1])
-    return cross / float(np.sqrt(squares[0] * squares[1])), float(np.sqrt(squares[0] / squares[1]))
+    cosine = cross / float(np.sqrt(squares[0] * squares[1]))
+    return cosine, float(np.sqrt(squares[0] / squares[1])), squares[0], squares[1]
 
 
 def _square(gram: np.ndarray, weight: np.ndarray, unseen: float) -> float:
@@ -137,8 +147,8 @@ def _square(gram: np.ndarray, weight: np.ndarray, unseen: float) -> float:
 
 def _without_each(
     gram: np.ndarray, sizes: Pair, side: int, unseen: tuple[float, float]
-) -> list[float] | None:
-    """The cosine without each batch of one side in turn; None where one of them has none."""
+) -> list[Estimate] | None:
+    """The same without each batch of one side in turn; None where one of them has none."""
     found = []
     for i in range(len(sizes[side])):
         left = [np.delete(size, i) if s == side else size for s, size in enumerate(sizes)]
@@ -147,5 +157,5 @@ def _without_each(
         again = _estimate(rest, (left[0], left[1]), unseen)
         if again is None:
             return None
-        found.append(again[0])
+        found.append(again)
     return found
