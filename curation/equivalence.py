@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 BATCHES = 12
 """Batches of a sample, whose variance says how far it can be trusted."""
-
-
 SURE = 2.0
 """Standard errors that a gradient's squared length must be above zero, to have a direction."""
 
@@ -139,8 +137,10 @@ def _square(gram: np.ndarray, weight: np.ndarray, unseen: float) -> float:
     the correction for a finite population).
     """
     length = float(weight @ gram @ weight)
-    if not unseen or len(weight) < 2:
-        return length if not unseen else 0.0
+    if not unseen:
+        return length
+    if len(weight) < 2:
+        return 0.0  # one batch says nothing of its variance
     spread = np.diag(gram) - 2 * gram @ weight + length
     return length - unseen * len(weight) / (len(weight) - 1) * float(weight**2 @ spread)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from flows.figures import INK, PALETTE, drawing, odds
 from flows.questions import WANTED, WEIGHED
-from flows.report import Section
+from flows.section import Section
 from warehouse.store import Warehouse
 
 AUDITED = """SELECT generation, question, name, measure, value, note

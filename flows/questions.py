@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from heapq import nsmallest
 from typing import Any
@@ -130,9 +130,8 @@ def how_stale(trained: Trained, found: Audit) -> None:
     if len(known) > WEIGHED:
         known = known.sort_values("trace").head(WEIGHED)
         found.say(f"  staleness: {WEIGHED} of {len(kept)} kept traces stand for all")
-    logprob = known["trace"].map(_logprobs(trained, known["trace"])).to_numpy(dtype=float)
+    logprob, ratio = _weighed(trained, known)
     source = known["source"].to_numpy(dtype=int)
-    ratio = importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
     ratios = _valid_ratios(trained)
     found.rows[schema.rewards] += [
         {
@@ -164,8 +163,8 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
     of its traces would stand for.
     """
     (name, own), *others = trained.choices.items()
-    kept = set(own)
-    reward = {"effective_reward": _reward_of(trained, own)}
+    kept, ratios = set(own), _valid_ratios(trained)
+    reward = {"effective_reward": _reward_of(trained, own, ratios)}
     found.note(trained.index, "other-curator", name, reward)
     for name, traces in others:
         chosen = set(traces)
@@ -173,7 +172,7 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
             "both": len(kept & chosen),
             "only_here": len(kept - chosen),
             "only_there": len(chosen - kept),
-            "effective_reward": _reward_of(trained, traces),
+            "effective_reward": _reward_of(trained, traces, ratios),
         }
         found.note(trained.index, "other-curator", name, measures)
         key = {"experiment": found.experiment.id, "generation": trained.index, "curator": name}
@@ -182,18 +181,26 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
         ]
 
 
-def _reward_of(trained: Trained, traces: Sequence[str]) -> float | None:
+def _reward_of(
+    trained: Trained, traces: Sequence[str], ratios: Mapping[int, float]
+) -> float | None:
     """The mean effective reward of the valid traces of a selection, from at most REWARDED of it."""
     chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces))]
     chosen = chosen[chosen["valid"]]
-    ratios = chosen["source"].map(_valid_ratios(trained))
-    known = chosen[chosen["sampling_logprob"].notna() & ratios.notna()]
+    known = chosen[chosen["sampling_logprob"].notna() & chosen["source"].isin(list(ratios))]
     if known.empty:
         return None
-    logprob = known["trace"].map(_logprobs(trained, known["trace"])).to_numpy(dtype=float)
-    ratio = importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
-    valid_ratio = ratios[known.index].to_numpy(dtype=float)
+    _, ratio = _weighed(trained, known)
+    valid_ratio = known["source"].map(ratios).to_numpy(dtype=float)
     return mean_reward(effective_reward(np.ones(len(known)), ratio, 1.0, 1 / valid_ratio))
+
+
+def _weighed(trained: Trained, known: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Of traces whose own log-probability is known: that under the weights that training started
+    from, and the importance weight.
+    """
+    logprob = known["trace"].map(_logprobs(trained, known["trace"])).to_numpy(dtype=float)
+    return logprob, importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
 
 
 def _valid_ratios(trained: Trained) -> dict[int, float]:

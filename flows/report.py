@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 
+from flows.audit_page import audit_sections
 from flows.figures import (
     PALETTE,
     below,
@@ -24,24 +24,13 @@ from flows.figures import (
 from flows.ingest import NO_SETTINGS
 from flows.prepare import CODE_VERSION
 from flows.progress import HEADINGS, cell
+from flows.section import Section
 from planners.errors import InvalidInput
 from warehouse.store import Warehouse
 
 SPLITS = {"train": "deployed tasks", "heldout": "held-out tasks", "larger": "larger than trained"}
 MEASURES = {"coverage": "-", "unanimous": "--", "pass_at_1": ":"}
 """What a figure of coverage shows, and how it is drawn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page: words, a figure or a table, texts to unfold, and the SQL behind it."""
-
-    title: str
-    sql: str
-    words: list[str] = field(default_factory=list)
-    figure: str = ""
-    table: pd.DataFrame | None = None
-    folded: list[tuple[str, str]] = field(default_factory=list)
 
 
 Runs = dict[str, list[str]]
@@ -273,8 +262,6 @@ def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """The audit's page, where there was one."""
-    from flows.audit_page import audit_sections
-
     for ids in runs.values():
         for experiment in ids:
             yield from audit_sections(warehouse, experiment)
