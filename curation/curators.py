@@ -70,6 +70,8 @@ class Curator:
     rewards: tuple[str, ...] = ()
     needs: str | None = None
     """The setting of a curation that must be given."""
+    signed: bool = False
+    """Whether weights are advantages, of both signs, that only REINFORCE can learn from."""
 
 
 def shortest(pool: pd.DataFrame, options: Options) -> Selection:
@@ -141,6 +143,30 @@ def preference(pool: pd.DataFrame, options: Options) -> Selection:
     return _selection(pool, chosen, _why_not(pool, "not drawn"), "valid, and drawn")
 
 
+def rollouts(pool: pd.DataFrame, options: Options) -> Selection:
+    """Every trace that fared otherwise than its siblings, weighed by its advantage: 1 for a valid
+    plan and 0 for any other, less the mean of the task's other traces of the same generation (the
+    leave-one-out baseline of Kool et al. 2019).
+
+    A trace that was cut teaches nothing: its end is not the model's.
+    """
+    outcome = pool["outcome"]
+    usable = outcome.notna() & (outcome != Outcome.TRUNCATED.value)
+    reward = outcome.eq(Outcome.VALID.value).astype(float)
+    siblings = reward[usable].groupby([pool["task"], pool["generation"]])
+    others = siblings.transform("size").reindex(pool.index) - 1
+    mean = (siblings.transform("sum").reindex(pool.index) - reward) / others.where(others > 0)
+    advantage = (reward - mean).fillna(0.0)
+    chosen = _at_most(pool.loc[advantage != 0, "trace"].sort_values(), options)
+    reason = np.select(
+        [outcome.isna(), ~usable, advantage == 0],
+        ["not judged", "cut: its end is not the model's", "fared as its siblings did"],
+        "beyond the number",
+    )
+    found = _selection(pool, chosen, reason, "better or worse than its siblings").frame
+    return Selection(found.assign(weight=np.where(found["kept"], advantage.to_numpy(), 0.0)))
+
+
 def _at_most(traces: pd.Series, options: Options) -> set[str]:
     return set(traces.head(len(traces) if options.count is None else options.count))
 
@@ -190,6 +216,10 @@ CURATORS = {
     "preference": Curator(
         preference, "3/4 for a valid plan that has the word, 1/2 for one that has not",
         needs="taste",
+    ),
+    "rollouts": Curator(
+        rollouts, "1 for a valid plan, less the share of valid ones among its siblings: REINFORCE "
+        "itself, where replay is last", signed=True,
     ),
 }  # fmt: skip
 

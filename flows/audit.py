@@ -54,10 +54,12 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
     experiment = found.experiment
     pool = witnesses(warehouse, experiment.id, found.traits, pool=index)
     own = experiment.curation.curator
+    if CURATORS[own].signed:  # then what is asked about is what was reinforced
+        pool = pool.assign(kept=pool["weight"] > 0, weight=pool["weight"].clip(lower=0))
     choices = {own: pool.loc[pool["kept"].astype(bool), "trace"].tolist()}
     whole = pool_for(warehouse, experiment, index)
     for name, curator in CURATORS.items():
-        if name != own and curator.needs is None:
+        if name != own and curator.needs is None and not curator.signed:
             try:
                 choices[name] = select(warehouse, experiment, index, name, whole).kept
             except InvalidInput as error:

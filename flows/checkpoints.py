@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from flows.experiment import Experiment
 from planners.base import embedded_base
+from planners.checkpoint import load, require_checkpoint, weights_hash
 from planners.errors import InvalidInput
-from planners.fine_tuning import weights_hash
-from planners.local import require_checkpoint
+from planners.hub import find_weights
 from warehouse.store import Warehouse
 
 
-def require_base(experiment: Experiment) -> Path:
-    """The folder of the weights that generation 0 has. Raises InvalidInput; writes nothing."""
-    named = experiment.model.base
-    domains = list(experiment.tasks.grades)
-    return require_checkpoint(embedded_base(domains) if named == "embedded" else named)
+class Checkpoint(NamedTuple):
+    """A generation's folder, the hash of its weights, and the base that an adapter is one of."""
+
+    folder: Path
+    weights: str
+    base: Path
 
 
-def checkpoint_of(
-    warehouse: Warehouse, experiment: Experiment, generation: int
-) -> tuple[Path, str]:
-    """Folder and weights hash of a generation, refused where the weights are not those recorded."""
+def require_base(experiment: Experiment, described: bool = False) -> Path:
+    """The folder of the weights that generation 0 has, or of their description where that will do.
+
+    Raises InvalidInput; writes nothing that belongs to the run.
+    """
+    if experiment.model.base != "embedded":
+        return find_weights(experiment.model.base, described)
+    return require_checkpoint(embedded_base(list(experiment.tasks.grades)))
+
+
+def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> Checkpoint:
+    """The checkpoint of a generation, refused where the weights are not those recorded."""
     row = warehouse.generation(experiment.id, generation)
     if row is None:
         raise InvalidInput(
             f"{experiment.id} has no generation {generation}; run `posterity run` first"
         )
-    folder = (
-        require_base(experiment) if generation == 0 else warehouse.checkpoints / row["checkpoint"]
-    )
+    base = require_base(experiment)
+    folder = base if generation == 0 else warehouse.checkpoints / row["checkpoint"]
     if not folder.is_dir():
         raise InvalidInput(
             f"the checkpoint of generation {generation} is missing at {folder}; put it back "
@@ -43,4 +53,10 @@ def checkpoint_of(
             f"{experiment.id} was "
             "recorded with; restore them, or start a new experiment"
         )
-    return folder, row["weights_hash"]
+    return Checkpoint(folder, row["weights_hash"], base)
+
+
+@lru_cache(maxsize=1)
+def loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """Model and tokenizer of a checkpoint; the last one is kept, as several stages use the same."""
+    return load(checkpoint.folder, checkpoint.base)

@@ -12,8 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import DEFAULT, FAILED, WarehouseFile, app, one_message
+from flows.terminal import DEFAULT, FAILED, NO, WarehouseFile, app, one_message
 from planners.errors import InvalidInput
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting: table.key=value. Repeatable."),
+]
 
 
 @app.command()
@@ -21,10 +26,7 @@ def run(
     experiment: Annotated[
         str, typer.Argument(help="A preset's name or a TOML file.")
     ] = "quickstart",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting: table.key=value. Repeatable."),
-    ] = None,
+    changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,
     plain: Annotated[
         bool, typer.Option("--plain", help="Without Prefect: plain Python, for debugging.")
@@ -37,15 +39,17 @@ def run(
     **tiny** (a minute, to try things out).
     """
     with one_message():
-        from flows.checkpoints import require_base
         from flows.iterate import iterate
         from flows.orchestrate import iterate_with_prefect
+        from flows.plan import require_fit
+        from flows.prepare import first_weights
         from flows.progress import Watch, summary_table
         from flows.settings import load_experiment
         from warehouse.store import Warehouse
 
         settings, watch = load_experiment(experiment, changes), Watch()
-        require_base(settings)
+        first_weights(settings)  # what is not there is said before anything is written
+        require_fit(settings)
         with Warehouse(warehouse) as store:
             watch.say(f"{settings.id} in {warehouse}")
             (iterate if plain else iterate_with_prefect)(store, settings, watch)
@@ -54,6 +58,39 @@ def run(
             f'look further: posterity query --warehouse {warehouse} "SELECT * FROM '
             'coverage_by_horizon"'
         )
+
+
+@app.command()
+def plan(
+    experiment: Annotated[
+        str, typer.Argument(help="A preset's name or a TOML file.")
+    ] = "quickstart",
+    changes: Changes = None,
+) -> None:
+    """Tokens, memory and time of an experiment on this machine, before anything starts.
+
+    Exit 1 where it does not fit. Completions are counted as long as they may become.
+    """
+    with one_message():
+        from flows.plan import GIB, duration, estimate, plan_table
+        from flows.progress import Watch
+        from flows.settings import load_experiment
+        from planners.costs import measured, this_machine
+
+        settings, watch = load_experiment(experiment, changes), Watch()
+        found = estimate(settings, measured(this_machine()))
+        watch.console.print(plan_table(settings, found))
+        machine = found.machine
+        watch.say(
+            f"{found.shape.parameters / 1e6:,.1f} million parameters on {machine.device} with "
+            f"{machine.memory / GIB:.0f} GiB, {machine.rate / 1e9:,.0f} GFLOP/s; prompts of up to "
+            f"{found.longest} tokens; the whole run in at most "
+            f"{duration(found.seconds)}"
+        )
+        for stage in found.too_large:
+            watch.say(f"does not fit: {stage.name} takes {stage.memory / GIB:.1f} GiB")
+        if found.too_large:
+            raise typer.Exit(NO)
 
 
 @app.command()
@@ -162,14 +199,17 @@ def pretrain(
     threads: Annotated[
         int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")
     ] = 2,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights in half precision: half the file.")
+    ] = False,
 ) -> None:
     """Make the embedded base model again from its seed (about 40 minutes on two cores)."""
     with one_message():
         from flows.progress import Watch
         from planners.base import pretrain as make
+        from planners.checkpoint import weights_hash
         from planners.domains import DOMAINS
         from planners.files import require_new
-        from planners.fine_tuning import weights_hash
         from planners.local import use_threads
         from planners.short_tasks import Pretraining
 
@@ -183,7 +223,7 @@ def pretrain(
         with watch.bar("pretrain", steps) as advance:
             make(
                 out,
-                Pretraining(chosen, seed, steps, batch, tail=tail, names=names),
+                Pretraining(chosen, seed, steps, batch, tail=tail, names=names, half=half),
                 lambda step, loss: advance(1, f"loss {loss:.3f}"),
             )
         watch.say(f"{out}: weights {weights_hash(out)}")

@@ -10,9 +10,9 @@ from curation.curators import ELSEWHERE, NO_FEEDBACK
 from flows.checkpoints import require_base
 from flows.experiment import Experiment
 from flows.lessons import as_lessons
+from planners.checkpoint import reading
 from planners.errors import InvalidInput
 from planners.fine_tuning import encode
-from planners.local import reading
 from planners.pddl import read_task
 from planners.sexpr import parse, show
 from planners.shapes import shape

@@ -6,202 +6,12 @@ Unknown keys and mistyped values are refused with their path.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from curation.curators import CURATORS
-from planners.domains import DOMAINS
-from planners.domains.folder import SPLITS
-from planners.prompts import PROMPTS
-from planners.records import Sampling, content_hash
-from planners.referees import REFEREES
-
-Positive = Annotated[int, Field(gt=0)]
-Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
-"""Lowest and highest, both included."""
-
-
-def _one_of(value: str, known: Any, what: str) -> None:
-    if value not in known:
-        raise ValueError(f"unknown {what} {value!r}; known: {', '.join(sorted(known))}")
-
-
-class Table(BaseModel):
-    """A table of the configuration: frozen, strict, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Split(Table):
-    """A set of tasks: how many, and the ranges their sizes and horizons are drawn from."""
-
-    count: Positive
-    sizes: Range
-    horizons: Range
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Split:
-        for name in ("sizes", "horizons"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(
-                    f"{name} runs from {low} to {high}: the first must not exceed the second"
-                )
-        return self
-
-
-class Grades(Table):
-    """What is generated of one domain. `train` is deployed and learned from; the others only
-    measure.
-    """
-
-    train: Split | None = None
-    heldout: Split | None = None
-    larger: Split | None = None
-
-    @property
-    def splits(self) -> dict[str, Split]:
-        """What is generated for each split."""
-        found = {name: getattr(self, name) for name in SPLITS}
-        return {name: split for name, split in found.items() if split is not None}
-
-    @model_validator(mode="after")
-    def _larger_is_larger(self) -> Grades:
-        if self.train and self.larger and self.larger.sizes[0] <= self.train.sizes[1]:
-            raise ValueError(
-                f"larger.sizes must begin above the largest trained size, {self.train.sizes[1]}"
-            )
-        return self
-
-
-class Tasks(Grades):
-    """The tasks of a run: of one `domain` of ours, of several (`domains.NAME.train` and so on), or
-    of a `folder` with a domain and problems (`planners.domains.folder`), whose `contents` are then
-    part of the experiment; `domain` is what that file calls itself.
-    """
-
-    domain: str | None = None
-    domains: dict[str, Grades] | None = None
-    folder: str | None = None
-    contents: str | None = None
-
-    @property
-    def grades(self) -> dict[str, Grades]:
-        """What is generated of each domain."""
-        return self.domains or {self.domain or "": self}
-
-    @model_validator(mode="after")
-    def _known(self) -> Tasks:
-        if self.folder is not None:
-            return self
-        if self.domains and (self.domain is not None or self.splits):
-            raise ValueError(
-                "tasks are of one domain with its splits, or of domains.NAME, not both"
-            )
-        for domain, grades in self.grades.items():
-            if not domain or grades.train is None:
-                raise ValueError(
-                    "name a domain and a train split, domains.NAME.train, or a folder with tasks "
-                    "of your own"
-                )
-            _one_of(domain, DOMAINS, "domain")
-        return self
-
-
-class Model(Table):
-    """What plans: the embedded base or a checkpoint folder, its prompt format, and how it is
-    run.
-    """
-
-    base: str = "embedded"
-    prompt: str = "compact"
-    batch: Positive = 256
-    threads: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _known(self) -> Model:
-        _one_of(self.prompt, PROMPTS, "prompt")
-        return self
-
-
-class Drawing(Table):
-    """How completions are drawn, and how many a task."""
-
-    samples: Positive
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Positive = 128
-
-    def sampling(self, seed: int) -> Sampling:
-        return Sampling(self.temperature, self.top_p, self.max_new_tokens, self.samples, seed)
-
-
-class Curation(Table):
-    """What is kept. `sources`: ingested traces that join the pool; `match`: keep as many traces as
-    the same experiment did under that curator; `error_rate` is for the curator noisy, `taste` (a
-    word) for preference.
-    """
-
-    curator: str = "shortest"
-    replay: Literal["all", "last"] | Positive = "all"
-    sources: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
-    match: str | None = None
-    error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    taste: Annotated[str, Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _known(self) -> Curation:
-        for name in (self.curator, self.match or self.curator):
-            _one_of(name, CURATORS, "curator")
-            needs = CURATORS[name].needs
-            if needs is not None and getattr(self, needs) is None:
-                raise ValueError(f"curator {name!r} needs curation.{needs}")
-        return self
-
-
-class Judging(Table):
-    """Second opinions: which referees see the first `traces` plans of each deployment."""
-
-    referees: tuple[str, ...] = Field(default=(), strict=False)
-    traces: Positive = 200
-
-    @model_validator(mode="after")
-    def _known(self) -> Judging:
-        for name in self.referees:
-            _one_of(name, REFEREES, "referee")
-        return self
-
-
-class Training(Table):
-    """How the next generation is made. `rename` and `shuffle` augment objects and facts."""
-
-    start: Literal["base", "parent"] = "base"
-    steps: Positive = 300
-    batch: Positive = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    rename: bool = True
-    shuffle: bool = True
-
-
-class Audit(Table):
-    """What `posterity audit` asks besides: more `traits`, each a SQL expression over a trace; and
-    bounds whose breaking makes it exit 1: how far from 1 the odds of a trait that nobody declared
-    may be, the least share of the traces learned that they must be worth, and by how many actions
-    the mean plan may change in a generation. `gradient_traces`: of how many traces a curator's
-    gradient is taken, at most.
-    """
-
-    traits: dict[str, str] = {}
-    gradient_traces: Positive = 600
-    max_undeclared_odds_ratio: Annotated[float, Field(ge=1)] | None = None
-    min_ess: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_length_drift: Annotated[float, Field(ge=0)] | None = None
-
-    @property
-    def bounds(self) -> dict[str, float]:
-        """The bounds that are set."""
-        return self.model_dump(exclude={"traits", "gradient_traces"}, exclude_none=True)
+from flows.tables import Audit, Curation, Drawing, Judging, Model, Table, Tasks, Training
+from planners.records import content_hash
 
 
 class Experiment(Table):
@@ -211,7 +21,7 @@ class Experiment(Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
-    generations: Positive = 5
+    generations: Annotated[int, Field(ge=0)] = 5
     tasks: Tasks
     model: Model = Model()
     deploy: Drawing
@@ -234,6 +44,26 @@ class Experiment(Table):
             )
         return self
 
+    @model_validator(mode="after")
+    def _teachable(self) -> Experiment:
+        model, training = self.model, self.training
+        if self.generations and not model.learns:
+            raise ValueError(f"a {model.policy} policy learns nothing: set generations = 0")
+        server = model.server
+        if self.generations and server and not (server.command or server.adapters):
+            raise ValueError(
+                "a running server holds the base alone: set model.server.adapters where it loads "
+                "adapters, model.server.command, or generations = 0"
+            )
+        if server and server.adapters and training.lora is None:
+            raise ValueError("model.server.adapters needs training.lora: what is loaded is one")
+        if (training.method == "reinforce") != (self.curation.curator == "rollouts"):
+            raise ValueError(
+                "training.method = 'reinforce' and curation.curator = 'rollouts' go together: the "
+                "one weighs by the advantage that the other reckons"
+            )
+        return self
+
     @property
     def hash(self) -> str:
         """Hash of all that determines the run's contents: not its name, nor how far it goes."""
@@ -248,8 +78,11 @@ class Experiment(Table):
         """The configuration as canonical JSON, without name, how far the run goes, audit and what
         is not set: a setting that is new and off leaves older experiments their hash.
         """
-        besides = {"name", "generations", "audit", "promote"}
-        content = self.model_dump(mode="json", exclude=besides, exclude_none=True)
+        besides = dict.fromkeys(("name", "generations", "audit", "promote"), True)
+        where = {"server": True}
+        content = self.model_dump(
+            mode="json", exclude={**besides, "model": where}, exclude_none=True
+        )
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def twin(self) -> Experiment | None:

@@ -15,8 +15,9 @@ from flows.experiment import Experiment
 from flows.lessons import as_lessons
 from flows.lineage import ancestors, parent_of, start_of
 from flows.progress import Watch
+from planners.checkpoint import weights_hash
 from planners.errors import InvalidInput
-from planners.fine_tuning import Settings, fine_tune, weights_hash
+from planners.fine_tuning import fine_tune
 from planners.local import use_threads
 from planners.records import content_hash, derive_seed
 from warehouse import schema
@@ -93,30 +94,24 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     use_threads(experiment.model.threads)
     rows = warehouse.lessons(experiment.id, generation)
     lessons = as_lessons(rows, experiment.model.prompt)
-    settings = experiment.training
-    start = start_of(warehouse, experiment, generation)
+    seed = derive_seed(experiment.seed, generation, "train")
+    settings = experiment.training.settings(experiment.model.prompt, seed)
+    origin = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
-    with watch.bar(f"generation {generation}: train", settings.steps) as advance:
+    with watch.bar(f"generation {generation}: train", settings.count(len(lessons))) as advance:
         facts = fine_tune(
-            checkpoint_of(warehouse, experiment, start)[0],
+            origin.folder,
             lessons,
-            Settings(
-                steps=settings.steps,
-                batch=settings.batch,
-                learning_rate=settings.learning_rate,
-                rename=settings.rename,
-                shuffle=settings.shuffle,
-                prompt=experiment.model.prompt,
-                seed=derive_seed(experiment.seed, generation, "train"),
-            ),
+            settings,
             warehouse.checkpoints / checkpoint,
-            on_step=lambda step, loss: advance(1, f"loss {loss:.3f}"),
+            lambda step, loss: advance(1, f"loss {loss:.3f}"),
+            origin.base,
         )
     row = {
         "experiment": experiment.id,
         "generation": generation,
         "parent": parent_of(warehouse, experiment, generation),
-        "start": settings.start,
+        "start": experiment.training.start,
         "checkpoint": checkpoint,
         "weights_hash": weights_hash(warehouse.checkpoints / checkpoint),
         "training_set_hash": training_set_hash(rows),

@@ -24,5 +24,5 @@ def as_lessons(rows: Sequence[Row], prompt: str) -> list[Lesson]:
         task, text = read_task(row["domain_pddl"], row["pddl"]), row["text"]
         if row["purpose"] == "ingest" and (plan := READING.read(task, text).plan) is not None:
             text = PROMPTS[prompt].restate(task, text, plan)
-        lessons.append(Lesson(task, text))
+        lessons.append(Lesson(task, text, row["weight"]))
     return lessons

@@ -10,11 +10,12 @@ from random import Random
 
 from flows.checkpoints import require_base
 from flows.experiment import Experiment
+from flows.policies import unlearned
 from flows.progress import Watch
+from planners.checkpoint import weights_hash
 from planners.domains import DOMAINS
 from planners.domains.folder import canonical_text, read_folder
 from planners.domains.task_sets import fresh_tasks
-from planners.fine_tuning import weights_hash
 from planners.pddl import print_problem, read_domain
 from planners.records import content_hash, derive_seed
 from planners.shapes import require_no_leak
@@ -22,6 +23,8 @@ from warehouse import schema
 from warehouse.store import Row, Warehouse
 
 CODE_VERSION = version("posterity")
+UNKNOWN = "unknown"
+"""Stands for the weights of a model that only a server has."""
 
 
 def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
@@ -30,14 +33,14 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         return
     source = _folder_tasks if experiment.tasks.folder else _generated_tasks
     domain_rows, task_rows, split_rows = source(experiment, watch)
-    base = require_base(experiment)
+    weights = first_weights(experiment)
     generation = {
         "experiment": experiment.id,
         "generation": 0,
         "parent": None,
         "start": "none",
         "checkpoint": experiment.model.base,
-        "weights_hash": weights_hash(base),
+        "weights_hash": weights,
         "training_set_hash": None,
         "training": None,
     }
@@ -60,6 +63,16 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         },
         mark=(experiment.id, 0, "prepare", 0),
     )
+
+
+def first_weights(experiment: Experiment) -> str:
+    """Hash of the weights of generation 0, or what stands for them where there are none here."""
+    if not experiment.model.learns:
+        return unlearned(experiment).name
+    server = experiment.model.server
+    if server is not None and not experiment.generations:
+        return UNKNOWN
+    return weights_hash(require_base(experiment))
 
 
 Rows = tuple[list[Row], list[Row], list[Row]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from heapq import nsmallest
 from typing import Any
 
@@ -21,11 +21,11 @@ from curation.staleness import (
     mean_reward,
     staleness,
 )
-from flows.checkpoints import checkpoint_of
+from flows.checkpoints import checkpoint_of, loaded
 from flows.findings import Audit, Trained
 from flows.lessons import as_lessons
 from planners.fine_tuning import encode
-from planners.local import LocalPolicy, load, use_threads
+from planners.local import LocalPolicy, use_threads
 from planners.prompts import PROMPTS
 from planners.records import derive_seed
 from warehouse import schema
@@ -270,11 +270,7 @@ def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
 def _loaded(trained: Trained) -> tuple[Any, Any]:
     """Model and tokenizer that training started from."""
     use_threads(trained.experiment.model.threads)
-    return _load(checkpoint_of(trained.warehouse, trained.experiment, trained.start)[0])
-
-
-_load = lru_cache(maxsize=1)(load)
-"""The last one is kept, as several questions ask it."""
+    return loaded(checkpoint_of(trained.warehouse, trained.experiment, trained.start))
 
 
 def valid_counts(warehouse: Warehouse, experiment: str) -> dict[int, tuple[int, int]]:

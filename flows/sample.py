@@ -7,15 +7,13 @@ contents depend on nothing but the experiment: a kill costs one part, and change
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 
-from flows.checkpoints import checkpoint_of
-from flows.experiment import Drawing, Experiment
+from flows.experiment import Experiment
+from flows.policies import policy_of
 from flows.prepare import CODE_VERSION
 from flows.progress import Watch
+from flows.tables import Drawing
 from planners.domains.folder import SPLITS
-from planners.local import LocalPolicy, load, use_threads
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
 from planners.records import Completion, content_hash, derive_seed
@@ -57,10 +55,15 @@ def _sample(
     done = warehouse.done(experiment.id, generation, purpose)
     if len(done) == len(parts):
         return
-    folder, weights = checkpoint_of(warehouse, experiment, generation)
-    policy = _policy(folder, weights, experiment.model.batch, experiment.model.threads)
     write = PROMPTS[experiment.model.prompt].write
-    with watch.bar(f"generation {generation}: {purpose}", len(tasks) * drawing.samples) as advance:
+    texts = {t["task"]: write(read_task(t["domain_pddl"], t["pddl"])) for t in tasks}
+    sampling = drawing.sampling(experiment.seed)
+    label = f"generation {generation}: {purpose}"
+    with (
+        policy_of(warehouse, experiment, generation) as policy,
+        watch.bar(label, len(tasks) * drawing.samples) as advance,
+    ):
+        policy.require_room(list(texts.values()), sampling)
         for number, part in enumerate(parts):
             if number in done:
                 advance(len(part) * drawing.samples)
@@ -74,10 +77,9 @@ def _sample(
                 for task in part
                 for sample in range(drawing.samples)
             ]
-            texts = {t["task"]: write(read_task(t["domain_pddl"], t["pddl"])) for t in part}
             completions = policy.sample(
                 [texts[row["task"]["task"]] for row in rows],
-                drawing.sampling(experiment.seed),
+                sampling,
                 [row["seed"] for row in rows],
                 on_rows=advance,
             )
@@ -89,7 +91,7 @@ def _sample(
                     row,
                     texts[row["task"]["task"]],
                     completion,
-                    policy,
+                    policy.name,
                 )
                 for row, completion in zip(rows, completions, strict=True)
             ]
@@ -120,10 +122,9 @@ def _trace(
     row: Row,
     prompt: str,
     completion: Completion,
-    policy: LocalPolicy,
+    policy: str,
 ) -> Row:
     task, sample = row["task"]["task"], row["sample"]
-    reasoning = policy.reasoning_tokens(completion)
     return {
         "trace": trace_id(experiment.id, generation, purpose, task, sample),
         "experiment": experiment.id,
@@ -136,18 +137,11 @@ def _trace(
         "prompt_hash": content_hash(prompt),
         "text": completion.text,
         "token_ids": list(completion.token_ids),
-        "reasoning_tokens": reasoning,
-        "plan_tokens": len(completion.token_ids) - reasoning,
+        "reasoning_tokens": completion.reasoning_tokens,
+        "plan_tokens": completion.plan_tokens,
         "finish_reason": completion.finish_reason,
         "logprob": completion.logprob,
         "sampling_logprob": completion.sampling_logprob,
-        "policy": policy.name,
+        "policy": policy,
         "code_version": CODE_VERSION,
     }
-
-
-@lru_cache(maxsize=1)
-def _policy(folder: Path, weights: str, batch: int, threads: int) -> LocalPolicy:
-    """The policy of a checkpoint; the last one is kept, as deploy and evaluate use the same."""
-    cores = use_threads(threads)
-    return LocalPolicy(*load(folder), name=f"local {weights}", batch=batch, threads=cores)

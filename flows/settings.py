@@ -14,7 +14,10 @@ from planners.domains.folder import read_folder
 from planners.errors import InvalidInput
 from planners.pddl import read_domain
 
-PRESETS = ("quickstart", "blocksworld", "rovers", "control", "tiny")
+PRESETS = (
+    "quickstart", "blocksworld", "rovers", "sokoban", "control", "reinforce", "tiny",
+    "smollm2", "qwen3-0.6b", "paper",
+)  # fmt: skip
 
 
 def load_experiment(source: str, changes: list[str] | None = None) -> Experiment:

@@ -40,6 +40,7 @@ WarehouseFile = Annotated[
     ),
 ]
 DEFAULT = "posterity.duckdb"
+NO = 1
 INTERRUPTED = FAILED = 3
 
 

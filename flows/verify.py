@@ -20,6 +20,7 @@ from flows.ingest import FORMAT, NO_SETTINGS, ingested_id
 from flows.judge import OWNER, VERSION, canary_id, judgement
 from flows.learn import select, training_set_hash
 from flows.lessons import READING
+from flows.prepare import UNKNOWN, first_weights
 from flows.progress import Watch
 from flows.sample import parts_of, tasks_for, trace_id, trace_seed
 from planners.checker import CHECKER, checker_for
@@ -150,7 +151,7 @@ def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
             f"experiment {name}: its settings do not have the hash {row['hash']}",
         )
         try:
-            settings = {"name": row["name"], **json.loads(row["config"])}
+            settings = {"name": row["name"], "generations": 0, **json.loads(row["config"])}
             experiment = Experiment.model_validate(settings)
         except ValueError:
             experiment = None
@@ -188,7 +189,8 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         place = row["generation"], row["purpose"], row["task"], row["sample"]
         same = row["trace"] == trace_id(experiment.id, *place)
         same &= row["seed"] == trace_seed(experiment, *place)
-        same &= row["reasoning_tokens"] + row["plan_tokens"] == len(row["token_ids"])
+        ids = row["token_ids"]  # a server tells their number alone
+        same &= not len(ids) or row["reasoning_tokens"] + row["plan_tokens"] == len(ids)
         if row["prompt_format"] != str(prompt):
             check.skipped += 1
         elif row["task"] in tasks:
@@ -268,10 +270,15 @@ def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
 
 def _generations(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     for row in _of(warehouse, experiment, "generations"):
-        index = row["generation"]
+        index, problem = row["generation"], ""
+        if row["weights_hash"] == UNKNOWN:
+            check.skipped += 1
+            continue
         try:
-            checkpoint_of(warehouse, experiment, index)
-            problem = ""
+            if index > 0 or experiment.model.learns:
+                checkpoint_of(warehouse, experiment, index)
+            elif first_weights(experiment) != row["weights_hash"]:
+                problem = f"it is {row['weights_hash']} no longer"
         except InvalidInput as error:
             problem = str(error)
         if not problem and index > 0:

@@ -17,15 +17,14 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from planners.checkpoint import save, weights_hash
 from planners.conditions import changing
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.fine_tuning import weights_hash
-from planners.local import save
 from planners.pddl import read_domain
 from planners.prompts import OBJECT_NAMES, PROMPTS, compact
 from planners.short_tasks import SIZES, Mixture, Pretraining, examples
-from planners.training import WINDOW, Row, fit
+from planners.training import WINDOW, Optimisation, Row, fit
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -147,8 +146,8 @@ def pretrain(
     losses: list[float] = []
     for phase, (mixture, steps, learning_rate) in enumerate(settings.phases):
         rows = pretraining_batches(tokenizer, settings, mixture, Random(settings.seed + phase))
-        losses += fit(model, rows, steps, learning_rate, warmup=100, on_step=on_step)
-    save(model, tokenizer, folder)
+        losses += fit(model, rows, steps, Optimisation(learning_rate, warmup=100), on_step=on_step)
+    save(model.half() if settings.half else model, tokenizer, folder)
     manifest = describe(settings, folder, losses)
     (folder / "pretraining.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
@@ -163,7 +162,7 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         "command": f"posterity pretrain --domains {','.join(settings.domains)} "
         f"--seed {settings.seed} --steps {settings.steps} --batch {settings.batch} "
         f"--tail {settings.tail} "
-        f"--names {settings.names} --threads {threads}",
+        f"--names {settings.names} --threads {threads}" + (" --half" if settings.half else ""),
         "threads": threads,
         "weights": weights_hash(folder),
         **asdict(settings),

@@ -5,34 +5,62 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from planners.local import load, save
+from planners.chat import encode_prompts
+from planners.checkpoint import ADAPTER, adapted, load, read_tokenizer, save, weights_hash
 from planners.pddl import Task
 from planners.prompts import PROMPTS, rename, shuffle
-from planners.training import Fit, Row, fit, length_batches, preflight
+from planners.records import content_hash
+from planners.resuming import Resumable
+from planners.training import (
+    Fit,
+    Optimisation,
+    Row,
+    completion_loss,
+    fit,
+    length_batches,
+    mean_loss,
+    policy_gradient_loss,
+    preflight,
+)
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _WORD = re.compile(r"[^\s()]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One completion to learn, and the task it answers."""
+    """One completion to learn, the task it answers, and how much better than expected it is (its
+    advantage, for REINFORCE).
+    """
 
     task: Task
     completion: str
+    advantage: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A low-rank adapter of every linear layer (Hu et al. 2021)."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to fine-tune. `rename` draws new object names, `shuffle` a new order of facts, each
     epoch.
+
+    `epochs`, where given, stands for the steps that so many passes take; `micro` and
+    `checkpointing` save memory; `validation` is the share of lessons held back to measure on;
+    without `lora` all weights are trained; `method` is "sft" or "reinforce".
     """
 
     steps: int
@@ -42,6 +70,20 @@ class Settings:
     shuffle: bool
     prompt: str
     seed: int
+    epochs: int | None = None
+    micro: int | None = None
+    checkpointing: bool = False
+    validation: float = 0.0
+    lora: Lora | None = None
+    method: str = "sft"
+
+    def count(self, lessons: int) -> int:
+        """How many steps so many lessons make."""
+        return self.steps if self.epochs is None else self.epochs * -(-lessons // self.batch)
+
+
+OBJECTIVES: dict[str, Any] = {"sft": completion_loss, "reinforce": policy_gradient_loss}
+"""What a method makes smaller."""
 
 
 def fine_tune(
@@ -50,50 +92,124 @@ def fine_tune(
     settings: Settings,
     folder: Path,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    base: Path | None = None,
 ) -> dict[str, float | int]:
-    """Train the checkpoint `start` on the lessons and write `folder`, whole or not at all.
+    """Train the checkpoint `start` on the lessons and write `folder`, whole or not at all; an
+    adapter that `start` holds is one of `base`.
 
-    Returns the facts of the run. Raises InvalidInput where the lessons would teach nothing.
+    Interrupted and called again, it goes on. Returns the facts of the run. Raises InvalidInput
+    where the lessons would teach nothing.
     """
-    model, tokenizer = load(start)
-    names = object_names(tokenizer) if settings.rename else []
-    first = encode(lessons, tokenizer, settings.prompt)
-    fewest = preflight(first, tokenizer.eos_token_id, model.config.max_position_embeddings)
-    counted = [0]
+    import torch
 
-    def batches() -> Iterator[list[Row]]:
-        rng = Random(settings.seed)
-        while True:
-            rows = encode(
-                [vary(lesson, names, settings, rng) for lesson in lessons],
-                tokenizer,
-                settings.prompt,
-            )
-            for batch in length_batches(rows, settings.batch, rng):
-                counted[0] += sum(len(completion) for _, completion in batch)
-                yield batch
-
-    losses = fit(model, batches(), settings.steps, settings.learning_rate, on_step=on_step)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        outer, model, tokenizer = _learner(start, settings, base)
+        learned, held = hold_back(lessons, settings)
+        rows = encode(learned, tokenizer, settings.prompt)
+        fewest = preflight(rows, tokenizer.eos_token_id, model.config.max_position_embeddings)
+        unseen = encode(held, tokenizer, settings.prompt)
+        before = mean_loss(model, unseen, settings.batch) if held else None
+        counted = [0]
+        state = Resumable(
+            folder.with_name(folder.name + ".training"), _identity(start, lessons, settings)
+        )
+        losses = fit(
+            model,
+            _batches(learned, tokenizer, settings, counted),
+            settings.count(len(learned)),
+            Optimisation(settings.learning_rate, micro=settings.micro),
+            OBJECTIVES[settings.method],
+            on_step,
+            state,
+        )
+        after = mean_loss(model, unseen, settings.batch) if held else None
     tenth = max(1, len(losses) // 10)
     facts = Fit(
-        rows=len(lessons),
+        rows=len(learned),
         steps=len(losses),
         supervised_tokens=counted[0],
         min_supervised_tokens=fewest,
         first_loss=sum(losses[:tenth]) / tenth,
         last_loss=sum(losses[-tenth:]) / tenth,
+        validation_rows=len(held),
+        validation_loss_before=before,
+        validation_loss_after=after,
     )
-    save(model, tokenizer, folder)
-    return asdict(facts)
+    save(outer, tokenizer, folder)
+    state.forget()
+    return {name: value for name, value in asdict(facts).items() if value is not None}
+
+
+def _learner(
+    start: Path, settings: Settings, base: Path | None
+) -> tuple[Any, PreTrainedModel, PreTrainedTokenizerFast]:
+    """What is saved, the model inside it that is trained, and the tokenizer."""
+    if (start / ADAPTER).is_file():
+        outer = adapted(start, base, trainable=True)
+        model, tokenizer = outer.get_base_model(), read_tokenizer(start)
+    else:
+        model, tokenizer = load(start)
+        outer = model
+        if settings.lora is not None:
+            from peft import LoraConfig, get_peft_model
+
+            lora = settings.lora
+            config = LoraConfig(
+                r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
+                target_modules="all-linear", task_type="CAUSAL_LM",
+            )  # fmt: skip
+            outer = get_peft_model(model, config)
+        else:
+            model.float()  # what is trained must be able to change by little
+    if settings.checkpointing:
+        cast("PreTrainedModel", model).gradient_checkpointing_enable()
+        cast("PreTrainedModel", model).enable_input_require_grads()
+    return outer, model, tokenizer
+
+
+def hold_back(lessons: Sequence[Lesson], settings: Settings) -> tuple[list[Lesson], list[Lesson]]:
+    """The lessons that are learned, and those that only measure; never all of either."""
+    count = min(round(settings.validation * len(lessons)), len(lessons) - 1)
+    held = set(Random(settings.seed).sample(range(len(lessons)), max(0, count)))
+    parts: tuple[list[Lesson], list[Lesson]] = ([], [])
+    for number, lesson in enumerate(lessons):
+        parts[number in held].append(lesson)
+    return parts
+
+
+def _batches(
+    lessons: Sequence[Lesson],
+    tokenizer: PreTrainedTokenizerFast,
+    settings: Settings,
+    counted: list[int],
+) -> Iterator[list[Any]]:
+    """Endless batches, every lesson once an epoch; counts the supervised tokens it hands out."""
+    rng = Random(settings.seed)
+    names = object_names(tokenizer) if settings.rename else []
+    advised = settings.method == "reinforce"
+    while True:
+        varied = [vary(lesson, names, settings, rng) for lesson in lessons]
+        rows: list[Any] = encode(varied, tokenizer, settings.prompt)
+        if advised:
+            rows = [(*row, lesson.advantage) for row, lesson in zip(rows, lessons, strict=True)]
+        for batch in length_batches(rows, settings.batch, rng):
+            counted[0] += sum(len(row[1]) for row in batch)
+            yield batch
+
+
+def _identity(start: Path, lessons: Sequence[Lesson], settings: Settings) -> str:
+    """What a training run is made of: an interrupted one goes on only where it is the same."""
+    learned = (f"{lesson.task.key} {lesson.advantage!r} {lesson.completion}" for lesson in lessons)
+    return content_hash(weights_hash(start), repr(settings), *learned)
 
 
 def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[Row]:
     """Token ids of prompts and completions, end-of-sequence behind each completion."""
     write = PROMPTS[prompt].write
-    heads = tokenizer([write(lesson.task) for lesson in lessons])["input_ids"]
-    tails = tokenizer([lesson.completion for lesson in lessons], add_special_tokens=False)[
-        "input_ids"
-    ]
+    heads = encode_prompts(tokenizer, [write(lesson.task) for lesson in lessons]) if lessons else []
+    texts = [lesson.completion for lesson in lessons]
+    tails = tokenizer(texts, add_special_tokens=False)["input_ids"] if lessons else []
     return [
         (head, [*tail, tokenizer.eos_token_id]) for head, tail in zip(heads, tails, strict=True)
     ]
@@ -111,19 +227,9 @@ def vary(lesson: Lesson, names: Sequence[str], settings: Settings, rng: Random) 
         completion = _WORD.sub(lambda word: table.get(word[0], word[0]), completion)
     if settings.shuffle:
         problem = shuffle(problem, rng)
-    return Lesson(replace(lesson.task, problem=problem), completion)
+    return replace(lesson, task=replace(lesson.task, problem=problem), completion=completion)
 
 
 def object_names(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """The object names a tokenizer knows as one token each; empty where it has no such pool."""
     return list(getattr(tokenizer, "init_kwargs", {}).get("object_names", []))
-
-
-def weights_hash(folder: Path) -> str:
-    """Hash of a checkpoint's weights."""
-    digest = blake2b(digest_size=16)
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

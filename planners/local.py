@@ -9,19 +9,19 @@ neighbours.
 from __future__ import annotations
 
 import os
-import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from planners.chat import encode_prompts, stop_ids
 from planners.decoding import draw, even_batches, one_thread_each, preallocated_cache
-from planners.errors import CheckpointError, ComponentFailure, InvalidInput
+from planners.errors import ComponentFailure, InvalidInput
 from planners.extraction import THINK_END
 from planners.records import Completion, Sampling
-from planners.training import by_length, summed_logprobs
+from planners.training import by_length, out_of_memory, summed_logprobs
 
 if TYPE_CHECKING:
     import torch
@@ -42,89 +42,6 @@ def use_threads(threads: int) -> int:
     return threads
 
 
-def require_checkpoint(folder: Path | str) -> Path:
-    """The folder, if it looks like a checkpoint without loading it. Raises CheckpointError."""
-    from safetensors import SafetensorError, safe_open
-
-    folder = Path(folder)
-    weights = sorted(folder.glob("*.safetensors"))
-    if not (folder / "config.json").is_file() or not weights:
-        raise CheckpointError(
-            f"{folder} is not a checkpoint: it needs config.json and *.safetensors "
-            "(pickled weights are refused); name a folder that save_pretrained wrote"
-        )
-    for file in weights:
-        try:
-            with safe_open(file, "np"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
-    return folder
-
-
-def load(folder: Path | str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Model (evaluation mode) and tokenizer of a checkpoint folder. Raises CheckpointError."""
-    folder = require_checkpoint(folder)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype="auto"
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"the checkpoint {folder} cannot be loaded: {reason}") from error
-    if tokenizer.eos_token_id is None:
-        raise CheckpointError(
-            f"the tokenizer of {folder} has no end-of-sequence token: it could never stop"
-        )
-    return model.eval(), tokenizer
-
-
-def reading(folder: Path | str) -> tuple[PreTrainedTokenizerFast, int]:
-    """A checkpoint's tokenizer, and how many tokens it takes: what it can read, without loading it.
-
-    Raises CheckpointError.
-    """
-    folder = require_checkpoint(folder)
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"the checkpoint {folder} cannot be read: {reason}") from error
-    return tokenizer, int(config.max_position_embeddings)
-
-
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a checkpoint folder, whole or not at all; what stood there is replaced.
-
-    Raises ComponentFailure where it cannot be written.
-    """
-    from safetensors import SafetensorError
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise ComponentFailure(
-            f"the checkpoint {folder} cannot be written: {error}; free some space there and run "
-            "the same command again"
-        ) from error
-
-
 class LocalPolicy:
     """Samples from a loaded model: `batch` rows are decoded together, `threads` batches at once."""
 
@@ -137,19 +54,22 @@ class LocalPolicy:
         threads: int = 1,
     ) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.batch, self.threads = batch, threads
+        self.batch = batch
+        self.threads = threads if model.device.type == "cpu" else 1
+        self.stops = stop_ids(model, tokenizer)
 
     def encode(self, prompts: Sequence[str], room: int) -> list[list[int]]:
         """Token ids of each prompt. Raises InvalidInput on unknown words or prompts too long."""
-        encoded = self.tokenizer(list(prompts))["input_ids"]
+        encoded = encode_prompts(self.tokenizer, prompts)
         context = self.model.config.max_position_embeddings
+        long = [len(ids) for ids in encoded if len(ids) + room > context]
+        if long:
+            raise InvalidInput(
+                f"{len(long)} of {len(prompts)} prompts, the longest of {max(long)} tokens, with "
+                f"{room} to be sampled exceed the model's context of {context}; choose smaller "
+                "tasks or a smaller max_new_tokens"
+            )
         for prompt, ids in zip(prompts, encoded, strict=True):
-            if len(ids) + room > context:
-                raise InvalidInput(
-                    f"a prompt of {len(ids)} tokens and {room} to be sampled exceed the model's "
-                    "context "
-                    f"of {context}; choose smaller tasks or a smaller max_new_tokens"
-                )
             if self.tokenizer.unk_token_id in ids and self.tokenizer.unk_token_id is not None:
                 at = ids.index(self.tokenizer.unk_token_id)
                 word = self.tokenizer.decode(ids[max(0, at - 3) : at + 1])
@@ -159,6 +79,10 @@ class LocalPolicy:
                     "another model"
                 )
         return encoded
+
+    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
+        """Raises InvalidInput where prompts have unknown words or leave no room for an answer."""
+        self.encode(list(dict.fromkeys(prompts)), sampling.max_new_tokens)
 
     def sample(
         self,
@@ -179,7 +103,7 @@ class LocalPolicy:
 
         def decode(rows: list[int]) -> list[Completion]:
             with torch.inference_mode():
-                done = self._decode(
+                done = self._decode_within_memory(
                     [ids[prompts[i]] for i in rows], sampling, [seeds[i] for i in rows]
                 )
             on_rows(len(rows))
@@ -192,6 +116,31 @@ class LocalPolicy:
                 for row, completion in zip(rows, done, strict=True)
             }
         return [found[i] for i in range(len(prompts))]
+
+    def _decode_within_memory(
+        self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
+    ) -> list[Completion]:
+        """Decode one batch, in halves where it does not fit: no text depends on its batch.
+
+        Raises ComponentFailure where not even one row fits.
+        """
+        try:
+            return self._decode(rows, sampling, seeds)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            half = len(rows) // 2
+            if not half:
+                raise ComponentFailure(
+                    f"one prompt of {len(rows[0])} tokens with {sampling.max_new_tokens} to be "
+                    f"sampled does not fit into memory: {error}"
+                ) from error
+            warnings.warn(f"out of memory with {len(rows)} rows: going on in halves", stacklevel=1)
+        return [
+            completion
+            for part in (slice(half), slice(half, None))
+            for completion in self._decode_within_memory(rows[part], sampling, seeds[part])
+        ]
 
     def _decode(
         self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
@@ -208,19 +157,20 @@ class LocalPolicy:
                 ]
             )
         )
-        eos = self.tokenizer.eos_token_id
-        tokens = torch.full((len(rows), sampling.max_new_tokens), -1)
-        scores = torch.zeros((len(rows), 2), dtype=torch.float64)
-        alive = torch.arange(len(rows))  # which row each line of the cache belongs to
-        writing = torch.ones(len(rows), dtype=torch.bool)  # by line of the cache
-        lengths = torch.tensor([len(row) for row in rows])
+        device = self.model.device
+        draws, stops = draws.to(device), torch.tensor(self.stops, device=device)
+        tokens = torch.full((len(rows), sampling.max_new_tokens), -1, device=device)
+        scores = torch.zeros((len(rows), 2), dtype=torch.float64, device=device)
+        alive = torch.arange(len(rows), device=device)  # which row a line of the cache belongs to
+        writing = torch.ones(len(rows), dtype=torch.bool, device=device)  # by line of the cache
+        lengths = torch.tensor([len(row) for row in rows], device=device)
         for step in range(sampling.max_new_tokens):
             token, own, drawn = draw(logits, draws[alive, step], sampling)
             live = alive[writing]
             tokens[live, step] = token[writing]
             scores[live, 0] += own[writing]
             scores[live, 1] += drawn[writing]
-            writing &= token != eos
+            writing &= ~torch.isin(token, stops)
             if not writing.any() or step + 1 == sampling.max_new_tokens:
                 break
             if writing.sum() < SHRINK * len(alive):
@@ -237,18 +187,28 @@ class LocalPolicy:
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
-        return self._completions(tokens.tolist(), scores.tolist(), eos)
+        return self._completions(tokens.tolist(), scores.tolist())
 
-    def _completions(
-        self, tokens: list[list[int]], scores: list[list[float]], eos: int
-    ) -> list[Completion]:
+    def _completions(self, tokens: list[list[int]], scores: list[list[float]]) -> list[Completion]:
         """Cut each row at its end and read it as text."""
         cut = [[t for t in row if t >= 0] for row in tokens]
         texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
         return [
-            Completion(text, "stop" if ids[-1] == eos else "length", tuple(ids), own, drawn)
+            Completion(
+                text,
+                "stop" if ids[-1] in self.stops else "length",
+                tuple(ids),
+                own,
+                drawn,
+                self._reasoning_tokens(ids),
+            )
             for text, ids, (own, drawn) in zip(texts, cut, scores, strict=True)
         ]
+
+    def _reasoning_tokens(self, ids: list[int]) -> int:
+        """Tokens up to and with the last end-of-reasoning mark; 0 where there is none."""
+        mark = self.tokenizer.convert_tokens_to_ids(THINK_END)
+        return len(ids) - ids[::-1].index(mark) if mark in ids else 0
 
     def _prefill(
         self, rows: list[list[int]], room: int
@@ -265,8 +225,13 @@ class LocalPolicy:
                 distinct.append(row)
             owner.append(len(distinct) - 1)
         width = max(map(len, distinct))
-        ids = torch.tensor([[0] * (width - len(row)) + row for row in distinct])
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in distinct])
+        ids, mask = (
+            torch.tensor(padded, device=self.model.device)
+            for padded in (
+                [[0] * (width - len(row)) + row for row in distinct],
+                [[0] * (width - len(row)) + [1] * len(row) for row in distinct],
+            )
+        )
         padded = not bool(mask.all())
         cache = preallocated_cache(width + room)
         output = self.model(
@@ -277,15 +242,9 @@ class LocalPolicy:
             use_cache=True,
             logits_to_keep=1,
         )
-        lines = torch.tensor(owner)
+        lines = torch.tensor(owner, device=self.model.device)
         cache.batch_select_indices(lines)
         return cache, output.logits[lines, -1], mask[lines] if padded else None
-
-    def reasoning_tokens(self, completion: Completion) -> int:
-        """Tokens up to and with the last end-of-reasoning mark; 0 where there is none."""
-        mark = self.tokenizer.convert_tokens_to_ids(THINK_END)
-        ids = completion.token_ids
-        return len(ids) - ids[::-1].index(mark) if mark in ids else 0
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log-probability (nats, summed) of each completion and its end, given its prompt."""
@@ -298,5 +257,5 @@ class LocalPolicy:
         found = torch.zeros(len(rows), dtype=torch.float64)
         with torch.inference_mode():
             for chosen in by_length(rows, MEASURED):
-                found[chosen] = summed_logprobs(self.model, [rows[i] for i in chosen])
+                found[chosen] = summed_logprobs(self.model, [rows[i] for i in chosen]).cpu()
         return found.tolist()

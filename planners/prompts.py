@@ -125,9 +125,10 @@ PROMPTS = {
     "compact": PromptFormat("compact", "2", compact, compact_names, bare=True),
     "pddl": PromptFormat("pddl", "1", wordy.whole_pddl),
     "natural": PromptFormat("natural", "1", wordy.plain_words),
+    "task": PromptFormat("task", "1", wordy.bare_task, bare=True),
     "obfuscated": PromptFormat("obfuscated", "1", wordy.obfuscated, wordy.made_up_names),
 }
-"""`compact` for the embedded base, the others for language models."""
+"""`compact` for the embedded base, `task` for planners, the others for language models."""
 
 
 def rename(problem: Problem, names: dict[str, str]) -> Problem:

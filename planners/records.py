@@ -6,7 +6,7 @@ Identity is content: a task's key is the hash of its canonical PDDL, whatever it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -98,13 +98,23 @@ class Completion:
     `logprob` is the natural log-probability of the tokens under the model itself (temperature 1);
     `sampling_logprob` under the distribution they were drawn from. None where a backend cannot
     tell. `finish_reason` is "stop" (the model ended it) or "length" (cut at max_new_tokens).
+    `token_ids` are empty where a backend tells only how many `tokens` there are, None where not
+    even that; `reasoning_tokens` are those up to and with the end of the reasoning.
     """
 
     text: str
     finish_reason: str
-    token_ids: tuple[int, ...]
-    logprob: float | None
-    sampling_logprob: float | None
+    token_ids: tuple[int, ...] = ()
+    logprob: float | None = None
+    sampling_logprob: float | None = None
+    reasoning_tokens: int = 0
+    tokens: int | None = None
+
+    @property
+    def plan_tokens(self) -> int:
+        """Tokens behind the reasoning."""
+        written = len(self.token_ids) if self.tokens is None else self.tokens
+        return written - self.reasoning_tokens
 
 
 class Policy(Protocol):
@@ -112,16 +122,26 @@ class Policy(Protocol):
 
     name: str
 
+    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
+        """Raises InvalidInput where prompts are too long to be answered, as far as it can tell."""
+        ...
+
     def sample(
-        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        on_rows: Callable[[int], None] = lambda rows: None,
     ) -> list[Completion]:
         """One completion per prompt, in order; `seeds[i]` alone decides the random draws of row
-        i.
+        i. `on_rows` is told how many are done.
         """
         ...
 
-    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Log-probability (natural, summed over tokens) of each completion given its prompt."""
+    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float | None]:
+        """Log-probability (natural, summed over tokens) of each completion given its prompt, None
+        where a backend cannot tell.
+        """
         ...
 
 

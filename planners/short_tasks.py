@@ -75,7 +75,8 @@ LOST = Mixture(walks=0.15, lost=0.15, begun=0.25, longest=4)
 class Pretraining:
     """What determines a base. `tail`: chance of each further move (in Blocksworld) or action;
     `longest_walk`: most of them in aimless walks, `longest_begun` in plans that break off; `names`:
-    how many object names there are.
+    how many object names there are; `half`: the weights are stored in half precision, which halves
+    the file (they are trained, and run on a CPU, in single precision).
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -87,6 +88,7 @@ class Pretraining:
     longest_begun: int = 3
     longest_walk: int = 14
     names: int = 24
+    half: bool = False
 
     @property
     def object_names(self) -> tuple[str, ...]:

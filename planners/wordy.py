@@ -36,6 +36,15 @@ def whole_pddl(task: Task) -> str:
     return f"A planning domain:\n\n{domain}\n\nA problem in it:\n\n{problem}\n{REQUEST}"
 
 
+BETWEEN = "\n; the problem\n"
+"""What stands between domain and problem in a bare task."""
+
+
+def bare_task(task: Task) -> str:
+    """Domain and problem as PDDL and not a word more: what a planner reads."""
+    return task.domain.text + BETWEEN + print_problem(without_constants(task).problem)
+
+
 def without_constants(task: Task) -> Task:
     """The task with the objects of its problem alone; the domain declares its constants itself."""
     constants = len(task.domain.constants)

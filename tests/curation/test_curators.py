@@ -34,9 +34,9 @@ def pools(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
-SEVERAL = {"all-valid", "preference", "feedback"}
+SEVERAL = {"all-valid", "preference", "feedback", "rollouts"}
 """Curators that keep several traces of a task."""
-UNJUDGED = {"uncurated", "noisy", "feedback"}
+UNJUDGED = {"uncurated", "noisy", "feedback", "rollouts"}
 """Curators that keep traces that are not valid."""
 
 
@@ -68,7 +68,10 @@ def test_every_curator_decides_on_every_trace(
     frame = selection.frame
     assert list(frame["trace"]) == list(pool["trace"])
     assert all(isinstance(reason, str) and reason for reason in frame["reason"])
-    assert (frame["weight"] == frame["kept"].astype(float)).all()
+    if CURATORS[name].signed:
+        assert ((frame["weight"] != 0) == frame["kept"]).all()
+    else:
+        assert (frame["weight"] == frame["kept"].astype(float)).all()
     kept = pool[pool["trace"].isin(selection.kept)]
     assert name in SEVERAL or kept["task"].is_unique
     assert name in UNJUDGED or set(kept["outcome"]) <= {"VALID"}
@@ -137,6 +140,23 @@ def test_all_and_first_valid(pool: pd.DataFrame) -> None:
     first = {min((r.generation, r.trace) for r in of.itertuples())[1]
              for _, of in valid.groupby("task")}  # fmt: skip
     assert set(chosen("first-valid", pool).kept) == first
+
+
+@given(pools())
+def test_rollouts_weigh_by_what_siblings_do_not_explain(pool: pd.DataFrame) -> None:
+    frame = chosen("rollouts", pool).frame.set_index("trace")
+    told = pool[pool["outcome"].notna() & (pool["outcome"] != "TRUNCATED")]
+    usable = list(told.itertuples())
+    for row in pool.itertuples():
+        others = [
+            r.outcome == "VALID"
+            for r in usable
+            if (r.task, r.generation) == (row.task, row.generation) and r.trace != row.trace
+        ]
+        expected = 0.0
+        if row.trace in set(told["trace"]) and others:
+            expected = float(row.outcome == "VALID") - sum(others) / len(others)
+        assert frame["weight"][row.trace] == pytest.approx(expected)
 
 
 def big_pool(tasks: int) -> pd.DataFrame:

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planners.checkpoint import load
 from planners.decoding import draw, even_batches
 from planners.errors import CheckpointError, InvalidInput
-from planners.local import LocalPolicy, load
+from planners.local import LocalPolicy
 from planners.prompts import PROMPTS
 from planners.records import Sampling
 from tests.conftest import blocks_task

@@ -11,6 +11,7 @@ import torch
 
 from planners.base import EMBEDDED, build_tokenizer, embedded_base, pretrain
 from planners.checker import Checker
+from planners.checkpoint import load
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.fine_tuning import (
@@ -22,7 +23,6 @@ from planners.fine_tuning import (
     vary,
     weights_hash,
 )
-from planners.local import load
 from planners.pddl import print_problem, read_task
 from planners.prompts import OBJECT_NAMES, PROMPTS
 from planners.records import Plan

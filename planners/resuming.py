@@ -1,0 +1,81 @@
+"""A training run that was interrupted goes on where it was: weights, optimizer, and random draws.
+
+The state is one safetensors file beside the checkpoint that is being made, replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planners.errors import ComponentFailure
+
+if TYPE_CHECKING:
+    import torch
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of each parameter."""
+
+
+class Resumable:
+    """The file that holds the state of one training run; `identity` says which run that is."""
+
+    def __init__(self, file: Path, identity: str) -> None:
+        self.file, self.identity = file, identity
+
+    def save(self, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
+        """Write the state after the last of these steps. Raises ComponentFailure."""
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        tensors = {"rng": torch.get_rng_state()}
+        for number, parameter in enumerate(_parameters(optimizer)):
+            tensors[f"{number}.weight"] = parameter.detach()
+            tensors |= {f"{number}.{name}": optimizer.state[parameter][name] for name in MOMENTS}
+        partial = self.file.with_name(self.file.name + ".partial")
+        told = {"identity": self.identity, "losses": json.dumps(list(losses))}
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            save_file({name: t.contiguous() for name, t in tensors.items()}, partial, told)
+            os.replace(partial, self.file)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise ComponentFailure(
+                f"the training state {self.file} cannot be written: {error}; free some space there "
+                "and run the same command again"
+            ) from error
+
+    def restore(self, optimizer: torch.optim.Optimizer) -> list[float]:
+        """Take up the state where there is one of this very run; the losses of its steps."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.file, "pt") as stored:
+                told = stored.metadata() or {}
+                if told.get("identity") != self.identity:
+                    return []
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError):
+            return []
+        with torch.no_grad():
+            for number, parameter in enumerate(_parameters(optimizer)):
+                parameter.copy_(tensors[f"{number}.weight"])
+                state = {name: tensors[f"{number}.{name}"] for name in MOMENTS}
+                optimizer.state[parameter] = {
+                    name: tensor.to(parameter.device) for name, tensor in state.items()
+                }
+        torch.set_rng_state(tensors["rng"])
+        return list(json.loads(told["losses"]))
+
+    def forget(self) -> None:
+        """Remove the state: the run is over."""
+        self.file.unlink(missing_ok=True)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,86 @@
+"""Policies that learn nothing: a script, and a classical planner as a baseline and upper bound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from planners.errors import InvalidInput
+from planners.records import Completion, Sampling, content_hash
+from planners.reference import reference_plan
+from planners.wordy import BETWEEN
+
+
+class Unlearned:
+    """What these policies have in common: every answer ends, and has no log-probability."""
+
+    name: str
+
+    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
+        """Any prompt will do."""
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        on_rows: Callable[[int], None] = lambda rows: None,
+    ) -> list[Completion]:
+        """One completion a prompt, in order."""
+        found = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            found.append(Completion(self.answer(prompt, seed), "stop"))
+            on_rows(1)
+        return found
+
+    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+        """Nothing: there is no distribution."""
+        return [None] * len(pairs)
+
+    def answer(self, prompt: str, seed: int) -> str:
+        """The completion of a prompt."""
+        raise NotImplementedError
+
+
+class ScriptedPolicy(Unlearned):
+    """Answers from a file of JSON Lines, for tests and documentation: each line has a `prompt` and
+    its `completions`, of which the seed draws one; a prompt that is not there gets no plan.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            lines = file.read_text("utf-8").splitlines()
+            read = [json.loads(line) for line in lines if line.strip()]
+            self.answers = {line["prompt"]: [str(c) for c in line["completions"]] for line in read}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InvalidInput(
+                f"the script {file} cannot be read: {error!r}; each line must be an object with "
+                "`prompt` and `completions`"
+            ) from error
+        self.name = f"scripted {content_hash(*lines)}"
+
+    def answer(self, prompt: str, seed: int) -> str:
+        """One of the completions of a prompt."""
+        known = self.answers.get(prompt)
+        return known[seed % len(known)] if known else ""
+
+
+class PlannerPolicy(Unlearned):
+    """Fast Downward (LAMA's first plan) with so many `seconds` a task: what a model may hope for.
+
+    Its prompts are a domain and a problem in PDDL, the format "task".
+    """
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self.seconds = seconds
+        self.name = f"planner fast-downward {seconds:g}s"
+        self._found: dict[str, str] = {}
+
+    def answer(self, prompt: str, seed: int) -> str:
+        """A plan; nothing where none was found in time."""
+        if prompt not in self._found:
+            domain, _, problem = prompt.partition(BETWEEN)
+            plan = reference_plan(domain, problem, self.seconds)
+            self._found[prompt] = "" if plan is None else str(plan) or ";\n"
+        return self._found[prompt]
