@@ -1,11 +1,11 @@
-"""Everything against its peers: `python -m benchmarks [--fast] [checker|load|query|audit ...]`."""
+"""Everything against its peers: `python -m benchmarks [--fast] [checker|load|sampling ...]`."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
 
-from benchmarks import audit, checker, warehouse
+from benchmarks import audit, checker, model, warehouse
 from benchmarks.harness import tell
 
 PARTS = {
@@ -13,6 +13,8 @@ PARTS = {
     "load": warehouse.loads,
     "query": warehouse.queries,
     "audit": audit.rows,
+    "sampling": model.samplings,
+    "training": model.trainings,
 }
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -8,7 +8,8 @@ import os
 import platform
 import resource
 import statistics
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,14 @@ def cpu() -> float:
 
 def seconds(work: Work) -> float:
     """CPU seconds of one call."""
-    start = cpu()
+    return both_seconds(work)[0]
+
+
+def both_seconds(work: Work) -> tuple[float, float]:
+    """CPU seconds and wall seconds of one call."""
+    started, start = cpu(), time.perf_counter()
     work()
-    return cpu() - start
+    return cpu() - started, time.perf_counter() - start
 
 
 def row(name: str, unit: str, ours: Work, peer: Work, repeat: int, runs: int) -> Row:
@@ -48,14 +54,31 @@ def row(name: str, unit: str, ours: Work, peer: Work, repeat: int, runs: int) ->
     for _ in range(runs):
         ours_s.append(seconds(lambda: [ours() for _ in range(repeat)]) / repeat)
         peer_s.append(seconds(peer))
-    ratios = [b / a for a, b in zip(ours_s, peer_s, strict=True)]
+    return compared(name, unit, ours_s, peer_s)
+
+
+def both_rows(name: str, ours: Work, peer: Work, runs: int) -> list[Row]:
+    """The same comparison in CPU time and in wall time."""
+    say(f"{name}, {runs} runs")
+    pairs = [(both_seconds(ours), both_seconds(peer)) for _ in range(runs)]
+    return [
+        compared(
+            f"{name}{clock}", unit, [pair[0][i] for pair in pairs], [pair[1][i] for pair in pairs]
+        )
+        for i, (clock, unit) in enumerate((("", "CPU s"), (", wall time", "s")))
+    ]
+
+
+def compared(name: str, unit: str, ours: Sequence[float], peer: Sequence[float]) -> Row:
+    """The row of figures that were measured in turn, of which less is better."""
+    ratios = [b / a for a, b in zip(ours, peer, strict=True)]
     return {
         "name": name,
-        "ours": statistics.median(ours_s),
-        "peer": statistics.median(peer_s),
+        "ours": statistics.median(ours),
+        "peer": statistics.median(peer),
         "ratio": statistics.median(ratios),
         "unit": unit,
-        "runs": runs,
+        "runs": len(ratios),
         "spread": [min(ratios), max(ratios)],
     }
 

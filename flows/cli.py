@@ -202,6 +202,9 @@ def pretrain(
     half: Annotated[
         bool, typer.Option("--half", help="Store weights in half precision: half the file.")
     ] = False,
+    start: Annotated[
+        str | None, typer.Option(help="Train the base in this folder further.", metavar="FOLDER")
+    ] = None,
 ) -> None:
     """Make the embedded base model again from its seed (about 40 minutes on two cores)."""
     with one_message():
@@ -223,7 +226,9 @@ def pretrain(
         with watch.bar("pretrain", steps) as advance:
             make(
                 out,
-                Pretraining(chosen, seed, steps, batch, tail=tail, names=names, half=half),
+                Pretraining(
+                    chosen, seed, steps, batch, tail=tail, names=names, half=half, start=start
+                ),
                 lambda step, loss: advance(1, f"loss {loss:.3f}"),
             )
         watch.say(f"{out}: weights {weights_hash(out)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from flows.checkpoints import Checkpoint, checkpoint_of, loaded
@@ -50,36 +50,31 @@ def unlearned(experiment: Experiment) -> PlannerPolicy | ScriptedPolicy:
 def _served(
     warehouse: Warehouse, experiment: Experiment, generation: int
 ) -> Iterator[ServedPolicy]:
+    """The generation at its server: healthy, and it has answered once."""
     server = experiment.model.server
     if server is None:
         raise InvalidInput(
             f"{experiment.id} is answered by a server: say where it is with model.server.urls or "
             "model.server.command"
         )
+    first = generation == 0 and not server.command
+    checkpoint = None if first else checkpoint_of(warehouse, experiment, generation)
     base = server.model or experiment.model.base
-    named = f"served {base}"
-    if server.command is not None:
-        checkpoint = checkpoint_of(warehouse, experiment, generation)
-        folder = _whole(checkpoint)
-        with serving(server.command, folder) as url:
-            served = server.model or str(folder)
-            policy = ServedPolicy([url], served, f"served {checkpoint.weights}", server.concurrency)
+    with ExitStack() as stack:
+        urls = list(server.urls)
+        if server.command is not None and checkpoint is not None:
+            folder = _whole(checkpoint)
+            urls = [stack.enter_context(serving(server.command, folder))]
+            base = server.model or str(folder)
+        name = "served " + (checkpoint.weights if checkpoint else base)
+        policy = stack.enter_context(closing(ServedPolicy(urls, base, name, server.concurrency)))
+        if server.adapters and checkpoint is not None:
+            adapter = f"{experiment.id}-generation-{generation:03d}"
+            policy.load_adapter(adapter, str(checkpoint.folder.resolve()))
+        elif not server.command:
             policy.require_ready()
-            policy.prove(PROOF)
-            yield policy
-        return
-    if generation == 0:
-        policy = ServedPolicy(server.urls, base, named, server.concurrency)
-        policy.require_ready()
-    else:
-        checkpoint = checkpoint_of(warehouse, experiment, generation)
-        name = f"{experiment.id}-generation-{generation:03d}"
-        policy = ServedPolicy(
-            server.urls, base, f"{named} {checkpoint.weights}", server.concurrency
-        )
-        policy.load_adapter(name, str(checkpoint.folder.resolve()))
-    policy.prove(PROOF)
-    yield policy
+        policy.prove(PROOF)
+        yield policy
 
 
 def _whole(checkpoint: Checkpoint) -> Path:

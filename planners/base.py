@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from planners.checkpoint import save, weights_hash
+from planners.checkpoint import load, save, weights_hash
 from planners.conditions import changing
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
@@ -141,8 +141,11 @@ def pretrain(
     """Make the base from nothing and write it to `folder`; returns the manifest written beside
     it.
     """
-    tokenizer = build_tokenizer(settings.domains, settings.object_names)
-    model = build_model(settings.seed, len(tokenizer))
+    if settings.start is None:
+        tokenizer = build_tokenizer(settings.domains, settings.object_names)
+        model = build_model(settings.seed, len(tokenizer))
+    else:
+        model, tokenizer = load(settings.start)
     losses: list[float] = []
     for phase, (mixture, steps, learning_rate) in enumerate(settings.phases):
         rows = pretraining_batches(tokenizer, settings, mixture, Random(settings.seed + phase))
@@ -162,7 +165,9 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         "command": f"posterity pretrain --domains {','.join(settings.domains)} "
         f"--seed {settings.seed} --steps {settings.steps} --batch {settings.batch} "
         f"--tail {settings.tail} "
-        f"--names {settings.names} --threads {threads}" + (" --half" if settings.half else ""),
+        f"--names {settings.names} --threads {threads}"
+        + (" --half" if settings.half else "")
+        + (f" --start {settings.start}" if settings.start else ""),
         "threads": threads,
         "weights": weights_hash(folder),
         **asdict(settings),

@@ -62,6 +62,10 @@ class ServedPolicy:
         self._busy = {url.rstrip("/"): 0 for url in urls}
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
     def require_ready(self) -> None:
         """Ask each server whether it is there and has the model. Raises ComponentFailure."""
         for url in self._busy:
@@ -134,9 +138,10 @@ class ServedPolicy:
 
     def _read(self, answer: dict[str, Any], sampling: Sampling, url: str) -> Completion:
         """What an answer says. Raises ComponentFailure on one that is no completion of ours."""
-        if answer.get("model") != self.model:
+        answering = str(answer.get("model"))
+        if self.model not in (answering, answering.rpartition("@")[0]):  # name@revision
             raise ComponentFailure(
-                f"the server {url} answered as model {answer.get('model')!r}, asked was "
+                f"the server {url} answered as model {answering!r}, asked was "
                 f"{self.model!r}; its completions would be recorded under the wrong name"
             )
         try:
@@ -147,6 +152,7 @@ class ServedPolicy:
             finish = {"length": "length"}.get(choice["finish_reason"], "stop")
             told = (choice.get("logprobs") or {}).get("content") or []
             each = [float(token["logprob"]) for token in told]
+            ids = [int(token["id"]) for token in told if "id" in token]
             written = int((answer.get("usage") or {}).get("completion_tokens", len(each)))
             if not isinstance(text, str) or not isinstance(reasoning, str):
                 raise TypeError("its content is no text")
@@ -162,7 +168,7 @@ class ServedPolicy:
         return Completion(
             text,
             finish,
-            (),
+            tuple(ids) if len(ids) == written else (),
             logprob,
             logprob if as_drawn else None,
             tokens=written,

@@ -22,17 +22,18 @@ STOP = 20.0
 
 
 @contextmanager
-def serving(command: str, checkpoint: Path, api: str = "/v1") -> Iterator[str]:
+def serving(command: str, checkpoint: Path) -> Iterator[str]:
     """Run a server's command line while the block runs, and give the URL of its API.
 
-    `{checkpoint}` and `{port}` in the command stand for the folder and a free port. Raises
+    `{checkpoint}` and `{port}` in the command stand for the folder and a free port. A server is
+    ready once /health says so, as vLLM's, SGLang's, llama.cpp's and transformers' do. Raises
     InvalidInput where the command cannot be started, ComponentFailure where the server ends or does
     not answer in time, with the end of what it said.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}{api}"
+    url = f"http://127.0.0.1:{port}"
     filled = command.replace("{checkpoint}", str(checkpoint)).replace("{port}", str(port))
     with TemporaryFile() as log:
         try:
@@ -43,7 +44,7 @@ def serving(command: str, checkpoint: Path, api: str = "/v1") -> Iterator[str]:
             ) from error
         try:
             _wait_until_ready(process, url, log)
-            yield url
+            yield f"{url}/v1"
         finally:
             process.terminate()
             try:
@@ -59,7 +60,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[bytes]
     deadline = time.monotonic() + START_UP
     while True:
         try:
-            if httpx.get(f"{url}/models", timeout=10).is_success:
+            if httpx.get(f"{url}/health", timeout=10).is_success:
                 return
         except httpx.TransportError:
             pass

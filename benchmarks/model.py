@@ -1,0 +1,133 @@
+"""Sampling against a plain `generate` call, training against TRL's SFTTrainer: the same model, the
+same work, the quickstart's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from itertools import islice
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.harness import Row, both_rows, compared, say
+from planners.base import embedded_base
+from planners.checkpoint import load
+from planners.domains import DOMAINS
+from planners.domains.task_sets import fresh_tasks
+from planners.fine_tuning import Lesson, Settings, encode, fine_tune
+from planners.local import LocalPolicy, use_threads
+from planners.pddl import Task, print_problem, read_task
+from planners.prompts import PROMPTS
+from planners.records import Plan, Sampling
+from planners.training import mean_loss
+
+SAMPLES, BATCH = 16, 400
+"""Completions of a task, and rows decoded together: what the quickstart does."""
+ROWS, RATE = 32, 1e-3
+"""Rows of a training step, and the learning rate."""
+WRITE = PROMPTS["compact"].write
+
+
+def samplings(fast: bool) -> list[Row]:
+    """Completions of the quickstart's tasks by the base that ships."""
+    model, tokenizer = load(embedded_base(["blocksworld"]))
+    threads = use_threads(0)
+    policy = LocalPolicy(model, tokenizer, batch=BATCH, threads=threads)
+    rng = Random(0)
+    stream = fresh_tasks("blocksworld", (5, 8), (3, 12), rng)
+    text = DOMAINS["blocksworld"].text
+    tasks = [
+        read_task(text, print_problem(found.problem))
+        for found in islice(stream, 50 if fast else 100)
+    ]
+    prompts = [WRITE(task) for task in tasks for _ in range(SAMPLES)]
+    sampling = Sampling(temperature=1.0, max_new_tokens=128)
+
+    def ours() -> None:
+        policy.sample(prompts, sampling, range(len(prompts)))
+
+    def plain() -> None:
+        for start in range(0, len(prompts), BATCH):
+            some = tokenizer(
+                prompts[start : start + BATCH], return_tensors="pt", padding=True,
+                padding_side="left",
+            )  # fmt: skip
+            model.generate(
+                input_ids=some["input_ids"], attention_mask=some["attention_mask"],
+                do_sample=True, temperature=1.0, top_k=0, max_new_tokens=128,
+            )  # fmt: skip
+
+    name = f"sampling {len(prompts)} completions / generate in batches of {BATCH}"
+    return both_rows(name, ours, plain, 3 if fast else 5)
+
+
+def trainings(fast: bool) -> list[Row]:
+    """Steps on plans for the quickstart's tasks; and the loss where each ends."""
+    steps = 40 if fast else 120
+    lessons, unseen = _lessons(600), _lessons(200, seed=1)
+    base = embedded_base(["blocksworld"])
+    use_threads(0)
+    losses: dict[str, list[float]] = {"ours": [], "peer": []}
+    _, tokenizer = load(base)
+    held = encode(unseen, tokenizer, "compact")
+    settings = Settings(steps, ROWS, RATE, rename=False, shuffle=False, prompt="compact", seed=0)
+
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "ours"
+
+        def ours() -> None:
+            fine_tune(base, lessons, settings, made)
+            losses["ours"].append(mean_loss(load(made)[0], held, ROWS))
+
+        def peer() -> None:
+            model = _sft_trainer(base, lessons, steps, Path(folder) / "peer")
+            losses["peer"].append(mean_loss(model, held, ROWS))
+
+        found = both_rows(f"training {steps} steps / TRL SFTTrainer", ours, peer, 3 if fast else 5)
+    mine, theirs = (sum(of) / len(of) for of in losses.values())
+    found.append(
+        compared("training loss on unseen plans / TRL SFTTrainer", "nats a token", [mine], [theirs])
+    )
+    return found
+
+
+def _lessons(count: int, seed: int = 0) -> list[Lesson]:
+    """Tasks of the quickstart with plans as a generation might learn them."""
+    entry, rng = DOMAINS["blocksworld"], Random(seed)
+    found: list[Lesson] = []
+    while len(found) < count:
+        solved = entry.solved_example(rng.randint(5, 8), rng.randint(1, 8), rng)
+        if solved is not None:
+            found.append(_lesson(read_task(entry.text, print_problem(solved[0])), solved[1]))
+    return found
+
+
+def _lesson(task: Task, plan: Plan) -> Lesson:
+    return Lesson(task, str(plan))
+
+
+def _sft_trainer(base: Path, lessons: list[Lesson], steps: int, folder: Path) -> Any:
+    """Train with TRL as its documentation does; what is set is what makes the work the same, and
+    what a CPU needs.
+    """
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = load(base)
+    rows = [{"prompt": WRITE(lesson.task), "completion": lesson.completion} for lesson in lessons]
+    config = SFTConfig(
+        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=ROWS,
+        learning_rate=RATE, use_cpu=True, bf16=False, report_to="none", save_strategy="no",
+        disable_tqdm=True, logging_strategy="no",
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = SFTTrainer(
+            model=model, args=config, train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+        )  # fmt: skip
+        trainer.train()
+    say(f"SFTTrainer: {steps} steps")
+    return trainer.model.eval()
