@@ -18,7 +18,7 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.tested  ## everything against its peers; FAST=1 for fewer runs on less data
+bench: $(VENV)/.benched  ## everything against its peers; FAST=1 for fewer runs on less data
 	$(BIN)/python -m benchmarks $(if $(FAST),--fast)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -27,6 +27,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.tested: $(VENV)/.installed
 	./install.sh $(PYTHON) $(VENV) '.[test]'
+	touch $@
+
+$(VENV)/.benched: $(VENV)/.tested
+	./install.sh $(PYTHON) $(VENV) '.[bench]'
 	touch $@
 
 clean:

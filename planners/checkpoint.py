@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,9 +75,30 @@ def adapted(folder: Path, base: Path | None, trainable: bool = False) -> PeftMod
     if base is None:
         raise CheckpointError(f"{folder} is an adapter: it cannot be read without its base")
     try:
-        return PeftModel.from_pretrained(_model(base), str(folder), is_trainable=trainable)
+        with _without_peft_warnings():
+            return PeftModel.from_pretrained(_model(base), str(folder), is_trainable=trainable)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
+
+
+def with_adapter(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> PeftModel:
+    """The model with a fresh adapter (LoRA) of every linear layer, drawn from torch's seed."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout,
+        target_modules="all-linear", task_type="CAUSAL_LM",
+    )  # fmt: skip
+    with _without_peft_warnings():
+        return get_peft_model(model, config)
+
+
+@contextmanager
+def _without_peft_warnings() -> Iterator[None]:
+    """peft asks transformers for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
 
 
 def _model(folder: Path) -> PreTrainedModel:

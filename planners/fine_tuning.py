@@ -10,7 +10,15 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from planners.chat import encode_prompts
-from planners.checkpoint import ADAPTER, adapted, load, read_tokenizer, save, weights_hash
+from planners.checkpoint import (
+    ADAPTER,
+    adapted,
+    load,
+    read_tokenizer,
+    save,
+    weights_hash,
+    with_adapter,
+)
 from planners.pddl import Task
 from planners.prompts import PROMPTS, rename, shuffle
 from planners.records import content_hash
@@ -152,14 +160,8 @@ def _learner(
         model, tokenizer = load(start)
         outer = model
         if settings.lora is not None:
-            from peft import LoraConfig, get_peft_model
-
             lora = settings.lora
-            config = LoraConfig(
-                r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
-                target_modules="all-linear", task_type="CAUSAL_LM",
-            )  # fmt: skip
-            outer = get_peft_model(model, config)
+            outer = with_adapter(model, lora.rank, lora.alpha, lora.dropout)
         else:
             model.float()  # what is trained must be able to change by little
     if settings.checkpointing:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +22,19 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class Resumable:
-    """The file that holds the state of one training run; `identity` says which run that is."""
+    """The file that holds the state of one training run; `identity` says which run that is,
+    `every` how many seconds of training an interruption may cost.
+    """
 
-    def __init__(self, file: Path, identity: str) -> None:
-        self.file, self.identity = file, identity
+    def __init__(self, file: Path, identity: str, every: float = 60.0) -> None:
+        self.file, self.identity, self.every = file, identity, every
+        self._saved = time.monotonic()
+
+    def save_if_due(self, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
+        """Write the state where the last one is too old."""
+        if time.monotonic() - self._saved > self.every:
+            self.save(optimizer, losses)
+            self._saved = time.monotonic()
 
     def save(self, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
         """Write the state after the last of these steps. Raises ComponentFailure."""

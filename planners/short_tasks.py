@@ -76,8 +76,8 @@ class Pretraining:
     """What determines a base. `tail`: chance of each further move (in Blocksworld) or action;
     `longest_walk`: most of them in aimless walks, `longest_begun` in plans that break off; `names`:
     how many object names there are; `half`: the weights are stored in half precision, which halves
-    the file (they are trained, and run on a CPU, in single precision). `start`: the folder of a base
-    that is trained further, whose words and names stay; None makes one from nothing.
+    the file (they are trained, and run on a CPU, in single precision). `start`: the folder of a
+    base that is trained further, whose words and names stay; None makes one from nothing.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)

@@ -9,7 +9,6 @@ tokens and ends with the end-of-sequence token.
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,10 +32,6 @@ Advised = tuple[list[int], list[int], float]
 IGNORED = -100
 WINDOW = 16
 """Batches whose rows are sorted by length together: little padding, order still random."""
-
-
-SAVED = 60.0
-"""Seconds of training that an interruption may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +166,7 @@ def fit(
     losses = state.restore(optimizer) if state else []
     learner = _Learner(model, objective or completion_loss, how.micro)
     model.train()
-    saved, begun = time.monotonic(), len(losses)
+    begun = len(losses)
     for step, rows in zip(range(steps), batches, strict=False):
         if step < begun:
             on_step(step, losses[step])
@@ -182,9 +177,8 @@ def fit(
         optimizer.param_groups[0]["lr"] = how.rate(step, steps)
         optimizer.step()
         on_step(step, losses[-1])
-        if state and time.monotonic() - saved > SAVED:
-            state.save(optimizer, losses)
-            saved = time.monotonic()
+        if state:
+            state.save_if_due(optimizer, losses)
     model.eval()
     return losses
 

@@ -16,12 +16,8 @@ TEMPLATE = (
 
 
 def byte_tokens() -> list[str]:
-    """What byte-level tokenizers call the 256 bytes."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    named = {byte: chr(byte) for byte in printable}
-    named |= {byte: chr(256 + number) for number, byte in enumerate(others)}
-    return [named[byte] for byte in range(256)]
+    """What byte-level tokenizers call the 128 bytes of ASCII: each is text of its own."""
+    return [chr(byte) if 33 <= byte < 127 else chr(256 + min(byte, 33)) for byte in range(128)]
 
 
 def write_tiny_gguf(file: Path, seed: int = 0) -> Path:
@@ -43,10 +39,10 @@ def write_tiny_gguf(file: Path, seed: int = 0) -> Path:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
-    writer.add_token_types([1] * 257 + [3, 3])
+    writer.add_token_types([1] * (len(tokens) - 2) + [3, 3])
     writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(257)
-    writer.add_eos_token_id(258)
+    writer.add_bos_token_id(tokens.index("<s>"))
+    writer.add_eos_token_id(tokens.index("</s>"))
     writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
 
