@@ -35,8 +35,9 @@ def run(
     """Run the loop to its last generation. Run it again to resume where it stopped.
 
     Presets: **quickstart** (Blocksworld, five generations, two cores), **control** (the same
-    without curation), **blocksworld** (the quickstart under its domain's name), **rovers**,
-    **tiny** (a minute, to try things out).
+    without curation), **reinforce** (the same with an explicit reward), **blocksworld** (the
+    quickstart under its domain's name), **rovers**, **ten-domains**, **tiny** (a minute, to try
+    things out); and for language models **smollm2**, **qwen3-0.6b**, **paper**.
     """
     with one_message():
         from flows.iterate import iterate
@@ -152,6 +153,12 @@ def tasks(
     count: Annotated[int, typer.Option("--count", min=1, help="How many tasks.")] = 10,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("tasks"),
+    plans: Annotated[
+        bool,
+        typer.Option(
+            "--plans", help="Also traces.jsonl: a plan for each, to ingest and learn from."
+        ),
+    ] = False,
 ) -> None:
     """Write PDDL tasks: domain.pddl and p01.pddl, ... The same seed writes the same bytes.
 
@@ -169,7 +176,7 @@ def tasks(
         watch = Watch()
         with watch.bar(f"{domain} tasks", count) as advance:
             bounds = _bounds("--size", size), _bounds("--horizon", horizon)
-            write_tasks(out, domain, *bounds, count, seed, advance)
+            write_tasks(out, domain, *bounds, count, seed, advance, plans)
         watch.say(f"{out}: domain.pddl and {count} problems")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ from warehouse.store import Warehouse
 Advance = Callable[..., None]
 """advance(how many, note)"""
 
+LINE_EVERY = 60.0
+"""Seconds between lines about the same work, where there is no terminal."""
 LINE = 120
 """Columns of what is printed where there is no terminal."""
 HEADINGS = (
@@ -41,9 +44,9 @@ class Watch:
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
-        """A progress bar while the block runs; without a terminal nothing, the lines say enough."""
+        """A progress bar while the block runs; without a terminal a line a minute."""
         if not self.console.is_terminal:
-            yield lambda count, note="": None
+            yield self._lines(label, total)
             return
         columns = (
             TextColumn("{task.description:<28}"),
@@ -56,6 +59,18 @@ class Watch:
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(label, total=total, note="")
             yield lambda count, note="": progress.update(task, advance=count, note=note)
+
+    def _lines(self, label: str, total: int) -> Advance:
+        done, said = 0, time.monotonic()
+
+        def advance(count: int, note: str = "") -> None:
+            nonlocal done, said
+            done += count
+            if time.monotonic() - said > LINE_EVERY:
+                said = time.monotonic()
+                self.say(f"{label}: {done} of {total}{', ' if note else ''}{note}")
+
+        return advance
 
     def generation(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
         """One line: what this generation can do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,18 +13,22 @@ from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.files import require_new
 from planners.pddl import canonical, print_problem, read_task
-from planners.records import Problem, derive_seed
+from planners.records import Plan, Problem, derive_seed
 from planners.shapes import shape
 
+TRACES = "traces.jsonl"
 ATTEMPTS = 1000
 """Draws that bring nothing new before a grade is given up as exhausted."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradedTask:
-    """A generated problem, everything in sorted order, with its grade, key and shape."""
+    """A generated problem, everything in sorted order, with its grade, key and shape, and the plan
+    that its generator knows.
+    """
 
     problem: Problem
+    plan: Plan
     size: int
     horizon: int
     key: str
@@ -46,18 +51,18 @@ def fresh_tasks(
     misses = 0
     while misses < ATTEMPTS:
         horizon, size = rng.randint(*horizons), rng.randint(*sizes)
-        problem = entry.generate(size, horizon, rng)
+        found = entry.solved_example(size, horizon, rng)
         misses += 1
-        if problem is None:
+        if found is None:
             continue
-        problem = canonical(problem)
+        problem = canonical(found[0])
         task = read_task(entry.text, print_problem(problem))
         key = shape(task)
         if key in seen:
             continue
         seen.add(key)
         misses = 0
-        yield GradedTask(problem, size, horizon, task.key, key)
+        yield GradedTask(problem, found[1], size, horizon, task.key, key)
     raise InvalidInput(
         f"no new {domain} task of sizes {sizes} and horizons {horizons} in {ATTEMPTS} attempts; "
         f"ask for fewer tasks, or for wider ranges (size counts {entry.size}, horizon "
@@ -73,20 +78,27 @@ def write_tasks(
     count: int,
     seed: int,
     on_task: Callable[[int], None] = lambda tasks: None,
+    plans: bool = False,
 ) -> None:
     """Write domain.pddl and `count` problems into a new folder; the same seed, the same bytes.
 
+    With `plans` also traces.jsonl, each problem with its generator's plan, which can be ingested.
     Raises InvalidInput where the folder is not empty or so many tasks are not found.
     """
     require_new(folder, " with --out")
     entry, rng = DOMAINS[domain], Random(derive_seed(seed, "tasks", domain))
     files = {"domain.pddl": entry.text}
+    traces: list[dict[str, str]] = []
     digits = max(2, len(str(count)))
     for number, task in enumerate(islice(fresh_tasks(domain, sizes, horizons, rng), count), 1):
         name = f"p{number:0{digits}d}"
         grade = f"; size {task.size} ({entry.size}), horizon {task.horizon} ({entry.horizon})\n"
-        files[f"{name}.pddl"] = grade + print_problem(replace(task.problem, name=name))
+        problem = print_problem(replace(task.problem, name=name))
+        files[f"{name}.pddl"] = grade + problem
+        traces.append({"domain": domain, "problem": problem, "completion": str(task.plan)})
         on_task(1)
     folder.mkdir(parents=True, exist_ok=True)
+    if plans:
+        files[TRACES] = "".join(json.dumps(trace) + "\n" for trace in traces)
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")
