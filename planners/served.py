@@ -25,8 +25,6 @@ API_KEY = "POSTERITY_API_KEY"
 """The environment variable that holds the server's key, where it wants one."""
 TRIES = 6
 """How often a request is made before the server is given up."""
-PAUSE = 0.5
-"""Seconds before the second try; each further pause is twice as long."""
 TOO_BUSY = 429
 SERVERS_FAULT = 500
 SEEDS = 2**31 - 1
@@ -37,8 +35,9 @@ class ServedPolicy:
     """Samples from the model called `model` at one or several servers, `concurrency` completions
     at a time each.
 
-    `urls` are those of the API, for example `http://127.0.0.1:8000/v1`. Texts depend on the seeds
-    as far as the servers honour them.
+    `urls` are those of the API, for example `http://127.0.0.1:8000/v1`; `pause`: seconds before a
+    request is made a second time, each further pause is twice as long. Texts depend on the seeds as
+    far as the servers honour them.
     """
 
     def __init__(
@@ -48,11 +47,12 @@ class ServedPolicy:
         name: str = "served",
         concurrency: int = 16,
         timeout: float = 600.0,
+        pause: float = 0.5,
     ) -> None:
         import httpx
 
         key = os.environ.get(API_KEY)
-        self.model, self.name = model, name
+        self.model, self.name, self.pause = model, name, pause
         self.workers = concurrency * len(urls)
         self.client = httpx.Client(
             timeout=timeout,
@@ -199,7 +199,7 @@ class ServedPolicy:
         wrong = ""
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(PAUSE * 2 ** (attempt - 1))
+                time.sleep(self.pause * 2 ** (attempt - 1))
             try:
                 answer = request()
             except httpx.TransportError as error:

@@ -19,7 +19,7 @@ from flows.progress import Watch
 from flows.sample import tasks_for
 from flows.settings import PRESETS, load_experiment
 from flows.verify import verify
-from planners.errors import ComponentFailure, InvalidInput
+from planners.errors import InvalidInput
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
 from planners.reference import reference_plan
@@ -90,15 +90,13 @@ def test_settings_that_cannot_be_meant(changes: dict[str, Any], message: str) ->
         Experiment.model_validate(small(**changes))
 
 
-def test_where_a_server_is_does_not_make_another_experiment(warehouse: Warehouse) -> None:
+def test_where_a_server_is_does_not_make_another_experiment() -> None:
     def at(url: str) -> Experiment:
         server = {"urls": [url]}
         model = {"policy": "served", "base": "tiny", "server": server}
         return Experiment.model_validate(small(**ONE, model=model))
 
     assert at("http://127.0.0.1:1/v1").hash == at("http://127.0.0.1:2/v1").hash
-    with pytest.raises(ComponentFailure, match="failed 6 times"):
-        iterate(warehouse, at("http://127.0.0.1:1/v1"), QUIET)
 
 
 def test_each_generation_is_served_by_a_server_of_its_own(

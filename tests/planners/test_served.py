@@ -54,7 +54,7 @@ def at() -> Iterator[Callable[..., ServedPolicy]]:
     """A policy at some URLs, closed at the end."""
     with ExitStack() as stack:
         yield lambda urls, model="tiny", **how: stack.enter_context(
-            closing(ServedPolicy(urls, model, **how))
+            closing(ServedPolicy(urls, model, pause=0.01, **how))
         )
 
 
