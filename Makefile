@@ -16,7 +16,7 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 bench: $(VENV)/.benched  ## everything against its peers; FAST=1 for fewer runs on less data
 	$(BIN)/python -m benchmarks $(if $(FAST),--fast)
