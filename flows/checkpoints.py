@@ -13,6 +13,9 @@ from planners.errors import InvalidInput
 from planners.hub import find_weights
 from warehouse.store import Warehouse
 
+UNKNOWN = "unknown"
+"""Stands for the hash of weights that only a server has."""
+
 
 class Checkpoint(NamedTuple):
     """A generation's folder, the hash of its weights, and the base that an adapter is one of."""
@@ -47,7 +50,7 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
             "beside the "
             "warehouse, or start over in a new warehouse"
         )
-    if weights_hash(folder) != row["weights_hash"]:
+    if row["weights_hash"] not in (UNKNOWN, weights_hash(folder)):
         raise InvalidInput(
             f"the weights in {folder} are not those that generation {generation} of "
             f"{experiment.id} was "

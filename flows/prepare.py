@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from flows.checkpoints import require_base
+from flows.checkpoints import UNKNOWN, require_base
 from flows.experiment import Experiment
 from flows.policies import unlearned
 from flows.progress import Watch
@@ -23,8 +23,6 @@ from warehouse import schema
 from warehouse.store import Row, Warehouse
 
 CODE_VERSION = version("posterity")
-UNKNOWN = "unknown"
-"""Stands for the weights of a model that only a server has."""
 
 
 def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
@@ -70,7 +68,7 @@ def first_weights(experiment: Experiment) -> str:
     if not experiment.model.learns:
         return unlearned(experiment).name
     server = experiment.model.server
-    if server is not None and not experiment.generations:
+    if server is not None and server.urls and not experiment.generations:
         return UNKNOWN
     return weights_hash(require_base(experiment))
 

@@ -14,13 +14,13 @@ from functools import cache
 
 from rich.markup import escape
 
-from flows.checkpoints import checkpoint_of
+from flows.checkpoints import UNKNOWN, checkpoint_of
 from flows.experiment import Experiment
 from flows.ingest import FORMAT, NO_SETTINGS, ingested_id
 from flows.judge import OWNER, VERSION, canary_id, judgement
 from flows.learn import select, training_set_hash
 from flows.lessons import READING
-from flows.prepare import UNKNOWN, first_weights
+from flows.prepare import first_weights
 from flows.progress import Watch
 from flows.sample import parts_of, tasks_for, trace_id, trace_seed
 from planners.checker import CHECKER, checker_for

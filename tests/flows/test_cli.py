@@ -135,7 +135,6 @@ def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
         (["query", "SELECT 1"], "there is no warehouse at posterity.duckdb"),
         (["pretrain", "--out", "."], "is not empty"),
         (["pretrain", "--domains", "ferry,tetris"], "unknown domain 'tetris'"),
-        (["run", "tiny", "--set", "tasks.domain=spanner"], "no embedded base knows spanner"),
         (
             ["run", "tiny", "--plain", "--set", "tasks.train={count=9,sizes=[2,2],horizons=[9,9]}"],
             "no new blocksworld task",

@@ -23,6 +23,7 @@ from planners.errors import InvalidInput
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
 from planners.reference import reference_plan
+from planners.serving import serving
 from tests.conftest import small
 from tests.tiny_gguf import write_tiny_gguf
 from warehouse.store import Warehouse
@@ -97,6 +98,21 @@ def test_where_a_server_is_does_not_make_another_experiment() -> None:
         return Experiment.model_validate(small(**ONE, model=model))
 
     assert at("http://127.0.0.1:1/v1").hash == at("http://127.0.0.1:2/v1").hash
+
+
+def test_a_model_that_only_a_server_has(warehouse: Warehouse, tmp_path: Path) -> None:
+    file = write_tiny_gguf(tmp_path / "tiny.gguf")
+    command = f"{sys.executable} -m tests.llama_server {{checkpoint}} {{port}}"
+    with serving(command, file) as url:
+        model = {"policy": "served", "base": "tiny", "server": {"urls": [url]}}
+        iterate(warehouse, Experiment.model_validate(small(**ONE, model=model)), QUIET)
+    traces = warehouse.frame(
+        "SELECT count(*) AS n, count(logprob) AS told, count(DISTINCT policy) AS policies, "
+        "min(policy) AS policy, sum(plan_tokens) > 0 AS counted FROM traces"
+    )
+    assert traces.iloc[0].to_list() == [38, 38, 1, "served tiny", True]
+    assert warehouse.frame("SELECT weights_hash FROM generations")["weights_hash"][0] == "unknown"
+    assert not disagreements(warehouse)
 
 
 def test_each_generation_is_served_by_a_server_of_its_own(
