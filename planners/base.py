@@ -40,15 +40,20 @@ EMBEDDED = Path(str(files("planners").joinpath("embedded")))
 
 
 def embedded_base(domains: Collection[str]) -> Path:
-    """The folder of the base that knows these domains. Raises InvalidInput where none does."""
-    known: list[str] = []
-    for manifest in sorted(EMBEDDED.glob("*/pretraining.json")):
-        learned = json.loads(manifest.read_text("utf-8"))["domains"]
-        if set(domains) <= set(learned):
-            return manifest.parent
-        known.append("+".join(learned))
+    """The folder of the base that knows these domains, and as few others as possible.
+
+    Raises InvalidInput where none does.
+    """
+    learned = {
+        manifest.parent: json.loads(manifest.read_text("utf-8"))["domains"]
+        for manifest in sorted(EMBEDDED.glob("*/pretraining.json"))
+    }
+    able = [folder for folder, known in learned.items() if set(domains) <= set(known)]
+    if able:
+        return min(able, key=lambda folder: len(learned[folder]))
+    known = "; ".join("+".join(of) for of in learned.values())
     raise InvalidInput(
-        f"no embedded base knows {', '.join(domains)}, only {', '.join(known)}; make one with "
+        f"no embedded base knows {', '.join(domains)}, only {known}; make one with "
         f"`posterity pretrain --domains {','.join(domains)}` where they are of the ten, or name "
         "another model with model.base"
     )
