@@ -1,5 +1,6 @@
 """Generators of all domains: solvable, graded, reproducible, no task twice under other names."""
 
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from planners.checker import Checker
 from planners.domains import DOMAINS
-from planners.domains.task_sets import fresh_tasks, write_tasks
+from planners.domains.task_sets import TRACES, fresh_tasks, write_tasks
 from planners.domains.worlds import WORLDS
 from planners.errors import InvalidInput
+from planners.extraction import extract
 from planners.grounding import Grounded, reduced
 from planners.pddl import Task, print_problem, read_task
 from planners.prompts import rename, shuffle
@@ -136,3 +138,17 @@ def test_written_tasks_are_the_same_bytes_and_never_half_there(tmp_path: Path) -
     with pytest.raises(InvalidInput, match="no new ferry task"):
         write_tasks(tmp_path / "c", "ferry", (1, 1), (9, 9), 5, seed=7)
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_written_plans_are_valid_for_their_tasks(domain: str, tmp_path: Path) -> None:
+    write_tasks(tmp_path / "t", domain, SIZES[domain], HORIZONS, 4, seed=3, plans=True)
+    lines = (tmp_path / "t" / TRACES).read_text().splitlines()
+    problems = sorted(path.read_text() for path in (tmp_path / "t").glob("p*.pddl"))
+    assert len(lines) == len(problems) == 4
+    for line in map(json.loads, lines):
+        assert any(line["problem"] in problem for problem in problems)
+        checker = Checker(read_task(DOMAINS[line["domain"]].text, line["problem"]))
+        plan = extract(line["completion"]).plan
+        assert plan is not None
+        assert checker.check(plan).valid
