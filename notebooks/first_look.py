@@ -1,0 +1,64 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # A first look
+#
+# A warehouse is a DuckDB file. While a run writes it, read its snapshot,
+# `posterity.duckdb.snapshot`, which is replaced after every generation. Everything below is SQL
+# over public views; `docs/schema.md` has them all.
+
+# %%
+import os
+
+import duckdb
+
+file = os.environ.get("POSTERITY_WAREHOUSE", "posterity.duckdb.snapshot")
+warehouse = duckdb.connect(file, read_only=True)
+warehouse.sql("SELECT * FROM progress").df()
+
+# %% [markdown]
+# Does it learn to plan further, or the same plans better? Coverage by horizon says:
+
+# %%
+by_horizon = warehouse.sql("""
+    SELECT generation, horizon, sum(solved) / sum(tasks) AS coverage
+    FROM coverage_by_horizon WHERE split = 'train' GROUP BY ALL ORDER BY ALL
+""").df()
+by_horizon.pivot(index="horizon", columns="generation", values="coverage").style.format("{:.0%}")
+
+# %% [markdown]
+# What became of the traces, generation by generation:
+
+# %%
+verdicts = warehouse.sql("""
+    SELECT generation, outcome, sum(traces) AS traces FROM verdicts GROUP BY ALL
+""").df()
+verdicts.pivot(index="outcome", columns="generation", values="traces").fillna(0)
+
+# %% [markdown]
+# Which traces taught the last generation, and from which generation they came; why the others
+# were dropped:
+
+# %%
+last = warehouse.sql("SELECT max(generation) FROM curated").fetchone()[0]
+warehouse.sql(f"""
+    SELECT from_generation, count(*) AS traces, avg(plan_length) AS mean_length
+    FROM curated WHERE generation = {last} GROUP BY ALL ORDER BY ALL
+""").df()
+
+# %%
+warehouse.sql(f"""
+    SELECT reason, count(*) AS traces FROM decisions
+    WHERE generation = {last} GROUP BY ALL ORDER BY traces DESC
+""").df()
+
+# %% [markdown]
+# The longest plan so far, whole:
+
+# %%
+longest = warehouse.sql("SELECT * FROM best_plans ORDER BY plan_length DESC LIMIT 1").df()
+print(longest["text"][0])
+assert longest["plan_length"][0] > 0

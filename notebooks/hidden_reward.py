@@ -1,0 +1,43 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # What is it really being rewarded for?
+#
+# After `posterity audit`. Nobody wrote a reward; the curation implies one. `docs/audit.md` says
+# what each figure means and what it does not.
+
+# %%
+import os
+
+import duckdb
+
+file = os.environ.get("POSTERITY_WAREHOUSE", "posterity.duckdb.snapshot")
+warehouse = duckdb.connect(file, read_only=True)
+rewards = warehouse.sql("SELECT * FROM implicit_reward").df()
+assert len(rewards), "run `posterity audit` first"
+
+# %% [markdown]
+# A trace that an older generation wrote stands for a reward other than 1: it weighs as much as a
+# fresh one, but the policy that learns it would write it more or less often.
+
+# %%
+rewards.groupby("generation")[["weight", "importance", "effective_reward"]].describe().T
+
+# %% [markdown]
+# What selection changed, and what training did (the Price equation): traits on which curation
+# pulls, and whether the next generation followed.
+
+# %%
+changes = warehouse.sql("SELECT * FROM selection_differential").df()
+changes.pivot(index="trait", columns="generation", values=["selection", "transmission"]).round(3)
+
+# %% [markdown]
+# Which traces another curator would have kept instead:
+
+# %%
+warehouse.sql("""
+    SELECT generation, curator, kept, count(*) AS traces FROM alternatives GROUP BY ALL ORDER BY ALL
+""").df()

@@ -1,0 +1,38 @@
+"""Every notebook runs, from top to bottom, on a real small warehouse."""
+
+import shutil
+from pathlib import Path
+
+import jupytext
+import pytest
+from nbclient import NotebookClient
+from typer.testing import CliRunner
+
+import flows.warehouse_cli  # noqa: F401  the command audit
+from flows.cli import app
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def audited(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished warehouse with its audit."""
+    folder = tmp_path_factory.mktemp("audited")
+    for source in finished.parent.glob("w.duckdb*"):
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, folder / source.name)
+    warehouse = folder / "w.duckdb"
+    done = CliRunner().invoke(app, ["audit", "--warehouse", str(warehouse)])
+    assert done.exit_code == 0, done.output
+    return warehouse
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run(notebook: Path, audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTERITY_WAREHOUSE", str(audited))
+    pages = jupytext.read(notebook)
+    NotebookClient(pages, timeout=120, resources={"metadata": {"path": audited.parent}}).execute()
+    cells = [cell for cell in pages.cells if cell.cell_type == "code"]
+    assert any(cell.outputs for cell in cells)
