@@ -64,6 +64,14 @@ def _sample(
         watch.bar(label, len(tasks) * drawing.samples) as advance,
     ):
         policy.require_room(list(texts.values()), sampling)
+        alike = {
+            "experiment": experiment.id,
+            "generation": generation,
+            "purpose": purpose,
+            "prompt_format": str(PROMPTS[experiment.model.prompt]),
+            "policy": policy.name,
+            "code_version": CODE_VERSION,
+        }
         for number, part in enumerate(parts):
             if number in done:
                 advance(len(part) * drawing.samples)
@@ -84,15 +92,7 @@ def _sample(
                 on_rows=advance,
             )
             traces = [
-                _trace(
-                    experiment,
-                    generation,
-                    purpose,
-                    row,
-                    texts[row["task"]["task"]],
-                    completion,
-                    policy.name,
-                )
+                {**alike, **_trace(alike, row, texts[row["task"]["task"]], completion)}
                 for row, completion in zip(rows, completions, strict=True)
             ]
             warehouse.record({schema.traces: traces}, (experiment.id, generation, purpose, number))
@@ -115,25 +115,15 @@ def trace_seed(
     return derive_seed(experiment.seed, generation, purpose, task, sample)
 
 
-def _trace(
-    experiment: Experiment,
-    generation: int,
-    purpose: str,
-    row: Row,
-    prompt: str,
-    completion: Completion,
-    policy: str,
-) -> Row:
+def _trace(alike: Row, row: Row, prompt: str, completion: Completion) -> Row:
+    """What a trace has of its own; `alike` is what those of its stage have in common."""
     task, sample = row["task"]["task"], row["sample"]
+    stage = alike["experiment"], alike["generation"], alike["purpose"]
     return {
-        "trace": trace_id(experiment.id, generation, purpose, task, sample),
-        "experiment": experiment.id,
-        "generation": generation,
-        "purpose": purpose,
+        "trace": trace_id(*stage, task, sample),
         "task": task,
         "sample": sample,
         "seed": row["seed"],
-        "prompt_format": str(PROMPTS[experiment.model.prompt]),
         "prompt_hash": content_hash(prompt),
         "text": completion.text,
         "token_ids": list(completion.token_ids),
@@ -142,6 +132,4 @@ def _trace(
         "finish_reason": completion.finish_reason,
         "logprob": completion.logprob,
         "sampling_logprob": completion.sampling_logprob,
-        "policy": policy,
-        "code_version": CODE_VERSION,
     }
