@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from planners.fine_tuning import Lesson
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
@@ -24,5 +26,6 @@ def as_lessons(rows: Sequence[Row], prompt: str) -> list[Lesson]:
         task, text = read_task(row["domain_pddl"], row["pddl"]), row["text"]
         if row["purpose"] == "ingest" and (plan := READING.read(task, text).plan) is not None:
             text = PROMPTS[prompt].restate(task, text, plan)
-        lessons.append(Lesson(task, text, row["weight"]))
+        likely = None if pd.isna(row["logprob"]) else row["logprob"]
+        lessons.append(Lesson(task, text, row["weight"], likely))
     return lessons

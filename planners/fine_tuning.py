@@ -43,13 +43,14 @@ _WORD = re.compile(r"[^\s()]+")
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One completion to learn, the task it answers, and how much better than expected it is (its
-    advantage, for REINFORCE).
+    """One completion to learn and the task it answers; for REINFORCE how much better than expected
+    it is (its advantage), and its log-probability under the policy that wrote it.
     """
 
     task: Task
     completion: str
     advantage: float = 1.0
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,10 @@ def _batches(
         varied = [vary(lesson, names, settings, rng) for lesson in lessons]
         rows: list[Any] = encode(varied, tokenizer, settings.prompt)
         if advised:
-            rows = [(*row, lesson.advantage) for row, lesson in zip(rows, lessons, strict=True)]
+            rows = [
+                (*row, lesson.advantage, lesson.logprob)
+                for row, lesson in zip(rows, lessons, strict=True)
+            ]
         for batch in length_batches(rows, settings.batch, rng):
             counted[0] += sum(len(row[1]) for row in batch)
             yield batch

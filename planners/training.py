@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 Row = tuple[list[int], list[int]]
 """Token ids of a prompt and of its completion, end-of-sequence included."""
-Advised = tuple[list[int], list[int], float]
-"""The same with an advantage: how much better than expected the completion fared."""
+Advised = tuple[list[int], list[int], float, float | None]
+"""The same with an advantage, how much better than expected the completion fared, and with its
+log-probability under the policy that wrote it, None where that is unknown.
+"""
 IGNORED = -100
 WINDOW = 16
 """Batches whose rows are sorted by length together: little padding, order still random."""
@@ -238,13 +240,23 @@ def completion_loss(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor
 def policy_gradient_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tensor:
     """REINFORCE (Williams 1992): each completion's negative log-likelihood times its advantage,
     over the number of supervised tokens. With every advantage 1 it is `completion_loss`.
+
+    What fared worse than expected is tapered by how much less likely it has become since it was
+    written (Le Roux et al. 2025, arXiv 2503.14286): without that, steps beyond the first push it
+    down for ever, and everything else with it. Where that is unknown it teaches nothing.
     """
     import torch
 
-    logits, target, row = _supervised(model, [(prompt, tail) for prompt, tail, _ in rows])
+    logits, target, row = _supervised(model, [(prompt, tail) for prompt, tail, *_ in rows])
     each = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
-    advantage = torch.tensor([advantage for *_, advantage in rows], device=each.device)
-    return (advantage[row] * each).sum() / len(each)
+    with torch.no_grad():
+        now = -torch.zeros(len(rows), device=each.device).index_add(0, row, each.float())
+        written = torch.tensor(
+            [math.inf if then is None else then for *_, then in rows], device=each.device
+        )
+        advantage = torch.tensor([advantage for *_, advantage, _ in rows], device=each.device)
+        taper = torch.where(advantage < 0, (now - written).exp().clamp(max=1.0), 1.0)
+    return ((advantage * taper)[row] * each).sum() / len(each)
 
 
 def _supervised(

@@ -27,7 +27,7 @@ Rows = dict[Table, list[Row]]
 
 COMPLETIONS = """
     SELECT t.trace, chosen.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text, t.prompt_format,
-        t.purpose
+        t.purpose, t.logprob
     FROM traces AS t
     JOIN tasks AS k ON k.task = t.task
     JOIN domains AS d ON d.domain_hash = k.domain_hash

@@ -1,5 +1,6 @@
 """Adapters, interrupted training, parts of batches, validation: what is learned is the same."""
 
+import math
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -21,6 +22,7 @@ from planners.training import (
     fit,
     mean_loss,
     policy_gradient_loss,
+    summed_logprobs,
 )
 from tests.conftest import blocks_task
 
@@ -137,21 +139,31 @@ def test_reinforce_is_supervised_learning_where_every_advantage_is_one(
     model, tokenizer = load(tiny_checkpoint)
     rows = encode(lessons(), tokenizer, "compact")
     plain = completion_loss(model, rows)
-    same = policy_gradient_loss(model, [(*row, 1.0) for row in rows])
+    same = policy_gradient_loss(model, [(*row, 1.0, None) for row in rows])
     assert same.item() == pytest.approx(plain.item(), rel=1e-6)
-    none = policy_gradient_loss(model, [(*row, 0.0) for row in rows])
+    none = policy_gradient_loss(model, [(*row, 0.0, -5.0) for row in rows])
     assert none.item() == 0
-    against = policy_gradient_loss(model, [(*row, -1.0) for row in rows])
-    assert against.item() == pytest.approx(-plain.item(), rel=1e-6)
+    then = summed_logprobs(model, rows).tolist()
+    against = policy_gradient_loss(
+        model, [(*row, -1.0, t) for row, t in zip(rows, then, strict=True)]
+    )
+    assert against.item() == pytest.approx(-plain.item(), rel=1e-4)
+    tapered = policy_gradient_loss(
+        model, [(*row, -1.0, t + math.log(4)) for row, t in zip(rows, then, strict=True)]
+    )
+    assert tapered.item() == pytest.approx(-plain.item() / 4, rel=1e-4)
+    unknown = policy_gradient_loss(model, [(*row, -1.0, None) for row in rows])
+    assert unknown.item() == 0
 
 
 def test_reinforce_makes_the_better_answer_likelier(tiny_checkpoint: Path, tmp_path: Path) -> None:
     task = blocks_task(3, 1, 0)
     good, bad = "(pickup b1)\n(stack b1 b2)\n", "(pickup b3)\n"
-    rollouts = [Lesson(task, good, 0.5), Lesson(task, bad, -0.5)]
+    prompt, start = PROMPTS["compact"].write(task), LocalPolicy(*load(tiny_checkpoint))
+    then = start.logprobs([(prompt, bad)])[0]
+    rollouts = [Lesson(task, good, 0.5), Lesson(task, bad, -0.5, then)]
     settings = replace(SETTINGS, lora=None, method="reinforce", learning_rate=1e-3, steps=10)
     fine_tune(tiny_checkpoint, rollouts, settings, tmp_path / "a")
-    prompt = PROMPTS["compact"].write(task)
     for folder in (tiny_checkpoint, tmp_path / "a"):
         policy = LocalPolicy(*load(folder))
         gap = [policy.logprobs([(prompt, text)])[0] for text in (good, bad)]
