@@ -18,9 +18,9 @@ from planners.domains import DOMAINS
 from planners.domains.task_sets import fresh_tasks
 from planners.fine_tuning import Lesson, Settings, encode, fine_tune
 from planners.local import LocalPolicy, use_threads
-from planners.pddl import Task, print_problem, read_task
+from planners.pddl import print_problem, read_task
 from planners.prompts import PROMPTS
-from planners.records import Plan, Sampling
+from planners.records import Sampling
 from planners.training import mean_loss
 
 SAMPLES, BATCH = 16, 400
@@ -100,12 +100,9 @@ def _lessons(count: int, seed: int = 0) -> list[Lesson]:
     while len(found) < count:
         solved = entry.solved_example(rng.randint(5, 8), rng.randint(1, 8), rng)
         if solved is not None:
-            found.append(_lesson(read_task(entry.text, print_problem(solved[0])), solved[1]))
+            task = read_task(entry.text, print_problem(solved[0]))
+            found.append(Lesson(task, str(solved[1])))
     return found
-
-
-def _lesson(task: Task, plan: Plan) -> Lesson:
-    return Lesson(task, str(plan))
 
 
 def _sft_trainer(base: Path, lessons: list[Lesson], steps: int, folder: Path) -> Any:

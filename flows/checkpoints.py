@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from flows.experiment import Experiment
 from planners.base import embedded_base
-from planners.checkpoint import load, require_checkpoint, weights_hash
+from planners.checkpoint import ADAPTER, load, require_checkpoint, weights_hash
 from planners.errors import InvalidInput
 from planners.hub import find_weights
 from warehouse.store import Warehouse
@@ -18,11 +18,11 @@ UNKNOWN = "unknown"
 
 
 class Checkpoint(NamedTuple):
-    """A generation's folder, the hash of its weights, and the base that an adapter is one of."""
+    """A generation's folder, the hash of its weights, and the base where they are an adapter."""
 
     folder: Path
     weights: str
-    base: Path
+    base: Path | None
 
 
 def require_base(experiment: Experiment, described: bool = False) -> Path:
@@ -42,8 +42,9 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
         raise InvalidInput(
             f"{experiment.id} has no generation {generation}; run `posterity run` first"
         )
-    base = require_base(experiment)
-    folder = base if generation == 0 else warehouse.checkpoints / row["checkpoint"]
+    folder = (
+        require_base(experiment) if generation == 0 else warehouse.checkpoints / row["checkpoint"]
+    )
     if not folder.is_dir():
         raise InvalidInput(
             f"the checkpoint of generation {generation} is missing at {folder}; put it back "
@@ -56,6 +57,7 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
             f"{experiment.id} was "
             "recorded with; restore them, or start a new experiment"
         )
+    base = require_base(experiment) if (folder / ADAPTER).is_file() else None
     return Checkpoint(folder, row["weights_hash"], base)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import DEFAULT, FAILED, NO, WarehouseFile, app, one_message
+from flows.terminal import DEFAULT, FAILED, WarehouseFile, app, one_message
 from planners.errors import InvalidInput
 
 Changes = Annotated[
@@ -43,13 +43,13 @@ def run(
         from flows.iterate import iterate
         from flows.orchestrate import iterate_with_prefect
         from flows.plan import require_fit
-        from flows.prepare import first_weights
+        from flows.prepare import require_first
         from flows.progress import Watch, summary_table
         from flows.settings import load_experiment
         from warehouse.store import Warehouse
 
         settings, watch = load_experiment(experiment, changes), Watch()
-        first_weights(settings)  # what is not there is said before anything is written
+        require_first(settings)  # what is not there is said before anything is written
         require_fit(settings)
         with Warehouse(warehouse) as store:
             watch.say(f"{settings.id} in {warehouse}")
@@ -90,8 +90,7 @@ def plan(
         )
         for stage in found.too_large:
             watch.say(f"does not fit: {stage.name} takes {stage.memory / GIB:.1f} GiB")
-        if found.too_large:
-            raise typer.Exit(NO)
+    raise typer.Exit(1 if found.too_large else 0)
 
 
 @app.command()

@@ -6,12 +6,17 @@ Unknown keys and mistyped values are refused with their path.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from flows.tables import Audit, Curation, Drawing, Judging, Model, Table, Tasks, Training
 from planners.records import content_hash
+
+BESIDES: Any = {
+    "name": True, "generations": True, "audit": True, "promote": True, "model": {"server": True},
+}  # fmt: skip
+"""What does not determine a run's contents."""
 
 
 class Experiment(Table):
@@ -78,11 +83,7 @@ class Experiment(Table):
         """The configuration as canonical JSON, without name, how far the run goes, audit and what
         is not set: a setting that is new and off leaves older experiments their hash.
         """
-        besides = dict.fromkeys(("name", "generations", "audit", "promote"), True)
-        where = {"server": True}
-        content = self.model_dump(
-            mode="json", exclude={**besides, "model": where}, exclude_none=True
-        )
+        content = self.model_dump(mode="json", exclude=BESIDES, exclude_none=True)
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def twin(self) -> Experiment | None:

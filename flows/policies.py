@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows.checkpoints import Checkpoint, checkpoint_of, loaded
 from flows.experiment import Experiment
+from planners.checkpoint import save
 from planners.errors import InvalidInput
 from planners.local import LocalPolicy, use_threads
 from planners.records import Policy
@@ -79,9 +80,7 @@ def _served(
 
 def _whole(checkpoint: Checkpoint) -> Path:
     """A folder with whole weights, for servers that know no adapters."""
-    from planners.checkpoint import ADAPTER, save
-
-    if not (checkpoint.folder / ADAPTER).is_file():
+    if checkpoint.base is None:
         return checkpoint.folder
     merged = checkpoint.folder / "merged"
     if not merged.is_dir():

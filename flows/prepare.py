@@ -67,10 +67,20 @@ def first_weights(experiment: Experiment) -> str:
     """Hash of the weights of generation 0, or what stands for them where there are none here."""
     if not experiment.model.learns:
         return unlearned(experiment).name
+    base = require_first(experiment)
+    return UNKNOWN if base is None else weights_hash(base)
+
+
+def require_first(experiment: Experiment) -> Path | None:
+    """Raises InvalidInput where what generation 0 answers with is not there; the folder of its
+    weights, None where there are none here.
+    """
     server = experiment.model.server
-    if server is not None and server.urls and not experiment.generations:
-        return UNKNOWN
-    return weights_hash(require_base(experiment))
+    if not experiment.model.learns:
+        unlearned(experiment)
+    elif server is None or server.command or experiment.generations:
+        return require_base(experiment)
+    return None
 
 
 Rows = tuple[list[Row], list[Row], list[Row]]

@@ -40,7 +40,6 @@ WarehouseFile = Annotated[
     ),
 ]
 DEFAULT = "posterity.duckdb"
-NO = 1
 INTERRUPTED = FAILED = 3
 
 

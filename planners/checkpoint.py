@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -183,8 +183,13 @@ def save(
 
 def weights_hash(folder: Path) -> str:
     """Hash of a checkpoint's weights."""
+    return files_hash(sorted(folder.glob("*.safetensors")))
+
+
+def files_hash(files: Iterable[Path]) -> str:
+    """Hash of what these files hold, one after the other."""
     digest = blake2b(digest_size=16)
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

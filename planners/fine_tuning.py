@@ -212,10 +212,12 @@ def _identity(start: Path, lessons: Sequence[Lesson], settings: Settings) -> str
 
 def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[Row]:
     """Token ids of prompts and completions, end-of-sequence behind each completion."""
+    if not lessons:
+        return []
     write = PROMPTS[prompt].write
-    heads = encode_prompts(tokenizer, [write(lesson.task) for lesson in lessons]) if lessons else []
+    heads = encode_prompts(tokenizer, [write(lesson.task) for lesson in lessons])
     texts = [lesson.completion for lesson in lessons]
-    tails = tokenizer(texts, add_special_tokens=False)["input_ids"] if lessons else []
+    tails = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return [
         (head, [*tail, tokenizer.eos_token_id]) for head, tail in zip(heads, tails, strict=True)
     ]

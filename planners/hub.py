@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
-from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from planners.checkpoint import require_checkpoint, save
+from planners.checkpoint import files_hash, require_checkpoint, save
 from planners.errors import CheckpointError
 
 PACKAGE = "package:"
@@ -63,13 +62,10 @@ def _in_package(named: str) -> Path:
 def _imported(file: Path) -> Path:
     """A GGUF file as a checkpoint folder; made where the cache has none of these contents."""
     try:
-        with file.open("rb") as stream:
-            digest = blake2b(digest_size=16)
-            while block := stream.read(1 << 22):
-                digest.update(block)
+        digest = files_hash([file])
     except OSError as error:
         raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
-    folder = cache_folder() / f"{file.stem}-{digest.hexdigest()[:12]}"
+    folder = cache_folder() / f"{file.stem}-{digest[:12]}"
     if not folder.is_dir():
         _convert(file, folder)
     return folder

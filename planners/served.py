@@ -69,8 +69,7 @@ class ServedPolicy:
     def require_ready(self) -> None:
         """Ask each server whether it is there and has the model. Raises ComponentFailure."""
         for url in self._busy:
-            listed = [str(model.get("id")) for model in self._get(url, "/models").get("data", [])]
-            if self.model not in listed:
+            if self.model not in (listed := self._listed(url)):
                 raise ComponentFailure(
                     f"the server {url} does not serve {self.model!r}, only {', '.join(listed)}; "
                     "name what it serves with model.server.model, or start it with that model"
@@ -112,8 +111,7 @@ class ServedPolicy:
         on; the one before stays loaded, to go back to. Raises ComponentFailure.
         """
         for url in self._busy:
-            served = [str(model.get("id")) for model in self._get(url, "/models").get("data", [])]
-            if name not in served:
+            if name not in self._listed(url):
                 self._post(url, "/load_lora_adapter", {"lora_name": name, "lora_path": folder})
         self.model = name
         self.require_ready()
@@ -174,6 +172,10 @@ class ServedPolicy:
             tokens=written,
             reasoning_tokens=_until_end([str(token.get("token", "")) for token in told]),
         )
+
+    def _listed(self, url: str) -> list[str]:
+        """The models that a server says it has."""
+        return [str(model.get("id")) for model in self._get(url, "/models").get("data", [])]
 
     @contextmanager
     def _least_busy(self) -> Iterator[str]:

@@ -48,7 +48,6 @@ class Fit:
     min_supervised_tokens: int
     first_loss: float
     last_loss: float
-    truncated_rows: int = 0
     validation_rows: int = 0
     validation_loss_before: float | None = None
     validation_loss_after: float | None = None

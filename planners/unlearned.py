@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,16 @@ from planners.reference import reference_plan
 from planners.wordy import BETWEEN
 
 
-class Unlearned:
+class Unlearned(ABC):
     """What these policies have in common: every answer ends, and has no log-probability."""
 
     name: str
 
-    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
+    @abstractmethod
+    def answers(self, prompt: str) -> Sequence[str]:
+        """What may be answered to a prompt; the seed draws one."""
+
+    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:  # noqa: B027
         """Any prompt will do."""
 
     def sample(
@@ -30,20 +35,26 @@ class Unlearned:
         seeds: Sequence[int],
         on_rows: Callable[[int], None] = lambda rows: None,
     ) -> list[Completion]:
-        """One completion a prompt, in order."""
-        found = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            found.append(Completion(self.answer(prompt, seed), "stop"))
-            on_rows(1)
-        return found
+        """One completion a prompt, in order: each distinct prompt is answered once, one on each
+        core.
+        """
+        shares = Counter(prompts)
+
+        def answer(prompt: str) -> Sequence[str]:
+            found = self.answers(prompt)
+            on_rows(shares[prompt])
+            return found
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            known = dict(zip(shares, pool.map(answer, shares), strict=True))
+        return [
+            Completion(known[prompt][seed % len(known[prompt])], "stop")
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
         """Nothing: there is no distribution."""
         return [None] * len(pairs)
-
-    def answer(self, prompt: str, seed: int) -> str:
-        """The completion of a prompt."""
-        raise NotImplementedError
 
 
 class ScriptedPolicy(Unlearned):
@@ -55,7 +66,9 @@ class ScriptedPolicy(Unlearned):
         try:
             lines = file.read_text("utf-8").splitlines()
             read = [json.loads(line) for line in lines if line.strip()]
-            self.answers = {line["prompt"]: [str(c) for c in line["completions"]] for line in read}
+            self.completions = {
+                line["prompt"]: [str(c) for c in line["completions"]] for line in read
+            }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidInput(
                 f"the script {file} cannot be read: {error!r}; each line must be an object with "
@@ -63,10 +76,9 @@ class ScriptedPolicy(Unlearned):
             ) from error
         self.name = f"scripted {content_hash(*lines)}"
 
-    def answer(self, prompt: str, seed: int) -> str:
-        """One of the completions of a prompt."""
-        known = self.answers.get(prompt)
-        return known[seed % len(known)] if known else ""
+    def answers(self, prompt: str) -> Sequence[str]:
+        """The completions of a prompt."""
+        return self.completions.get(prompt) or [""]
 
 
 class PlannerPolicy(Unlearned):
@@ -78,29 +90,9 @@ class PlannerPolicy(Unlearned):
     def __init__(self, seconds: float = 10.0) -> None:
         self.seconds = seconds
         self.name = f"planner fast-downward {seconds:g}s"
-        self._found: dict[str, str] = {}
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        sampling: Sampling,
-        seeds: Sequence[int],
-        on_rows: Callable[[int], None] = lambda rows: None,
-    ) -> list[Completion]:
-        """One plan a prompt, in order: each distinct task is planned once, one on each core."""
-        wanted = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._found]
-        shares = Counter(prompts)
-
-        def plan(prompt: str) -> None:
-            domain, _, problem = prompt.partition(BETWEEN)
-            found = reference_plan(domain, problem, self.seconds)
-            self._found[prompt] = "" if found is None else str(found) or ";\n"
-            on_rows(shares[prompt])
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(plan, wanted))
-        return super().sample(prompts, sampling, seeds)
-
-    def answer(self, prompt: str, seed: int) -> str:
+    def answers(self, prompt: str) -> Sequence[str]:
         """A plan; nothing where none was found in time."""
-        return self._found[prompt]
+        domain, _, problem = prompt.partition(BETWEEN)
+        found = reference_plan(domain, problem, self.seconds)
+        return ["" if found is None else str(found) or ";\n"]
