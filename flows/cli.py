@@ -28,9 +28,15 @@ def run(
     ] = "quickstart",
     changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Without Prefect: plain Python, for debugging.")
-    ] = False,
+    prefect: Annotated[
+        bool | None,
+        typer.Option(
+            "--prefect/--plain",
+            help="As a Prefect flow, or as plain Python in this process alone. Where not said: as "
+            "a flow if a Prefect server is configured, or workers.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the loop to its last generation. Run it again to resume where it stopped.
 
@@ -45,15 +51,19 @@ def run(
         from flows.plan import require_fit
         from flows.prepare import require_first
         from flows.progress import Watch, summary_table
+        from flows.server import server_configured
         from flows.settings import load_experiment
         from warehouse.store import Warehouse
 
         settings, watch = load_experiment(experiment, changes), Watch()
         require_first(settings)  # what is not there is said before anything is written
         require_fit(settings)
-        with Warehouse(warehouse) as store:
+        as_flow = prefect or (prefect is None and bool(settings.workers or server_configured()))
+        if not as_flow:
+            settings = settings.model_copy(update={"workers": None})
+        with Warehouse(warehouse) as store, store.working_on(settings.id):
             watch.say(f"{settings.id} in {warehouse}")
-            (iterate if plain else iterate_with_prefect)(store, settings, watch)
+            (iterate_with_prefect if as_flow else iterate)(store, settings, watch)
             watch.console.print(summary_table(store, settings.id, settings.evaluate.samples))
         watch.say(
             f'look further: posterity query --warehouse {warehouse} "SELECT * FROM '
@@ -242,7 +252,8 @@ def pretrain(
 
 def main() -> None:
     """Entry point of the `posterity` command. What nobody foresaw is a failed component: exit 3."""
-    import flows.warehouse_cli  # noqa: F401  its commands come after these in --help
+    import flows.schedule_cli  # their commands come after these in --help
+    import flows.warehouse_cli  # noqa: F401
 
     try:
         app()

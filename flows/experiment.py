@@ -10,18 +10,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from flows.tables import Audit, Curation, Drawing, Judging, Model, Table, Tasks, Training
+from flows.tables import Audit, Curation, Drawing, Judging, Model, Table, Tasks, Training, Workers
 from planners.records import content_hash
 
 BESIDES: Any = {
-    "name": True, "generations": True, "audit": True, "promote": True, "model": {"server": True},
+    "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
+    "model": {"server": True},
 }  # fmt: skip
 """What does not determine a run's contents."""
 
 
 class Experiment(Table):
-    """One run. `generations` says how far it goes, and `promote` on what condition: neither is part
-    of the identity.
+    """One run. `generations` says how far it goes, `promote` on what condition, `workers` who
+    does the work: none of them is part of the identity.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -36,6 +37,7 @@ class Experiment(Table):
     training: Training = Training()
     audit: Audit = Audit()
     promote: Literal["always", "if-better", "if-audited"] = "always"
+    workers: Workers | None = None
 
     @model_validator(mode="after")
     def _promotable(self) -> Experiment:
@@ -85,6 +87,10 @@ class Experiment(Table):
         """
         content = self.model_dump(mode="json", exclude=BESIDES, exclude_none=True)
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    def besides(self) -> dict[str, Any]:
+        """What does not determine the contents, but for the name and the model's servers."""
+        return self.model_dump(mode="json", include={"generations", "audit", "promote", "workers"})
 
     def twin(self) -> Experiment | None:
         """The experiment whose number of traces this one matches, None where it matches none."""

@@ -13,7 +13,7 @@ from typing import Any
 from flows.experiment import Experiment
 from flows.judge import judge
 from flows.learn import curate, train
-from flows.lineage import deployed
+from flows.lineage import deployed, next_generation
 from flows.prepare import prepare
 from flows.progress import Watch
 from flows.promote import promote, require_promoted
@@ -35,9 +35,14 @@ class Stages:
 
 
 def iterate(
-    warehouse: Warehouse, experiment: Experiment, watch: Watch, do: Stages | None = None
+    warehouse: Warehouse,
+    experiment: Experiment,
+    watch: Watch,
+    do: Stages | None = None,
+    last: int | None = None,
 ) -> None:
-    """Run an experiment to its last generation (the paper's §2); run again to resume.
+    """Run an experiment to its last generation, or to generation `last` (the paper's §2); run again
+    to resume.
 
     Each generation is measured on all tasks and, if promoted, put to work on the training tasks;
     the checker judges every trace; the curator chooses from the traces of all ancestors; the next
@@ -46,7 +51,10 @@ def iterate(
     """
     do = do or Stages()
     do.prepare(warehouse, experiment, watch)
-    for generation in range(experiment.generations + 1):
+    last = experiment.generations if last is None else last
+    reached = next_generation(warehouse, experiment)
+    parent = max(0, (last if reached is None else reached) - 1)  # whose deployment may be half done
+    for generation in range(parent, last + 1):
         if generation > 0:
             do.curate(warehouse, experiment, generation, watch)
             do.train(warehouse, experiment, generation, watch)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import groupby
+from pathlib import Path
 from random import Random
 
 from flows.experiment import Experiment
-from flows.progress import Watch
+from flows.progress import Advance, Watch
+from flows.spread import shares, spread
+from flows.tables import Workers
 from planners.canaries import canaries
 from planners.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
 from planners.errors import CanaryAccepted
@@ -19,6 +22,7 @@ from planners.records import Outcome, content_hash, derive_seed
 from planners.referees import REFEREES
 from planners.reference import redundant_actions
 from warehouse import schema
+from warehouse.landing import land, landing, take
 from warehouse.store import Row, Warehouse
 
 CheckerOf = Callable[[str, str], Checker]
@@ -40,19 +44,58 @@ def judge(
 ) -> None:
     """Give every trace of a generation its verdict, and its canaries theirs."""
     waiting = warehouse.unjudged(experiment.id, generation, CHECKER, VERSION)
-    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
     verdicts: list[Row] = []
-    prompt = PROMPTS[experiment.model.prompt]
     with watch.bar(f"generation {generation}: judge", len(waiting)) as advance:
-        for key, traces in groupby(waiting, key=lambda trace: trace["task"]):
-            checker = checker_of(tasks[key]["domain_pddl"], tasks[key]["pddl"])
-            for trace in traces:
-                verdicts.append(judgement(checker, trace, prompt))
-                advance(1)
+        if experiment.workers and waiting:
+            _by_workers(warehouse, experiment, experiment.workers, generation, waiting, advance)
+        else:
+            verdicts = _judged(warehouse, experiment, waiting, checker_of, advance)
     warehouse.record({schema.judgements: verdicts}, (experiment.id, generation, "judge", 0))
     if warehouse.done(experiment.id, generation, "deploy"):  # the last generation is only evaluated
         _judge_canaries(warehouse, experiment, generation, checker_of)
         _ask_referees(warehouse, experiment, generation, watch)
+
+
+def _judged(
+    warehouse: Warehouse,
+    experiment: Experiment,
+    waiting: Sequence[Row],
+    checker_of: CheckerOf = checker_for,
+    advance: Advance = lambda count: None,
+) -> list[Row]:
+    """Verdicts on traces that are grouped by task."""
+    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
+    prompt = PROMPTS[experiment.model.prompt]
+    verdicts: list[Row] = []
+    for key, traces in groupby(waiting, key=lambda trace: trace["task"]):
+        checker = checker_of(tasks[key]["domain_pddl"], tasks[key]["pddl"])
+        for trace in traces:
+            verdicts.append(judgement(checker, trace, prompt))
+            advance(1)
+    return verdicts
+
+
+def _by_workers(
+    warehouse: Warehouse, experiment: Experiment, workers: Workers, generation: int,
+    waiting: Sequence[Row], advance: Advance,
+) -> None:  # fmt: skip
+    """Let workers judge, each call a range of tasks; what they land is written down."""
+    tasks = sorted({trace["task"] for trace in waiting})
+    with landing(warehouse, f"{experiment.id}-{generation}-judge") as folder:
+        where = str(warehouse.place.published), experiment.model_dump_json(), generation
+        calls = [(*where, (share[0], share[-1]), str(folder)) for share in shares(tasks, workers)]
+        spread(workers, judge_range, calls, lambda file: advance(take(warehouse, Path(file))))
+
+
+def judge_range(
+    warehouse: str, experiment: str, generation: int, tasks: tuple[str, str], folder: str
+) -> str:
+    """On a worker: judge what waits of a range of tasks, and land the verdicts; gives the file."""
+    settings = Experiment.model_validate_json(experiment)
+    with Warehouse(warehouse, read_only=True) as store:
+        waiting = store.unjudged(settings.id, generation, CHECKER, VERSION, tasks)
+        verdicts = _judged(store, settings, waiting)
+    return str(land(Path(folder), schema.judgements, verdicts))
 
 
 def judgement(checker: Checker, trace: Row, prompt: PromptFormat) -> Row:

@@ -74,8 +74,18 @@ def _matched_count(warehouse: Warehouse, experiment: Experiment, generation: int
     twin = experiment.twin()
     if twin is None:
         return None
-    count = warehouse.kept_count(twin.hash, generation)
-    if count is None:
+    kept = warehouse.frame(
+        """
+        SELECT count(*) AS traces
+        FROM selections AS s
+        JOIN experiments AS e ON e.experiment = s.experiment
+        WHERE e.hash = :hash AND s.generation = :generation AND s.kept
+        """,
+        hash=twin.hash,
+        generation=generation,
+    )
+    count = int(kept["traces"][0])
+    if not count:
         raise InvalidInput(
             f"this control keeps as many traces as curator {experiment.curation.match!r} did "
             "for generation "

@@ -42,3 +42,10 @@ def ancestors(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
     while (older := parents.get(found[-1])) is not None:
         found.append(older)
     return found[::-1]
+
+
+def next_generation(warehouse: Warehouse, experiment: Experiment) -> int | None:
+    """The generation that is to be made next, or finished; None where all are made."""
+    decided = {row["generation"] for row in warehouse.promotions(experiment.id)}
+    missing = set(range(experiment.generations + 1)) - decided
+    return min(missing, default=None)

@@ -1,13 +1,13 @@
-"""The loop as a Prefect flow: the same stages, each a Prefect task, on an ephemeral server by
-default.
+"""The loop as a Prefect flow: the same stages, each a Prefect task.
 
 Prefect gets handles and numbers, never traces; its caches and results are off, because the
-warehouse is the source of truth. `PREFECT_API_URL` points it to a server that is already there.
+warehouse is the source of truth. `PREFECT_API_URL`, or a Prefect profile, says which server to
+tell; without one a flow starts a server of its own, which takes longer than it is worth to a short
+run.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -15,24 +15,25 @@ from typing import Any
 from flows.experiment import Experiment
 from flows.iterate import Stages, iterate
 from flows.progress import Watch
+from flows.server import api_url, quiet
+from flows.spread import workers_of
+from planners.errors import ComponentFailure
 from warehouse.store import Warehouse
 
-QUIET = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
-    "PREFECT_CLI_PROMPT": "false",
-}
-"""Set before Prefect is imported, where the user has not set them: private, quiet, patient."""
+RETRIES, BACKOFF = 2, 10.0
+"""Of a stage in which a component failed: how often, and seconds before the first; then twice."""
 
 
 def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
-    """Run `iterate` as one Prefect flow run named after the experiment."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    """Run `iterate` as one Prefect flow run named after the experiment.
+
+    Raises ComponentFailure where the server that the user has named does not answer.
+    """
+    quiet()
+    import httpx
     import prefect
+
+    from flows.artifacts import Told
 
     @prefect.flow(
         name="posterity",
@@ -41,13 +42,20 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
         persist_result=False,
     )
     def generations(experiment_id: str, file: str) -> None:
-        iterate(warehouse, experiment, watch, prefect_stages())
+        iterate(warehouse, with_workers, Told(watch, experiment.name), prefect_stages())
 
-    generations(experiment.id, str(warehouse.place))
+    try:
+        with workers_of(experiment, watch) as with_workers:
+            generations(experiment.id, str(warehouse.place))
+    except httpx.TransportError as error:
+        raise ComponentFailure(
+            f"the Prefect server {api_url() or 'of this run'} does not answer: {error}; nothing "
+            "finished is lost: start it again, or go on without it with --plain"
+        ) from error
 
 
 def prefect_stages() -> Stages:
-    """Each stage as a Prefect task; about five task runs a generation, whatever the number of
+    """Each stage as a Prefect task; about seven task runs a generation, whatever the number of
     traces.
     """
     return Stages(
@@ -59,9 +67,12 @@ def prefect_stages() -> Stages:
 
 
 def _as_task(name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of the stage's signature that runs it as a Prefect task."""
+    """A function of the stage's signature that runs it as a Prefect task, again where a component
+    failed.
+    """
     import prefect
     from prefect.cache_policies import NO_CACHE
+    from prefect.tasks import exponential_backoff
 
     def run(warehouse: Warehouse, experiment: Experiment, *rest: Any) -> None:
         generation = rest[0] if len(rest) > 1 else 0
@@ -69,9 +80,13 @@ def _as_task(name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
         @prefect.task(
             name=name,
             task_run_name=f"{name} generation {generation}",
+            tags=[experiment.name],
             cache_policy=NO_CACHE,
             persist_result=False,
             log_prints=False,
+            retries=RETRIES,
+            retry_delay_seconds=exponential_backoff(BACKOFF),
+            retry_condition_fn=_may_help,
         )
         def stage_task(experiment_id: str, generation: int) -> None:
             stage(warehouse, experiment, *rest)
@@ -79,3 +94,9 @@ def _as_task(name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
         stage_task(experiment.id, generation)
 
     return run
+
+
+def _may_help(task: Any, run: Any, state: Any) -> bool:
+    """Whether to try again: a component failed, and not over what it would say again."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, ComponentFailure) and error.may_pass

@@ -6,18 +6,21 @@ contents depend on nothing but the experiment: a kill costs one part, and change
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from flows.experiment import Experiment
 from flows.policies import policy_of
 from flows.prepare import CODE_VERSION
-from flows.progress import Watch
-from flows.tables import Drawing
+from flows.progress import Advance, Watch
+from flows.spread import shares, spread
+from flows.tables import Drawing, Workers
 from planners.domains.folder import SPLITS
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
 from planners.records import Completion, content_hash, derive_seed
 from warehouse import schema
+from warehouse.landing import land, landing, take
 from warehouse.store import Row, Warehouse
 
 PART = 500
@@ -53,16 +56,41 @@ def _sample(
 ) -> None:
     parts = parts_of(tasks)
     done = warehouse.done(experiment.id, generation, purpose)
-    if len(done) == len(parts):
+    missing = [number for number in range(len(parts)) if number not in done]
+    if not missing:
         return
-    write = PROMPTS[experiment.model.prompt].write
-    texts = {t["task"]: write(read_task(t["domain_pddl"], t["pddl"])) for t in tasks}
-    sampling = drawing.sampling(experiment.seed)
     label = f"generation {generation}: {purpose}"
-    with (
-        policy_of(warehouse, experiment, generation) as policy,
-        watch.bar(label, len(tasks) * drawing.samples) as advance,
-    ):
+    with watch.bar(label, len(tasks) * drawing.samples) as advance:
+        for number in done:
+            advance(len(parts[number]) * drawing.samples)
+        if experiment.workers:
+            _by_workers(
+                warehouse, experiment, experiment.workers, generation, purpose, missing, advance
+            )
+            return
+        sampled = _sampled(warehouse, experiment, generation, purpose, tasks, missing, advance)
+        for number, traces in sampled:
+            warehouse.record({schema.traces: traces}, (experiment.id, generation, purpose, number))
+
+
+def _sampled(
+    warehouse: Warehouse,
+    experiment: Experiment,
+    generation: int,
+    purpose: str,
+    tasks: Sequence[Row],
+    numbers: Sequence[int],
+    advance: Advance = lambda rows: None,
+) -> Iterator[tuple[int, list[Row]]]:
+    """The traces of some parts of a stage's tasks."""
+    drawing = experiment.deploy if purpose == "deploy" else experiment.evaluate
+    write = PROMPTS[experiment.model.prompt].write
+    chosen = [parts_of(tasks)[number] for number in numbers]
+    texts = {
+        t["task"]: write(read_task(t["domain_pddl"], t["pddl"])) for part in chosen for t in part
+    }
+    sampling = drawing.sampling(experiment.seed)
+    with policy_of(warehouse, experiment, generation) as policy:
         policy.require_room(list(texts.values()), sampling)
         alike = {
             "experiment": experiment.id,
@@ -72,10 +100,7 @@ def _sample(
             "policy": policy.name,
             "code_version": CODE_VERSION,
         }
-        for number, part in enumerate(parts):
-            if number in done:
-                advance(len(part) * drawing.samples)
-                continue
+        for number, part in zip(numbers, chosen, strict=True):
             rows: list[Row] = [
                 {
                     "task": task,
@@ -91,11 +116,43 @@ def _sample(
                 [row["seed"] for row in rows],
                 on_rows=advance,
             )
-            traces = [
-                {**alike, **_trace(alike, row, texts[row["task"]["task"]], completion)}
-                for row, completion in zip(rows, completions, strict=True)
-            ]
-            warehouse.record({schema.traces: traces}, (experiment.id, generation, purpose, number))
+            yield (
+                number,
+                [
+                    {**alike, **_trace(alike, row, texts[row["task"]["task"]], completion)}
+                    for row, completion in zip(rows, completions, strict=True)
+                ],
+            )
+
+
+def _by_workers(
+    warehouse: Warehouse, experiment: Experiment, workers: Workers, generation: int, purpose: str,
+    missing: Sequence[int], advance: Advance,
+) -> None:  # fmt: skip
+    """Let workers sample the missing parts; what they land is written down."""
+    with landing(warehouse, f"{experiment.id}-{generation}-{purpose}") as folder:
+        where = str(warehouse.place.published), experiment.model_dump_json(), generation, purpose
+        calls = [(*where, list(share), str(folder)) for share in shares(missing, workers)]
+
+        def write_down(files: dict[int, str]) -> None:
+            for number, file in files.items():
+                mark = experiment.id, generation, purpose, number
+                advance(take(warehouse, Path(file), mark))
+
+        spread(workers, sample_parts, calls, write_down)
+
+
+def sample_parts(
+    warehouse: str, experiment: str, generation: int, purpose: str, numbers: list[int], folder: str
+) -> dict[int, str]:
+    """On a worker: sample some parts of a stage and land them; gives the file of each."""
+    settings = Experiment.model_validate_json(experiment)
+    with Warehouse(warehouse, read_only=True) as store:
+        tasks = tasks_for(store, settings, purpose)
+        sampled = _sampled(store, settings, generation, purpose, tasks, numbers)
+        return {
+            number: str(land(Path(folder), schema.traces, traces)) for number, traces in sampled
+        }
 
 
 def parts_of(tasks: Sequence[Row]) -> list[Sequence[Row]]:

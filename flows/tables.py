@@ -262,6 +262,16 @@ class Training(Table):
         )
 
 
+class Workers(Table):
+    """Who samples and judges, instead of this process: `count` workers on this machine, or those of
+    the cluster at `address`, which `count` then only estimates. Needs a folder that all see.
+    """
+
+    runner: Literal["dask", "ray"] = "dask"
+    count: Positive = 2
+    address: str | None = None
+
+
 class Audit(Table):
     """What `posterity audit` asks besides: more `traits`, each a SQL expression over a trace; and
     bounds whose breaking makes it exit 1: how far from 1 the odds of a trait that nobody declared

@@ -2,12 +2,14 @@
 
     PosterityError            raised on purpose; the command line prints it as one message
     ├── InvalidInput          what a user gave us is wrong (exit 2)
+    │   ├── Busy              somebody else is at work there
     │   ├── PddlError         PDDL that cannot be read
     │   │   └── NotJudged     PDDL that asks for a feature the checker does not have
     │   └── CheckpointError   a folder that is not a usable checkpoint
     ├── NotPromoted           a generation that may not be deployed (exit 1)
     └── ComponentFailure      a part of ours, or of the machine, failed (exit 3)
-        └── CanaryAccepted    the checker called a plan valid that was broken on purpose
+        ├── CanaryAccepted    the checker called a plan valid that was broken on purpose
+        └── LeaseLost         another process has taken over what this one was doing
 
 Each message says what is wrong, which value, why, and what to do next.
 """
@@ -25,6 +27,10 @@ class InvalidInput(PosterityError):
     """Input that cannot be used as it is; nothing was written."""
 
     exit_code = 2
+
+
+class Busy(InvalidInput):
+    """Somebody else is at work there; later it can be done."""
 
 
 class PddlError(InvalidInput):
@@ -54,8 +60,20 @@ class NotPromoted(PosterityError):
 
 
 class ComponentFailure(PosterityError):
-    """A component failed while it worked; running again resumes."""
+    """A component failed while it worked; running again resumes. `may_pass`: a second try may
+    help.
+    """
+
+    may_pass = True
 
 
 class CanaryAccepted(ComponentFailure):
     """The checker accepted a plan that was broken on purpose: its verdicts cannot be trusted."""
+
+    may_pass = False
+
+
+class LeaseLost(ComponentFailure):
+    """Another process has taken over; what this one has done since was not written."""
+
+    may_pass = False

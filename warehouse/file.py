@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import duckdb
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from planners.errors import ComponentFailure, InvalidInput
+from planners.errors import Busy, ComponentFailure, InvalidInput
 
 DatabaseError = DBAPIError | duckdb.Error
 DATABASE_ERRORS = (DBAPIError, duckdb.Error)
@@ -42,10 +42,19 @@ class File:
     def __str__(self) -> str:
         return str(self.path)
 
+    def absolute(self) -> File:
+        """The same file, from wherever it is looked at."""
+        return File(self.path.absolute())
+
     @property
     def checkpoints(self) -> Path:
         """The folder beside the file that holds the weights of its generations."""
         return self.path.with_name(self.path.name.removesuffix(SNAPSHOT) + ".checkpoints")
+
+    @property
+    def landing(self) -> Path:
+        """The folder beside the file where workers land rows."""
+        return self.path.with_name(self.path.name.removesuffix(SNAPSHOT) + ".landing")
 
     @property
     def is_new(self) -> bool:
@@ -76,6 +85,10 @@ class File:
                 f"the warehouse {self} cannot be written: {error.strerror}; name another with "
                 "--warehouse FILE"
             ) from error
+
+    def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[None]:
+        """Whoever has the file open has it alone."""
+        return nullcontext()
 
     @contextmanager
     def turn(self, engine: sa.Engine) -> Iterator[None]:
@@ -137,7 +150,7 @@ class File:
                 if self.snapshot.is_file()
                 else "work on another file with --warehouse FILE"
             )
-            return InvalidInput(
+            return Busy(
                 f"the warehouse {self} is open in another process (PID {holder[1]}); wait for it "
                 f"to finish, or {instead}"
             )

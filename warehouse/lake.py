@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import resources
@@ -22,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 
 from planners.errors import ComponentFailure, InvalidInput
 from warehouse.file import DatabaseError
+from warehouse.lease import Lease, leased, quoted
 
 PREFIX = "ducklake:"
 NAME = "warehouse"
@@ -62,10 +63,19 @@ class Lake:
     def __str__(self) -> str:
         return f"{PREFIX}postgres:{self.catalogue}?data={self.data}"
 
+    def absolute(self) -> Lake:
+        """Itself: a lake is the same from everywhere."""
+        return self
+
     @property
     def checkpoints(self) -> Path:
         """The folder beside the rows that holds the weights of its generations."""
         return self.data / "checkpoints"
+
+    @property
+    def landing(self) -> Path:
+        """The folder beside the rows where workers land others."""
+        return self.data / "landing"
 
     @property
     def is_new(self) -> bool:
@@ -92,19 +102,17 @@ class Lake:
         attached = f"SELECT count(*) FROM duckdb_databases() WHERE database_name = '{NAME}'"
         if not raw.execute(attached).fetchone()[0]:
             for name in EXTENSIONS:
-                raw.execute(f"LOAD {_quoted(_extension(name))}")
-            rows = _quoted(self.data / "rows")
+                raw.execute(f"LOAD {quoted(_extension(name))}")
+            rows = quoted(self.data / "rows")
             options = f"DATA_PATH {rows}{', READ_ONLY' if read_only else ''}"
-            attach = (
-                f"ATTACH {_quoted(f'ducklake:postgres:{self.catalogue}')} AS {NAME} ({options})"
-            )
+            attach = f"ATTACH {quoted(f'ducklake:postgres:{self.catalogue}')} AS {NAME} ({options})"
             if read_only:
                 raw.execute(attach)
                 raw.execute(f"SET allowed_directories = [{rows}]")
                 raw.execute("SET enable_external_access = false")
                 raw.execute("SET lock_configuration = true")
             else:
-                raw.execute(f"ATTACH {_quoted(self.catalogue)} AS catalogue (TYPE postgres)")
+                raw.execute(f"ATTACH {quoted(self.catalogue)} AS catalogue (TYPE postgres)")
                 with closing(raw.cursor()) as other:  # the first to come makes its tables
                     other.execute("BEGIN")
                     other.execute(TAKE_TURN)
@@ -112,6 +120,10 @@ class Lake:
                     raw.execute(attach)
                     other.execute("COMMIT")
         raw.execute(f"USE {NAME}")
+
+    def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[Lease]:
+        """The right to work on an experiment, for as long as a block runs. Raises Busy."""
+        return leased(engine, experiment)
 
     @contextmanager
     def turn(self, engine: sa.Engine) -> Iterator[None]:
@@ -154,8 +166,3 @@ def _extension(name: str) -> Path:
             "'posterity[lake]'`"
         ) from error
     return Path(str(package / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"))
-
-
-def _quoted(text: object) -> str:
-    """As a string of SQL."""
-    return "'" + str(text).replace("'", "''") + "'"

@@ -8,7 +8,9 @@ rows and the note that it is loaded are one transaction.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
@@ -20,7 +22,7 @@ import sqlalchemy as sa
 from planners.errors import InvalidInput
 from warehouse import schema
 from warehouse.load import arrow_schema
-from warehouse.store import Row, Warehouse
+from warehouse.store import Mark, Row, Warehouse
 
 ENDING = ".parquet"
 
@@ -51,15 +53,44 @@ def load_landed(warehouse: Warehouse, folder: Path) -> dict[str, int]:
     for path in sorted(folder.glob(f"*{ENDING}")):
         if path.name in known:
             continue
-        table, rows = _read(path)
+        table, rows = read_landed(path)
         noted = [{"file": path.name, "rows": len(rows)}]
         warehouse.record({table: rows, schema.landed: noted})
         counts[path.name] = len(rows)
     return counts
 
 
-def _read(path: Path) -> tuple[sa.Table, pa.Table]:
-    """A landed file's table and rows, checked against its name and the schema."""
+@contextmanager
+def landing(warehouse: Warehouse, stage: str) -> Iterator[Path]:
+    """A folder for what workers land of a stage while the block runs, empty at its beginning;
+    what they read of the warehouse is published before.
+    """
+    folder = warehouse.place.landing / stage
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir(parents=True)
+    warehouse.publish()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # others may be at work
+            folder.parent.rmdir()
+
+
+def take(warehouse: Warehouse, file: Path, mark: Mark | None = None) -> int:
+    """Write down a landed file's rows, and with them that a part of a stage is complete; gives
+    their number. For files that nobody else looks for.
+    """
+    table, rows = read_landed(file)
+    warehouse.record({table: rows}, mark)
+    file.unlink()
+    return len(rows)
+
+
+def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
+    """A landed file's table and rows, checked against its name and the schema. Raises InvalidInput
+    where they do not agree.
+    """
     name, digest, *_ = path.name.split(".")
     table = schema.metadata.tables.get(name)
     if table is None:

@@ -16,6 +16,7 @@ from warehouse import schema
 from warehouse.connect import Place, connect, place_of
 from warehouse.file import DATABASE_ERRORS
 from warehouse.frames import read_frame
+from warehouse.lease import Lease
 from warehouse.load import insert
 from warehouse.superseded import supersede
 
@@ -23,6 +24,8 @@ Row = dict[str, Any]
 Table = sa.Table
 Rows = dict[Table, list[Row]]
 """Rows by the table they belong to."""
+Mark = tuple[str, int, str, int]
+"""Experiment, generation, stage, part."""
 
 
 COMPLETIONS = """
@@ -46,6 +49,7 @@ class Warehouse:
         self.place = place_of(place)
         self._made_here = self.place.is_new
         self.engine = connect(self.place, read_only)
+        self._lease: Lease | None = None
 
     def __enter__(self) -> Warehouse:
         return self
@@ -79,10 +83,27 @@ class Warehouse:
             raise self.place.explain(error) from error
 
     @contextmanager
+    def working_on(self, experiment: str) -> Iterator[None]:
+        """Nobody else who shares the warehouse works on the experiment while the block runs.
+
+        Raises Busy where somebody does. Where another process took over all the same, since this
+        one was held up, its next write raises LeaseLost and writes nothing.
+        """
+        try:
+            with self.place.lease(self.engine, experiment) as self._lease:
+                yield
+        except DATABASE_ERRORS as error:
+            raise self.place.explain(error) from error
+        finally:
+            self._lease = None
+
+    @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction: everything in it is written, or nothing."""
         try:
             with self.place.turn(self.engine), self.engine.begin() as connection:
+                if self._lease is not None:
+                    self._lease.require(connection)
                 yield connection
         except DATABASE_ERRORS as error:
             raise self.place.explain(error) from error
@@ -133,7 +154,7 @@ class Warehouse:
     def record(
         self,
         tables: Mapping[sa.Table, Sequence[Row] | pa.Table | pd.DataFrame],
-        mark: tuple[str, int, str, int] | None = None,
+        mark: Mark | None = None,
     ) -> None:
         """Write rows and, in the same transaction and last, the mark that they are complete.
 
@@ -231,19 +252,23 @@ class Warehouse:
         found = self.rows(joined.where(k.c.task == key))
         return found[0] if found else None
 
-    def unjudged(self, experiment: str, generation: int, checker: str, version: str) -> list[Row]:
-        """Traces of a generation without a verdict of this checker and version, grouped by task."""
+    def unjudged(
+        self, experiment: str, generation: int, checker: str, version: str,
+        tasks: tuple[str, str] | None = None,
+    ) -> list[Row]:  # fmt: skip
+        """Traces of a generation without a verdict of this checker and version, grouped by task;
+        of the tasks from one key to another, where these are given.
+        """
         t, j = schema.traces.c, schema.judgements.c
         judged = sa.exists().where(
             j.trace == t.trace, j.checker == checker, j.checker_version == version
         )
-        return self.rows(
-            sa.select(
-                t.trace, t.experiment, t.generation, t.purpose, t.task, t.text, t.finish_reason
-            )
-            .where(t.experiment == experiment, t.generation == generation, ~judged)
-            .order_by(t.task, t.trace)
-        )
+        waiting = sa.select(
+            t.trace, t.experiment, t.generation, t.purpose, t.task, t.text, t.finish_reason
+        ).where(t.experiment == experiment, t.generation == generation, ~judged)
+        if tasks is not None:
+            waiting = waiting.where(t.task.between(*tasks))
+        return self.rows(waiting.order_by(t.task, t.trace))
 
     def judged(self, experiment: str, generation: int, outcome: str, count: int) -> list[Row]:
         """The first deployed traces of a generation that hold a plan, by trace id: task, text.
@@ -329,19 +354,3 @@ class Warehouse:
             """,
             traces=list(traces),
         ).to_dict("records")
-
-    def kept_count(self, experiment_hash: str, generation: int) -> int | None:
-        """How many traces a generation of the experiment with that hash learned from; None if
-        none was.
-        """
-        found = self.frame(
-            """
-            SELECT count(*) AS kept
-            FROM selections AS s
-            JOIN experiments AS e ON e.experiment = s.experiment
-            WHERE e.hash = :hash AND s.generation = :generation AND s.kept
-            """,
-            hash=experiment_hash,
-            generation=generation,
-        )
-        return int(found["kept"][0]) or None

@@ -1,0 +1,94 @@
+"""One firing of a schedule, as a Prefect flow: the next generation of an experiment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import prefect
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.states import Cancelled, Completed, Failed
+
+from flows.artifacts import Told
+from flows.experiment import Experiment
+from flows.iterate import iterate
+from flows.lineage import next_generation
+from flows.orchestrate import prefect_stages
+from flows.plan import require_fit
+from flows.prepare import require_first
+from flows.progress import HEADINGS, Watch, cell, summary
+from flows.schedule import resolved
+from flows.settings import load_experiment
+from flows.spread import workers_of
+from planners.errors import Busy, NotPromoted, PosterityError
+from warehouse.store import Warehouse
+
+
+@prefect.flow(name="posterity", persist_result=False)
+def next_of(
+    experiment: str,
+    warehouse: str,
+    changes: tuple[str, ...] = (),
+    continue_as: str | None = None,
+) -> State[Any]:
+    """Make the next generation of an experiment, or finish the one that is half made.
+
+    `experiment` is a preset or a TOML file, `changes` what `--set` would say. Where its
+    settings have changed since it was begun, nothing is made, unless `continue_as` is the id of the
+    experiment to go on with as it was.
+    """
+    try:
+        settings = load_experiment(experiment, list(changes))
+        with Warehouse(warehouse) as store:
+            settings = resolved(store, settings, continue_as)
+            with store.working_on(settings.id):
+                return _make_next(store, settings)
+    except Busy as error:
+        return Cancelled(message=str(error))
+    except NotPromoted as error:
+        _tell("posterity.promotion.stopped", experiment, warehouse, error)
+        return Failed(message=str(error))
+    except PosterityError as error:
+        _tell("posterity.firing.failed", experiment, warehouse, error)
+        look = f"look at it with `posterity status --warehouse {warehouse}`"
+        return Failed(message=f"{error} ({look})")
+
+
+def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
+    generation = next_generation(store, experiment)
+    if generation is None:
+        return Completed(
+            message=f"all {experiment.generations + 1} generations of {experiment.id} are made; "
+            "nothing to do"
+        )
+    require_first(experiment)
+    require_fit(experiment)
+    _call_it(f"{experiment.id} generation {generation}")
+    watch = Told(Watch(), experiment.name)
+    with workers_of(experiment, watch) as with_workers:
+        iterate(store, with_workers, watch, prefect_stages(), last=generation)
+    row = summary(store, experiment.id)[-1]
+    told = ", ".join(
+        f"{title.format(samples=experiment.evaluate.samples)} {cell(row[key])}"
+        for key, title in HEADINGS[1:]
+    )
+    return Completed(message=f"generation {generation}: {told}")
+
+
+def _call_it(name: str) -> None:
+    """Give the flow run a name that says what it makes."""
+    from prefect.client.orchestration import get_client
+    from prefect.runtime import flow_run
+
+    if flow_run.id:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, name=name)
+
+
+def _tell(event: str, experiment: str, warehouse: str, error: PosterityError) -> None:
+    """Emit an event that automations of Prefect can act on."""
+    resource = {
+        "prefect.resource.id": f"posterity.experiment.{experiment}",
+        "prefect.resource.name": experiment,
+    }
+    emit_event(event, resource, payload={"warehouse": warehouse, "message": str(error)})

@@ -1,0 +1,89 @@
+"""The command that schedules generations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli import Changes
+from flows.server import PORT
+from flows.terminal import DEFAULT, WarehouseFile, app, one_message
+from planners.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from flows.experiment import Experiment
+
+
+@app.command()
+def serve(
+    experiment: Annotated[
+        str, typer.Argument(help="A preset's name or a TOML file.")
+    ] = "quickstart",
+    cron: Annotated[
+        str | None, typer.Option("--cron", help="When: '0 3 * * *' is every night at three.")
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option("--interval", min=1, help="Or every so many seconds.")
+    ] = None,
+    changes: Changes = None,
+    warehouse: WarehouseFile = DEFAULT,
+    port: Annotated[
+        int, typer.Option(help="Of the Prefect server that is started where none is configured.")
+    ] = PORT,
+    continue_as: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on with this experiment as it was begun, whatever its file says now.",
+            metavar="ID",
+        ),
+    ] = None,
+) -> None:
+    """Schedule an experiment: each firing makes the next generation, never two at once.
+
+    Stays until it is stopped; Prefect's pages show what happens, on this machine only. A firing
+    that died is made up for by the next, which goes on where it stopped; firings missed while
+    nothing was served are not. A Prefect server that is configured (`PREFECT_API_URL`) is used.
+    """
+    with one_message():
+        from flows.progress import Watch
+        from flows.serve import Schedule, alone, first_firing
+        from flows.serve import serve as stay
+        from flows.server import prefect_server, quiet
+
+        quiet()
+
+        from warehouse.connect import place_of
+
+        if (cron is None) == (interval is None):
+            raise InvalidInput("say when, with either --cron '0 3 * * *' or --interval 3600")
+        watch = Watch()
+        when = f"first at {first_firing(cron):%Y-%m-%d %H:%M}" if cron else f"every {interval:g} s"
+        settings = _checked(experiment, changes, warehouse, continue_as)
+        schedule = Schedule(
+            str(Path(experiment).resolve()) if experiment.endswith(".toml") else experiment,
+            tuple(changes or ()), settings, str(place_of(warehouse).absolute()),
+            cron, interval, continue_as,
+        )  # fmt: skip
+        with alone(schedule), prefect_server(watch, port):
+            watch.say(f"{settings.id} in {warehouse}: {when}; stop with Ctrl-C")
+            stay(schedule, watch)
+
+
+def _checked(
+    source: str, changes: list[str] | None, warehouse: str, continue_as: str | None
+) -> Experiment:
+    """The experiment to schedule. Raises InvalidInput on what every firing would refuse."""
+    from flows.plan import require_fit
+    from flows.prepare import require_first
+    from flows.schedule import resolved
+    from flows.settings import load_experiment
+    from warehouse.store import Warehouse
+
+    settings = load_experiment(source, changes)
+    with Warehouse(warehouse) as store:
+        settings = resolved(store, settings, continue_as)
+    require_first(settings)
+    require_fit(settings)
+    return settings

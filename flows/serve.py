@@ -1,0 +1,162 @@
+"""A schedule that stays: the Prefect server where none is there, and who makes what it fires."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.experiment import Experiment
+from flows.progress import Watch
+from flows.server import LOOK
+from planners.errors import Busy, InvalidInput
+from planners.records import content_hash
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What is to be made, when, and where it is kept."""
+
+    source: str
+    changes: tuple[str, ...]
+    experiment: Experiment
+    warehouse: str
+    cron: str | None = None
+    interval: float | None = None
+    continue_as: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What each firing is given."""
+        return {
+            "experiment": self.source,
+            "warehouse": self.warehouse,
+            "changes": list(self.changes),
+            "continue_as": self.continue_as,
+        }
+
+
+def first_firing(cron: str, now: datetime | None = None) -> datetime:
+    """When a cron expression fires next, in local time. Raises InvalidInput where it is none, or
+    never does.
+    """
+    from prefect._vendor.croniter.croniter import CroniterError, croniter
+
+    now = now or datetime.now(UTC).astimezone()
+    try:
+        found: datetime = croniter(cron, now, max_years_between_matches=8).get_next(datetime)
+    except (CroniterError, ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"--cron {cron!r} never fires: {error}; five fields, minute hour day month weekday: "
+            "'0 3 * * *' is every night at three"
+        ) from error
+    return found
+
+
+@contextmanager
+def alone(schedule: Schedule) -> Iterator[None]:
+    """Nobody else on this machine serves the experiment while the block runs. Raises Busy."""
+    from filelock import FileLock, Timeout
+
+    named = content_hash(schedule.warehouse, schedule.experiment.id)
+    lock = FileLock(Path(tempfile.gettempdir()) / f"posterity-{named}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Busy(
+            f"another process serves {schedule.experiment.id} in {schedule.warehouse}; stop it "
+            "first, or serve another experiment"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def serve(schedule: Schedule, watch: Watch) -> None:
+    """Make a generation at each firing until the process is stopped."""
+    import httpx
+    from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
+
+    from flows.firing import next_of
+
+    name, over = schedule.experiment.id, threading.Event()
+    threading.Thread(target=_one_at_a_time, args=(name, over), daemon=True).start()
+    while True:
+        try:
+            forget_unattended(name)
+            next_of.serve(
+                name,
+                cron=schedule.cron,
+                interval=schedule.interval,
+                parameters=schedule.parameters,
+                tags=[schedule.experiment.name],
+                description=f"The next generation of {name}, in {schedule.warehouse}.",
+                limit=1,
+                print_starting_message=False,
+                entrypoint_type=EntrypointType.MODULE_PATH,
+            )
+            return
+        except (httpx.HTTPError, RuntimeError) as error:
+            watch.say(f"the Prefect server does not answer ({error}); waiting for it")
+            time.sleep(LOOK)
+
+
+def _one_at_a_time(name: str, over: threading.Event) -> None:
+    """Cancel the firings that come while one is at work. (A limit on the deployment would do the
+    same, but a slot of it that is lost with a killed process cancels every firing from then on.)
+    """
+    import httpx
+
+    while not over.wait(LOOK):
+        with suppress(httpx.HTTPError):
+            if _runs(name, "RUNNING"):
+                cancel_due(name, "the generation before is still being made")
+
+
+def forget_unattended(name: str) -> None:
+    """At the start of a schedule: what is said to be at work has crashed, since nobody else attends
+    to it, and what was due is not made up for.
+    """
+    from prefect.states import Crashed
+
+    for run in _runs(name, "RUNNING", "PENDING"):
+        _set(run, Crashed(message="what made it is gone; the next firing goes on"))
+    cancel_due(name, "nobody was there to make it; the next firing goes on")
+
+
+def cancel_due(name: str, why: str) -> None:
+    """Cancel the firings that are due by now."""
+    from prefect.states import Cancelled
+
+    now = datetime.now(UTC)
+    for run in _runs(name, "SCHEDULED"):
+        if run.expected_start_time is not None and run.expected_start_time < now:
+            _set(run, Cancelled(message=why))
+
+
+def _runs(name: str, *types: str) -> list[FlowRun]:
+    """The flow runs of a deployment in some states."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+
+    of = DeploymentFilter.model_validate({"name": {"any_": [name]}})
+    those = FlowRunFilter.model_validate({"state": {"type": {"any_": types}}})
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(deployment_filter=of, flow_run_filter=those)
+
+
+def _set(run: FlowRun, state: State[Any]) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, state, force=True)

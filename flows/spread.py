@@ -1,0 +1,150 @@
+"""Spreading a stage's work over several processes or machines, on engines that exist: Dask, Ray.
+
+A worker is given handles, reads what is published of the warehouse, and lands its rows as a file;
+the process that runs the loop is the only one that writes them down.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import Context
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from flows.experiment import Experiment
+from flows.progress import Watch
+from flows.server import PORT, prefect_server
+from flows.tables import Workers
+from planners.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
+
+A_WORKER = 2
+"""Calls for each worker: a task there costs a third of a second, and none should wait long for the
+last.
+"""
+
+
+def spread(
+    workers: Workers,
+    work: Callable[..., Any],
+    calls: Sequence[tuple[Any, ...]],
+    on_result: Callable[[Any], None],
+) -> None:
+    """Call `work` with each of some arguments, on workers; `on_result` gets each result as it is
+    there. What a call raises is raised. Arguments and results are to be small.
+    """
+    import prefect
+
+    runner = _runner(workers)
+    flow = prefect.flow(
+        name=f"posterity {work.__name__}", task_runner=runner, persist_result=False
+    )(_on_workers)
+    order = uuid4().hex
+    _ORDERS[order] = work, calls, on_result
+    try:
+        Context().run(flow, order)  # what surrounds it here, workers cannot be sent
+    finally:
+        del _ORDERS[order]
+
+
+def _on_workers(order: str) -> None:
+    """The flow that spreads. Prefect sends it to the workers, so it holds nothing but a number."""
+    import prefect
+    from prefect.cache_policies import NO_CACHE
+    from prefect.futures import as_completed
+
+    work, calls, on_result = _ORDERS[order]
+    task = prefect.task(name=work.__name__, cache_policy=NO_CACHE, persist_result=False)(work)
+    for future in as_completed([task.submit(*call) for call in calls]):
+        on_result(future.result())
+
+
+_ORDERS: dict[str, tuple[Callable[..., Any], Sequence[tuple[Any, ...]], Callable[[Any], None]]] = {}
+"""What is being spread by this process."""
+
+
+def shares(items: Sequence[Any], workers: Workers) -> list[Sequence[Any]]:
+    """Items in as many runs of the same length, nearly, as workers are to be called."""
+    count = min(len(items), A_WORKER * workers.count)
+    ends = [len(items) * i // count for i in range(count + 1)] if count else []
+    return [items[low:high] for low, high in pairwise(ends)]
+
+
+@contextmanager
+def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
+    """The experiment with its workers there: those of a cluster that has an address; else processes
+    of this machine, for as long as the block runs. They and this one tell the same Prefect server.
+
+    Raises InvalidInput where their engine is not installed.
+    """
+    workers = experiment.workers
+    if workers is None:
+        yield experiment
+        return
+    with prefect_server(watch, PORT), ENGINES[workers.runner](workers) as address:
+        there = workers.model_copy(update={"address": address})
+        yield experiment.model_copy(update={"workers": there})
+
+
+@contextmanager
+def _dask(workers: Workers) -> Iterator[str]:
+    """The address of a Dask cluster."""
+    if workers.address:
+        yield workers.address
+        return
+    with _installed("dask"):
+        from distributed import LocalCluster
+    with LocalCluster(
+        n_workers=workers.count,
+        threads_per_worker=1,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@contextmanager
+def _ray(workers: Workers) -> Iterator[str]:
+    """The address of a Ray cluster that this process is connected to."""
+    with _installed("ray"):
+        import ray
+    here: Any = {"num_cpus": workers.count, "include_dashboard": False}
+    found: Any = ray.init(
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        **({"address": workers.address} if workers.address else here),
+    )
+    try:
+        yield found["gcs_address"]
+    finally:
+        ray.shutdown()
+
+
+ENGINES = {"dask": _dask, "ray": _ray}
+
+
+def _runner(workers: Workers) -> TaskRunner[Any]:
+    """Prefect's task runner for workers that are there."""
+    if workers.runner == "dask":
+        from prefect_dask import DaskTaskRunner
+
+        return DaskTaskRunner(address=workers.address)
+    from prefect_ray import RayTaskRunner
+
+    return RayTaskRunner()  # on the cluster that this process is connected to
+
+
+@contextmanager
+def _installed(extra: str) -> Iterator[None]:
+    """Raises InvalidInput where an optional dependency is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"workers.runner = {extra!r} needs {error.name}; run `pip install 'posterity[{extra}]'`"
+        ) from error
