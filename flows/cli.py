@@ -218,6 +218,14 @@ def pretrain(
     half: Annotated[
         bool, typer.Option("--half", help="Store weights in half precision: half the file.")
     ] = False,
+    in_order: Annotated[
+        bool,
+        typer.Option(
+            "--in-order",
+            help="Name objects by their place in sorted order, for grids: a cell's name says "
+            "where it is.",
+        ),
+    ] = False,
     start: Annotated[
         str | None, typer.Option(help="Train the base in this folder further.", metavar="FOLDER")
     ] = None,
@@ -243,7 +251,15 @@ def pretrain(
             make(
                 out,
                 Pretraining(
-                    chosen, seed, steps, batch, tail=tail, names=names, half=half, start=start
+                    chosen,
+                    seed,
+                    steps,
+                    batch,
+                    tail=tail,
+                    names=names,
+                    half=half,
+                    start=start,
+                    in_order=in_order,
                 ),
                 lambda step, loss: advance(1, f"loss {loss:.3f}"),
             )

@@ -172,6 +172,7 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         f"--tail {settings.tail} "
         f"--names {settings.names} --threads {threads}"
         + (" --half" if settings.half else "")
+        + (" --in-order" if settings.in_order else "")
         + (f" --start {settings.start}" if settings.start else ""),
         "threads": threads,
         "weights": weights_hash(folder),

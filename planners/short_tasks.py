@@ -11,7 +11,7 @@ from random import Random
 
 from planners.domains import DOMAINS, blocksworld, walking
 from planners.domains.worlds import WORLDS
-from planners.pddl import Task, read_domain
+from planners.pddl import Task, canonical, read_domain
 from planners.prompts import OBJECT_NAMES, rename, shuffle
 from planners.records import Plan, Problem
 
@@ -78,6 +78,8 @@ class Pretraining:
     how many object names there are; `half`: the weights are stored in half precision, which halves
     the file (they are trained, and run on a CPU, in single precision). `start`: the folder of a
     base that is trained further, whose words and names stay; None makes one from nothing.
+    `in_order`: objects have their names by their place in sorted order, not by chance, so that a
+    cell's name says where it is.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -91,6 +93,7 @@ class Pretraining:
     names: int = 24
     half: bool = False
     start: str | None = None
+    in_order: bool = False
 
     @property
     def object_names(self) -> tuple[str, ...]:
@@ -120,9 +123,16 @@ def _mixed(
     domain_name: str, problem: Problem, plan: Plan, settings: Pretraining, rng: Random
 ) -> tuple[Task, Plan]:
     domain = read_domain(DOMAINS[domain_name].text)
+    if settings.in_order:
+        problem = canonical(problem)
     own = [name for name, _ in problem.objects if name not in dict(domain.constants)]
-    table = dict(zip(own, rng.sample(settings.object_names, len(own)), strict=True))
-    problem = shuffle(rename(problem, table), rng)
+    names = settings.object_names
+    table = dict(
+        zip(own, names if settings.in_order else rng.sample(names, len(own)), strict=False)
+    )
+    problem = rename(problem, table)
+    if not settings.in_order:
+        problem = shuffle(problem, rng)
     actions = tuple((schema, *(table.get(o, o) for o in rest)) for schema, *rest in plan.actions)
     return walking.task_of(domain, problem), Plan(actions)
 
