@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,9 +67,12 @@ def serve(
             tuple(changes or ()), settings, str(place_of(warehouse).absolute()),
             cron, interval, continue_as,
         )  # fmt: skip
-        with alone(schedule), prefect_server(watch, port):
-            watch.say(f"{settings.id} in {warehouse}: {when}; stop with Ctrl-C")
-            stay(schedule, watch)
+        try:
+            with alone(schedule), prefect_server(watch, port):
+                watch.say(f"{settings.id} in {warehouse}: {when}; stop with Ctrl-C")
+                stay(schedule, watch)
+        except SystemExit:  # Prefect's answer to SIGTERM; its threads would not end by themselves
+            os._exit(0)
 
 
 def _checked(

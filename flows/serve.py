@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import threading
 import time
@@ -108,6 +109,7 @@ def serve(schedule: Schedule, watch: Watch) -> None:
             return
         except (httpx.HTTPError, RuntimeError) as error:
             watch.say(f"the Prefect server does not answer ({error}); waiting for it")
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # Prefect's stops nothing now
             time.sleep(LOOK)
 
 

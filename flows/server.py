@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flows.progress import Watch
 from planners.errors import ComponentFailure
+from planners.serving import free_port
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -24,11 +26,13 @@ QUIET = {
 }
 """Set before Prefect is imported, where the user has not set them: private, quiet, patient."""
 PORT = 4200
-"""Of a server that is started here, as Prefect's own."""
+"""Prefect's own, for a server that people look at."""
 START_UP = 180.0
 """Seconds that it may take until it answers."""
 LOOK = 2.0
 """Seconds between looks at whether it still does."""
+STOP = 20.0
+"""Seconds that it may take to stop, before it is killed."""
 SILENT = 5
 """Looks without an answer after which it is started again."""
 
@@ -58,15 +62,20 @@ def server_configured() -> bool:
 @contextmanager
 def prefect_server(watch: Watch, port: int) -> Iterator[str]:
     """The API of a Prefect server: the one that the user has named; else one on loopback, started
-    where none answers, and started again where it stops answering while the block runs.
+    where none answers, and started again where it stops answering while the block runs. Port 0 is
+    any that is free.
     """
     named = api_url()
     if named:
         watch.say(f"the Prefect server that is configured: {named}")
         yield named
         return
+    from prefect.context import refresh_global_settings_context
+
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     os.environ["PREFECT_API_URL"] = url
+    refresh_global_settings_context()
     server, over = _Server(port, url), threading.Event()
     server.start_if_silent()
     keeper = threading.Thread(target=server.keep, args=(over,), daemon=True)
@@ -78,6 +87,8 @@ def prefect_server(watch: Watch, port: int) -> Iterator[str]:
         over.set()
         keeper.join()
         server.stop()
+        del os.environ["PREFECT_API_URL"]
+        refresh_global_settings_context()
 
 
 class _Server:
@@ -117,6 +128,7 @@ class _Server:
             env={**os.environ, "PREFECT_SERVER_API_PORT": str(self.port)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         deadline = time.monotonic() + START_UP
         while not self.answers():
@@ -131,9 +143,9 @@ class _Server:
         """Stop it, if it was started here."""
         if self.process is None:
             return
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):  # what it started goes with it
+                os.killpg(self.process.pid, signal_number)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP)
+        self.process = None

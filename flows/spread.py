@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from flows.experiment import Experiment
 from flows.progress import Watch
-from flows.server import PORT, prefect_server
+from flows.server import prefect_server
 from flows.tables import Workers
 from planners.errors import InvalidInput
 
@@ -86,7 +86,7 @@ def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
     if workers is None:
         yield experiment
         return
-    with prefect_server(watch, PORT), ENGINES[workers.runner](workers) as address:
+    with prefect_server(watch, port=0), ENGINES[workers.runner](workers) as address:
         there = workers.model_copy(update={"address": address})
         yield experiment.model_copy(update={"workers": there})
 

@@ -30,9 +30,7 @@ def serving(command: str, checkpoint: Path) -> Iterator[str]:
     InvalidInput where the command cannot be started, ComponentFailure where the server ends or does
     not answer in time, with the end of what it said.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     filled = command.replace("{checkpoint}", str(checkpoint)).replace("{port}", str(port))
     with TemporaryFile() as log:
@@ -52,6 +50,14 @@ def serving(command: str, checkpoint: Path) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:

@@ -16,7 +16,7 @@ from flows.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
 from flows.verify import verify, verify_and_tell
-from planners.errors import InvalidInput
+from planners.errors import Busy, InvalidInput, LeaseLost
 from planners.local import use_threads
 from tests.conftest import small
 from tests.postgres import create_database, server
@@ -175,3 +175,50 @@ def test_lakes_that_cannot_be(lake: str, tmp_path: Path) -> None:
     (tmp_path / "other" / "rows").mkdir(parents=True)
     with pytest.raises(InvalidInput, match="has its rows elsewhere"):
         Warehouse(lake.replace("shared", "other"))
+
+
+HOLD = """
+import sys
+from warehouse.store import Warehouse
+with Warehouse(sys.argv[1]) as store, store.working_on("e"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_works_on_an_experiment(lake: str) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, lake], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == b"held\n"
+    with Warehouse(lake) as store:
+        told = f"process {holder.pid} of .* is at work on e"
+        with pytest.raises(Busy, match=told), store.working_on("e"):
+            raise AssertionError
+        with store.working_on("another"):
+            store.record({schema.domains: [{"domain_hash": "d", "name": "n", "pddl": "p"}]})
+        holder.communicate(timeout=60)  # it ends, and gives its lease back
+        with store.working_on("e"):
+            pass
+
+
+def test_a_killed_holder_loses_its_lease_and_a_late_one_cannot_write(lake: str) -> None:
+    late = [{"domain_hash": "late", "name": "n", "pddl": "p"}]
+    with Warehouse(lake) as one, Warehouse(lake) as other:
+        with one.working_on("e"):
+            with pytest.raises(Busy), other.working_on("e"):
+                raise AssertionError
+            _expire_all(other)  # as if the first had been held up for a minute
+            with other.working_on("e"):
+                with pytest.raises(LeaseLost, match="has the lease of e now"):
+                    one.record({schema.domains: late})
+                other.record({schema.domains: [{**late[0], "domain_hash": "d"}]})
+        assert one.frame("SELECT domain_hash FROM domains")["domain_hash"].tolist() == ["d"]
+
+
+def _expire_all(store: Warehouse) -> None:
+    past = "UPDATE posterity_leases SET expires = clock_timestamp() - interval ''1 second''"
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(f"CALL postgres_execute('catalogue', '{past}')")

@@ -1,0 +1,206 @@
+"""Schedules: what is refused, what is gone on with, and a real one whose parts are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from flows.experiment import Experiment
+from flows.iterate import iterate
+from flows.lineage import next_generation
+from flows.progress import Watch
+from flows.schedule import as_begun, differences, require_unchanged
+from flows.serve import first_firing
+from flows.settings import load_experiment
+from flows.terminal import app
+from planners.errors import InvalidInput
+from planners.serving import free_port
+from tests.conftest import small
+from tests.flows.test_loop import contents
+from warehouse.store import Warehouse
+
+EXPERIMENT = Experiment.model_validate(small())
+TOML = """
+extends = "tiny"
+generations = 1
+[tasks]
+train = { count = 12, sizes = [3, 4], horizons = [1, 2] }
+heldout = { count = 4, sizes = [3, 4], horizons = [1, 2] }
+larger = { count = 3, sizes = [5, 6], horizons = [1, 2] }
+[training]
+steps = 2
+batch = 8
+[model]
+threads = 1
+"""
+
+
+def test_a_cron_expression_says_when_or_is_refused() -> None:
+    now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    assert first_firing("0 3 * * *", now) == datetime(2026, 3, 2, 3, 0, tzinfo=UTC)
+    assert first_firing("0 0 29 2 *", now) == datetime(2028, 2, 29, 0, 0, tzinfo=UTC)
+    for never in ("0 0 31 2 *", "often", "61 * * * *", ""):
+        with pytest.raises(InvalidInput, match="never fires"):
+            first_firing(never, now)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "say when"),
+        (["--cron", "0 3 * * *", "--interval", "60"], "say when"),
+        (["--cron", "0 0 30 2 *"], "never fires"),
+        (["--interval", "60", "--continue-as", "tiny-0123"], "has no experiment tiny-0123"),
+        (["--interval", "60", "--set", "training.steps=none"], "training.steps"),
+    ],
+)
+def test_what_cannot_be_scheduled_is_refused_before_anything_starts(
+    options: list[str], told: str, tmp_path: Path
+) -> None:
+    import flows.schedule_cli  # noqa: F401
+
+    warehouse = tmp_path / "w.duckdb"
+    result = CliRunner().invoke(app, ["serve", "tiny", "--warehouse", str(warehouse), *options])
+    assert (result.exit_code, told in result.output) == (2, True), result.output
+    assert not warehouse.exists()
+
+
+def test_the_next_generation_is_the_first_that_nobody_decided_on(finished: Path) -> None:
+    with Warehouse(finished, read_only=True) as store:
+        assert next_generation(store, EXPERIMENT) is None
+        further = EXPERIMENT.model_copy(update={"generations": 4})
+        assert next_generation(store, further) == 3
+
+
+def test_a_changed_experiment_is_refused_with_what_changed(finished: Path) -> None:
+    training = {"steps": 4, "batch": 8}
+    changed = Experiment.model_validate(small(training=training, generations=7))
+    with Warehouse(finished, read_only=True) as store:
+        require_unchanged(store, EXPERIMENT)
+        require_unchanged(store, changed.model_copy(update={"name": "another"}))
+        with pytest.raises(InvalidInput, match=r"training\.steps: 3, now 4\. Go on .*") as told:
+            require_unchanged(store, changed)
+        assert f"--continue-as {EXPERIMENT.id}" in str(told.value)
+        begun = as_begun(store, changed, EXPERIMENT.id)
+    assert begun.id == EXPERIMENT.id
+    assert begun.generations == 7
+
+
+def test_differences_name_each_setting() -> None:
+    before = {"a": 1, "t": {"x": [1], "y": 2}, "gone": 0}
+    after = {"a": 1, "t": {"x": [1], "y": 3}, "new": "n"}
+    assert differences(before, after) == [
+        "gone: 0, now null",
+        'new: null, now "n"',
+        "t.y: 2, now 3",
+    ]
+
+
+class Served:
+    """A schedule of an experiment, served by a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.warehouse = free_port(), folder / "w.duckdb"
+        (folder / "small.toml").write_text(TOML)
+        self.command = [
+            sys.executable, "-c", "from flows.cli import main; main()", "serve",
+            str(folder / "small.toml"), "--interval", "3", "--port", str(self.port),
+            "--warehouse", str(self.warehouse),
+        ]  # fmt: skip
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
+            "PREFECT_HOME": str(folder / "prefect"),
+        }
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        process = subprocess.Popen(self.command, env=self.environment, start_new_session=True)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            left = [process.pid, *_descendants(process.pid)]
+            try:
+                process.wait(60)
+                assert not [pid for pid in left if _command(pid)]  # nothing stays behind
+            finally:
+                for pid in left:
+                    _kill(pid)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The flow runs that the Prefect server knows; none while it does not answer."""
+        try:
+            found = httpx.post(
+                f"http://127.0.0.1:{self.port}/api/flow_runs/filter",
+                json={"sort": "START_TIME_ASC"},
+                timeout=30,
+            )
+            return list(found.json())
+        except (httpx.TransportError, ValueError):
+            return []
+
+    def message(self, text: str) -> bool:
+        return any(text in (run["state"]["message"] or "") for run in self.runs())
+
+
+def _descendants(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
+    children = [int(line) for line in found.split()]
+    return [*children, *(below for child in children for below in _descendants(child))]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _wait(for_what: Callable[[], object], seconds: float = 300) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := for_what():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen in time")
+
+
+def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    with served.running() as process:
+
+        def at_work(what: str) -> list[int]:
+            return [pid for pid in _descendants(process.pid) if what in _command(pid)]
+
+        [firing] = _wait(lambda: at_work("spawn_main"))
+        _kill(firing)
+        _wait(lambda: any(run["state"]["type"] == "CRASHED" for run in served.runs()))
+        again = subprocess.run(served.command, env=served.environment, capture_output=True)
+        assert again.returncode == 2
+        assert b"another process serves" in again.stderr
+        _wait(lambda: served.message("generation 0:"))
+        for server in at_work("prefect server start") + at_work("uvicorn"):
+            _kill(server)
+        _wait(lambda: served.message("all 2 generations"))
+        names = [run["name"] for run in served.runs() if run["state"]["type"] == "COMPLETED"]
+    experiment = load_experiment(str(tmp_path / "small.toml"))
+    assert f"{experiment.id} generation 0" in names
+    with Warehouse(tmp_path / "whole.duckdb") as store:
+        iterate(store, experiment, Watch(quiet=True))
+    assert contents(served.warehouse) == contents(tmp_path / "whole.duckdb")
+    assert list(tmp_path.rglob("*.partial")) == []
