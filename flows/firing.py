@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import prefect
@@ -46,10 +47,10 @@ def next_of(
     except Busy as error:
         return Cancelled(message=str(error))
     except NotPromoted as error:
-        _tell("posterity.promotion.stopped", experiment, warehouse, error)
+        _tell("promotion.stopped", experiment, warehouse, error)
         return Failed(message=str(error))
     except PosterityError as error:
-        _tell("posterity.firing.failed", experiment, warehouse, error)
+        _tell("firing.failed", experiment, warehouse, error)
         look = f"look at it with `posterity status --warehouse {warehouse}`"
         return Failed(message=f"{error} ({look})")
 
@@ -87,8 +88,11 @@ def _call_it(name: str) -> None:
 
 def _tell(event: str, experiment: str, warehouse: str, error: PosterityError) -> None:
     """Emit an event that automations of Prefect can act on."""
+    name = Path(experiment).stem
     resource = {
-        "prefect.resource.id": f"posterity.experiment.{experiment}",
-        "prefect.resource.name": experiment,
+        "prefect.resource.id": f"posterity.experiment.{name}",
+        "prefect.resource.name": name,
     }
-    emit_event(event, resource, payload={"warehouse": warehouse, "message": str(error)})
+    emit_event(
+        f"posterity.{event}", resource, payload={"warehouse": warehouse, "message": str(error)}
+    )

@@ -25,11 +25,13 @@ from flows.settings import load_experiment
 from flows.terminal import app
 from planners.errors import InvalidInput
 from planners.serving import free_port
+from tests.browser import look
 from tests.conftest import small
 from tests.flows.test_loop import contents
 from warehouse.store import Warehouse
 
 EXPERIMENT = Experiment.model_validate(small())
+ROOT = Path(__file__).parents[2]
 TOML = """
 extends = "tiny"
 generations = 1
@@ -149,6 +151,20 @@ class Served:
         except (httpx.TransportError, ValueError):
             return []
 
+    def prefect(self, *command: str) -> str:
+        """What Prefect's own command line says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *command],
+            env={
+                **self.environment,
+                "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+                "POSTERITY_FOLDER": str(ROOT), "POSTERITY_WAREHOUSE": "w.duckdb",
+            },
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def message(self, text: str) -> bool:
         return any(text in (run["state"]["message"] or "") for run in self.runs())
 
@@ -197,9 +213,18 @@ def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: P
         for server in at_work("prefect server start") + at_work("uvicorn"):
             _kill(server)
         _wait(lambda: served.message("all 2 generations"))
-        names = [run["name"] for run in served.runs() if run["state"]["type"] == "COMPLETED"]
+        runs = [run for run in served.runs() if run["state"]["type"] == "COMPLETED"]
+        [first] = [run for run in runs if run["name"].endswith("generation 0")]
+        at = f"http://127.0.0.1:{served.port}"
+        shown = look(f"{at}/runs/flow-run/{first['id']}", tmp_path / "run.png")
+        assert all(what in shown for what in ("generation 0", "Completed", "Task run"))
+        assert "generations" in look(f"{at}/artifacts", tmp_path / "artifacts.png")
+        assert served.prefect("work-pool", "create", "posterity", "--type", "process")
+        assert "posterity/quickstart" in served.prefect("deploy", "--all")
+        told = served.prefect("automation", "create", "--from-file", "automations.yaml")
+        assert "Created 2 automation" in told
     experiment = load_experiment(str(tmp_path / "small.toml"))
-    assert f"{experiment.id} generation 0" in names
+    assert first["name"] == f"{experiment.id} generation 0"
     with Warehouse(tmp_path / "whole.duckdb") as store:
         iterate(store, experiment, Watch(quiet=True))
     assert contents(served.warehouse) == contents(tmp_path / "whole.duckdb")

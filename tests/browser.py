@@ -1,0 +1,30 @@
+"""A real browser without a window: Chromium of Debian's packages."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PATIENCE = 20000
+"""Milliseconds of the page's own time that it may take to be drawn."""
+
+
+def look(url: str, picture: Path, width: int = 1280, height: int = 900) -> str:
+    """The page as it is once its scripts have run, and a picture of it."""
+    program = shutil.which("chromium")
+    if program is None:
+        problem = "Chromium is not installed (Debian: apt-get install chromium)"
+        if os.environ.get("CI"):
+            raise RuntimeError(problem)
+        pytest.skip(problem)
+    command = [
+        program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        f"--window-size={width},{height}", f"--virtual-time-budget={PATIENCE}",
+        f"--user-data-dir={picture.parent / 'browser'}",
+    ]  # fmt: skip
+    for what in (f"--screenshot={picture}", "--dump-dom"):
+        done = subprocess.run([*command, what, url], capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, done.stderr
+    return done.stdout
