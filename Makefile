@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test bench clean
+.PHONY: run test bench chaos clean
 
 run: $(VENV)/.installed  ## install, then five generations of the quickstart
 	$(BIN)/posterity run quickstart --warehouse $(WAREHOUSE) $(ARGS)
@@ -20,6 +20,9 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 
 bench: $(VENV)/.benched  ## everything against its peers; FAST=1 for fewer runs on less data
 	$(BIN)/python -m benchmarks $(if $(FAST),--fast)
+
+chaos: $(VENV)/.tested  ## kills at random moments: make chaos ARGS="--kills 300 --seed 0"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	./install.sh $(PYTHON) $(VENV) .

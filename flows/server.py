@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +32,15 @@ LOOK = 2.0
 """Seconds between looks at whether it still does."""
 STOP = 20.0
 """Seconds that it may take to stop, before it is killed."""
+AS_LONG_AS_WE_LIVE = f"""
+import os, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
+sys.stdin.read()
+server.terminate()
+server.wait({STOP})
+"""
+"""Run by a process of its own: a server whose starter is gone, killed or not, ends as well."""
 SILENT = 5
 """Looks without an answer after which it is started again."""
 
@@ -124,8 +132,9 @@ class _Server:
             return
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
         self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)],
+            [sys.executable, "-c", AS_LONG_AS_WE_LIVE, *command, "--port", str(self.port)],
             env={**os.environ, "PREFECT_SERVER_API_PORT": str(self.port)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -143,9 +152,8 @@ class _Server:
         """Stop it, if it was started here."""
         if self.process is None:
             return
-        for signal_number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):  # what it started goes with it
-                os.killpg(self.process.pid, signal_number)
+        with self.process:  # its standard input is closed
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOP)
+                self.process.communicate(timeout=STOP)
+            self.process.kill()
         self.process = None

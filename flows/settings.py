@@ -15,7 +15,7 @@ from planners.errors import InvalidInput
 from planners.pddl import read_domain
 
 PRESETS = (
-    "quickstart", "blocksworld", "rovers", "ten-domains", "control", "reinforce", "tiny",
+    "quickstart", "blocksworld", "rovers", "sokoban", "ten-domains", "control", "reinforce", "tiny",
     "smollm2", "qwen3-0.6b", "paper",
 )  # fmt: skip
 

@@ -1,12 +1,11 @@
 """Schedules: what is refused, what is gone on with, and a real one whose parts are killed."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from planners.serving import free_port
 from tests.browser import look
 from tests.conftest import small
 from tests.flows.test_loop import contents
+from tests.processes import at_work, command_of, descendants, kill
 from warehouse.store import Warehouse
 
 EXPERIMENT = Experiment.model_validate(small())
@@ -131,13 +131,13 @@ class Served:
             yield process
         finally:
             process.terminate()
-            left = [process.pid, *_descendants(process.pid)]
+            left = [process.pid, *descendants(process.pid)]
             try:
                 process.wait(60)
-                assert not [pid for pid in left if _command(pid)]  # nothing stays behind
+                assert not [pid for pid in left if command_of(pid)]  # nothing stays behind
             finally:
                 for pid in left:
-                    _kill(pid)
+                    kill(pid)
 
     def runs(self) -> list[dict[str, Any]]:
         """The flow runs that the Prefect server knows; none while it does not answer."""
@@ -169,24 +169,6 @@ class Served:
         return any(text in (run["state"]["message"] or "") for run in self.runs())
 
 
-def _descendants(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-    children = [int(line) for line in found.split()]
-    return [*children, *(below for child in children for below in _descendants(child))]
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
 def _wait(for_what: Callable[[], object], seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -199,19 +181,15 @@ def _wait(for_what: Callable[[], object], seconds: float = 300) -> Any:
 def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: Path) -> None:
     served = Served(tmp_path)
     with served.running() as process:
-
-        def at_work(what: str) -> list[int]:
-            return [pid for pid in _descendants(process.pid) if what in _command(pid)]
-
-        [firing] = _wait(lambda: at_work("spawn_main"))
-        _kill(firing)
+        [firing] = _wait(lambda: at_work(process.pid, "spawn_main"))
+        kill(firing)
         _wait(lambda: any(run["state"]["type"] == "CRASHED" for run in served.runs()))
         again = subprocess.run(served.command, env=served.environment, capture_output=True)
         assert again.returncode == 2
         assert b"another process serves" in again.stderr
         _wait(lambda: served.message("generation 0:"))
-        for server in at_work("prefect server start") + at_work("uvicorn"):
-            _kill(server)
+        for server in at_work(process.pid, "prefect server start"):
+            kill(server)
         _wait(lambda: served.message("all 2 generations"))
         runs = [run for run in served.runs() if run["state"]["type"] == "COMPLETED"]
         [first] = [run for run in runs if run["name"].endswith("generation 0")]

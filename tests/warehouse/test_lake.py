@@ -32,8 +32,8 @@ NUMBERS = count()
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tmp_path_factory.mktemp("postgres")) as reach:
-        yield reach
+    with server(tmp_path_factory.mktemp("postgres")) as running:
+        yield running.reach
 
 
 @pytest.fixture
