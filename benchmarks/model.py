@@ -82,7 +82,7 @@ def trainings(fast: bool) -> list[Row]:
             losses["ours"].append(mean_loss(load(made)[0], held, ROWS))
 
         def peer() -> None:
-            model = _sft_trainer(base, lessons, steps, Path(folder) / "peer")
+            model = sft_trained(base, lessons, steps, Path(folder) / "peer")
             losses["peer"].append(mean_loss(model, held, ROWS))
 
         found = both_rows(f"training {steps} steps / TRL SFTTrainer", ours, peer, 3 if fast else 5)
@@ -105,7 +105,7 @@ def _lessons(count: int, seed: int = 0) -> list[Lesson]:
     return found
 
 
-def _sft_trainer(base: Path, lessons: list[Lesson], steps: int, folder: Path) -> Any:
+def sft_trained(base: Path, lessons: list[Lesson], steps: int, folder: Path) -> Any:
     """Train with TRL as its documentation does; what is set is what makes the work the same, and
     what a CPU needs.
     """
