@@ -8,9 +8,11 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
+import pandas as pd
 import statsmodels.api as sm
 
 from benchmarks.harness import Row, Work, growth, row, say
+from curation.curators import Options, curate
 from flows.audit import audit
 from flows.checkpoints import require_base
 from flows.experiment import Experiment
@@ -81,7 +83,24 @@ def rows(fast: bool) -> list[Row]:
             row(f"audit {number} traces / one logistic model of them in statsmodels", "CPU s",
                 works[number], _logistic(number), 1, 1),
             growth("growth auditing", list(works)[:2], works.__getitem__, 1),
+            growth("growth curating", list(works), _curate, 3),
         ]  # fmt: skip
+
+
+def _curate(number: int) -> Work:
+    """The quickstart's curator on a pool of so many traces, sixteen a task, a third valid."""
+    rng = np.random.default_rng(0)
+    pool = pd.DataFrame(
+        {
+            "trace": [f"{i:032x}" for i in rng.permutation(number)],
+            "task": [f"{i // 16:032x}" for i in range(number)],
+            "generation": rng.integers(0, DEPLOYED, number),
+            "outcome": np.where(rng.random(number) < 1 / 3, "VALID", "GOAL_NOT_REACHED"),
+            "plan_length": rng.integers(2, 24, number).astype(float),
+            "reasoning_tokens": np.zeros(number, dtype=np.int64),
+        }
+    ).sort_values("trace", ignore_index=True)
+    return lambda: curate("shortest", pool, DEPLOYED, "all", Options())
 
 
 def _audit(folder: Path, number: int) -> Work:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -113,6 +114,22 @@ def machine() -> Row:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
+        **_rates(),
+    }
+
+
+def _rates() -> Row:
+    """What one core can do at most: single-precision products, and bytes copied."""
+    square = np.ones((1024, 1024), dtype=np.float32)
+    block = np.ones(1 << 25)
+    product = min(both_seconds(lambda: square @ square)[0] for _ in range(5))
+    copied = min(both_seconds(block.copy)[0] for _ in range(5))
+    return {
+        "gigaflops_a_core": round(2 * 1024**3 / product / 1e9, 1),
+        "copied_gigabytes_a_second": round(2 * block.nbytes / copied / 1e9, 1),
+        "peak_memory_gigabytes": round(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2
+        ),
     }
 
 
