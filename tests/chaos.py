@@ -108,7 +108,7 @@ class Round:
         part = self.victims[name]
         pids = at_work(process.pid, part) if part else [process.pid]
         if pids:
-            kill(self.rng.choice(pids))
+            kill(self.rng.choice(pids) if name == "worker" else pids[-1])
             self.kills[name] += 1
 
     def run(self, whole: float, until: Callable[[], bool]) -> None:

@@ -30,3 +30,18 @@ def test_examples_are_told_in_words_the_tokenizer_knows(name: str) -> None:
     assert goals > 10
     again = islice(examples(settings, LOST, Random(1)), 60)
     assert [(compact(t), p) for t, p in drawn] == [(compact(t), p) for t, p in again]
+
+
+def test_in_order_a_cells_name_says_where_it_is() -> None:
+    """As in the prompts of written tasks, whose objects are sorted: columns, each from below."""
+    settings = Pretraining(("sokoban",), names=48, in_order=True)
+    for task, plan in islice(examples(settings, LOST, Random(0)), 20):
+        names = [name for name, kind in task.problem.objects if kind != "direction"]
+        assert names == [f"b{i + 1}" for i in range(len(names))]
+        sides = [atom for atom in task.problem.init if atom[0] == "adjacent"]
+        side = round(sum(kind == "location" for _, kind in task.problem.objects) ** 0.5)
+        for _, here, there, direction in sides:
+            step = {"up": 1, "down": -1, "right": side, "left": -side}[direction]
+            assert int(there[1:]) - int(here[1:]) == step
+        outcome = Checker(task).check(plan).outcome
+        assert outcome in (Outcome.VALID, Outcome.GOAL_NOT_REACHED)
