@@ -68,12 +68,18 @@ class Told(Watch):
 
         super().generation(warehouse, experiment, generation)
         rows = summary(warehouse, experiment.id)
-        table = [{title: cell(row[key]) for key, title in HEADINGS} for row in rows]
+        samples = experiment.evaluate.samples
+        table = [
+            {title.format(samples=samples): cell(row[key]) for key, title in HEADINGS}
+            for row in rows
+        ]
         _try(lambda: create_table_artifact(table, f"{self.name}-generations", experiment.id))
-        page = PAGE.format(
-            id=experiment.id, warehouse=warehouse.place, generation=generation, picture=_plot(rows)
+        where = {"id": experiment.id, "warehouse": warehouse.place, "generation": generation}
+        _try(
+            lambda: create_markdown_artifact(
+                PAGE.format(picture=_plot(rows), **where), f"{self.name}-look-further"
+            )
         )
-        _try(lambda: create_markdown_artifact(page, f"{self.name}-look-further", experiment.id))
 
 
 def key_of(label: str) -> str:

@@ -268,8 +268,7 @@ def pretrain(
 
 def main() -> None:
     """Entry point of the `posterity` command. What nobody foresaw is a failed component: exit 3."""
-    import flows.schedule_cli  # their commands come after these in --help
-    import flows.warehouse_cli  # noqa: F401
+    import flows.warehouse_cli  # noqa: F401  its commands come after these in --help
 
     try:
         app()

@@ -58,6 +58,7 @@ def next_of(
 def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
     generation = next_generation(store, experiment)
     if generation is None:
+        iterate(store, experiment, Told(Watch(), experiment.name))  # what a kill left to be shown
         return Completed(
             message=f"all {experiment.generations + 1} generations of {experiment.id} are made; "
             "nothing to do"

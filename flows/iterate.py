@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.experiment import Experiment
-from flows.judge import judge
+from flows.judge import judge, unjudged
 from flows.learn import curate, train
-from flows.lineage import deployed, next_generation
+from flows.lineage import deployed
 from flows.prepare import prepare
 from flows.progress import Watch
 from flows.promote import promote, require_promoted
 from flows.sample import deploy, evaluate
+from warehouse.landing import clear_landing
 from warehouse.store import Warehouse
 
 
@@ -50,20 +51,39 @@ def iterate(
     generation others can read a snapshot of the warehouse.
     """
     do = do or Stages()
+    clear_landing(warehouse, experiment.id)
     do.prepare(warehouse, experiment, watch)
-    last = experiment.generations if last is None else last
-    reached = next_generation(warehouse, experiment)
-    parent = max(0, (last if reached is None else reached) - 1)  # whose deployment may be half done
-    for generation in range(parent, last + 1):
-        if generation > 0:
-            do.curate(warehouse, experiment, generation, watch)
-            do.train(warehouse, experiment, generation, watch)
-        do.evaluate(warehouse, experiment, generation, watch)
-        do.judge(warehouse, experiment, generation, watch)
-        do.promote(warehouse, experiment, generation, watch)
-        if generation < experiment.generations and generation == deployed(warehouse, experiment):
-            do.deploy(warehouse, experiment, generation, watch)
-            do.judge(warehouse, experiment, generation, watch)
-        warehouse.publish()
-        watch.generation(warehouse, experiment, generation)
+    for generation in range((experiment.generations if last is None else last) + 1):
+        if not finished(warehouse, experiment, generation):
+            _make(warehouse, experiment, generation, watch, do)
         require_promoted(warehouse, experiment, generation)
+    warehouse.publish()
+
+
+def _make(
+    warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch, do: Stages
+) -> None:
+    if generation > 0:
+        do.curate(warehouse, experiment, generation, watch)
+        do.train(warehouse, experiment, generation, watch)
+    do.evaluate(warehouse, experiment, generation, watch)
+    do.judge(warehouse, experiment, generation, watch)
+    do.promote(warehouse, experiment, generation, watch)
+    if generation < experiment.generations and generation == deployed(warehouse, experiment):
+        do.deploy(warehouse, experiment, generation, watch)
+        do.judge(warehouse, experiment, generation, watch)
+    warehouse.publish()
+    watch.generation(warehouse, experiment, generation)
+
+
+def finished(warehouse: Warehouse, experiment: Experiment, generation: int) -> bool:
+    """Whether nothing is left to do of a generation: decided on, judged by the present checker, and
+    put to work where it is the one deployed.
+    """
+    decided = {row["generation"] for row in warehouse.promotions(experiment.id)}
+    if generation not in decided or unjudged(warehouse, experiment, generation):
+        return False
+    if generation == experiment.generations or generation != deployed(warehouse, experiment):
+        return True
+    last = "referees" if experiment.judging.referees else "canaries"
+    return bool(warehouse.done(experiment.id, generation, last))

@@ -14,7 +14,7 @@ from flows.spread import shares, spread
 from flows.tables import Workers
 from planners.canaries import canaries
 from planners.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
-from planners.errors import CanaryAccepted
+from planners.errors import CanaryAccepted, ComponentFailure
 from planners.extraction import EXTRACTION_VERSION
 from planners.pddl import read_task
 from planners.prompts import PROMPTS, PromptFormat
@@ -43,17 +43,32 @@ def judge(
     checker_of: CheckerOf = checker_for,
 ) -> None:
     """Give every trace of a generation its verdict, and its canaries theirs."""
-    waiting = warehouse.unjudged(experiment.id, generation, CHECKER, VERSION)
+    waiting = unjudged(warehouse, experiment, generation)
     verdicts: list[Row] = []
     with watch.bar(f"generation {generation}: judge", len(waiting)) as advance:
         if experiment.workers and waiting:
             _by_workers(warehouse, experiment, experiment.workers, generation, waiting, advance)
+            if left := unjudged(warehouse, experiment, generation):
+                raise ComponentFailure(
+                    f"workers left {len(left)} of {len(waiting)} traces without a verdict; run "
+                    "again to have them judged"
+                )
         else:
             verdicts = _judged(warehouse, experiment, waiting, checker_of, advance)
     warehouse.record({schema.judgements: verdicts}, (experiment.id, generation, "judge", 0))
     if warehouse.done(experiment.id, generation, "deploy"):  # the last generation is only evaluated
         _judge_canaries(warehouse, experiment, generation, checker_of)
         _ask_referees(warehouse, experiment, generation, watch)
+
+
+def unjudged(
+    warehouse: Warehouse,
+    experiment: Experiment,
+    generation: int,
+    tasks: tuple[str, str] | None = None,
+) -> list[Row]:
+    """Traces without a verdict of the present checker; of a range of tasks, where one is given."""
+    return warehouse.unjudged(experiment.id, generation, CHECKER, VERSION, tasks)
 
 
 def _judged(
@@ -93,8 +108,7 @@ def judge_range(
     """On a worker: judge what waits of a range of tasks, and land the verdicts; gives the file."""
     settings = Experiment.model_validate_json(experiment)
     with Warehouse(warehouse, read_only=True) as store:
-        waiting = store.unjudged(settings.id, generation, CHECKER, VERSION, tasks)
-        verdicts = _judged(store, settings, waiting)
+        verdicts = _judged(store, settings, unjudged(store, settings, generation, tasks))
     return str(land(Path(folder), schema.judgements, verdicts))
 
 

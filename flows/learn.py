@@ -108,13 +108,20 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     settings = experiment.training.settings(experiment.model.prompt, seed)
     origin = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
-    with watch.bar(f"generation {generation}: train", settings.count(len(lessons))) as advance:
+    steps = settings.count(len(lessons))
+
+    def on_step(step: int, loss: float) -> None:
+        advance(1, f"loss {loss:.3f}")
+        if step == steps - 1:
+            warehouse.require_lease()  # before the weights take their place
+
+    with watch.bar(f"generation {generation}: train", steps) as advance:
         facts = fine_tune(
             origin.folder,
             lessons,
             settings,
             warehouse.checkpoints / checkpoint,
-            lambda step, loss: advance(1, f"loss {loss:.3f}"),
+            on_step,
             origin.base,
         )
     row = {

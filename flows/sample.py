@@ -1,7 +1,8 @@
 """Putting a generation to work: the stages deploy and evaluate.
 
 Tasks are sampled in parts of a fixed number. A part and its mark are one transaction, and its
-contents depend on nothing but the experiment: a kill costs one part, and changes nothing.
+contents depend on nothing but the experiment: a kill costs the part, or with workers the parts,
+that are being done, and changes nothing.
 """
 
 from __future__ import annotations

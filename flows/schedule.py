@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import ValidationError
+
 from flows.experiment import Experiment
 from planners.errors import InvalidInput
 from warehouse.store import Warehouse
@@ -66,6 +68,12 @@ def as_begun(warehouse: Warehouse, experiment: Experiment, begun: str) -> Experi
         )
     name = begun.rsplit("-", 1)[0]
     content = {**experiment.besides(), **json.loads(recorded), "name": name}
-    if experiment.model.server is not None:
+    if experiment.model.server is not None and content["model"]["policy"] == "served":
         content["model"] = {**content["model"], "server": experiment.model.server.model_dump()}
-    return Experiment.model_validate_json(json.dumps(content))
+    try:
+        return Experiment.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{begun} cannot go on with what {experiment.name} asks for now: "
+            f"{'; '.join(problem['msg'] for problem in error.errors())}"
+        ) from error

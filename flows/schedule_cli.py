@@ -25,6 +25,7 @@ def serve(
     cron: Annotated[
         str | None, typer.Option("--cron", help="When: '0 3 * * *' is every night at three.")
     ] = None,
+    timezone: Annotated[str, typer.Option(help="The time zone that --cron is meant in.")] = "UTC",
     interval: Annotated[
         float | None, typer.Option("--interval", min=1, help="Or every so many seconds.")
     ] = None,
@@ -60,12 +61,14 @@ def serve(
         if (cron is None) == (interval is None):
             raise InvalidInput("say when, with either --cron '0 3 * * *' or --interval 3600")
         watch = Watch()
-        when = f"first at {first_firing(cron):%Y-%m-%d %H:%M}" if cron else f"every {interval:g} s"
+        when = f"every {interval} s"
+        if cron is not None:
+            when = f"first at {first_firing(cron, timezone):%Y-%m-%d %H:%M %Z}"
         settings = _checked(experiment, changes, warehouse, continue_as)
         schedule = Schedule(
             str(Path(experiment).resolve()) if experiment.endswith(".toml") else experiment,
             tuple(changes or ()), settings, str(place_of(warehouse).absolute()),
-            cron, interval, continue_as,
+            cron, timezone, interval, continue_as,
         )  # fmt: skip
         try:
             with alone(schedule), prefect_server(watch, port):
@@ -88,6 +91,6 @@ def _checked(
     settings = load_experiment(source, changes)
     with Warehouse(warehouse) as store:
         settings = resolved(store, settings, continue_as)
-    require_first(settings)
-    require_fit(settings)
+        require_first(settings)
+        require_fit(settings)
     return settings

@@ -9,15 +9,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flows.experiment import Experiment
 from flows.progress import Watch
 from flows.server import LOOK
 from planners.errors import Busy, InvalidInput
 from planners.records import content_hash
+from warehouse.connect import place_of
+from warehouse.file import File
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
@@ -32,8 +35,23 @@ class Schedule:
     experiment: Experiment
     warehouse: str
     cron: str | None = None
+    timezone: str = "UTC"
     interval: float | None = None
     continue_as: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the deployment is called: the experiment, and which warehouse it is in."""
+        return f"{self.experiment.id}-{content_hash(self.warehouse)[:6]}"
+
+    @property
+    def when(self) -> dict[str, Any]:
+        """The same for Prefect."""
+        from prefect.schedules import Cron, Interval
+
+        if self.cron is not None:
+            return {"schedule": Cron(self.cron, timezone=self.timezone)}
+        return {"schedule": Interval(timedelta(seconds=self.interval or 0))}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -46,14 +64,21 @@ class Schedule:
         }
 
 
-def first_firing(cron: str, now: datetime | None = None) -> datetime:
-    """When a cron expression fires next, in local time. Raises InvalidInput where it is none, or
-    never does.
+def first_firing(cron: str, timezone: str = "UTC", now: datetime | None = None) -> datetime:
+    """When a cron expression fires next, in a time zone. Raises InvalidInput where it is none, or
+    never does, or there is no such zone.
     """
     from prefect._vendor.croniter.croniter import CroniterError, croniter
+    from prefect.client.schemas.schedules import CronSchedule
 
-    now = now or datetime.now(UTC).astimezone()
     try:
+        now = (now or datetime.now(UTC)).astimezone(ZoneInfo(timezone))
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise InvalidInput(
+            f"--timezone {timezone!r} is none; name one such as UTC or Europe/Berlin"
+        ) from error
+    try:
+        CronSchedule(cron=cron, timezone=timezone)
         found: datetime = croniter(cron, now, max_years_between_matches=8).get_next(datetime)
     except (CroniterError, ValueError, KeyError) as error:
         raise InvalidInput(
@@ -90,18 +115,18 @@ def serve(schedule: Schedule, watch: Watch) -> None:
 
     from flows.firing import next_of
 
-    name, over = schedule.experiment.id, threading.Event()
-    threading.Thread(target=_one_at_a_time, args=(name, over), daemon=True).start()
+    name = schedule.name
+    threading.Thread(target=_one_at_a_time, args=(name,), daemon=True).start()
     while True:
         try:
-            forget_unattended(name)
+            if isinstance(place_of(schedule.warehouse), File):  # on a lake another may be at work
+                forget_unattended(name)
             next_of.serve(
                 name,
-                cron=schedule.cron,
-                interval=schedule.interval,
+                **schedule.when,
                 parameters=schedule.parameters,
                 tags=[schedule.experiment.name],
-                description=f"The next generation of {name}, in {schedule.warehouse}.",
+                description=f"The next generation, in {schedule.warehouse}.",
                 limit=1,
                 print_starting_message=False,
                 entrypoint_type=EntrypointType.MODULE_PATH,
@@ -113,13 +138,14 @@ def serve(schedule: Schedule, watch: Watch) -> None:
             time.sleep(LOOK)
 
 
-def _one_at_a_time(name: str, over: threading.Event) -> None:
+def _one_at_a_time(name: str) -> None:
     """Cancel the firings that come while one is at work. (A limit on the deployment would do the
     same, but a slot of it that is lost with a killed process cancels every firing from then on.)
     """
     import httpx
 
-    while not over.wait(LOOK):
+    while True:
+        time.sleep(LOOK)
         with suppress(httpx.HTTPError):
             if _runs(name, "RUNNING"):
                 cancel_due(name, "the generation before is still being made")

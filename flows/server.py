@@ -38,7 +38,10 @@ server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
 sys.stdin.read()
 server.terminate()
-server.wait({STOP})
+try:
+    server.wait({STOP / 2})
+finally:
+    server.kill()
 """
 """Run by a process of its own: a server whose starter is gone, killed or not, ends as well."""
 SILENT = 5
@@ -114,7 +117,8 @@ class _Server:
             silent = 0 if self.answers() else silent + 1
             if (ended and silent) or silent > SILENT:
                 self.stop()
-                self.start_if_silent()
+                with suppress(ComponentFailure):  # tried again
+                    self.start_if_silent()
                 silent = 0
 
     def answers(self) -> bool:

@@ -18,7 +18,7 @@ from flows.experiment import Experiment
 from flows.progress import Watch
 from flows.server import prefect_server
 from flows.tables import Workers
-from planners.errors import InvalidInput
+from planners.errors import ComponentFailure, InvalidInput, PosterityError
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
@@ -48,6 +48,13 @@ def spread(
     _ORDERS[order] = work, calls, on_result
     try:
         Context().run(flow, order)  # what surrounds it here, workers cannot be sent
+    except PosterityError:
+        raise
+    except Exception as error:  # whatever Dask, Ray and Prefect raise where they lose a worker
+        raise ComponentFailure(
+            f"{work.__name__} failed on workers of {workers.runner}: {type(error).__name__}: "
+            f"{error}; nothing finished is lost: run again"
+        ) from error
     finally:
         del _ORDERS[order]
 
@@ -94,11 +101,12 @@ def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
 @contextmanager
 def _dask(workers: Workers) -> Iterator[str]:
     """The address of a Dask cluster."""
+    with _installed("dask"):
+        import prefect_dask  # noqa: F401
+        from distributed import LocalCluster
     if workers.address:
         yield workers.address
         return
-    with _installed("dask"):
-        from distributed import LocalCluster
     with LocalCluster(
         n_workers=workers.count,
         threads_per_worker=1,
@@ -112,15 +120,16 @@ def _dask(workers: Workers) -> Iterator[str]:
 def _ray(workers: Workers) -> Iterator[str]:
     """The address of a Ray cluster that this process is connected to."""
     with _installed("ray"):
+        import prefect_ray  # noqa: F401
         import ray
     here: Any = {"num_cpus": workers.count, "include_dashboard": False}
-    found: Any = ray.init(
+    ray.init(
         log_to_driver=False,
         logging_level=logging.CRITICAL,
         **({"address": workers.address} if workers.address else here),
     )
     try:
-        yield found["gcs_address"]
+        yield workers.address or "auto"
     finally:
         ray.shutdown()
 

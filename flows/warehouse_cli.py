@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+import flows.schedule_cli  # noqa: F401  its command comes before these in --help
 from flows.terminal import DEFAULT, WarehouseFile, app, errors, one_message
 from planners.errors import InvalidInput
 

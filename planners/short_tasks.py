@@ -11,6 +11,7 @@ from random import Random
 
 from planners.domains import DOMAINS, blocksworld, walking
 from planners.domains.worlds import WORLDS
+from planners.errors import InvalidInput
 from planners.pddl import Task, canonical, read_domain
 from planners.prompts import OBJECT_NAMES, rename, shuffle
 from planners.records import Plan, Problem
@@ -127,6 +128,11 @@ def _mixed(
         problem = canonical(problem)
     own = [name for name, _ in problem.objects if name not in dict(domain.constants)]
     names = settings.object_names
+    if len(own) > len(names):
+        raise InvalidInput(
+            f"{domain_name} has tasks of {len(own)} objects, and only {len(names)} names are "
+            f"taught; give --names {len(own)} or more"
+        )
     table = dict(
         zip(own, names if settings.in_order else rng.sample(names, len(own)), strict=False)
     )

@@ -27,7 +27,7 @@ SNAPSHOT = ".snapshot"
 """What a snapshot's name ends with: `posterity.duckdb.snapshot` beside `posterity.duckdb`."""
 
 
-COPY = "import shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2])"
+COPY = "import shutil, sys; shutil.copy2(sys.argv[1], sys.argv[2])"
 """Run by a process of its own: a process that closes a file gives up every lock that it has on it,
 and DuckDB's lock is what keeps a second writer out.
 """
@@ -120,7 +120,7 @@ class File:
         with engine.connect() as connection:
             connection.exec_driver_sql("CHECKPOINT")
             copy = self.snapshot
-            if not copy.exists() or copy.stat().st_mtime < self.path.stat().st_mtime:
+            if not copy.exists() or copy.stat().st_mtime_ns != self.path.stat().st_mtime_ns:
                 self._copy(SNAPSHOT)
 
     def _copy(self, ending: str) -> None:

@@ -77,6 +77,14 @@ def landing(warehouse: Warehouse, stage: str) -> Iterator[Path]:
             folder.parent.rmdir()
 
 
+def clear_landing(warehouse: Warehouse, experiment: str) -> None:
+    """Take away what workers of a killed run of the experiment have left."""
+    for folder in warehouse.place.landing.glob(f"{experiment}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # it is not there, or others are at work
+        warehouse.place.landing.rmdir()
+
+
 def take(warehouse: Warehouse, file: Path, mark: Mark | None = None) -> int:
     """Write down a landed file's rows, and with them that a part of a stage is complete; gives
     their number. For files that nobody else looks for.

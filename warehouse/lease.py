@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from planners.errors import Busy, LeaseLost
 from warehouse.file import DATABASE_ERRORS
 
-EXPIRES, RENEW = 60, 15
+EXPIRES, EVERY = 60, 15
 """Seconds that a lease lasts, and after which it is renewed."""
 TABLE = """
 CREATE TABLE IF NOT EXISTS posterity_leases (
@@ -31,8 +31,14 @@ TAKE = """
 INSERT INTO posterity_leases
 VALUES ({experiment}, {holder}, clock_timestamp() + {seconds} * interval '1 second')
 ON CONFLICT (experiment) DO UPDATE SET holder = excluded.holder, expires = excluded.expires
-WHERE posterity_leases.holder = excluded.holder OR posterity_leases.expires < clock_timestamp()
+WHERE posterity_leases.expires < clock_timestamp()
 """
+RENEW = """
+UPDATE posterity_leases
+SET expires = clock_timestamp() + {seconds} * interval '1 second'
+WHERE experiment = {experiment} AND holder = {holder}
+"""
+"""Not by TAKE: who has lost a lease does not get it back."""
 GIVE_BACK = "DELETE FROM posterity_leases WHERE experiment = {experiment} AND holder = {holder}"
 HELD = "SELECT holder FROM posterity_leases WHERE experiment = {experiment}"
 TRIES = 5
@@ -60,7 +66,7 @@ class Lease:
         return connection.exec_driver_sql(asked).scalar_one_or_none()
 
     def take(self, engine: sa.Engine) -> None:
-        """Take the lease, or renew it. Raises Busy where somebody else has it."""
+        """Take the lease. Raises Busy where somebody else has it."""
         for tried in range(TRIES):
             try:
                 with engine.begin() as connection:
@@ -75,6 +81,11 @@ class Lease:
                 f"{holder} is at work on {self.experiment}; wait for it to finish, or, if it is "
                 f"gone, {EXPIRES} s until its lease expires"
             )
+
+    def renew(self, engine: sa.Engine) -> None:
+        """Let it last longer, if it is still ours; the next write finds out."""
+        with engine.begin() as connection:
+            _execute(connection, self._filled(RENEW))
 
     def give_back(self, engine: sa.Engine) -> None:
         """Let others have it."""
@@ -96,13 +107,9 @@ def leased(engine: sa.Engine, experiment: str) -> Iterator[Lease]:
     lease.take(engine)
 
     def renew() -> None:
-        while not over.wait(RENEW):
-            try:
-                lease.take(engine)
-            except Busy:
-                return  # the next write finds out
-            except DATABASE_ERRORS:
-                continue  # the catalogue is away; it may be back before the lease expires
+        while not over.wait(EVERY):
+            with suppress(*DATABASE_ERRORS):  # the catalogue may be back before it expires
+                lease.renew(engine)
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()

@@ -97,6 +97,12 @@ class Warehouse:
         finally:
             self._lease = None
 
+    def require_lease(self) -> None:
+        """Raise LeaseLost where another process has taken over."""
+        if self._lease is not None:
+            with self.writing():
+                pass
+
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction: everything in it is written, or nothing."""

@@ -155,3 +155,18 @@ def test_promotion_on_the_command_line(tmp_path: Path) -> None:
     unknown = posterity("promote", "7", folder=tmp_path)
     assert unknown.returncode == 2
     assert "has no generation 7; it has 0 to 1" in " ".join(unknown.stderr.split())
+
+
+def test_a_generation_that_was_once_the_last_is_put_to_work_before_one_learns_from_it(
+    warehouse: Warehouse,
+) -> None:
+    iterate(warehouse, experiment(generations=1), QUIET)
+    assert deployed_by(warehouse, 1) == 0
+    promote_by_hand(warehouse, experiment(), 0, "back")
+    iterate(warehouse, experiment(generations=2), QUIET)
+    assert warehouse.parents(experiment().id)[2] == 0
+    promote_by_hand(warehouse, experiment(), 1, "on second thoughts")
+    iterate(warehouse, experiment(generations=3), QUIET)
+    assert warehouse.parents(experiment().id)[3] == 1
+    assert deployed_by(warehouse, 1) == 36
+    assert wrong(warehouse) == []

@@ -49,11 +49,15 @@ threads = 1
 
 def test_a_cron_expression_says_when_or_is_refused() -> None:
     now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-    assert first_firing("0 3 * * *", now) == datetime(2026, 3, 2, 3, 0, tzinfo=UTC)
-    assert first_firing("0 0 29 2 *", now) == datetime(2028, 2, 29, 0, 0, tzinfo=UTC)
-    for never in ("0 0 31 2 *", "often", "61 * * * *", ""):
+    assert first_firing("0 3 * * *", "UTC", now) == datetime(2026, 3, 2, 3, 0, tzinfo=UTC)
+    assert first_firing("0 0 29 2 *", "UTC", now) == datetime(2028, 2, 29, 0, 0, tzinfo=UTC)
+    for never in ("0 0 31 2 *", "often", "61 * * * *", "", "R 3 * * *"):
         with pytest.raises(InvalidInput, match="never fires"):
-            first_firing(never, now)
+            first_firing(never, "UTC", now)
+    east = first_firing("0 3 * * *", "Asia/Tokyo", now)
+    assert east.astimezone(UTC) == datetime(2026, 3, 1, 18, 0, tzinfo=UTC)
+    with pytest.raises(InvalidInput, match="--timezone 'Nowhere'"):
+        first_firing("0 3 * * *", "Nowhere")
 
 
 @pytest.mark.parametrize(

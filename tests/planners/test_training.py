@@ -133,7 +133,9 @@ def test_pretraining_repeats(tmp_path: Path) -> None:
 
 def test_the_embedded_bases_are_those_recorded() -> None:
     manifests = [json.loads(path.read_text()) for path in EMBEDDED.glob("*/pretraining.json")]
-    assert sum(path.stat().st_size for path in EMBEDDED.rglob("*")) < 8_000_000
+    weights = [path.stat().st_size for path in EMBEDDED.glob("*/*.safetensors")]
+    assert max(weights) < 4_000_000
+    assert sum(weights) < 2**23  # 8 MiB
     for manifest in manifests:
         for domain in manifest["domains"]:
             known = json.loads((embedded_base([domain]) / "pretraining.json").read_text())
