@@ -42,8 +42,8 @@ def run(
 
     Presets: **quickstart** (Blocksworld, five generations, two cores), **control** (the same
     without curation), **reinforce** (the same with an explicit reward), **blocksworld** (the
-    quickstart under its domain's name), **rovers**, **ten-domains**, **tiny** (a minute, to try
-    things out); and for language models **smollm2**, **qwen3-0.6b**, **paper**.
+    quickstart under its domain's name), **rovers**, **sokoban**, **ten-domains**, **tiny** (a
+    minute, to try things out); and for language models **smollm2**, **qwen3-0.6b**, **paper**.
     """
     with one_message():
         from flows.iterate import iterate
