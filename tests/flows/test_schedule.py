@@ -138,7 +138,7 @@ class Served:
             left = [process.pid, *descendants(process.pid)]
             try:
                 process.wait(60)
-                assert not [pid for pid in left if command_of(pid)]  # nothing stays behind
+                _wait(lambda: not any(map(command_of, left)), 60)  # nothing stays behind
             finally:
                 for pid in left:
                     kill(pid)
