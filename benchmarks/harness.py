@@ -119,7 +119,9 @@ def machine() -> Row:
 
 
 def _rates() -> Row:
-    """What one core can do at most: single-precision products, and bytes copied."""
+    """What one core can do at most, single-precision products and bytes copied; and the most memory
+    that this process has taken.
+    """
     square = np.ones((1024, 1024), dtype=np.float32)
     block = np.ones(1 << 25)
     product = min(both_seconds(lambda: square @ square)[0] for _ in range(5))

@@ -124,9 +124,9 @@ def orchestrations(fast: bool) -> list[Row]:
             with_it = [both_seconds(lambda: flow(prefect_stages()))[1] for _ in range(3)]
             plain = [both_seconds(lambda: stages(Stages()))[1] for _ in range(3)]
     whole = TIMES * generation / generations
-    shares = [(a - b) / whole for a, b in zip(with_it, plain, strict=True)]
-    target = [0.03] * len(shares)
-    return [compared("orchestration, share of wall time / 3%", "share", shares, target)]
+    taken = [(a - b) / whole for a, b in zip(with_it, plain, strict=True)]
+    target = [0.03] * len(taken)
+    return [compared("orchestration, share of wall time / 3%", "share", taken, target)]
 
 
 def workers(fast: bool) -> list[Row]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from flows.experiment import Experiment
-from flows.progress import HEADINGS, Advance, Watch, cell, summary
+from flows.progress import Advance, Watch, figures, summary
 from warehouse.store import Warehouse
 
 EVERY = 5.0
@@ -68,11 +68,7 @@ class Told(Watch):
 
         super().generation(warehouse, experiment, generation)
         rows = summary(warehouse, experiment.id)
-        samples = experiment.evaluate.samples
-        table = [
-            {title.format(samples=samples): cell(row[key]) for key, title in HEADINGS}
-            for row in rows
-        ]
+        table = [figures(row, experiment.evaluate.samples) for row in rows]
         _try(lambda: create_table_artifact(table, f"{self.name}-generations", experiment.id))
         where = {"id": experiment.id, "warehouse": warehouse.place, "generation": generation}
         _try(
@@ -100,12 +96,16 @@ def _plot(rows: list[dict[str, float]]) -> str:
 
     from matplotlib.figure import Figure
 
+    from flows.figures import PALETTE, percent, whole_generations
+
     figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
     axes = figure.subplots()
-    for key in ("coverage", "unanimous", "heldout", "larger"):
-        axes.plot([row["generation"] for row in rows], [row[key] for row in rows], "o-", label=key)
-    axes.set(xlabel="generation", ylabel="share of tasks", ylim=(0, 1))
-    axes.set_xticks([row["generation"] for row in rows])
+    generations = [row["generation"] for row in rows]
+    keys = ("coverage", "unanimous", "heldout", "larger")
+    for key, colour in zip(keys, PALETTE, strict=False):
+        axes.plot(generations, [row[key] for row in rows], "o-", label=key, color=colour)
+    whole_generations(axes)
+    percent(axes)
     axes.legend()
     stream = BytesIO()
     figure.savefig(stream, format="png")

@@ -177,16 +177,21 @@ def tasks(
     """
     with one_message():
         from flows.progress import Watch
-        from planners.domains import DOMAINS
         from planners.domains.task_sets import write_tasks
 
-        if domain not in DOMAINS:
-            raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
+        _require_known(domain)
         watch = Watch()
         with watch.bar(f"{domain} tasks", count) as advance:
             bounds = _bounds("--size", size), _bounds("--horizon", horizon)
             write_tasks(out, domain, *bounds, count, seed, advance, plans)
         watch.say(f"{out}: domain.pddl and {count} problems")
+
+
+def _require_known(domain: str) -> None:
+    from planners.domains import DOMAINS
+
+    if domain not in DOMAINS:
+        raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
 
 
 def _bounds(option: str, text: str) -> tuple[int, int]:
@@ -235,7 +240,6 @@ def pretrain(
         from flows.progress import Watch
         from planners.base import pretrain as make
         from planners.checkpoint import weights_hash
-        from planners.domains import DOMAINS
         from planners.files import require_new
         from planners.local import use_threads
         from planners.short_tasks import Pretraining
@@ -243,26 +247,15 @@ def pretrain(
         require_new(out, " with --out")
         chosen = tuple(name.strip() for name in domains.split(","))
         for name in chosen:
-            if name not in DOMAINS:
-                raise InvalidInput(f"unknown domain {name!r}; known: {', '.join(DOMAINS)}")
+            _require_known(name)
+        settings = Pretraining(
+            chosen, seed, steps, batch,
+            tail=tail, names=names, half=half, start=start, in_order=in_order,
+        )  # fmt: skip
         use_threads(threads)
         watch = Watch()
         with watch.bar("pretrain", steps) as advance:
-            make(
-                out,
-                Pretraining(
-                    chosen,
-                    seed,
-                    steps,
-                    batch,
-                    tail=tail,
-                    names=names,
-                    half=half,
-                    start=start,
-                    in_order=in_order,
-                ),
-                lambda step, loss: advance(1, f"loss {loss:.3f}"),
-            )
+            make(out, settings, lambda step, loss: advance(1, f"loss {loss:.3f}"))
         watch.say(f"{out}: weights {weights_hash(out)}")
 
 

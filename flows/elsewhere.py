@@ -16,6 +16,7 @@ from planners.fine_tuning import encode
 from planners.pddl import read_task
 from planners.sexpr import parse, show
 from planners.shapes import shape
+from warehouse.pool import completions_of
 from warehouse.store import Row, Warehouse
 
 
@@ -32,7 +33,7 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
     reasons = ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
     with_plan = ingested[ingested["plan_length"].notna()]
     rest = [trace for trace in with_plan["trace"] if trace not in reasons]
-    reasons |= _unlearnable(experiment, warehouse.completions(rest))
+    reasons |= _unlearnable(experiment, completions_of(warehouse, rest))
     return pool["trace"].map(reasons).astype(object)
 
 

@@ -90,7 +90,7 @@ class Experiment(Table):
 
     def besides(self) -> dict[str, Any]:
         """What does not determine the contents, but for the name and the model's servers."""
-        return self.model_dump(mode="json", include={"generations", "audit", "promote", "workers"})
+        return self.model_dump(mode="json", include=set(BESIDES) - {"name", "model"})
 
     def twin(self) -> Experiment | None:
         """The experiment whose number of traces this one matches, None where it matches none."""

@@ -17,7 +17,7 @@ from flows.lineage import next_generation
 from flows.orchestrate import prefect_stages
 from flows.plan import require_fit
 from flows.prepare import require_first
-from flows.progress import HEADINGS, Watch, cell, summary
+from flows.progress import Watch, summary, summary_line
 from flows.schedule import resolved
 from flows.settings import load_experiment
 from flows.spread import workers_of
@@ -69,11 +69,7 @@ def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
     watch = Told(Watch(), experiment.name)
     with workers_of(experiment, watch) as with_workers:
         iterate(store, with_workers, watch, prefect_stages(), last=generation)
-    row = summary(store, experiment.id)[-1]
-    told = ", ".join(
-        f"{title.format(samples=experiment.evaluate.samples)} {cell(row[key])}"
-        for key, title in HEADINGS[1:]
-    )
+    told = summary_line(summary(store, experiment.id)[-1], experiment)
     return Completed(message=f"generation {generation}: {told}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from flows.experiment import Experiment
 from flows.judge import judge, unjudged
 from flows.learn import curate, train
-from flows.lineage import deployed
+from flows.lineage import decided, deployed
 from flows.prepare import prepare
 from flows.progress import Watch
 from flows.promote import promote, require_promoted
@@ -51,7 +51,7 @@ def iterate(
     generation others can read a snapshot of the warehouse.
     """
     do = do or Stages()
-    clear_landing(warehouse, experiment.id)
+    clear_landing(warehouse, f"{experiment.id}-*")
     do.prepare(warehouse, experiment, watch)
     for generation in range((experiment.generations if last is None else last) + 1):
         if not finished(warehouse, experiment, generation):
@@ -80,8 +80,8 @@ def finished(warehouse: Warehouse, experiment: Experiment, generation: int) -> b
     """Whether nothing is left to do of a generation: decided on, judged by the present checker, and
     put to work where it is the one deployed.
     """
-    decided = {row["generation"] for row in warehouse.promotions(experiment.id)}
-    if generation not in decided or unjudged(warehouse, experiment, generation):
+    made = generation in decided(warehouse, experiment)
+    if not made or unjudged(warehouse, experiment, generation):
         return False
     if generation == experiment.generations or generation != deployed(warehouse, experiment):
         return True

@@ -21,6 +21,7 @@ from planners.fine_tuning import fine_tune
 from planners.local import use_threads
 from planners.records import content_hash, derive_seed
 from warehouse import schema
+from warehouse.pool import lessons_of, pooled
 from warehouse.store import Row, Warehouse
 
 
@@ -61,7 +62,7 @@ def pool_for(
     """
     sources = experiment.curation.sources or ()
     lineage = ancestors(warehouse, experiment, generation)
-    pool = warehouse.pool(experiment.id, lineage, sources, text)
+    pool = pooled(warehouse, experiment.id, lineage, sources, text)
     if not sources:
         return pool
     if warehouse.done(experiment.id, generation, "curate"):
@@ -102,7 +103,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     if warehouse.generation(experiment.id, generation) is not None:
         return
     use_threads(experiment.model.threads)
-    rows = warehouse.lessons(experiment.id, generation)
+    rows = lessons_of(warehouse, experiment.id, generation)
     lessons = as_lessons(rows, experiment.model.prompt)
     seed = derive_seed(experiment.seed, generation, "train")
     settings = experiment.training.settings(experiment.model.prompt, seed)

@@ -44,8 +44,12 @@ def ancestors(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
     return found[::-1]
 
 
+def decided(warehouse: Warehouse, experiment: Experiment) -> set[int]:
+    """The generations that were promoted or not: those that are made."""
+    return {row["generation"] for row in warehouse.promotions(experiment.id)}
+
+
 def next_generation(warehouse: Warehouse, experiment: Experiment) -> int | None:
     """The generation that is to be made next, or finished; None where all are made."""
-    decided = {row["generation"] for row in warehouse.promotions(experiment.id)}
-    missing = set(range(experiment.generations + 1)) - decided
+    missing = set(range(experiment.generations + 1)) - decided(warehouse, experiment)
     return min(missing, default=None)

@@ -76,11 +76,7 @@ class Watch:
         """One line: what this generation can do."""
         if self.console.quiet:
             return
-        row = summary(warehouse, experiment.id)[generation]
-        line = ", ".join(
-            f"{title.format(samples=experiment.evaluate.samples)} {cell(row[key])}"
-            for key, title in HEADINGS[1:]
-        )
+        line = summary_line(summary(warehouse, experiment.id)[generation], experiment)
         self.say(f"[bold]generation {generation}[/]: {line}")
 
 
@@ -90,6 +86,17 @@ def summary(warehouse: Warehouse, experiment: str) -> list[dict[str, float]]:
         "SELECT * FROM progress WHERE experiment = :experiment ORDER BY generation",
         experiment=experiment,
     ).to_dict("records")
+
+
+def figures(row: dict[str, float], samples: int) -> dict[str, str]:
+    """A generation's figures as a person reads them, by their headings."""
+    return {title.format(samples=samples): cell(row[key]) for key, title in HEADINGS}
+
+
+def summary_line(row: dict[str, float], experiment: Experiment) -> str:
+    """A generation's figures on one line, without its number."""
+    told = list(figures(row, experiment.evaluate.samples).items())[1:]
+    return ", ".join(f"{heading} {value}" for heading, value in told)
 
 
 def cell(value: float | int) -> str:
@@ -105,5 +112,5 @@ def summary_table(warehouse: Warehouse, experiment: str, samples: int) -> Table:
     for _, title in HEADINGS:
         table.add_column(title.format(samples=samples), justify="right")
     for row in summary(warehouse, experiment):
-        table.add_row(*(cell(row[key]) for key, _ in HEADINGS))
+        table.add_row(*figures(row, samples).values())
     return table

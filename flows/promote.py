@@ -11,7 +11,7 @@ import pandas as pd
 
 from flows.audit import audit
 from flows.experiment import Experiment
-from flows.lineage import deployed, parent_of
+from flows.lineage import decided, deployed, parent_of
 from flows.progress import Watch
 from planners.errors import InvalidInput, NotPromoted
 from warehouse.store import Row, Warehouse
@@ -25,7 +25,7 @@ Decision = tuple[bool, str]
 
 def promote(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
     """Decide on a generation that is evaluated and judged, once."""
-    if any(row["generation"] == generation for row in warehouse.promotions(experiment.id)):
+    if generation in decided(warehouse, experiment):
         return
     good, reason = (
         (True, "the base")
@@ -58,7 +58,7 @@ def promote_by_hand(
     if generation not in reached:
         known = f"{reached[0]} to {reached[-1]}" if reached else "none"
         raise InvalidInput(f"{experiment.id} has no generation {generation}; it has {known}")
-    undecided = set(reached) - {row["generation"] for row in warehouse.promotions(experiment.id)}
+    undecided = set(reached) - decided(warehouse, experiment)
     for half_made in sorted(undecided | {reached[-1] + 1}):
         if half_made in undecided or warehouse.done(experiment.id, half_made, "curate"):
             raise InvalidInput(

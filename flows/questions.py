@@ -30,6 +30,7 @@ from planners.prompts import PROMPTS
 from planners.records import derive_seed
 from warehouse import schema
 from warehouse.evidence import traits_of, witnesses
+from warehouse.pool import completions_of
 from warehouse.store import Row, Warehouse
 
 WANTED = 0.01
@@ -232,7 +233,7 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         ordered = sorted(traces)
         seed = derive_seed(experiment.seed, trained.index, "audit", *ordered)
         drawn = np.random.default_rng(seed).permutation(ordered)[:most].tolist()
-        rows = {row["trace"]: row for row in warehouse.completions(drawn)}
+        rows = {row["trace"]: row for row in completions_of(warehouse, drawn)}
         lessons = as_lessons([rows[trace] for trace in drawn], experiment.model.prompt)
         return sketch(model, encode(lessons, tokenizer, experiment.model.prompt), len(traces))
 
@@ -260,7 +261,7 @@ def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
     """How likely the weights that training started from are to write each of these traces."""
     experiment = trained.experiment
     policy = LocalPolicy(*_loaded(trained))
-    lessons = trained.warehouse.completions(traces)
+    lessons = completions_of(trained.warehouse, traces)
     write = PROMPTS[experiment.model.prompt].write
     written = as_lessons(lessons, experiment.model.prompt)
     pairs = [(write(lesson.task), lesson.completion) for lesson in written]

@@ -49,21 +49,23 @@ def serve(
     nothing was served are not. A Prefect server that is configured (`PREFECT_API_URL`) is used.
     """
     with one_message():
+        from flows.server import prefect_server, quiet
+
+        quiet()  # before Prefect is imported
+
         from flows.progress import Watch
         from flows.serve import Schedule, alone, first_firing
         from flows.serve import serve as stay
-        from flows.server import prefect_server, quiet
-
-        quiet()
-
         from warehouse.connect import place_of
 
         if (cron is None) == (interval is None):
             raise InvalidInput("say when, with either --cron '0 3 * * *' or --interval 3600")
         watch = Watch()
-        when = f"every {interval} s"
-        if cron is not None:
-            when = f"first at {first_firing(cron, timezone):%Y-%m-%d %H:%M %Z}"
+        when = (
+            f"every {interval:g} s"
+            if cron is None
+            else f"first at {first_firing(cron, timezone):%Y-%m-%d %H:%M %Z}"
+        )
         settings = _checked(experiment, changes, warehouse, continue_as)
         schedule = Schedule(
             str(Path(experiment).resolve()) if experiment.endswith(".toml") else experiment,

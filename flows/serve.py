@@ -1,4 +1,4 @@
-"""A schedule that stays: the Prefect server where none is there, and who makes what it fires."""
+"""A schedule that stays: when it fires, who makes what is due, and that nobody else does."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from warehouse.file import File
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
+    from prefect.schedules import Schedule as PrefectSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,16 @@ class Schedule:
     @property
     def name(self) -> str:
         """What the deployment is called: the experiment, and which warehouse it is in."""
-        return f"{self.experiment.id}-{content_hash(self.warehouse)[:6]}"
+        return f"{self.experiment.id}-{content_hash(self.warehouse, length=6)}"
 
     @property
-    def when(self) -> dict[str, Any]:
-        """The same for Prefect."""
+    def when(self) -> PrefectSchedule:
+        """When it fires, as Prefect says it."""
         from prefect.schedules import Cron, Interval
 
         if self.cron is not None:
-            return {"schedule": Cron(self.cron, timezone=self.timezone)}
-        return {"schedule": Interval(timedelta(seconds=self.interval or 0))}
+            return Cron(self.cron, timezone=self.timezone)
+        return Interval(timedelta(seconds=self.interval or 0))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -93,8 +94,7 @@ def alone(schedule: Schedule) -> Iterator[None]:
     """Nobody else on this machine serves the experiment while the block runs. Raises Busy."""
     from filelock import FileLock, Timeout
 
-    named = content_hash(schedule.warehouse, schedule.experiment.id)
-    lock = FileLock(Path(tempfile.gettempdir()) / f"posterity-{named}.lock", timeout=0)
+    lock = FileLock(Path(tempfile.gettempdir()) / f"posterity-{schedule.name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -123,7 +123,7 @@ def serve(schedule: Schedule, watch: Watch) -> None:
                 forget_unattended(name)
             next_of.serve(
                 name,
-                **schedule.when,
+                schedule=schedule.when,
                 parameters=schedule.parameters,
                 tags=[schedule.experiment.name],
                 description=f"The next generation, in {schedule.warehouse}.",

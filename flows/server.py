@@ -81,23 +81,32 @@ def prefect_server(watch: Watch, port: int) -> Iterator[str]:
         watch.say(f"the Prefect server that is configured: {named}")
         yield named
         return
-    from prefect.context import refresh_global_settings_context
-
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
+    server, over = _Server(port, url), threading.Event()
+    with _named(url):
+        server.start_if_silent()
+        keeper = threading.Thread(target=server.keep, args=(over,), daemon=True)
+        keeper.start()
+        try:
+            watch.say(f"Prefect's pages: http://127.0.0.1:{port}")
+            yield url
+        finally:
+            over.set()
+            keeper.join()
+            server.stop()
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Prefect talks to this server while the block runs."""
+    from prefect.context import refresh_global_settings_context
+
     os.environ["PREFECT_API_URL"] = url
     refresh_global_settings_context()
-    server, over = _Server(port, url), threading.Event()
-    server.start_if_silent()
-    keeper = threading.Thread(target=server.keep, args=(over,), daemon=True)
-    keeper.start()
     try:
-        watch.say(f"Prefect's pages: http://127.0.0.1:{port}")
-        yield url
+        yield
     finally:
-        over.set()
-        keeper.join()
-        server.stop()
         del os.environ["PREFECT_API_URL"]
         refresh_global_settings_context()
 

@@ -29,6 +29,7 @@ from planners.pddl import read_task
 from planners.prompts import PROMPTS, PromptFormat
 from planners.records import content_hash
 from warehouse import schema
+from warehouse.pool import lessons_of
 from warehouse.store import Row, Warehouse
 
 REFERENCES = (
@@ -282,7 +283,7 @@ def _generations(warehouse: Warehouse, experiment: Experiment, check: Check) -> 
         except InvalidInput as error:
             problem = str(error)
         if not problem and index > 0:
-            learned = training_set_hash(warehouse.lessons(experiment.id, index))
+            learned = training_set_hash(lessons_of(warehouse, experiment.id, index))
             if learned != row["training_set_hash"]:
                 problem = f"its lessons have the hash {learned}, not {row['training_set_hash']}"
         check.expect(not problem, f"generation {index} of {experiment.id}: {problem}")

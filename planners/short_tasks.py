@@ -133,9 +133,8 @@ def _mixed(
             f"{domain_name} has tasks of {len(own)} objects, and only {len(names)} names are "
             f"taught; give --names {len(own)} or more"
         )
-    table = dict(
-        zip(own, names if settings.in_order else rng.sample(names, len(own)), strict=False)
-    )
+    given = names[: len(own)] if settings.in_order else rng.sample(names, len(own))
+    table = dict(zip(own, given, strict=True))
     problem = rename(problem, table)
     if not settings.in_order:
         problem = shuffle(problem, rng)

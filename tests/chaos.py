@@ -2,15 +2,15 @@
 
 A small experiment runs again and again, in a file, on a lake, with workers, on a schedule, on a
 disk that fills up, while something of it is killed (SIGKILL) at random moments: the run, a
-firing, the schedule, a worker, the Prefect server, PostgreSQL. What died is started again, as a
-supervisor would, and nothing else is mended. In the end each warehouse must have the contents
-of an uninterrupted run, `posterity verify` must find nothing, and no half file may lie about.
+firing, the schedule, a worker, a model server, the Prefect server, PostgreSQL. What died is started
+again, as a supervisor would, and nothing else is mended. In the end each warehouse must have the
+contents of an uninterrupted run, `posterity verify` must find nothing, and no half file may lie
+about.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import signal
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from flows.lineage import next_generation
 from flows.progress import Watch
@@ -31,29 +31,14 @@ from flows.settings import load_experiment
 from flows.verify import verify_and_tell
 from planners.errors import PosterityError
 from planners.serving import free_port
+from tests.conftest import contents
 from tests.postgres import Postgres, create_database, server
-from tests.processes import at_work, kill
-from warehouse import schema
+from tests.processes import at_work, environment, kill, posterity, small_toml, sweep
+from tests.tiny_gguf import write_tiny_gguf
 from warehouse.store import Warehouse
 
-TOML = """
-name = "chaos"
-extends = "tiny"
-[tasks]
-train = { count = 40, sizes = [3, 5], horizons = [1, 2] }
-heldout = { count = 8, sizes = [3, 5], horizons = [1, 2] }
-larger = { count = 4, sizes = [6, 7], horizons = [1, 2] }
-[training]
-steps = 6
-batch = 8
-[model]
-threads = 1
-"""
-MAIN = "from flows.cli import main; main()"
 CALM = 600.0
 """Seconds without a kill in which a run must end; longer, and it hangs."""
-LEDGER = {"landed"}
-"""Tables that say how rows came in, which differs with who brought them."""
 
 
 class Round:
@@ -62,17 +47,17 @@ class Round:
     options: tuple[str, ...] = ()
     victims: ClassVar[dict[str, str]] = {"run": ""}
     """What may be killed, with a part of its command line; none for the run itself."""
+    most = 8
+    """Kills after which it is left in peace."""
+    text = small_toml(train=40, generations=2)
+    """The experiment; rounds of the same must end with the same."""
 
     def __init__(self, folder: Path, rng: random.Random) -> None:
         self.folder, self.rng, self.kills = folder, rng, Counter[str]()
         self.place = str(folder / "w.duckdb")
         self.toml = folder / "chaos.toml"
-        self.toml.write_text(TOML)
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
-            "PREFECT_HOME": str(folder / "prefect"),
-            "OMP_NUM_THREADS": "1",
-        }
+        self.toml.write_text(self.text)
+        self.environment = environment(folder)
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
@@ -80,11 +65,11 @@ class Round:
         yield
 
     def command(self) -> list[str]:
-        return ["run", str(self.toml), "--warehouse", self.place, *self.options]
+        return posterity("run", str(self.toml), "--warehouse", self.place, *self.options)
 
     def start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-c", MAIN, *self.command()],
+            self.command(),
             env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
@@ -146,12 +131,14 @@ class InAFile(Round):
     """The run alone, in plain Python."""
 
     options = ("--plain",)
+    most = 12
 
 
 class WithWorkers(Round):
     """Two Dask workers and a Prefect server of the run's own."""
 
     options = ("--set", "workers.runner=dask")
+    most = 4
     victims: ClassVar = {
         "run": "",
         "worker": "spawn_main",
@@ -189,6 +176,43 @@ class OnALake(Round):
         return code == 2  # the lease of a killed run has not expired, or PostgreSQL is away
 
 
+class WithModelServers(Round):
+    """Completions from two model servers over HTTP, of a model that only they have."""
+
+    options = ("--plain",)
+    text = small_toml(train=40, generations=0)
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        self.file = write_tiny_gguf(self.folder / "tiny.gguf")
+        self.servers = {port: self._serve(port) for port in (free_port(), free_port())}
+        urls = ", ".join(f'"http://127.0.0.1:{port}/v1"' for port in self.servers)
+        self.toml.write_text(
+            f'{self.text}policy = "served"\nbase = "tiny"\n'
+            f"server = {{ urls = [{urls}], concurrency = 1 }}\n"
+        )
+        try:
+            yield
+        finally:
+            for process in self.servers.values():
+                process.kill()
+                process.wait()
+
+    def _serve(self, port: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.llama_server", str(self.file), str(port)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def strike(self, process: subprocess.Popen[bytes]) -> None:
+        if self.rng.random() < 0.4:
+            super().strike(process)
+            return
+        port = self.rng.choice(sorted(self.servers))
+        self.servers[port].kill()
+        self.servers[port].wait()
+        self.kills["model server"] += 1
+        self.servers[port] = self._serve(port)
+
+
 class OnASchedule(Round):
     """A schedule that fires every two seconds."""
 
@@ -201,10 +225,10 @@ class OnASchedule(Round):
         self.port = free_port()
 
     def command(self) -> list[str]:
-        return [
+        return posterity(
             "serve", str(self.toml), "--warehouse", self.place, "--interval", "2",
             "--port", str(self.port),
-        ]  # fmt: skip
+        )  # fmt: skip
 
     def finished(self, process: subprocess.Popen[bytes]) -> bool:
         super().finished(process)
@@ -222,6 +246,7 @@ class OnAFullDisk(Round):
     """A disk that is too small, until somebody makes room. Needs to be root, to mount one."""
 
     options = ("--plain",)
+    most = 3
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
@@ -231,7 +256,6 @@ class OnAFullDisk(Round):
         self.disk, self.place = disk, str(disk / "w.duckdb")
         try:
             yield
-            shutil.copytree(disk, self.folder / "kept")
         finally:
             subprocess.run(["umount", str(disk)], check=True)
 
@@ -247,34 +271,33 @@ class OnAFullDisk(Round):
         return done
 
 
-A_ROUND = {"InAFile": 12, "OnALake": 8, "OnASchedule": 8, "WithWorkers": 4, "OnAFullDisk": 3}
-"""Kills of a round, after which it is left in peace."""
-ROUNDS = (InAFile, OnALake, OnASchedule, WithWorkers, OnAFullDisk)
+ROUNDS = (InAFile, OnALake, WithModelServers, OnASchedule, WithWorkers, OnAFullDisk)
 
 
-def sweep(group: int) -> None:
-    """Kill what a killed process has left behind in its group."""
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+class Calm(NamedTuple):
+    """What an uninterrupted run of an experiment takes, and leaves."""
+
+    seconds: float
+    contents: dict[str, list[Any]]
 
 
-def contents(where: str | Path) -> dict[str, list[Any]]:
-    """Every row of every table, in a fixed order."""
-    with Warehouse(where) as store:
-        return {
-            name: store.frame(f"SELECT * FROM {name} ORDER BY ALL").astype(str).to_numpy().tolist()
-            for name in schema.metadata.tables
-            if name not in LEDGER
-        }
+def uninterrupted(kind: type[Round], folder: Path) -> Calm:
+    """Run an experiment without a kill."""
+    folder.mkdir()
+    one = kind(folder, random.Random())
+    with one.surroundings():
+        started = time.monotonic()
+        subprocess.run(one.command(), check=True, stdout=subprocess.DEVNULL)
+        return Calm(time.monotonic() - started, contents(one.place))
 
 
-def judged(kind: type[Round], folder: Path, rng: random.Random, whole: float, most: int,
-           expected: dict[str, list[Any]]) -> Counter[str]:  # fmt: skip
+def judged(kind: type[Round], folder: Path, rng: random.Random, calm: Calm) -> Counter[str]:
     """Run one round; how often what was killed. Raises AssertionError on what was left wrong."""
+    folder.mkdir()
     one = kind(folder, rng)
     with one.surroundings():
-        one.run(whole, lambda: one.kills.total() >= most)
-        assert contents(one.place) == expected, "contents differ from an uninterrupted run's"
+        one.run(calm.seconds, lambda: one.kills.total() >= one.most)
+        assert contents(one.place) == calm.contents, "contents differ from an uninterrupted run's"
         with Warehouse(one.place) as store:
             assert verify_and_tell(store, Watch(quiet=True)) == 0, "verify disagrees"
         half = [str(path) for path in folder.rglob("*.partial")]
@@ -294,18 +317,18 @@ def main() -> None:
     rng, total = random.Random(asked.seed), Counter[str]()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        calm = InAFile(root, rng)
-        started = time.monotonic()
-        subprocess.run([sys.executable, "-c", MAIN, *calm.command()], check=True)
-        whole, expected = time.monotonic() - started, contents(calm.place)
-        print(f"{asked.kills} kills, seed {asked.seed}; uninterrupted: {whole:.0f} s", flush=True)
+        calm = {
+            kind.text: uninterrupted(kind, root / f"calm{number}")
+            for number, kind in enumerate((InAFile, WithModelServers))
+        }
+        took = " and ".join(f"{one.seconds:.0f}" for one in calm.values())
+        print(f"{asked.kills} kills, seed {asked.seed}; uninterrupted: {took} s", flush=True)
         for number in count():
             if total.total() >= asked.kills:
                 break
             kind, folder = kinds[number % len(kinds)], root / f"round{number}"
-            folder.mkdir()
             started = time.monotonic()
-            kills = judged(kind, folder, rng, whole, A_ROUND[kind.__name__], expected)
+            kills = judged(kind, folder, rng, calm[kind.text])
             total += kills
             print(
                 f"{kind.__name__}: {dict(kills)}, as it should be after "

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from planners.domains import DOMAINS
 from planners.pddl import Task, print_problem, read_task
+from warehouse import schema
 from warehouse.store import Warehouse
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -60,6 +61,15 @@ def small(**changes: Any) -> dict[str, Any]:
         "training": {"steps": 3, "batch": 8},
         **changes,
     }
+
+
+def contents(where: Path | str) -> dict[str, list[Any]]:
+    """Every row of every table of a warehouse, in a fixed order."""
+    with Warehouse(where) as store:
+        return {
+            name: store.frame(f"SELECT * FROM {name} ORDER BY ALL").astype(str).to_numpy().tolist()
+            for name in schema.metadata.tables
+        }
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ def main(file: str, port: int) -> None:
     settings.n_parallel = 2
     settings.cpuparams.n_threads = 1
     settings.warmup = False
+    settings.cache_prompt = False  # what it has cached changes the last digits
     server = xllamacpp.Server(settings)
     print(server.listening_address, flush=True)
     while True:

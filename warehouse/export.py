@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from planners.files import require_new
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
+from warehouse.pool import lessons_of
 from warehouse.store import Warehouse
 
 ROWS = 50_000
@@ -101,7 +102,7 @@ def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
     )
     for experiment, generation in trained.itertuples(index=False, name=None):
         rows = []
-        for lesson in warehouse.lessons(experiment, generation):
+        for lesson in lessons_of(warehouse, experiment, generation):
             name, _, version = lesson["prompt_format"].rpartition("-")
             known = name in PROMPTS and PROMPTS[name].version == version
             task = read_task(lesson["domain_pddl"], lesson["pddl"])

@@ -66,20 +66,18 @@ def landing(warehouse: Warehouse, stage: str) -> Iterator[Path]:
     what they read of the warehouse is published before.
     """
     folder = warehouse.place.landing / stage
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    clear_landing(warehouse, stage)  # of a process that was killed
     folder.mkdir(parents=True)
     warehouse.publish()
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # others may be at work
-            folder.parent.rmdir()
+        clear_landing(warehouse, stage)
 
 
-def clear_landing(warehouse: Warehouse, experiment: str) -> None:
-    """Take away what workers of a killed run of the experiment have left."""
-    for folder in warehouse.place.landing.glob(f"{experiment}-*"):
+def clear_landing(warehouse: Warehouse, stages: str) -> None:
+    """Take away what workers have landed of some stages: a name, or a pattern of names."""
+    for folder in warehouse.place.landing.glob(stages):
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # it is not there, or others are at work
         warehouse.place.landing.rmdir()

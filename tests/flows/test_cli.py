@@ -4,12 +4,12 @@ import json
 import os
 import resource
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from planners.domains import DOMAINS
+from tests.processes import posterity as command
 
 PROBLEM = """(define (problem p) (:domain blocksworld) (:objects a b)
 (:init (arm-empty) (clear a) (clear b) (on-table a) (on-table b)) (:goal (on a b)))"""
@@ -34,10 +34,9 @@ def posterity(
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
-    command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
     return subprocess.run(
-        command,
+        command(*arguments),
         capture_output=True,
         text=True,
         cwd=folder,

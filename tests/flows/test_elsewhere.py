@@ -20,6 +20,7 @@ from planners.pddl import print_problem, read_task
 from planners.prompts import PROMPTS, rename
 from tests.conftest import small
 from tests.flows.test_ingest import take
+from warehouse.pool import lessons_of
 from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)
@@ -62,7 +63,7 @@ def test_ingested_traces_are_learned_in_the_prompts_own_words(warehouse: Warehou
     assert decisions(warehouse) == {
         "good": (True, "valid"), "x": (False, "invalid: GOAL_NOT_REACHED")
     }  # fmt: skip
-    rows = [row for row in warehouse.lessons(learner().id, 1) if row["purpose"] == "ingest"]
+    rows = [row for row in lessons_of(warehouse, learner().id, 1) if row["purpose"] == "ingest"]
     [lesson] = as_lessons(rows, "compact")
     assert lesson.completion == "(pickup b2)\n(stack b2 b3)\n(pickup b1)\n(stack b1 b2)\n"
     checker = checker_for(DOMAINS["blocksworld"].text, TOWER)
@@ -91,7 +92,7 @@ def test_feedback_decides_and_the_verdict_stands_beside_it(warehouse: Warehouse)
         "unseen": (False, "no feedback"),
         "empty": (False, "accepted, but there is no plan in it"),
     }
-    assert [row["text"] for row in warehouse.lessons(learner("feedback").id, 1)] == [
+    assert [row["text"] for row in lessons_of(warehouse, learner("feedback").id, 1)] == [
         wrong["completion"]
     ]
     outcome = "SELECT outcome FROM stg_verdicts JOIN curated ON trace = trace_id"

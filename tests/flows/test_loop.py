@@ -21,23 +21,10 @@ from planners.domains.folder import SPLITS
 from planners.errors import InvalidInput
 from planners.local import use_threads
 from planners.short_tasks import Pretraining
-from tests.conftest import small
-from warehouse import schema
+from tests.conftest import contents, small
 from warehouse.store import Warehouse
 
 EXPERIMENT = Experiment.model_validate(small())
-
-
-def contents(path: Path) -> dict[str, list[Any]]:
-    """Every row of every table, in a fixed order."""
-    with Warehouse(path) as store:
-        return {
-            table.name: store.frame(f"SELECT * FROM {table.name} ORDER BY ALL")
-            .astype(str)
-            .to_numpy()
-            .tolist()
-            for table in schema.metadata.sorted_tables
-        }
 
 
 def finish(path: Path, experiment: Experiment = EXPERIMENT) -> None:

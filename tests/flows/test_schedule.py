@@ -1,6 +1,5 @@
 """Schedules: what is refused, what is gone on with, and a real one whose parts are killed."""
 
-import os
 import subprocess
 import sys
 import time
@@ -25,26 +24,20 @@ from flows.terminal import app
 from planners.errors import InvalidInput
 from planners.serving import free_port
 from tests.browser import look
-from tests.conftest import small
-from tests.flows.test_loop import contents
-from tests.processes import at_work, command_of, descendants, kill
+from tests.conftest import contents, small
+from tests.processes import (
+    at_work,
+    command_of,
+    descendants,
+    environment,
+    kill,
+    posterity,
+    small_toml,
+)
 from warehouse.store import Warehouse
 
 EXPERIMENT = Experiment.model_validate(small())
 ROOT = Path(__file__).parents[2]
-TOML = """
-extends = "tiny"
-generations = 1
-[tasks]
-train = { count = 12, sizes = [3, 4], horizons = [1, 2] }
-heldout = { count = 4, sizes = [3, 4], horizons = [1, 2] }
-larger = { count = 3, sizes = [5, 6], horizons = [1, 2] }
-[training]
-steps = 2
-batch = 8
-[model]
-threads = 1
-"""
 
 
 def test_a_cron_expression_says_when_or_is_refused() -> None:
@@ -117,16 +110,12 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.port, self.warehouse = free_port(), folder / "w.duckdb"
-        (folder / "small.toml").write_text(TOML)
-        self.command = [
-            sys.executable, "-c", "from flows.cli import main; main()", "serve",
-            str(folder / "small.toml"), "--interval", "3", "--port", str(self.port),
+        (folder / "small.toml").write_text(small_toml(train=12, generations=1))
+        self.command = posterity(
+            "serve", str(folder / "small.toml"), "--interval", "3", "--port", str(self.port),
             "--warehouse", str(self.warehouse),
-        ]  # fmt: skip
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
-            "PREFECT_HOME": str(folder / "prefect"),
-        }
+        )  # fmt: skip
+        self.environment = environment(folder)
 
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:

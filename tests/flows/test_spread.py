@@ -11,8 +11,7 @@ import pytest
 from flows.experiment import Experiment
 from flows.spread import shares
 from flows.tables import Workers
-from tests.conftest import small
-from tests.flows.test_loop import contents
+from tests.conftest import contents, small
 
 SPREAD = """
 import json, sys
