@@ -29,7 +29,7 @@ from flows.lineage import next_generation
 from flows.progress import Watch
 from flows.settings import load_experiment
 from flows.verify import verify_and_tell
-from planners.errors import PosterityError
+from planners.errors import Busy, PosterityError
 from planners.serving import free_port
 from tests.conftest import contents
 from tests.postgres import Postgres, create_database, server
@@ -291,12 +291,26 @@ def uninterrupted(kind: type[Round], folder: Path) -> Calm:
         return Calm(time.monotonic() - started, contents(one.place))
 
 
+def wait_until_free(place: str) -> None:
+    """A firing of a schedule that was killed may still be at work, and ends by itself."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with Warehouse(place):
+                return
+        except Busy:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
 def judged(kind: type[Round], folder: Path, rng: random.Random, calm: Calm) -> Counter[str]:
     """Run one round; how often what was killed. Raises AssertionError on what was left wrong."""
     folder.mkdir()
     one = kind(folder, rng)
     with one.surroundings():
         one.run(calm.seconds, lambda: one.kills.total() >= one.most)
+        wait_until_free(one.place)
         assert contents(one.place) == calm.contents, "contents differ from an uninterrupted run's"
         with Warehouse(one.place) as store:
             assert verify_and_tell(store, Watch(quiet=True)) == 0, "verify disagrees"
