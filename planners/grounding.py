@@ -7,17 +7,23 @@ at once, while grounding.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 from planners.checker import literals
 from planners.conditions import changing
 from planners.errors import NotJudged
-from planners.pddl import ActionSchema, Task
+from planners.pddl import ActionSchema, Domain, Task
 from planners.records import Action, Atom
 
 Env = dict[str, str]
+Atoms = tuple[Atom, ...]
+Objects = tuple[tuple[str, str], ...]
+KEPT = 64
+"""Schemas whose bindings are kept: rooms of one size differ in little but where things are."""
 
 
 class GroundAction(NamedTuple):
@@ -30,27 +36,42 @@ class GroundAction(NamedTuple):
     adds: int
 
 
+class Bound(NamedTuple):
+    """A ground action: what changes and must hold, must not, is cleared (first), and is set."""
+
+    action: Action
+    needs: Atoms
+    forbids: Atoms
+    deletes: Atoms
+    adds: Atoms
+
+
 class Grounded:
     """The ground actions of a task and its initial state. Raises NotJudged beyond literals."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.bits: dict[Atom, int] = {}
-        schemas = {name: _literals_of(s) for name, s in task.domain.actions.items()}
-        self.changing = changing(task.domain)
-        facts = Facts(task.problem.init)
-        self.static = [atom for atom in task.problem.init if atom[0] not in self.changing]
-        self.init = self.mask(a for a in task.problem.init if a[0] in self.changing)
-        kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
+        changed = changing(task.domain)
+        self.static = [atom for atom in task.problem.init if atom[0] not in changed]
+        self.init = self.mask(a for a in task.problem.init if a[0] in changed)
+        frequency = Counter(atom[0] for atom in task.problem.init)
         self._buckets: dict[int, list[GroundAction]] = defaultdict(list)
+        self._successors: dict[int, list[tuple[GroundAction, int]]] = {}
         for schema in task.domain.actions.values():
-            self._ground(schema, schemas[schema.name], facts, kinds)
+            needs = [atom for atom in _literals_of(schema)[0] if atom[0] in changed]
+            # the rarest kind of fact makes the smallest buckets (where the robot is, not what is
+            # clear)
+            needs.sort(key=lambda atom: frequency[atom[0]])
+            self._ground(
+                bound(task.domain, schema, tuple(needs), task.problem.objects, tuple(self.static))
+            )
 
     def mask(self, atoms: Iterable[Atom]) -> int:
         """The bits of some atoms; a new atom gets the next bit."""
-        found = 0
+        found, bits = 0, self.bits
         for atom in atoms:
-            found |= 1 << self.bits.setdefault(atom, len(self.bits))
+            found |= 1 << bits.setdefault(atom, len(bits))
         return found
 
     def mask_where(self, wanted: Callable[[Atom], bool]) -> int:
@@ -71,6 +92,14 @@ class Grounded:
             if state & step.needs == step.needs and not state & step.forbids
         ]
 
+    def successors(self, state: int) -> list[tuple[GroundAction, int]]:
+        """Every ground action that can be done, with the state after it; kept for each state."""
+        if state not in self._successors:
+            self._successors[state] = [
+                (step, state & ~step.deletes | step.adds) for step in self.applicable(state)
+            ]
+        return self._successors[state]
+
     def shortest(self, start: int, goal: int, below: int, states: int) -> list[Action] | None:
         """A shortest plan of fewer than `below` actions, by breadth-first search.
 
@@ -83,8 +112,7 @@ class Grounded:
                 return path
             if len(path) + 1 >= below:
                 continue
-            for step in self.applicable(state):
-                after = state & ~step.deletes | step.adds
+            for step, after in self.successors(state):
                 if after not in seen:
                     if len(seen) >= states:
                         return None
@@ -92,35 +120,46 @@ class Grounded:
                     queue.append((after, [*path, step.action]))
         return None
 
-    def _ground(
-        self,
-        schema: ActionSchema,
-        parts: tuple[list[Atom], list[Atom], list[Atom], list[Atom]],
-        facts: Facts,
-        kinds: dict[str, set[str]],
-    ) -> None:
-        """Ground one schema: bind what its unchanging conditions bind, then the rest by type."""
-        needs, forbids, adds, deletes = parts
-        fixed = [atom for atom in needs if atom[0] not in self.changing]
-        needs = [atom for atom in needs if atom[0] in self.changing]
-        # the rarest kind of fact makes the smallest buckets (where the robot is, not what is clear)
-        needs.sort(key=lambda atom: len(facts.of(atom[0])))
-        never = [atom for atom in forbids if atom[0] not in self.changing]
-        forbids = [atom for atom in forbids if atom[0] in self.changing]
-        true = {atom for kind in never for atom in facts.of(kind[0])}
-        for env in _bindings(schema, fixed, facts, kinds):
-            if any(_bound(atom, env) in true for atom in never):
-                continue
-            wanted = [1 << self.bits.setdefault(_bound(a, env), len(self.bits)) for a in needs]
-            self._buckets[wanted[0] if wanted else 0].append(
-                GroundAction(
-                    (schema.name, *(env[variable] for variable, _ in schema.parameters)),
-                    sum(set(wanted)),
-                    self.mask([_bound(atom, env) for atom in forbids]),
-                    self.mask([_bound(atom, env) for atom in deletes]),
-                    self.mask([_bound(atom, env) for atom in adds]),
-                )
-            )
+    def _ground(self, found: Iterable[Bound]) -> None:
+        """Number the atoms of bound actions."""
+        mask, bits = self.mask, self.bits
+        for action, needs, forbids, deletes, adds in found:
+            step = GroundAction(action, mask(needs), mask(forbids), mask(deletes), mask(adds))
+            self._buckets[1 << bits[needs[0]] if needs else 0].append(step)
+
+
+@lru_cache(KEPT)
+def bound(
+    domain: Domain, schema: ActionSchema, needs: Atoms, objects: Objects, static: Atoms
+) -> list[Bound]:
+    """The ground actions of a schema: bind what its unchanging conditions bind, then the rest by
+    type. `needs`: its changing conditions in the order that is wanted; `static`: what holds and
+    never changes.
+    """
+    conditions, forbids, adds, deletes = _literals_of(schema)
+    changed, facts = changing(domain), Facts(static)
+    fixed = [atom for atom in conditions if atom[0] not in changed]
+    never = [_filled(atom) for atom in forbids if atom[0] not in changed]
+    true = set(static)
+    forbids = [atom for atom in forbids if atom[0] in changed]
+    parts = [[_filled(atom) for atom in part] for part in (needs, forbids, deletes, adds)]
+    parameters = [variable for variable, _ in schema.parameters]
+    words = {word for atom in (*conditions, *forbids, *deletes, *adds) for word in atom}
+    themselves = {word: word for word in words.difference(parameters)}
+    kinds = {name: domain.ancestors(kind) for name, kind in objects}
+    return [
+        Bound(
+            (schema.name, *[env[variable] for variable in parameters]),
+            *[tuple([fill(env) for fill in part]) for part in parts],
+        )
+        for env in _bindings(schema, fixed, facts, kinds, themselves)
+        if not any(fill(env) in true for fill in never)
+    ]
+
+
+def _filled(atom: Atom) -> Callable[[Env], Atom]:
+    """An atom with what a binding has in the place of its words."""
+    return itemgetter(*atom) if len(atom) > 1 else lambda env: atom
 
 
 def reduced(path: list[GroundAction], start: int, goal: int) -> list[GroundAction]:
@@ -162,14 +201,16 @@ def _literals_of(
 
 
 def _bindings(
-    schema: ActionSchema, fixed: list[Atom], facts: Facts, kinds: dict[str, set[str]]
+    schema: ActionSchema, fixed: list[Atom], facts: Facts, kinds: dict[str, set[str]], start: Env
 ) -> list[Env]:
-    """Every binding of a schema's parameters under which its unchanging conditions hold."""
+    """Every binding of a schema's parameters, beside those of `start`, under which its unchanging
+    conditions hold.
+    """
     ranges = {
         variable: {name for name, known in kinds.items() if not known.isdisjoint(wanted)}
         for variable, wanted in schema.parameters
     }
-    envs: list[Env] = [{}]
+    envs = [start]
     bound: set[str] = set()
     waiting = list(fixed)
     while waiting and envs:  # an atom that shares a variable with the last ones goes first
@@ -225,7 +266,3 @@ def _match(atom: Atom, fact: Atom, env: Env, ranges: dict[str, set[str]]) -> Env
         elif term != value:
             return None
     return extended
-
-
-def _bound(atom: Atom, env: Env) -> Atom:
-    return (atom[0], *[env.get(term, term) for term in atom[1:]])

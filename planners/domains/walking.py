@@ -93,11 +93,7 @@ def walk(
     state, seen = start, {start}
     path: list[tuple[GroundAction, int]] = []
     while len(path) < length:
-        options = [
-            (step, after)
-            for step in grounded.applicable(state)
-            if (after := state & ~step.deletes | step.adds) not in seen
-        ]
+        options = [option for option in grounded.successors(state) if option[1] not in seen]
         if not options:
             break
         weights = [world.weights.get(step.action[0], 1.0) for step, _ in options]
