@@ -238,10 +238,14 @@ def curate(
     barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
     selection = CURATORS[name].choose(recent.drop(barred.index), options)
     if not selection.frame["kept"].any():
+        remedy = (
+            "a task's traces are all valid or all invalid; use tasks that are solved now and then"
+            if CURATORS[name].signed
+            else "use easier tasks, more samples a task, or a higher temperature"
+        )
         raise InvalidInput(
-            f"curator {name!r} kept none of {len(recent)} traces for generation {generation}, "
-            "so there is nothing to train on; use easier tasks, more samples a task, or a higher "
-            "temperature"
+            f"curator {name!r} kept none of {len(recent)} traces for generation {generation}, so "
+            f"there is nothing to train on: {remedy}"
         )
     if barred.empty:
         return selection

@@ -15,8 +15,8 @@ from flows.experiment import Experiment
 from flows.lessons import as_lessons
 from flows.lineage import ancestors, parent_of, start_of
 from flows.progress import Watch
+from flows.twin import matched_count
 from planners.checkpoint import weights_hash
-from planners.errors import InvalidInput
 from planners.fine_tuning import fine_tune
 from planners.local import use_threads
 from planners.records import content_hash, derive_seed
@@ -44,7 +44,7 @@ def select(
     curation = experiment.curation
     name = curator or curation.curator
     options = Options(
-        count=_matched_count(warehouse, experiment, generation),
+        count=matched_count(warehouse, experiment, generation),
         seed=derive_seed(experiment.seed, generation, "curate"),
         error_rate=curation.error_rate or 0.0,
         taste=curation.taste or "",
@@ -68,34 +68,6 @@ def pool_for(
     if warehouse.done(experiment.id, generation, "curate"):
         pool = as_curated(warehouse, experiment, generation, pool)
     return pool.assign(barred=barred(warehouse, experiment, pool))
-
-
-def _matched_count(warehouse: Warehouse, experiment: Experiment, generation: int) -> int | None:
-    """How many traces the twin of a control kept, None where nothing is matched."""
-    twin = experiment.twin()
-    if twin is None:
-        return None
-    kept = warehouse.frame(
-        """
-        SELECT count(*) AS traces
-        FROM selections AS s
-        JOIN experiments AS e ON e.experiment = s.experiment
-        WHERE e.hash = :hash AND s.generation = :generation AND s.kept
-        """,
-        hash=twin.hash,
-        generation=generation,
-    )
-    count = int(kept["traces"][0])
-    if not count:
-        raise InvalidInput(
-            f"this control keeps as many traces as curator {experiment.curation.match!r} did "
-            "for generation "
-            f"{generation}, but that experiment is not in {warehouse.place}; run it there first, "
-            "with the same "
-            "settings and seed (for example `posterity run quickstart --set "
-            f"seed={experiment.seed}`)"
-        )
-    return count
 
 
 def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:

@@ -12,6 +12,7 @@ from flows.checkpoints import UNKNOWN, require_base
 from flows.experiment import Experiment
 from flows.policies import unlearned
 from flows.progress import Watch
+from flows.twin import require_twin
 from planners.checkpoint import weights_hash
 from planners.domains import DOMAINS
 from planners.domains.folder import canonical_text, read_folder
@@ -29,6 +30,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     """Write down the experiment, its tasks and generation 0, once."""
     if warehouse.done(experiment.id, 0, "prepare"):
         return
+    require_twin(warehouse, experiment)
     source = _folder_tasks if experiment.tasks.folder else _generated_tasks
     domain_rows, task_rows, split_rows = source(experiment, watch)
     weights = first_weights(experiment)

@@ -1,64 +1,143 @@
-"""Commands that the documentation shows can be given: every command and option exists."""
+"""What the documentation shows can be done: its commands are given, one after the other, on small
+experiments; its experiments load; commands in its text exist.
+"""
 
 import re
 import shlex
+import textwrap
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import flows.cli
 import flows.schedule_cli
 import flows.warehouse_cli  # noqa: F401
 from flows.settings import PRESETS, load_experiment
 from flows.terminal import app
+from planners.domains import DOMAINS
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")))
-BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TEXTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
+    if path.name != "commands.md"  # which the program writes
+}
 INLINE = re.compile(r"`(posterity [^`]+)`")
+SMALL = (
+    "generations=2", "tasks.train.count=8", "tasks.heldout.count=3", "tasks.larger.count=2",
+    "tasks.train.sizes=[3,5]", "tasks.train.horizons=[1,3]", "tasks.heldout.sizes=[3,5]",
+    "tasks.heldout.horizons=[1,3]", "tasks.larger.sizes=[6,7]", "tasks.larger.horizons=[1,3]",
+    "deploy.samples=4", "training.steps=2", "training.batch=4", "model.threads=1",
+)  # fmt: skip
+"""What makes minutes of an experiment seconds."""
+ELSEWHERE = {
+    "make ": "CI gives make test; the others are the quickstart and the benchmarks whole",
+    "-m venv": "installs",
+    "pip install": "installs",
+    "--prefect": "tests/flows/test_cli.py",
+    "workers.runner": "tests/flows/test_spread.py",
+    "posterity serve": "tests/flows/test_schedule.py",
+    "prefect ": "tests/flows/test_schedule.py",
+    "createdb": "tests/warehouse/test_lake.py",
+    "ducklake:": "tests/warehouse/test_lake.py",
+}
+"""What is not given here, and where it is."""
+MAY_SAY_NO = ("promote=if", "posterity audit my-experiment.toml")
+"""Commands whose answer may be no: exit 1."""
 
 
-def shown(page: str) -> list[list[str]]:
-    """The words of each `posterity` command of a page, in blocks and in its text."""
-    text = (ROOT / page).read_text("utf-8")
-    lines = [
-        line for block in BLOCK.findall(text) for line in block.replace("\\\n", " ").split("\n")
-    ]
-    lines += [found.replace("\n", " ") for found in INLINE.findall(BLOCK.sub("", text))]
-    commands = []
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        words = [word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word)]
-        if words and words[0].rpartition("/")[2] == "posterity" and len(words) > 1:
-            commands.append(words[1:])
-    return commands
+def blocks(kind: str, text: str) -> list[str]:
+    """The code blocks of a kind on a page, also those in lists."""
+    found = re.findall(rf"^ *```{kind}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for block in found]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_commands_in_the_documentation_can_be_given(page: str) -> None:
+def lines_of(text: str) -> list[str]:
+    """The commands of a page's blocks."""
+    joined = "".join(blocks("sh", text)).replace("\\\n", " ")
+    return [line for line in joined.split("\n") if line.strip()]
+
+
+def given(text: str) -> list[str]:
+    """Those that are given here."""
+    return [line for line in lines_of(text) if not any(part in line for part in ELSEWHERE)]
+
+
+def words_of(line: str) -> list[str]:
+    """What follows `posterity` in a line."""
+    program, *words = shlex.split(line, comments=True)
+    assert program.rpartition("/")[2] == "posterity", line
+    return words
+
+
+def options_of(name: str) -> set[str]:
+    """The options of a command. Raises KeyError where there is none."""
     program: Any = typer.main.get_command(app)
-    for name, *words in shown(page):
-        if "..." in words or page == "docs/commands.md":
-            continue
-        command = program.commands.get(name)
-        assert command is not None, f"{page}: posterity {name}"
-        known = {option for part in command.params for option in (*part.opts, *part.secondary_opts)}
-        for word in words:
-            if word.startswith("--"):
-                assert word.partition("=")[0] in known, f"{page}: posterity {name} {word}"
+    parts = program.commands[name].params
+    return {option for part in parts for option in (*part.opts, *part.secondary_opts)}
 
 
-def test_the_readme_is_among_them() -> None:
-    assert len(shown("README.md")) > 20
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a user is who has run the quickstart, and has files of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("POSTERITY_WAREHOUSE", raising=False)
+    entry = DOMAINS["blocksworld"]
+    [trace] = blocks("json", TEXTS["docs/your-own.md"])
+    (tmp_path / "traces.jsonl").write_text(trace)
+    give("posterity tasks blocksworld --size 3-5 --horizon 1-2 --count 12 --plans --out my-tasks")
+    own = blocks("toml", TEXTS["docs/your-own.md"])[0]
+    bounds = blocks("toml", TEXTS["docs/audit.md"])[0].replace('extends = "quickstart"\n', "")
+    (tmp_path / "my-experiment.toml").write_text(own + bounds)
+    (tmp_path / "domain.pddl").write_text(entry.text)
+    (tmp_path / "problem.pddl").write_text((tmp_path / "my-tasks" / "p01.pddl").read_text())
+    plan = (tmp_path / "my-tasks" / "traces.jsonl").read_text().split("\n")[0]
+    for name in ("plan1", "plan2", "p01.plan"):
+        (tmp_path / name).write_text(plan.partition('"completion": "')[2][:-2].replace("\\n", "\n"))
+    give("posterity run quickstart")
+    return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_settings_in_the_documentation_exist(page: str) -> None:
-    for name, *words in shown(page):
+def give(line: str) -> None:
+    """Give a command on experiments that take seconds."""
+    words = words_of(line)
+    names = [word for word in words if word in PRESETS or word.endswith(".toml")]
+    if names and "--set" in options_of(words[0]):
+        words += [word for change in SMALL for word in ("--set", change)]
+    done = CliRunner().invoke(app, words)
+    fine = (0, 1) if any(part in line for part in MAY_SAY_NO) else (0,)
+    assert done.exit_code in fine, f"{line}\n{done.output}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if given(TEXTS[page])])
+def test_commands_in_blocks_work_in_order(page: str, folder: Path) -> None:
+    for line in given(TEXTS[page]):
+        give(line)
+
+
+def test_what_is_tried_elsewhere_is_still_shown() -> None:
+    lines = [line for text in TEXTS.values() for line in lines_of(text)]
+    assert all(any(part in line for line in lines) for part in ELSEWHERE)
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if INLINE.search(TEXTS[page])])
+def test_commands_in_texts_exist(page: str) -> None:
+    for command in INLINE.findall(TEXTS[page]):
+        name, *words = words_of(command.replace("\n", " "))
+        named = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert named <= options_of(name), command
         changes = [word for before, word in pairwise(words) if before == "--set"]
-        if name in ("run", "serve", "plan") and changes and "folder" not in str(changes):
-            preset = words[0] if words[0] in PRESETS else "quickstart"
-            load_experiment(preset, [re.sub("=N$", "=1", change) for change in changes])
+        if changes:
+            load_experiment(words[0], [re.sub("=N$", "=1", change) for change in changes])
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if blocks("toml", TEXTS[page])])
+def test_experiments_load(page: str, folder: Path) -> None:
+    for number, block in enumerate(blocks("toml", TEXTS[page])):
+        file = folder / f"shown-{number}.toml"
+        file.write_text(block if "extends" in block else f'extends = "quickstart"\n{block}')
+        assert load_experiment(str(file)).name not in PRESETS
