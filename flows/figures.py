@@ -19,6 +19,8 @@ PALETTE = ("#0a7bc2", "#d1690a", "#0a8f62", "#b0569b", "#8a7a00", "#5f6b7a")
 """Told apart by colour-blind readers (after Okabe and Ito), and on light and dark pages: a contrast
 of 3 to 1 at least with both.
 """
+DARK = 0.71
+"""The share from which a heat map's cell is so dark that white is easier to read on it."""
 INK = "#010203"
 """Stands for the colour of the page's text."""
 STYLE: Any = {
@@ -137,7 +139,7 @@ def heat(axes: Axes, table: pd.DataFrame, title: str, down: str) -> None:
     axes.set_ylabel(down)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            colour = "white" if value > 0.65 else "black"
+            colour = "white" if value > DARK else "black"
             axes.text(
                 column, row, f"{value:.0%}", ha="center", va="center", fontsize=8, color=colour
             )

@@ -11,8 +11,12 @@ PATIENCE = 20000
 """Milliseconds of the page's own time that it may take to be drawn."""
 
 
-def look(url: str, picture: Path, width: int = 1280, height: int = 900) -> str:
-    """The page as it is once its scripts have run, and a picture of it."""
+def look(
+    url: str, picture: Path, width: int = 1280, height: int = 900, strict: bool = False
+) -> str:
+    """The page as it is once its scripts have run, and a picture of it. A page that is held to be
+    `strict` must leave nothing on the console.
+    """
     program = shutil.which("chromium")
     if program is None:
         problem = "Chromium is not installed (Debian: apt-get install chromium)"
@@ -21,10 +25,12 @@ def look(url: str, picture: Path, width: int = 1280, height: int = 900) -> str:
         pytest.skip(problem)
     command = [
         program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        "--enable-logging=stderr",
         f"--window-size={width},{height}", f"--virtual-time-budget={PATIENCE}",
         f"--user-data-dir={picture.parent / 'browser'}",
     ]  # fmt: skip
     for what in (f"--screenshot={picture}", "--dump-dom"):
         done = subprocess.run([*command, what, url], capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr
+        assert not (strict and "CONSOLE" in done.stderr), done.stderr
     return done.stdout

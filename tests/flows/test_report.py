@@ -3,17 +3,23 @@
 import html
 import re
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
+import matplotlib as mpl
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from flows.audit import audit
 from flows.experiment import Experiment
+from flows.figures import DARK, PALETTE
 from flows.iterate import iterate
 from flows.progress import Watch
 from flows.report import SECTIONS, report, runs_of
 from planners.errors import InvalidInput
 from planners.local import use_threads
+from tests.browser import look
 from tests.conftest import small
 from tests.flows.test_cli import posterity
 from warehouse.query import ask
@@ -95,3 +101,44 @@ def test_nothing_to_report_and_nowhere_to_write(finished: Path, tmp_path: Path) 
     assert done.returncode == 2
     assert "cannot be written to folder.html" in done.stderr
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_has_nothing_to_complain_of(width: int, audited: Path, tmp_path: Path) -> None:
+    with Warehouse(audited, read_only=True) as store:
+        report(store, tmp_path / "page.html")
+    shown = look((tmp_path / "page.html").as_uri(), tmp_path / "page.png", width, strict=True)
+    assert "Coverage by generation" in shown
+    assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+def contrast(first: str, second: str) -> float:
+    """The contrast of two colours (WCAG 2.2)."""
+
+    def luminance(colour: str) -> float:
+        parts = [
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in to_rgb(colour)
+        ]
+        return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_texts_and_lines_can_be_told_from_the_page() -> None:
+    style = files("flows").joinpath("report.html").read_text("utf-8")
+    themes = [
+        dict(re.findall(r"--(\w+): (#\w+)", part)) for part in re.findall(r":root {(.*?)}", style)
+    ]
+    assert len(themes) == 3, "light, dark, paper"
+    for theme in themes:
+        whole = {**themes[0], **theme}
+        for ground in ("page", "code"):
+            for words in ("ink", "soft", "link"):
+                assert contrast(whole[words], whole[ground]) >= 4.5, (words, ground, theme)
+        assert all(contrast(colour, whole["page"]) >= 3 for colour in PALETTE)
+    blues = mpl.colormaps["Blues"]
+    for share in np.linspace(0, 1, 201):
+        words = "white" if share > DARK else "black"
+        assert contrast(words, mpl.colors.to_hex(blues(share))) >= 4.5
