@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from flows.lineage import ancestors, parent_of, start_of
 from flows.progress import Watch
 from flows.twin import matched_count
 from planners.checkpoint import weights_hash
+from planners.data_parallel import fine_tune_in
 from planners.fine_tuning import fine_tune
 from planners.local import use_threads
 from planners.records import content_hash, derive_seed
@@ -82,6 +84,8 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     origin = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
     steps = settings.count(len(lessons))
+    processes = experiment.training.processes
+    make = partial(fine_tune_in, processes) if processes else fine_tune
 
     def on_step(step: int, loss: float) -> None:
         advance(1, f"loss {loss:.3f}")
@@ -89,7 +93,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
             warehouse.require_lease()  # before the weights take their place
 
     with watch.bar(f"generation {generation}: train", steps) as advance:
-        facts = fine_tune(
+        facts = make(
             origin.folder,
             lessons,
             settings,

@@ -29,6 +29,7 @@ from planners.training import (
     Row,
     completion_loss,
     fit,
+    is_first,
     length_batches,
     mean_loss,
     policy_gradient_loss,
@@ -145,8 +146,9 @@ def fine_tune(
         validation_loss_before=before,
         validation_loss_after=after,
     )
-    save(outer, tokenizer, folder)
-    state.forget()
+    if is_first():
+        save(outer, tokenizer, folder)
+        state.forget()
     return {name: value for name, value in asdict(facts).items() if value is not None}
 
 

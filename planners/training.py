@@ -173,15 +173,46 @@ def fit(
             on_step(step, losses[step])
             continue
         optimizer.zero_grad(set_to_none=True)
-        losses.append(learner.backward(rows))
+        losses.append(_added_up(model, learner.backward(rows)))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = how.rate(step, steps)
         optimizer.step()
         on_step(step, losses[-1])
-        if state:
+        if state and is_first():
             state.save_if_due(optimizer, losses)
     model.eval()
     return losses
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes: the only one, or the first of several."""
+    return _place()[0] == 0
+
+
+def _place() -> tuple[int, int]:
+    """Which process this is, of how many that train together."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _added_up(model: PreTrainedModel, loss: float) -> float:
+    """The loss over all processes; their gradients are added up in the model of each."""
+    import torch
+    from torch import distributed
+
+    if _place()[1] == 1:
+        return loss
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            if parameter.grad is None:  # no row of the batch was this process's
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+    told = torch.tensor(loss, device=model.device)
+    distributed.all_reduce(told)
+    return float(told)
 
 
 class _Learner:
@@ -191,8 +222,8 @@ class _Learner:
         self.model, self.objective, self.micro = model, objective, micro
 
     def backward(self, rows: Sequence[Any]) -> float:
-        """Leave the gradient of a whole batch in the model; returns its loss. Raises
-        ComponentFailure where not even one row fits.
+        """Leave the gradient of a whole batch, or of this process's share of it, in the model;
+        returns its loss. Raises ComponentFailure where not even one row fits.
         """
         while True:
             try:
@@ -218,8 +249,10 @@ class _Learner:
         told = 0.0
         tokens = sum(len(row[1]) for row in rows)
         device = self.model.device.type
-        for start in range(0, len(rows), micro):
-            part = rows[start : start + micro]
+        rank, processes = _place()
+        mine = rows[rank::processes]
+        for start in range(0, len(mine), micro):
+            part = mine[start : start + micro]
             share = sum(len(row[1]) for row in part) / tokens
             with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
                 loss = self.objective(self.model, part) * share

@@ -3,6 +3,7 @@ weights.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ import torch
 from planners.base import EMBEDDED, build_tokenizer, embedded_base, pretrain
 from planners.checker import Checker
 from planners.checkpoint import load
+from planners.data_parallel import fine_tune_in
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.fine_tuning import (
@@ -146,3 +148,33 @@ def test_the_embedded_bases_are_those_recorded() -> None:
         assert next(load(folder)[0].parameters()).dtype == torch.float32
     with pytest.raises(InvalidInput, match="no embedded base knows tetris"):
         embedded_base(["tetris"])
+
+
+def test_two_processes_make_the_steps_of_one(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=12, batch=3)
+    alone: list[float] = []
+    together: list[float] = []
+    facts = fine_tune(
+        tiny_checkpoint, lessons(), settings, tmp_path / "a", lambda step, loss: alone.append(loss)
+    )
+    shared = fine_tune_in(
+        2, tiny_checkpoint, lessons(), settings, tmp_path / "b",
+        lambda step, loss: together.append(loss),
+    )  # fmt: skip
+    assert together == pytest.approx(alone, rel=1e-4)
+    assert shared == pytest.approx(facts, rel=1e-4)
+    first, second = (load(tmp_path / name)[0].state_dict() for name in "ab")
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_several_processes_fail_as_one_does(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="the training set is empty"):
+        fine_tune_in(2, tiny_checkpoint, [], SETTINGS, tmp_path / "none")
+
+    def stop(step: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune_in(2, tiny_checkpoint, lessons(), SETTINGS, tmp_path / "stopped", stop)
+    assert not (tmp_path / "stopped").exists()
