@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from flows.assets import made_by
 from flows.experiment import Experiment
 from flows.iterate import Stages, iterate
 from flows.progress import Watch
@@ -68,30 +69,35 @@ def prefect_stages() -> Stages:
 
 def _as_task(name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
     """A function of the stage's signature that runs it as a Prefect task, again where a component
-    failed.
+    failed; where it makes an asset, as one that says so.
     """
     import prefect
+    from prefect.assets import materialize
     from prefect.cache_policies import NO_CACHE
     from prefect.tasks import exponential_backoff
 
     def run(warehouse: Warehouse, experiment: Experiment, *rest: Any) -> None:
         generation = rest[0] if len(rest) > 1 else 0
+        made = made_by(name, warehouse, experiment, generation)
+        options: dict[str, Any] = {
+            "name": name,
+            "task_run_name": f"{name} generation {generation}",
+            "tags": [experiment.name],
+            "cache_policy": NO_CACHE,
+            "persist_result": False,
+            "log_prints": False,
+            "retries": RETRIES,
+            "retry_delay_seconds": exponential_backoff(BACKOFF),
+            "retry_condition_fn": _may_help,
+        }
 
-        @prefect.task(
-            name=name,
-            task_run_name=f"{name} generation {generation}",
-            tags=[experiment.name],
-            cache_policy=NO_CACHE,
-            persist_result=False,
-            log_prints=False,
-            retries=RETRIES,
-            retry_delay_seconds=exponential_backoff(BACKOFF),
-            retry_condition_fn=_may_help,
-        )
-        def stage_task(experiment_id: str, generation: int) -> None:
+        def do(experiment_id: str, generation: int) -> None:
             stage(warehouse, experiment, *rest)
 
-        stage_task(experiment.id, generation)
+        if made is None:
+            prefect.task(**options)(do)(experiment.id, generation)
+        else:
+            materialize(made.key, asset_deps=[*made.of], **options)(do)(experiment.id, generation)
 
     return run
 

@@ -158,6 +158,20 @@ class Served:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def made_of(self, what: str) -> set[str]:
+        """The assets that the server was told another is made of."""
+        asked = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+        url = f"http://127.0.0.1:{self.port}/api/events/filter"
+        for event in httpx.post(url, json=asked, timeout=30).json()["events"]:
+            if event["resource"]["prefect.resource.id"].endswith(what):
+                related = event["related"]
+                return {
+                    r["prefect.resource.id"]
+                    for r in related
+                    if r["prefect.resource.role"] == "asset"
+                }
+        return set()
+
     def message(self, text: str) -> bool:
         return any(text in (run["state"]["message"] or "") for run in self.runs())
 
@@ -190,6 +204,10 @@ def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: P
         shown = look(f"{at}/runs/flow-run/{first['id']}", tmp_path / "run.png")
         assert all(what in shown for what in ("generation 0", "Completed", "Task run"))
         assert "generations" in look(f"{at}/artifacts", tmp_path / "artifacts.png")
+        assert served.made_of("generation-1/weights") == {
+            f"posterity://{first['name'].split()[0]}/{what}"
+            for what in ("generation-1/selection", "generation-0/weights")
+        }
         assert served.prefect("work-pool", "create", "posterity", "--type", "process")
         assert "posterity/quickstart" in served.prefect("deploy", "--all")
         told = served.prefect("automation", "create", "--from-file", "automations.yaml")
