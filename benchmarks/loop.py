@@ -165,7 +165,8 @@ def _judged_by(store: Warehouse, experiment: Experiment, workers: Workers) -> fl
             spread(there.workers, judge_range, calls, lambda file: None)
 
         judge_all(tasks[:4])  # workers import what they need
-        return both_seconds(lambda: judge_all(tasks))[1]
+        # the best of three: Ray's own services take most of a core while they start
+        return min(both_seconds(lambda: judge_all(tasks))[1] for _ in range(3))
 
 
 def _walks(store: Warehouse, experiment: Experiment, each: int) -> int:
