@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -93,6 +94,7 @@ def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
     if workers is None:
         yield experiment
         return
+    _require_installed(workers.runner)
     with prefect_server(watch, port=0), ENGINES[workers.runner](workers) as address:
         there = workers.model_copy(update={"address": address})
         yield experiment.model_copy(update={"workers": there})
@@ -101,9 +103,8 @@ def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
 @contextmanager
 def _dask(workers: Workers) -> Iterator[str]:
     """The address of a Dask cluster."""
-    with _installed("dask"):
-        import prefect_dask  # noqa: F401
-        from distributed import LocalCluster
+    from distributed import LocalCluster
+
     if workers.address:
         yield workers.address
         return
@@ -119,9 +120,8 @@ def _dask(workers: Workers) -> Iterator[str]:
 @contextmanager
 def _ray(workers: Workers) -> Iterator[str]:
     """The address of a Ray cluster that this process is connected to."""
-    with _installed("ray"):
-        import prefect_ray  # noqa: F401
-        import ray
+    import ray
+
     here: Any = {"num_cpus": workers.count, "include_dashboard": False}
     ray.init(
         log_to_driver=False,
@@ -148,12 +148,10 @@ def _runner(workers: Workers) -> TaskRunner[Any]:
     return RayTaskRunner()  # on the cluster that this process is connected to
 
 
-@contextmanager
-def _installed(extra: str) -> Iterator[None]:
-    """Raises InvalidInput where an optional dependency is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
+def _require_installed(runner: str) -> None:
+    """Raises InvalidInput where an engine, an optional dependency, is missing."""
+    if find_spec(f"prefect_{runner}") is None:
         raise InvalidInput(
-            f"workers.runner = {extra!r} needs {error.name}; run `pip install 'posterity[{extra}]'`"
-        ) from error
+            f"workers.runner = {runner!r} needs prefect-{runner}; run `pip install "
+            f"'posterity[{runner}]'`"
+        )
