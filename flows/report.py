@@ -220,6 +220,37 @@ def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
         yield Section(f"{name}: plan length", sql, words, drawn.svg, folded=folded)
 
 
+REASONING = """SELECT t.experiment, t.generation, v.outcome = 'VALID' AS valid,
+    avg(t.reasoning_tokens) AS tokens
+FROM traces AS t
+JOIN stg_verdicts AS v ON v.trace = t.trace
+WHERE t.purpose = 'evaluate'
+GROUP BY ALL
+ORDER BY ALL"""
+
+
+def reasoning(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
+    """How long models think before they plan, where any does."""
+    found = warehouse.frame(REASONING)
+    for name, ids in runs.items():
+        told = found[found["experiment"].isin(ids)]
+        if not told["tokens"].any():
+            continue
+        with drawing(f"reasoning {name}") as drawn:
+            axes = drawn.axes[0]
+            for valid, label, colour, dashes in (
+                (True, "valid plans", PALETTE[2], "-"),
+                (False, "all others", PALETTE[1], "--"),
+            ):
+                chosen = told[told["valid"] == valid][["generation", "tokens"]]
+                lines(axes, chosen.rename(columns={"tokens": "value"}), label, colour, dashes)
+            whole_generations(axes)
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel("reasoning tokens, mean")
+            axes.legend()
+        yield Section(f"{name}: reasoning tokens", REASONING, figure=drawn.svg)
+
+
 VERDICTS = "SELECT experiment, generation, outcome, traces FROM verdicts ORDER BY ALL"
 SOURCES = """SELECT experiment, generation, from_generation, count(*) AS traces
 FROM curated
@@ -268,5 +299,5 @@ def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 SECTIONS: tuple[Callable[[Warehouse, Runs], Iterator[Section]], ...] = (
-    coverage, progress, grades, lengths, outcomes, sources, audits,
+    coverage, progress, grades, lengths, reasoning, outcomes, sources, audits,
 )  # fmt: skip

@@ -103,6 +103,17 @@ def test_nothing_to_report_and_nowhere_to_write(finished: Path, tmp_path: Path) 
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_reasoning_is_drawn_where_there_is_any(audited: Path, tmp_path: Path) -> None:
+    shutil.copy(audited, tmp_path / "w.duckdb")
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        report(store, tmp_path / "silent.html")
+        with store.writing() as connection:
+            connection.exec_driver_sql("UPDATE traces SET reasoning_tokens = 7 + generation")
+        report(store, tmp_path / "thinking.html")
+    assert "reasoning tokens</h2>" not in (tmp_path / "silent.html").read_text("utf-8")
+    assert "small: reasoning tokens" in (tmp_path / "thinking.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_has_nothing_to_complain_of(width: int, audited: Path, tmp_path: Path) -> None:
     with Warehouse(audited, read_only=True) as store:
