@@ -111,20 +111,15 @@ class Round:
                         raise RuntimeError(f"nothing happens any more in {self.folder}")
                     continue
                 calm = time.monotonic()
-                self._wait(process, self.rng.uniform(0.1, 1.0) * whole)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(self.rng.uniform(0.1, 1.0) * whole)
                 if process.poll() is None and not self.finished(process):
                     self.strike(process)
         finally:
             process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(60)
-            except subprocess.TimeoutExpired:
-                kill(process.pid)
             sweep(process.pid)
-
-    def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> None:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
 
 
 class InAFile(Round):
