@@ -24,6 +24,7 @@ from tests.warehouse.test_store import TASK
 from warehouse import schema
 from warehouse.evidence import witnesses
 from warehouse.export import export
+from warehouse.lease import leased
 from warehouse.query import ask
 from warehouse.store import Warehouse
 
@@ -216,6 +217,19 @@ def test_a_killed_holder_loses_its_lease_and_a_late_one_cannot_write(lake: str) 
                     one.record({schema.domains: late})
                 other.record({schema.domains: [{**late[0], "domain_hash": "d"}]})
         assert one.frame("SELECT domain_hash FROM domains")["domain_hash"].tolist() == ["d"]
+
+
+def test_a_lost_lease_is_not_renewed_back(lake: str) -> None:
+    with Warehouse(lake) as one, Warehouse(lake) as other, leased(one.engine, "e") as lost:
+        _expire_all(other)
+        with leased(other.engine, "e") as held:
+            _expire_all(other)  # nor where the new holder's has expired as well
+            lost.renew(one.engine)
+            with other.engine.connect() as connection:
+                assert held.held_by(connection) == held.holder
+        lost.renew(one.engine)
+        with one.engine.connect() as connection:
+            assert lost.held_by(connection) is None
 
 
 def _expire_all(store: Warehouse) -> None:
