@@ -23,12 +23,10 @@ from typing import Any
 from planners.errors import ComponentFailure, InvalidInput
 from planners.fine_tuning import Lesson, Lora, Settings, fine_tune
 from planners.pddl import print_problem, read_task
-from planners.serving import free_port
+from planners.serving import free_port, last_words, stop
 
 QUIET = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
 """What accelerate would otherwise ask for, or warn of."""
-STOP = 20.0
-"""Seconds that the processes may take to stop, before they are killed."""
 
 
 def fine_tune_in(
@@ -65,8 +63,7 @@ def fine_tune_in(
         with _said(processes, file) as lines:
             for line in lines:
                 if "message" in line:
-                    kind = InvalidInput if line["kind"] == "InvalidInput" else ComponentFailure
-                    raise kind(line["message"])
+                    raise (InvalidInput if line["refused"] else ComponentFailure)(line["message"])
                 if "step" in line:
                     on_step(line["step"], line["loss"])
                 facts = line.get("facts", facts)
@@ -99,17 +96,10 @@ def _said(processes: int, job: Path) -> Iterator[Iterator[dict[str, Any]]]:
             yield (json.loads(line) for line in process.stdout if line.startswith("{"))
             status = process.wait()
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
             process.stdout.close()
         if status:
-            log.seek(0)
-            told = log.read()[-1000:].decode(errors="replace").strip()
-            raise ComponentFailure(f"training in {processes} processes failed: {told}")
+            raise ComponentFailure(f"training in {processes} processes failed: {last_words(log)}")
 
 
 def main(job: str) -> None:
@@ -139,7 +129,7 @@ def main(job: str) -> None:
             Path(given["base"]) if given["base"] else None,
         )
     except PosterityError as error:
-        say(kind=type(error).__name__, message=str(error))
+        say(refused=isinstance(error, InvalidInput), message=str(error))
         sys.exit(1)
     say(facts=facts)
     together.destroy_process_group()

@@ -64,7 +64,7 @@ class Grounded:
             # clear)
             needs.sort(key=lambda atom: frequency[atom[0]])
             self._ground(
-                bound(task.domain, schema, tuple(needs), task.problem.objects, tuple(self.static))
+                bind(task.domain, schema, tuple(needs), task.problem.objects, tuple(self.static))
             )
 
     def mask(self, atoms: Iterable[Atom]) -> int:
@@ -129,7 +129,7 @@ class Grounded:
 
 
 @lru_cache(KEPT)
-def bound(
+def bind(
     domain: Domain, schema: ActionSchema, needs: Atoms, objects: Objects, static: Atoms
 ) -> list[Bound]:
     """The ground actions of a schema: bind what its unchanging conditions bind, then the rest by

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from planners.errors import ComponentFailure, InvalidInput
 
@@ -18,7 +18,7 @@ START_UP = 600.0
 """Seconds that a server may take until it answers."""
 POLL = 0.25
 STOP = 20.0
-"""Seconds that a server may take to stop, before it is killed."""
+"""Seconds that a process may take to stop, before it is killed."""
 
 
 @contextmanager
@@ -44,12 +44,17 @@ def serving(command: str, checkpoint: Path) -> Iterator[str]:
             _wait_until_ready(process, url, log)
             yield f"{url}/v1"
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    """End a process, by force where it takes too long."""
+    process.terminate()
+    try:
+        process.wait(STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
@@ -73,11 +78,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[bytes]
         ended = process.poll() is not None
         if ended or time.monotonic() > deadline:
             what = f"ended with status {process.returncode}" if ended else "does not answer"
-            raise ComponentFailure(f"the model server {what}; it said: {_last_words(log)}")
+            raise ComponentFailure(f"the model server {what}; it said: {last_words(log)}")
         time.sleep(POLL)
 
 
-def _last_words(log: IO[bytes]) -> str:
+def last_words(log: IO[bytes]) -> str:
     """The end of a log."""
     log.seek(0)
     return log.read()[-1000:].decode(errors="replace").strip() or "nothing"

@@ -2,6 +2,7 @@
 experiments; its experiments load; commands in its text exist.
 """
 
+import json
 import re
 import shlex
 import textwrap
@@ -83,7 +84,7 @@ def options_of(name: str) -> set[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a user is who has run the quickstart, and has files of their own."""
+    """Where a user is who has files of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("POSTERITY_WAREHOUSE", raising=False)
     entry = DOMAINS["blocksworld"]
@@ -95,10 +96,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my-experiment.toml").write_text(own + bounds)
     (tmp_path / "domain.pddl").write_text(entry.text)
     (tmp_path / "problem.pddl").write_text((tmp_path / "my-tasks" / "p01.pddl").read_text())
-    plan = (tmp_path / "my-tasks" / "traces.jsonl").read_text().split("\n")[0]
+    first = (tmp_path / "my-tasks" / "traces.jsonl").read_text().split("\n")[0]
     for name in ("plan1", "plan2", "p01.plan"):
-        (tmp_path / name).write_text(plan.partition('"completion": "')[2][:-2].replace("\\n", "\n"))
-    give("posterity run quickstart")
+        (tmp_path / name).write_text(json.loads(first)["completion"])
     return tmp_path
 
 
@@ -115,8 +115,13 @@ def give(line: str) -> None:
 
 @pytest.mark.parametrize("page", [page for page in TEXTS if given(TEXTS[page])])
 def test_commands_in_blocks_work_in_order(page: str, folder: Path) -> None:
+    give("posterity run quickstart")
     for line in given(TEXTS[page]):
         give(line)
+
+
+def test_the_readme_is_among_them() -> None:
+    assert len(given(TEXTS["README.md"])) > 20
 
 
 def test_what_is_tried_elsewhere_is_still_shown() -> None:
@@ -124,12 +129,19 @@ def test_what_is_tried_elsewhere_is_still_shown() -> None:
     assert all(any(part in line for line in lines) for part in ELSEWHERE)
 
 
-@pytest.mark.parametrize("page", [page for page in TEXTS if INLINE.search(TEXTS[page])])
-def test_commands_in_texts_exist(page: str) -> None:
-    for command in INLINE.findall(TEXTS[page]):
-        name, *words = words_of(command.replace("\n", " "))
-        named = {word.partition("=")[0] for word in words if word.startswith("--")}
-        assert named <= options_of(name), command
+def named(text: str) -> list[str]:
+    """The commands that a page names: in its text, and in blocks but given elsewhere."""
+    lines = [line for line in lines_of(text) if line not in given(text)]
+    ours = [line for line in lines if line.split()[0].rpartition("/")[2] == "posterity"]
+    return [*ours, *(command.replace("\n", " ") for command in INLINE.findall(text))]
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if named(TEXTS[page])])
+def test_commands_that_are_not_given_exist(page: str) -> None:
+    for command in named(TEXTS[page]):
+        name, *words = words_of(command)
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert options <= options_of(name), command
         changes = [word for before, word in pairwise(words) if before == "--set"]
         if changes:
             load_experiment(words[0], [re.sub("=N$", "=1", change) for change in changes])

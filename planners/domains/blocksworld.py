@@ -76,31 +76,13 @@ def walk(state: State, length: int, rng: Random) -> tuple[State, list[Move]]:
     """A random walk of `length` moves that never touches the block it has just moved."""
     state, path, last = dict(state), [], None
     for _ in range(length):
-        clear = clear_blocks(state)
-        count = sum([len(clear) - (state[block] is None) for block in clear if block != last])
-        if not count:
+        options = [move for move in moves(state) if move[0] != last]
+        if not options:
             break
-        block, target = _nth_move(state, clear, last, rng.choice(range(count)))
+        block, target = rng.choice(options)
         state[block], last = target, block
         path.append((block, target))
     return state, path
-
-
-def _nth_move(state: State, clear: list[str], last: str | None, index: int) -> Move:
-    """One of `moves` less those of the block moved last, by its index among them: a walk needs one
-    of them, not all.
-    """
-    for block in clear:
-        if block == last:
-            continue
-        if state[block] is not None:
-            if index == 0:
-                return block, None
-            index -= 1
-        if index < len(clear) - 1:
-            return block, [target for target in clear if target != block][index]
-        index -= len(clear) - 1
-    raise IndexError(index)
 
 
 def plan_of(state: State, path: list[Move]) -> Plan:
