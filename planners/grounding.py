@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
-from functools import lru_cache
-from operator import itemgetter
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from itertools import chain
+from operator import itemgetter, or_
 from typing import NamedTuple
 
 from planners.checker import literals
@@ -23,7 +25,7 @@ Env = dict[str, str]
 Atoms = tuple[Atom, ...]
 Objects = tuple[tuple[str, str], ...]
 KEPT = 64
-"""Schemas whose bindings are kept: rooms of one size differ in little but where things are."""
+"""Kinds of rooms of which what they share is kept, and as many sets of static facts of each."""
 
 
 class GroundAction(NamedTuple):
@@ -36,69 +38,60 @@ class GroundAction(NamedTuple):
     adds: int
 
 
-class Bound(NamedTuple):
-    """A ground action: what changes and must hold, must not, is cleared (first), and is set."""
-
-    action: Action
-    needs: Atoms
-    forbids: Atoms
-    deletes: Atoms
-    adds: Atoms
+Successors = list[tuple[GroundAction, int]]
 
 
 class Grounded:
-    """The ground actions of a task and its initial state. Raises NotJudged beyond literals."""
+    """The ground actions of a task and its initial state. Raises NotJudged beyond literals.
+
+    `bits` are the atoms that actions change, those of the initial state first. Tasks of the same
+    objects share their numbers, and what else does not differ: most of a room is like the last.
+    """
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.bits: dict[Atom, int] = {}
-        changed = changing(task.domain)
-        self.static = [atom for atom in task.problem.init if atom[0] not in changed]
-        self.init = self.mask(a for a in task.problem.init if a[0] in changed)
+        kind = _kind(task.domain, task.problem.objects)
+        self.static = [atom for atom in task.problem.init if atom[0] not in kind.changed]
+        init = [atom for atom in task.problem.init if atom[0] in kind.changed]
         frequency = Counter(atom[0] for atom in task.problem.init)
+        groups = kind.groups(self.static, frequency)
+        said = dict.fromkeys(chain(init, *[group.atoms for group in groups]))
+        self.bits = {atom: kind.number(atom) for atom in said}
+        self.init = self.mask(init)
         self._buckets: dict[int, list[GroundAction]] = defaultdict(list)
-        self._successors: dict[int, list[tuple[GroundAction, int]]] = {}
-        for schema in task.domain.actions.values():
-            needs = [atom for atom in _literals_of(schema)[0] if atom[0] in changed]
-            # the rarest kind of fact makes the smallest buckets (where the robot is, not what is
-            # clear)
-            needs.sort(key=lambda atom: frequency[atom[0]])
-            self._ground(
-                bind(task.domain, schema, tuple(needs), task.problem.objects, tuple(self.static))
-            )
+        for group in groups:
+            for pivot, steps in group.buckets.items():
+                self._buckets[pivot].extend(steps)
+        self._successors: dict[int, Successors] = {}
 
     def mask(self, atoms: Iterable[Atom]) -> int:
-        """The bits of some atoms; a new atom gets the next bit."""
-        found, bits = 0, self.bits
-        for atom in atoms:
-            found |= 1 << bits.setdefault(atom, len(bits))
-        return found
+        """The bits of some of its atoms."""
+        return _union(1 << self.bits[atom] for atom in atoms)
 
     def mask_where(self, wanted: Callable[[Atom], bool]) -> int:
         """The bits of every changing atom that is wanted."""
         return sum(1 << bit for atom, bit in self.bits.items() if wanted(atom))
 
     def atoms(self, state: int) -> list[Atom]:
-        """The atoms of a state that actions change, in order of their bits."""
+        """The atoms of a state that actions change, in their order."""
         return [atom for atom, bit in self.bits.items() if state >> bit & 1]
 
     def applicable(self, state: int) -> list[GroundAction]:
         """Every ground action that can be done, in a fixed order."""
-        return [
-            step
-            for pivot, steps in self._buckets.items()
-            if state & pivot == pivot
-            for step in steps
-            if state & step.needs == step.needs and not state & step.forbids
-        ]
+        return [step for step, _ in self.successors(state)]
 
-    def successors(self, state: int) -> list[tuple[GroundAction, int]]:
+    def successors(self, state: int) -> Successors:
         """Every ground action that can be done, with the state after it; kept for each state."""
-        if state not in self._successors:
-            self._successors[state] = [
-                (step, state & ~step.deletes | step.adds) for step in self.applicable(state)
+        found = self._successors.get(state)
+        if found is None:
+            found = self._successors[state] = [
+                (step, state & ~step.deletes | step.adds)
+                for pivot, steps in self._buckets.items()
+                if state & pivot == pivot
+                for step in steps
+                if state & step.needs == step.needs and not state & step.forbids
             ]
-        return self._successors[state]
+        return found
 
     def shortest(self, start: int, goal: int, below: int, states: int) -> list[Action] | None:
         """A shortest plan of fewer than `below` actions, by breadth-first search.
@@ -120,41 +113,120 @@ class Grounded:
                     queue.append((after, [*path, step.action]))
         return None
 
-    def _ground(self, found: Iterable[Bound]) -> None:
-        """Number the atoms of bound actions."""
-        mask, bits = self.mask, self.bits
-        for action, needs, forbids, deletes, adds in found:
-            step = GroundAction(action, mask(needs), mask(forbids), mask(deletes), mask(adds))
-            self._buckets[1 << bits[needs[0]] if needs else 0].append(step)
 
-
-@lru_cache(KEPT)
-def bind(
-    domain: Domain, schema: ActionSchema, needs: Atoms, objects: Objects, static: Atoms
-) -> list[Bound]:
-    """The ground actions of a schema: bind what its unchanging conditions bind, then the rest by
-    type. `needs`: its changing conditions in the order that is wanted; `static`: what holds and
-    never changes.
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The ground actions of one schema under some static facts: what they say, in order, and by a
+    bit that each of them needs.
     """
-    conditions, forbids, adds, deletes = _literals_of(schema)
-    changed, facts = changing(domain), Facts(static)
-    fixed = [atom for atom in conditions if atom[0] not in changed]
-    never = [_filled(atom) for atom in forbids if atom[0] not in changed]
-    true = set(static)
-    forbids = [atom for atom in forbids if atom[0] in changed]
-    parts = [[_filled(atom) for atom in part] for part in (needs, forbids, deletes, adds)]
-    parameters = [variable for variable, _ in schema.parameters]
-    words = {word for atom in (*conditions, *forbids, *deletes, *adds) for word in atom}
-    themselves = {word: word for word in words.difference(parameters)}
-    kinds = {name: domain.ancestors(kind) for name, kind in objects}
-    return [
-        Bound(
-            (schema.name, *[env[variable] for variable in parameters]),
-            *[tuple([fill(env) for fill in part]) for part in parts],
+
+    atoms: Atoms
+    buckets: dict[int, list[GroundAction]]
+
+
+class Schema(NamedTuple):
+    """An action schema's literals by whether actions change them; `fixed` and `never` are static
+    conditions, `said` the predicates of those.
+    """
+
+    schema: ActionSchema
+    needs: list[Atom]
+    forbids: list[Atom]
+    deletes: list[Atom]
+    adds: list[Atom]
+    fixed: list[Atom]
+    never: list[Atom]
+    said: frozenset[str]
+
+    def literals(self) -> Iterable[Atom]:
+        """All of them."""
+        return chain(self.needs, self.forbids, self.deletes, self.adds, self.fixed, self.never)
+
+
+class Kind:
+    """What tasks of the same domain and objects share."""
+
+    def __init__(self, domain: Domain, objects: Objects) -> None:
+        self.changed = changing(domain)
+        self._kinds = {name: domain.ancestors(kind) for name, kind in objects}
+        self._schemas = [_schema(schema, self.changed) for schema in domain.actions.values()]
+        self._bits: dict[Atom, int] = {}
+        self._group = lru_cache(KEPT)(self._ground)
+
+    def number(self, atom: Atom) -> int:
+        """The bit of an atom; a new one gets the next."""
+        return self._bits.setdefault(atom, len(self._bits))
+
+    def groups(self, static: list[Atom], frequency: Counter[str]) -> tuple[Group, ...]:
+        """The ground actions of each schema, where these facts hold and never change.
+
+        The rarest kind of fact makes the smallest buckets (where the robot is, not what is clear).
+        """
+        return tuple(
+            self._group(
+                index,
+                tuple(sorted(schema.needs, key=lambda atom: frequency[atom[0]])),
+                tuple([atom for atom in static if atom[0] in schema.said]),
+            )
+            for index, schema in enumerate(self._schemas)
         )
-        for env in _bindings(schema, fixed, facts, kinds, themselves)
-        if not any(fill(env) in true for fill in never)
-    ]
+
+    def _ground(self, index: int, needs: Atoms, static: Atoms) -> Group:
+        """Bind what a schema's static conditions bind, then the rest by type; number its atoms."""
+        schema, atoms = self._schemas[index], dict[Atom, int]()
+        parts = (needs, schema.forbids, schema.deletes, schema.adds)
+        filled = [[_filled(atom) for atom in part] for part in parts]
+        variables = [variable for variable, _ in schema.schema.parameters]
+        buckets: dict[int, list[GroundAction]] = defaultdict(list)
+        for env in self._bindings(schema, static):
+            bits = [[self._bit(fill(env), atoms) for fill in part] for part in filled]
+            action = (schema.schema.name, *[env[variable] for variable in variables])
+            step = GroundAction(action, *map(_union, bits))
+            buckets[bits[0][0] if needs else 0].append(step)
+        return Group(tuple(atoms), buckets)
+
+    def _bit(self, atom: Atom, said: dict[Atom, int]) -> int:
+        """The mask of an atom, which is said from now on."""
+        if atom not in said:
+            said[atom] = 1 << self.number(atom)
+        return said[atom]
+
+    def _bindings(self, schema: Schema, static: Atoms) -> list[Env]:
+        """Every binding under which a schema's static conditions hold."""
+        words = {word for atom in schema.literals() for word in atom}
+        themselves = {word: word for word in words.difference(dict(schema.schema.parameters))}
+        found = _bindings(schema.schema, schema.fixed, Facts(static), self._kinds, themselves)
+        if not schema.never:
+            return found
+        true, never = set(static), [_filled(atom) for atom in schema.never]
+        return [env for env in found if not any(fill(env) in true for fill in never)]
+
+
+_kind = lru_cache(KEPT)(Kind)
+
+
+def _schema(schema: ActionSchema, changed: frozenset[str]) -> Schema:
+    needs, forbids, rest = literals(schema.precondition)
+    adds, deletes, other = literals(schema.effect)
+    words = [*needs, *forbids, *adds, *deletes]
+    if rest or other or any(not isinstance(word, str) for atom in words for word in atom):
+        raise NotJudged(f"action {schema.name!r} has more than literals, so it is not grounded")
+    fixed = [atom for atom in needs if atom[0] not in changed]
+    never = [atom for atom in forbids if atom[0] not in changed]
+    return Schema(
+        schema,
+        [atom for atom in needs if atom[0] in changed],
+        [atom for atom in forbids if atom[0] in changed],
+        deletes,
+        adds,
+        fixed,
+        never,
+        frozenset(atom[0] for atom in (*fixed, *never)),
+    )
+
+
+def _union(masks: Iterable[int]) -> int:
+    return reduce(or_, masks, 0)
 
 
 def _filled(atom: Atom) -> Callable[[Env], Atom]:
@@ -168,13 +240,14 @@ def reduced(path: list[GroundAction], start: int, goal: int) -> list[GroundActio
     Each action in turn is left out together with every later one that then cannot be done; where
     the goal is still reached, they stay out (Nakhost and Mueller, ICAPS 2010).
     """
-    index = 0
+    index, state = 0, start
     while index < len(path):
-        state, kept = _run(path[:index], start)
-        state, later = _run(path[index + 1 :], state)
-        if state & goal == goal:
-            path = kept + later
+        after, later = _run(path[index + 1 :], state)
+        if after & goal == goal:
+            path = path[:index] + later
         else:
+            step = path[index]
+            state = state & ~step.deletes | step.adds
             index += 1
     return path
 
@@ -187,17 +260,6 @@ def _run(path: list[GroundAction], state: int) -> tuple[int, list[GroundAction]]
             state = state & ~step.deletes | step.adds
             done.append(step)
     return state, done
-
-
-def _literals_of(
-    schema: ActionSchema,
-) -> tuple[list[Atom], list[Atom], list[Atom], list[Atom]]:
-    needs, forbids, rest = literals(schema.precondition)
-    adds, deletes, other = literals(schema.effect)
-    words = [*needs, *forbids, *adds, *deletes]
-    if rest or other or any(not isinstance(word, str) for atom in words for word in atom):
-        raise NotJudged(f"action {schema.name!r} has more than literals, so it is not grounded")
-    return needs, forbids, adds, deletes
 
 
 def _bindings(

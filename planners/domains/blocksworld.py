@@ -3,11 +3,13 @@ track).
 
 A state maps each block to what it stands on; `None` is the table. A move takes a clear block to
 another clear block or to the table and is two actions long. Tasks are graded by *size* (blocks)
-and *horizon* (moves of an optimal plan, proved by `lower_bound`).
+and *horizon* (moves of an optimal plan, proved by `is_optimal`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import lru_cache
 from random import Random
 
 from planners.records import Action, Atom, Plan, Problem
@@ -33,15 +35,51 @@ def clear_blocks(state: State) -> list[str]:
     return [block for block in state if block not in covered]
 
 
-def moves(state: State) -> list[Move]:
-    """Every move that changes the state."""
-    clear = clear_blocks(state)
-    found: list[Move] = []
-    for block in clear:
-        if state[block] is not None:
-            found.append((block, None))
-        found.extend((block, target) for target in clear if target != block)
-    return found
+def walk(state: State, length: int, rng: Random) -> tuple[State, list[Move]]:
+    """A random walk of `length` moves that never touches the block it has just moved.
+
+    Each move is drawn from all that change the state: by block in the order of the state, to the
+    table first. Blocks are numbers on the way and sets of them bits, since a generator walks
+    hundreds of times for a task.
+    """
+    names = list(state)
+    numbers = {name: number for number, name in enumerate(names)}
+    support = [-1 if under is None else numbers[under] for under in state.values()]
+    clear = sum(1 << number for number in range(len(names)) if number not in support)
+    table = sum(1 << number for number, under in enumerate(support) if under < 0)
+    path: list[Move] = []
+    others = clear
+    for _ in range(length):
+        onto = clear.bit_count() - 1
+        count = others.bit_count() * (onto + 1) - (others & table).bit_count()
+        if not count:
+            break
+        choice = rng.randrange(count)
+        for block in _members(others):
+            down = support[block] >= 0
+            if choice < onto + down:
+                break
+            choice -= onto + down
+        bit, under = 1 << block, support[block]
+        target = -1 if down and not choice else _members(clear & ~bit)[choice - down]
+        if down:
+            clear |= 1 << under
+        else:
+            table &= ~bit
+        if target < 0:
+            table |= bit
+        else:
+            clear &= ~(1 << target)
+        support[block], others = target, clear & ~bit
+        path.append((names[block], None if target < 0 else names[target]))
+    after = {name: None if u < 0 else names[u] for name, u in zip(names, support, strict=True)}
+    return after, path
+
+
+@lru_cache(1 << 14)
+def _members(bits: int) -> tuple[int, ...]:
+    """The numbers of the bits that are set."""
+    return tuple(number for number in range(bits.bit_length()) if bits >> number & 1)
 
 
 def below(state: State, block: str) -> list[str]:
@@ -54,35 +92,23 @@ def below(state: State, block: str) -> list[str]:
     return chain
 
 
-def lower_bound(state: State, goal: State) -> int:
-    """Moves that any plan needs: one for each block out of place, two where it is in its own way.
+def is_optimal(init: State, goal: State, path: list[Move]) -> bool:
+    """Whether a path between two states has no more moves than any plan needs, as far as is known.
 
-    A block is in place when everything from it down to the table is as in the goal. A block out of
-    place that stands, now and in the goal, above a block that must itself move has to leave before
-    that one moves and return after it: two moves.
+    A plan moves every block that is out of place (not as in the goal, down to the table), and twice
+    one that stands, now and in the goal, above a block that must itself move: that leaves before
+    and returns after. A block that is moved once is out of place, as a move changes where it
+    stands. So no move is too many where none is moved three times, and each that is moved twice is
+    out of place and above a moved block in both states.
     """
-    chains = {block: below(state, block) for block in state}
-    wanted = {block: below(goal, block) for block in state}
-    misplaced = {block for block in state if chains[block] != wanted[block]}
-    twice = sum(
-        1
-        for block in misplaced
-        if misplaced.intersection(chains[block]).intersection(wanted[block])
-    )
-    return len(misplaced) + twice
-
-
-def walk(state: State, length: int, rng: Random) -> tuple[State, list[Move]]:
-    """A random walk of `length` moves that never touches the block it has just moved."""
-    state, path, last = dict(state), [], None
-    for _ in range(length):
-        options = [move for move in moves(state) if move[0] != last]
-        if not options:
-            break
-        block, target = rng.choice(options)
-        state[block], last = target, block
-        path.append((block, target))
-    return state, path
+    times = Counter(block for block, _ in path)
+    for block, moves in times.items():
+        if moves == 1:
+            continue
+        first, last = below(init, block), below(goal, block)
+        if moves > 2 or first == last or times.keys().isdisjoint(set(first).intersection(last)):
+            return False
+    return True
 
 
 def plan_of(state: State, path: list[Move]) -> Plan:
@@ -132,12 +158,12 @@ def solved_example(
     """A random problem with `size` blocks whose optimal plan has exactly `horizon` moves, and one.
 
     None where none was found in `attempts` tries (a horizon out of reach for the size). The plan is
-    the walk that made the goal, kept only where the lower bound equals its length: it is optimal.
+    the walk that made the goal, kept only where it is known to be optimal.
     """
     blocks = [f"b{i + 1}" for i in range(size)]
     for _ in range(attempts):
         init = random_state(blocks, rng)
         goal, path = walk(init, horizon, rng)
-        if len(path) == horizon and lower_bound(init, goal) == horizon:
+        if len(path) == horizon and is_optimal(init, goal, path):
             return problem_of(init, goal, rng), plan_of(init, path)
     return None

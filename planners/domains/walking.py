@@ -62,7 +62,7 @@ class Room:
             reached, before = fresh & ~before, after
             if not reached or end < horizon:
                 continue
-            goal = _some(fresh & ~reached, rng) | reached
+            goal = self._some(fresh & ~reached, rng) | reached
             plan = reduced([step for step, _ in path[:end]], start, goal)
             if len(plan) != horizon:
                 continue
@@ -74,6 +74,15 @@ class Room:
         """A task that wants nothing, and a walk that is possible in it."""
         path = walk(self.grounded, self.world, start, length, rng)
         return self._problem(start, 0), Plan(tuple(step.action for step, _ in path))
+
+    def _some(self, goal: int, rng: Random) -> int:
+        """A random part of a goal; all of it half of the time."""
+        if rng.random() < 0.5:
+            return goal
+        masks = [1 << bit for bit in self.grounded.bits.values()]
+        asked = [place for place, mask in enumerate(masks) if mask & goal]
+        drawn = rng.getrandbits(max(1, max(asked, default=-1) + 1))
+        return sum(masks[place] for place in asked if drawn >> place & 1)
 
     def _problem(self, start: int, goal: int) -> Problem:
         init = (*self.grounded.static, *self.grounded.atoms(start))
@@ -101,8 +110,3 @@ def walk(
         state = path[-1][1]
         seen.add(state)
     return path
-
-
-def _some(bits: int, rng: Random) -> int:
-    """A random part of some bits; all of them half of the time."""
-    return bits if rng.random() < 0.5 else bits & rng.getrandbits(max(1, bits.bit_length()))

@@ -13,6 +13,30 @@ from planners.domains import blocksworld as bw
 from planners.pddl import print_problem, read_task
 
 
+def moves(state: bw.State) -> list[bw.Move]:
+    """Every move that changes the state, by block, to the table first."""
+    clear, found = bw.clear_blocks(state), list[bw.Move]()
+    for block in clear:
+        found += [(block, None)] if state[block] is not None else []
+        found += [(block, target) for target in clear if target != block]
+    return found
+
+
+def lower_bound(state: bw.State, goal: bw.State) -> int:
+    """Moves that any plan needs: one for each block out of place, two where it is in its own way.
+
+    A block out of place that stands, now and in the goal, above another one out of place has to
+    leave before that one moves and return after it.
+    """
+    chains = {block: bw.below(state, block) for block in state}
+    wanted = {block: bw.below(goal, block) for block in state}
+    misplaced = {block for block in state if chains[block] != wanted[block]}
+    return len(misplaced) + sum(
+        bool(misplaced.intersection(chains[block]).intersection(wanted[block]))
+        for block in misplaced
+    )
+
+
 def distance(start: bw.State, goal: bw.State) -> int:
     """Moves of an optimal plan, by breadth-first search."""
     wanted = tuple(sorted(goal.items(), key=str))
@@ -22,7 +46,7 @@ def distance(start: bw.State, goal: bw.State) -> int:
         state, steps = queue.popleft()
         if tuple(sorted(state.items(), key=str)) == wanted:
             return steps
-        for block, target in bw.moves(state):
+        for block, target in moves(state):
             after = {**state, block: target}
             key = tuple(sorted(after.items(), key=str))
             if key not in seen:
@@ -36,7 +60,23 @@ def test_lower_bound_never_exceeds_the_distance(size: int, seed: int) -> None:
     rng = Random(seed)
     blocks = [f"b{i}" for i in range(size)]
     start, goal = bw.random_state(blocks, rng), bw.random_state(blocks, rng)
-    assert bw.lower_bound(start, goal) <= distance(start, goal)
+    assert lower_bound(start, goal) <= distance(start, goal)
+
+
+@given(st.integers(1, 9), st.integers(0, 12), st.integers(0, 10_000))
+def test_a_walk_draws_from_all_moves_and_is_optimal_where_the_bound_says_so(
+    size: int, length: int, seed: int
+) -> None:
+    rng = Random(seed)
+    start = bw.random_state([f"b{i}" for i in range(size)], rng)
+    own, state, path, last = Random(seed), dict(start), list[bw.Move](), ""
+    for _ in range(length):
+        if options := [move for move in moves(state) if move[0] != last]:
+            last, target = own.choice(options)
+            state[last] = target
+            path.append((last, target))
+    assert bw.walk(start, length, Random(seed)) == (state, path)
+    assert bw.is_optimal(start, state, path) == (lower_bound(start, state) == len(path))
 
 
 @given(st.integers(3, 5), st.integers(1, 4), st.integers(0, 10_000))
