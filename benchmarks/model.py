@@ -18,10 +18,10 @@ from planners.domains import DOMAINS
 from planners.domains.task_sets import fresh_tasks
 from planners.fine_tuning import Lesson, Settings, encode, fine_tune
 from planners.local import LocalPolicy, use_threads
+from planners.objectives import mean_loss
 from planners.pddl import print_problem, read_task
 from planners.prompts import PROMPTS
 from planners.records import Sampling
-from planners.training import mean_loss
 
 SAMPLES, BATCH = 16, 400
 """Completions of a task, and rows decoded together: what the quickstart does."""

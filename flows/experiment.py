@@ -64,10 +64,10 @@ class Experiment(Table):
             )
         if server and server.adapters and training.lora is None:
             raise ValueError("model.server.adapters needs training.lora: what is loaded is one")
-        if (training.method == "reinforce") != (self.curation.curator == "rollouts"):
+        if (training.method is not None) != (self.curation.curator == "rollouts"):
             raise ValueError(
-                "training.method = 'reinforce' and curation.curator = 'rollouts' go together: the "
-                "one weighs by the advantage that the other reckons"
+                "training.method = 'reinforce' or 'nft' and curation.curator = 'rollouts' go "
+                "together: the one weighs by the advantage that the other reckons"
             )
         return self
 

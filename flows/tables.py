@@ -230,8 +230,9 @@ class Training(Table):
 
     `epochs`: passes over what was kept, instead of `steps`; `micro`: rows in memory at once;
     `checkpointing` computes activations twice to save memory; `validation`: share of what was kept
-    that only measures; `lora`: train an adapter instead of all weights; `method`: reinforce learns
-    from failures too (curator "rollouts"); `processes`: how many share each batch, a GPU each.
+    that only measures; `lora`: train an adapter instead of all weights; `method`: reinforce and nft
+    learn from failures too (curator "rollouts"); `processes`: how many share each batch, a GPU
+    each.
     """
 
     start: Literal["base", "parent"] = "base"
@@ -245,7 +246,7 @@ class Training(Table):
     checkpointing: Literal[True] | None = None
     validation: Annotated[float, Field(gt=0, lt=1)] | None = None
     lora: Adapter | None = None
-    method: Literal["reinforce"] | None = None
+    method: Literal["reinforce", "nft"] | None = None
     processes: Annotated[int, Field(ge=2)] | None = None
 
     def settings(self, prompt: str, seed: int) -> Settings:

@@ -21,10 +21,11 @@ from planners.checkpoint import load, save, weights_hash
 from planners.conditions import changing
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
+from planners.objectives import Row
 from planners.pddl import read_domain
 from planners.prompts import OBJECT_NAMES, PROMPTS, compact
 from planners.short_tasks import SIZES, Mixture, Pretraining, examples
-from planners.training import WINDOW, Optimisation, Row, fit
+from planners.training import WINDOW, Optimisation, fit
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast

@@ -19,22 +19,12 @@ from planners.checkpoint import (
     weights_hash,
     with_adapter,
 )
+from planners.objectives import OBJECTIVES, Row, mean_loss
 from planners.pddl import Task
 from planners.prompts import PROMPTS, rename, shuffle
 from planners.records import content_hash
 from planners.resuming import Resumable
-from planners.training import (
-    Fit,
-    Optimisation,
-    Row,
-    completion_loss,
-    fit,
-    is_first,
-    length_batches,
-    mean_loss,
-    policy_gradient_loss,
-    preflight,
-)
+from planners.training import Fit, Optimisation, fit, is_first, length_batches, preflight
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -70,7 +60,7 @@ class Settings:
 
     `epochs`, where given, stands for the steps that so many passes take; `micro` and
     `checkpointing` save memory; `validation` is the share of lessons held back to measure on;
-    without `lora` all weights are trained; `method` is "sft" or "reinforce".
+    without `lora` all weights are trained; `method` is "sft", "reinforce" or "nft".
     """
 
     steps: int
@@ -90,10 +80,6 @@ class Settings:
     def count(self, lessons: int) -> int:
         """How many steps so many lessons make."""
         return self.steps if self.epochs is None else self.epochs * -(-lessons // self.batch)
-
-
-OBJECTIVES: dict[str, Any] = {"sft": completion_loss, "reinforce": policy_gradient_loss}
-"""What a method makes smaller."""
 
 
 def fine_tune(
@@ -192,7 +178,7 @@ def _batches(
     """Endless batches, every lesson once an epoch; counts the supervised tokens it hands out."""
     rng = Random(settings.seed)
     names = object_names(tokenizer) if settings.rename else []
-    advised = settings.method == "reinforce"
+    advised = settings.method != "sft"
     while True:
         varied = [vary(lesson, names, settings, rng) for lesson in lessons]
         rows: list[Any] = encode(varied, tokenizer, settings.prompt)

@@ -20,8 +20,9 @@ from planners.chat import encode_prompts, stop_ids
 from planners.decoding import draw, even_batches, one_thread_each, preallocated_cache
 from planners.errors import ComponentFailure, InvalidInput
 from planners.extraction import THINK_END
+from planners.objectives import by_length, summed_logprobs
 from planners.records import Completion, Sampling
-from planners.training import by_length, out_of_memory, summed_logprobs
+from planners.training import out_of_memory
 
 if TYPE_CHECKING:
     import torch

@@ -13,17 +13,17 @@ from planners.checkpoint import load, weights_hash, with_adapter
 from planners.errors import CheckpointError, ComponentFailure
 from planners.fine_tuning import Lesson, Lora, Settings, encode, fine_tune, hold_back
 from planners.local import LocalPolicy
-from planners.prompts import PROMPTS
-from planners.records import Sampling
-from planners.resuming import Resumable
-from planners.training import (
-    Optimisation,
+from planners.objectives import (
     completion_loss,
-    fit,
     mean_loss,
+    negative_aware_loss,
     policy_gradient_loss,
     summed_logprobs,
 )
+from planners.prompts import PROMPTS
+from planners.records import Sampling
+from planners.resuming import Resumable
+from planners.training import Optimisation, fit
 from tests.conftest import blocks_task
 
 SETTINGS = Settings(
@@ -156,13 +156,37 @@ def test_reinforce_is_supervised_learning_where_every_advantage_is_one(
     assert unknown.item() == 0
 
 
-def test_reinforce_makes_the_better_answer_likelier(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_on_its_own_samples_nft_has_the_gradient_of_reinforce(tiny_checkpoint: Path) -> None:
+    def gradients(by: float) -> list[torch.Tensor]:
+        """Of both, where the rows have become likelier since they were written by so many nats."""
+        found = []
+        for objective in (policy_gradient_loss, negative_aware_loss):
+            model, tokenizer = load(tiny_checkpoint)
+            rows = encode(lessons(), tokenizer, "compact")
+            then = (summed_logprobs(model, rows).detach() - by).tolist()
+            advantages = [0.75 if i % 2 else -0.25 for i in range(len(rows))]
+            whole = zip(rows, advantages, then, strict=True)
+            objective(model, [(*row, a, t) for row, a, t in whole]).backward()
+            found.append(gradient(model))
+        return found
+
+    plain, aware = gradients(0.0)
+    assert torch.allclose(plain, aware, rtol=1e-3, atol=1e-6)
+    plain, aware = gradients(-math.inf)  # nothing is known of when they were written
+    assert not torch.allclose(plain, gradients(0.0)[0], rtol=1e-3, atol=1e-6)
+    assert torch.allclose(plain, aware, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["reinforce", "nft"])
+def test_the_better_answer_becomes_likelier(
+    method: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     task = blocks_task(3, 1, 0)
     good, bad = "(pickup b1)\n(stack b1 b2)\n", "(pickup b3)\n"
     prompt, start = PROMPTS["compact"].write(task), LocalPolicy(*load(tiny_checkpoint))
     then = start.logprobs([(prompt, bad)])[0]
     rollouts = [Lesson(task, good, 0.5), Lesson(task, bad, -0.5, then)]
-    settings = replace(SETTINGS, lora=None, method="reinforce", learning_rate=1e-3, steps=10)
+    settings = replace(SETTINGS, lora=None, method=method, learning_rate=1e-3, steps=10)
     fine_tune(tiny_checkpoint, rollouts, settings, tmp_path / "a")
     for folder in (tiny_checkpoint, tmp_path / "a"):
         policy = LocalPolicy(*load(folder))

@@ -19,10 +19,10 @@ from planners.chat import encode_prompts
 from planners.checkpoint import load
 from planners.errors import CheckpointError, ComponentFailure, InvalidInput
 from planners.hub import find_weights
+from planners.objectives import summed_logprobs
 from planners.records import Sampling
 from planners.served import ServedPolicy
 from planners.serving import serving
-from planners.training import summed_logprobs
 from tests.tiny_gguf import write_tiny_gguf
 
 At = Callable[..., ServedPolicy]

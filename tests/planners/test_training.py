@@ -25,11 +25,12 @@ from planners.fine_tuning import (
     vary,
     weights_hash,
 )
+from planners.objectives import IGNORED, collate, completion_loss
 from planners.pddl import print_problem, read_task
 from planners.prompts import OBJECT_NAMES, PROMPTS
 from planners.records import Plan
 from planners.short_tasks import Pretraining
-from planners.training import IGNORED, collate, completion_loss, length_batches, preflight
+from planners.training import length_batches, preflight
 from tests.conftest import blocks_task
 
 SETTINGS = Settings(
