@@ -81,7 +81,7 @@ def rows(fast: bool) -> list[Row]:
         works = {n: _audit(Path(folder), n) for n in (number // 100, number // 10, number)}
         return [
             row(f"audit {number} traces / one logistic model of them in statsmodels", "CPU s",
-                works[number], _logistic(number), 1, 1),
+                works[number], _logistic(number), 1),
             growth("growth auditing", list(works)[:2], works.__getitem__, 1),
             growth("growth curating", list(works), _curate, 3),
         ]  # fmt: skip

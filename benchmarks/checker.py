@@ -58,25 +58,25 @@ def rows(fast: bool) -> list[Row]:
 
     return [
         row("checker one plan, task loaded / VAL process", "CPU s a plan", one,
-            lambda: REFEREES["val"](DOMAIN, problem, [plan]), 2000, runs),
+            lambda: REFEREES["val"](DOMAIN, problem, [plan]), runs, 2000),
         row("checker one plan, task loaded / unified-planning", "CPU s a plan", one,
-            _up_loaded(problem, plan), 2000, runs),
+            _up_loaded(problem, plan), runs, 2000),
         row("checker 64 plans with loading / VAL processes", "CPU s a task",
             lambda: judge_texts(problem, many),
-            lambda: REFEREES["val"](DOMAIN, problem, [plan] * 64), 50, runs),
+            lambda: REFEREES["val"](DOMAIN, problem, [plan] * 64), runs, 50),
         row("checker 64 plans with loading / kairos", "CPU s a task",
-            lambda: judge_texts(problem, many), kairos_many, 50, runs),
+            lambda: judge_texts(problem, many), kairos_many, runs, 50),
         row("checker 64 different plans, most broken / kairos", "CPU s a task",
             lambda: judge_texts(problem, [str(plan) for plan in broken]),
-            lambda: REFEREES["kairos"](DOMAIN, problem, broken), 50, runs),
+            lambda: REFEREES["kairos"](DOMAIN, problem, broken), runs, 50),
         row("checker 100,000 actions / kairos", "CPU s a plan",
             lambda: judge_texts(problem, [long_text]),
-            lambda: REFEREES["kairos"](DOMAIN, problem, [long_plan]), 1, runs),
+            lambda: REFEREES["kairos"](DOMAIN, problem, [long_plan]), runs),
         row("checker loading / unified-planning", "CPU s a task",
-            lambda: read_task(DOMAIN, problem), _up_load(problem), 200, runs),
+            lambda: read_task(DOMAIN, problem), _up_load(problem), runs, 200),
         growth("growth checker, plan length", [5_000, 20_000, 80_000, 320_000],
             _judge_long(problem), runs),
-        growth("growth loading", [500, 2_000, 8_000, 32_000], _load_large, runs),
+        growth("growth reading a task", [500, 2_000, 8_000, 32_000], _load_large, runs),
     ]  # fmt: skip
 
 

@@ -10,8 +10,9 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -28,7 +29,25 @@ def say(text: str) -> None:
     CONSOLE.print(text)
 
 
-def cpu() -> float:
+class Taken(NamedTuple):
+    """What a piece of work took: CPU and wall seconds, and the most memory that this process held
+    meanwhile, in GB (None where the system does not tell).
+    """
+
+    cpu: float
+    wall: float
+    memory: float | None
+
+
+def taken(work: Work) -> Taken:
+    """What one call takes."""
+    _forget_peak()
+    started, start = _cpu(), time.perf_counter()
+    work()
+    return Taken(_cpu() - started, time.perf_counter() - start, _peak())
+
+
+def _cpu() -> float:
     """CPU seconds of this process and its finished children."""
     return sum(
         usage.ru_utime + usage.ru_stime
@@ -36,38 +55,60 @@ def cpu() -> float:
     )
 
 
-def seconds(work: Work) -> float:
-    """CPU seconds of one call."""
-    return both_seconds(work)[0]
+def _forget_peak() -> None:
+    """Let Linux count the most memory from now on."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
-def both_seconds(work: Work) -> tuple[float, float]:
-    """CPU seconds and wall seconds of one call."""
-    started, start = cpu(), time.perf_counter()
-    work()
-    return cpu() - started, time.perf_counter() - start
+def _peak() -> float | None:
+    """The most memory since, in GB."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e9
+    return None
 
 
-def row(name: str, unit: str, ours: Work, peer: Work, repeat: int, runs: int) -> Row:
-    """One comparison: `repeat` calls of ours against one of the peer, `runs` times in turn."""
-    ours_s, peer_s = [], []
+def in_turn(
+    name: str, ours: Work, peer: Work, runs: int, repeat: int = 1
+) -> list[tuple[Taken, Taken]]:
+    """What ours (of `repeat` calls, all) and the peer take, that many times in turn."""
     say(f"{name}, {runs} runs")
-    for _ in range(runs):
-        ours_s.append(seconds(lambda: [ours() for _ in range(repeat)]) / repeat)
-        peer_s.append(seconds(peer))
-    return compared(name, unit, ours_s, peer_s)
+    return [(taken(lambda: [ours() for _ in range(repeat)]), taken(peer)) for _ in range(runs)]
 
 
-def both_rows(name: str, ours: Work, peer: Work, runs: int) -> list[Row]:
+def row(
+    name: str, unit: str, ours: Work, peer: Work, runs: int, repeat: int = 1,
+    sizes: tuple[int, int] = (1, 1),
+) -> Row:  # fmt: skip
+    """One comparison in CPU time: `repeat` calls of ours against one of the peer, in turn; what a
+    call does counts as `sizes`, ours and the peer's.
+    """
+    pairs = in_turn(name, ours, peer, runs, repeat)
+    return _row(name, unit, pairs, "cpu", (sizes[0] * repeat, sizes[1]))
+
+
+def both_rows(name: str, pairs: Sequence[tuple[Taken, Taken]]) -> list[Row]:
     """The same comparison in CPU time and in wall time."""
-    say(f"{name}, {runs} runs")
-    pairs = [(both_seconds(ours), both_seconds(peer)) for _ in range(runs)]
-    return [
-        compared(
-            f"{name}{clock}", unit, [pair[0][i] for pair in pairs], [pair[1][i] for pair in pairs]
-        )
-        for i, (clock, unit) in enumerate((("", "CPU s"), (", wall time", "s")))
+    return [_row(name, "CPU s", pairs, "cpu"), _row(f"{name}, wall time", "s", pairs, "wall")]
+
+
+def _row(
+    name: str, unit: str, pairs: Sequence[tuple[Taken, Taken]], clock: str,
+    sizes: tuple[int, int] = (1, 1),
+) -> Row:  # fmt: skip
+    """The row of a clock, each side over its size; with both clocks and the memory beside it."""
+    sides = [
+        [Taken(t.cpu / size, t.wall / size, t.memory) for t in side]
+        for side, size in zip(zip(*pairs, strict=True), sizes, strict=True)
     ]
+    ours, peer = ([getattr(t, clock) for t in side] for side in sides)
+    return compared(name, unit, ours, peer) | {
+        what: [statistics.median([getattr(t, what) for t in side]) for side in sides]
+        for what in Taken._fields
+        if getattr(sides[0][0], what) is not None
+    }
 
 
 def compared(name: str, unit: str, ours: Sequence[float], peer: Sequence[float]) -> Row:
@@ -93,7 +134,7 @@ def growth(name: str, sizes: list[int], work_of: Callable[[int], Work], runs: in
     say(name)
     for size in sizes:
         work = work_of(size)
-        least.append(min(seconds(work) for _ in range(runs)))
+        least.append(min(taken(work).cpu for _ in range(runs)))
     logs = [math.log(size) for size in sizes], [math.log(second) for second in least]
     slope = statistics.linear_regression(*logs).slope
     return {
@@ -119,31 +160,31 @@ def machine() -> Row:
 
 
 def _rates() -> Row:
-    """What one core can do at most, single-precision products and bytes copied; and the most memory
-    that this process has taken.
-    """
+    """What one core can do at most: single-precision products, and bytes copied."""
     square = np.ones((1024, 1024), dtype=np.float32)
     block = np.ones(1 << 25)
-    product = min(both_seconds(lambda: square @ square)[0] for _ in range(5))
-    copied = min(both_seconds(block.copy)[0] for _ in range(5))
+    product = min(taken(lambda: square @ square).cpu for _ in range(5))
+    copied = min(taken(block.copy).cpu for _ in range(5))
     return {
         "gigaflops_a_core": round(2 * 1024**3 / product / 1e9, 1),
         "copied_gigabytes_a_second": round(2 * block.nbytes / copied / 1e9, 1),
-        "peak_memory_gigabytes": round(
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2
-        ),
     }
 
 
-def tell(measured: list[Row]) -> None:
-    """Print a table, write JSON."""
+def tell(measured: list[Row], seconds: dict[str, float]) -> None:
+    """Write JSON and print it as a table; `seconds`: what measuring each part took."""
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"machine": machine(), "rows": measured}, indent=2) + "\n")
-    table = Table("what / peer", "unit", "ours", "peer", "ratio", "spread")
+    found = {"machine": machine(), "rows": measured, "seconds": seconds}
+    OUT.write_text(json.dumps(found, indent=2) + "\n")
+    table = Table(
+        "what / peer", "unit", "ours", "peer", "ratio", "spread", "CPU s", "wall s", "GB at most"
+    )
     for r in measured:
         low, high = r["spread"]
+        sides = (" / ".join(f"{x:.2g}" for x in r.get(what, ())) for what in Taken._fields)
         table.add_row(
             r["name"], r["unit"], f"{r['ours']:.3g}", f"{r['peer']:.3g}", f"{r['ratio']:.2f}x",
-            f"{low:.2f}-{high:.2f}x",
+            f"{low:.2f}-{high:.2f}x", *sides,
         )  # fmt: skip
-    Console(width=120).print(table)
+    Console(width=150).print(table)
+    say("measured in " + ", ".join(f"{part} {s:.0f} s" for part, s in seconds.items()))

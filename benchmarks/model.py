@@ -11,7 +11,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.harness import Row, both_rows, compared, say
+from benchmarks.harness import Row, both_rows, compared, in_turn, say
 from planners.base import embedded_base
 from planners.checkpoint import load
 from planners.domains import DOMAINS
@@ -60,7 +60,7 @@ def samplings(fast: bool) -> list[Row]:
             )  # fmt: skip
 
     name = f"sampling {len(prompts)} completions / generate in batches of {BATCH}"
-    return both_rows(name, ours, plain, 3 if fast else 5)
+    return both_rows(name, in_turn(name, ours, plain, 3 if fast else 5))
 
 
 def trainings(fast: bool) -> list[Row]:
@@ -85,7 +85,8 @@ def trainings(fast: bool) -> list[Row]:
             model = sft_trained(base, lessons, steps, Path(folder) / "peer")
             losses["peer"].append(mean_loss(model, held, ROWS))
 
-        found = both_rows(f"training {steps} steps / TRL SFTTrainer", ours, peer, 3 if fast else 5)
+        name = f"training {steps} steps / TRL SFTTrainer"
+        found = both_rows(name, in_turn(name, ours, peer, 3 if fast else 5))
     mine, theirs = (sum(of) / len(of) for of in losses.values())
     found.append(
         compared("training loss on unseen plans / TRL SFTTrainer", "nats a token", [mine], [theirs])

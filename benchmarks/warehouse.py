@@ -118,27 +118,18 @@ def _loads(folder: Path, number: int, runs: int) -> list[Row]:
     every = records(number)
     arrow = pa.Table.from_pylist(every, schema=arrow_schema(schema.traces))
     files = (folder / f"load{i}.duckdb" for i in count())
+    unit = "CPU s a trace"
     tenth, some, few = (every[: number // part] for part in (10, 50, 500))
     return [
-        _per_row(f"load {number} traces / DuckDB INSERT from Arrow", runs,
-            _ours(files, every), _arrow(files, arrow), number, number),
-        _per_row(f"load {len(tenth)} traces / ORM add_all of {len(some)}", runs,
-            _ours(files, tenth), _orm(files, some), len(tenth), len(some)),
-        _per_row(f"load {len(tenth)} traces / executemany of {len(few)}", runs,
-            _ours(files, tenth), _executemany(files, few), len(tenth), len(few)),
+        row(f"load {number} traces / DuckDB INSERT from Arrow", unit,
+            _ours(files, every), _arrow(files, arrow), runs, sizes=(number, number)),
+        row(f"load {len(tenth)} traces / ORM add_all of {len(some)}", unit,
+            _ours(files, tenth), _orm(files, some), runs, sizes=(len(tenth), len(some))),
+        row(f"load {len(tenth)} traces / executemany of {len(few)}", unit,
+            _ours(files, tenth), _executemany(files, few), runs, sizes=(len(tenth), len(few))),
         growth("growth loading traces", [number // 100, number // 10, number],
             lambda n: _ours(files, every[:n]), 3),
     ]  # fmt: skip
-
-
-def _per_row(name: str, runs: int, ours: Work, peer: Work, n: int, of: int) -> Row:
-    """A comparison of the cost of one row, where the peer is given fewer."""
-    measured = row(name, "CPU s a trace", ours, peer, 1, runs)
-    measured["ours"] /= n
-    measured["peer"] /= of
-    measured["ratio"] *= n / of
-    measured["spread"] = [ratio * n / of for ratio in measured["spread"]]
-    return measured
 
 
 def _fresh(files: Iterator[Path]) -> Path:
@@ -212,7 +203,7 @@ def _views(folder: Path, number: int, runs: int) -> list[Row]:
 
         measured = [
             row(f"query {name}, {number} traces / plain scan", "CPU s",
-                ask(f"SELECT * FROM {name}"), ask(*PLAIN[name]), 1, runs)
+                ask(f"SELECT * FROM {name}"), ask(*PLAIN[name]), runs)
             for name in PLAIN
         ]  # fmt: skip
         frames = [
@@ -224,7 +215,7 @@ def _views(folder: Path, number: int, runs: int) -> list[Row]:
         ]
         measured.append(
             row(f"query best trace a task, {number} traces / pandas, frames loaded", "CPU s",
-                ask("SELECT * FROM best_plans"), lambda: _best(*frames), 1, 3)
+                ask("SELECT * FROM best_plans"), lambda: _best(*frames), runs)
         )  # fmt: skip
     return measured
 
