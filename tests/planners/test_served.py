@@ -138,12 +138,19 @@ def faulty() -> Iterator[Callable[[Answer], str]]:
 
     def start(answer: Answer) -> str:
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.tell({})
+
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                status, content = answer(body)
-                told = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.tell(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+            def tell(self, body: dict[str, Any]) -> None:
+                status, content = answer({**body, "path": self.path})
+                plain = isinstance(content, str)
+                told = content.encode() if plain else content
+                told = told if isinstance(told, bytes) else json.dumps(told).encode()
                 self.send_response(status)
-                self.send_header("content-type", "application/json")
+                self.send_header("content-type", "text/plain" if plain else "application/json")
                 self.end_headers()
                 self.wfile.write(told)
 
@@ -176,6 +183,31 @@ def test_a_busy_server_is_asked_again(at: At, faulty: Callable[[Answer], str]) -
     [done] = at([faulty(answer)]).sample(["b1"], Sampling(), [7])
     assert asked == [7, 7, 7]
     assert (done.text, done.plan_tokens, done.logprob) == ("(pickup b1)", 5, None)
+
+
+def test_an_adapter_is_loaded_once_and_answers(at: At, faulty: Callable[[Answer], str]) -> None:
+    """As vLLM answers: in plain text that it is loaded, in JSON why not."""
+    loaded = {"base": "weights"}
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        if body["path"] == "/v1/models":
+            return 200, {"data": [{"id": name} for name in loaded]}
+        if body["path"] == "/v1/load_lora_adapter":
+            if not Path(body["lora_path"]).exists():
+                return 404, {"error": {"message": "No adapter found for " + body["lora_path"]}}
+            assert body["lora_name"] not in loaded
+            loaded[body["lora_name"]] = body["lora_path"]
+            return 200, f"Success: LoRA adapter '{body['lora_name']}' added successfully."
+        assert body["path"] == "/v1/chat/completions"
+        return 200, completion(model=body["model"])
+
+    policy = at([faulty(answer)], "base")
+    for _ in range(2):
+        policy.load_adapter("generation-1", str(Path(__file__).parent))
+        assert policy.sample(["b1"], Sampling(), [0])[0].text == "(pickup b1)"
+    assert list(loaded) == ["base", "generation-1"], "the one before stays, to go back to"
+    with pytest.raises(InvalidInput, match=r"status 404.*No adapter found for /nowhere"):
+        policy.load_adapter("generation-2", "/nowhere")
 
 
 def test_our_mistake_is_raised_at_once(at: At, faulty: Callable[[Answer], str]) -> None:
