@@ -15,6 +15,7 @@ from warehouse.migrations import migrate
 
 VIEWS = (
     "stg_verdicts",
+    "stg_task_samples",
     "stg_task_results",
     "coverage",
     "coverage_by_horizon",

@@ -1,7 +1,8 @@
 -- One row an experiment and generation: the figures that tell whether the loop works.
 WITH results AS MATERIALIZED (
-    SELECT experiment, generation, split, task, samples, valid, longest
-    FROM stg_task_results
+    SELECT s.experiment, s.generation, e.split, s.task, s.samples, s.valid, s.longest
+    FROM stg_task_samples AS s
+    JOIN experiment_tasks AS e ON e.experiment = s.experiment AND e.task = s.task
 ),
 
 fresh AS (
