@@ -123,6 +123,8 @@ def _loads(folder: Path, number: int, runs: int) -> list[Row]:
     return [
         row(f"load {number} traces / DuckDB INSERT from Arrow", unit,
             _ours(files, every), _arrow(files, arrow), runs, sizes=(number, number)),
+        row(f"load {number} traces / DuckDB INSERT from Arrow, unchecked", unit,
+            _ours(files, every), _arrow(files, arrow, keys=False), runs, sizes=(number, number)),
         row(f"load {len(tenth)} traces / ORM add_all of {len(some)}", unit,
             _ours(files, tenth), _orm(files, some), runs, sizes=(len(tenth), len(some))),
         row(f"load {len(tenth)} traces / executemany of {len(few)}", unit,
@@ -132,26 +134,36 @@ def _loads(folder: Path, number: int, runs: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def _fresh(files: Iterator[Path]) -> Path:
-    """A new warehouse, in the place of the one before."""
+def _next(files: Iterator[Path]) -> Path:
+    """A place for a file, where the one before is gone."""
     path = next(files)
     for old in path.parent.glob("load*"):
         old.unlink()
-    Warehouse(path).close()
+    return path
+
+
+def _fresh(files: Iterator[Path], keys: bool = True) -> Path:
+    """A new file with the table; where nothing else keeps traces from standing twice, with its
+    key.
+    """
+    path = _next(files)
+    engine = sa.create_engine(f"duckdb:///{path}")
+    (schema.metadata if keys else schema.keyless()).create_all(engine)
+    engine.dispose()
     return path
 
 
 def _ours(files: Iterator[Path], found: list[Record]) -> Work:
     def work() -> None:
-        with Warehouse(_fresh(files)) as store:
+        with Warehouse(_next(files)) as store:
             store.record({schema.traces: found})
 
     return work
 
 
-def _arrow(files: Iterator[Path], found: pa.Table) -> Work:
+def _arrow(files: Iterator[Path], found: pa.Table, keys: bool = True) -> Work:
     def work() -> None:
-        with duckdb.connect(_fresh(files)) as connection:
+        with duckdb.connect(_fresh(files, keys)) as connection:
             connection.register("found", found)
             connection.execute("INSERT INTO traces BY NAME SELECT * FROM found")
 

@@ -98,7 +98,7 @@ def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
 
 
 def _keys(warehouse: Warehouse) -> Check:
-    """No key stands twice, which a lake does not see to by itself."""
+    """No key stands twice, which the engine does not see to."""
     check = Check("keys")
     for table in schema.metadata.sorted_tables:
         key = ", ".join(column.name for column in table.primary_key)

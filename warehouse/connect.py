@@ -111,11 +111,10 @@ def _create(engine: sa.Engine, place: Place) -> None:
     """Create or migrate what is missing, in one transaction; views are replaced so that they match
     the code.
     """
-    keyless = engine.get_execution_options().get("keyless", False)
     try:
         with place.turn(engine), engine.begin() as connection:
             version = _version(connection)
-            (schema.keyless() if keyless else schema.metadata).create_all(connection)
+            schema.keyless().create_all(connection)
             if version is None:
                 fresh = schema.schema_version.insert().values(version=schema.SCHEMA_VERSION)
                 connection.execute(fresh)

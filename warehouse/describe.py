@@ -18,7 +18,9 @@ HEAD = """# The warehouse
 One DuckDB file. Ask it with `posterity query "SELECT ..."`, or open a copy with any DuckDB client.
 The views come first: they are the public face, and their columns do not change without a migration
 and a line in the changelog. This page is made from the code (`python -m warehouse.describe`); the
-sentences stand as comments in the database too.
+sentences stand as comments in the database too. A *key* stands once in its table: every insert sees
+to it, and `posterity verify` looks; there is no index of it, which would take three times the room
+of the rows.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ COPY = "import shutil, sys; shutil.copy2(sys.argv[1], sys.argv[2])"
 """Run by a process of its own: a process that closes a file gives up every lock that it has on it,
 and DuckDB's lock is what keeps a second writer out.
 """
+TURN = threading.RLock()
+"""Threads write one after the other, so that each sees which keys are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,9 @@ class File:
 
     @contextmanager
     def turn(self, engine: sa.Engine) -> Iterator[None]:
-        """Nothing to wait for: DuckDB lets one process write."""
-        yield
+        """Wait for the other threads: DuckDB lets one process write."""
+        with TURN:
+            yield
 
     def back_up(self, version: int) -> None:
         """Copy a file that nobody has open to `FILE.schema-N.backup`, whole or not at all."""

@@ -92,9 +92,7 @@ class Lake:
                 f"there is no folder {self.data} for the warehouse {self}; `posterity run` makes it"
             )
         key = blake2b(f"{self} {read_only}".encode(), digest_size=8).hexdigest()
-        engine = sa.create_engine(
-            f"duckdb:///:memory:{key}", poolclass=QueuePool, execution_options={"keyless": True}
-        )
+        engine = sa.create_engine(f"duckdb:///:memory:{key}", poolclass=QueuePool)
         sa.event.listen(engine, "connect", lambda raw, _: self._attach(raw, read_only))
         return engine
 

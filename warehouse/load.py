@@ -12,8 +12,6 @@ import sqlalchemy as sa
 
 BATCH = 4096
 """Rows turned into Arrow at a time: small enough for its memory to be used again."""
-CHEAP = 4
-"""Rows of a table for each fresh one, up to which it pays to look for their keys first."""
 _ARROW = {
     sa.String: pa.string(),
     sa.BigInteger: pa.int64(),
@@ -44,10 +42,8 @@ def insert(
         rows = pa.Table.from_pandas(rows, schema, preserve_index=False)
     raw = connection.connection.driver_connection
     statement = f"INSERT INTO {table.name} BY NAME SELECT * FROM fresh_rows"
-    if connection.get_execution_options().get("keyless"):
+    if not _all_new(connection, raw, table, rows):
         statement = _unless_there(table)
-    elif not _all_new(connection, raw, table, rows):
-        statement += " ON CONFLICT DO NOTHING"
     if isinstance(rows, pa.Table):
         with _registered(raw, "fresh_rows", rows):
             connection.exec_driver_sql(statement)
@@ -59,12 +55,7 @@ def insert(
 def _all_new(
     connection: sa.Connection, raw: Any, table: sa.Table, rows: Sequence[dict[str, Any]] | pa.Table
 ) -> bool:
-    """Whether no key stands twice among rows and table, where that is cheaply known: ON CONFLICT
-    makes an insert take twice as long.
-    """
-    there = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-    if there > CHEAP * len(rows):
-        return False
+    """Whether no key stands twice among rows and table."""
     names = [column.name for column in table.primary_key]
     keys = (
         rows.select(names)
@@ -111,7 +102,7 @@ def _stream(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch
 
 
 def _unless_there(table: sa.Table) -> str:
-    """The same statement where the engine has no keys: one row a key, and only of new ones."""
+    """The same statement for one row a key, and only of new ones."""
     keys = ", ".join(column.name for column in table.primary_key)
     return (
         f"INSERT INTO {table.name} BY NAME SELECT DISTINCT ON ({keys}) fresh.* "

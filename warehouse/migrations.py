@@ -80,7 +80,14 @@ MIGRATIONS = (
             """,
         ),
     ),
+    Migration(5, "keys without an index", ()),
 )
+
+
+KEYED = """
+    SELECT table_name FROM duckdb_constraints()
+    WHERE constraint_type = 'PRIMARY KEY' AND database_name = current_database()
+"""
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
@@ -89,8 +96,19 @@ def migrate(connection: sa.Connection, version: int) -> None:
         if migration.version > version:
             for statement in migration.statements:
                 connection.exec_driver_sql(statement)
+    _drop_keys(connection)
     connection.execute(sa.update(schema.schema_version).values(version=schema.SCHEMA_VERSION))
     for table in schema.metadata.sorted_tables:
         connection.execute(sa.schema.SetTableComment(table))
         for column in table.columns:
             connection.execute(sa.schema.SetColumnComment(column))
+
+
+def _drop_keys(connection: sa.Connection) -> None:
+    """Make tables again that have an index of their key: DuckDB cannot take it from them."""
+    tables = schema.keyless().tables
+    for name in connection.exec_driver_sql(KEYED).scalars().all():
+        connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO keyed")
+        tables[name].create(connection)
+        connection.exec_driver_sql(f"INSERT INTO {name} BY NAME SELECT * FROM keyed")
+        connection.exec_driver_sql("DROP TABLE keyed")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -67,6 +68,16 @@ def test_rows_and_mark_are_one_transaction(warehouse: Warehouse) -> None:
     assert warehouse.done("e", 0, "x") == set()
 
 
+def test_threads_that_write_the_same_keys_write_them_once(warehouse: Warehouse) -> None:
+    def write(number: int) -> None:
+        keys = [number % 3, *range(20), number % 5]  # some twice
+        warehouse.record({schema.tasks: [{**TASK, "task": str(key)} for key in keys]})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(12)))
+    assert warehouse.count(schema.tasks) == 20
+
+
 def test_bulk_load_takes_arrow_and_lists(warehouse: Warehouse) -> None:
     with warehouse.writing() as connection:
         insert(connection, schema.tasks, pa.Table.from_pylist([TASK]))
@@ -94,6 +105,11 @@ DESCRIBED = """
     WHERE NOT c.internal ORDER BY ALL
 """
 
+CONSTRAINTS = """
+    SELECT table_name, constraint_type, constraint_column_names FROM duckdb_constraints()
+    ORDER BY ALL
+"""
+
 
 @pytest.mark.parametrize("old", SCHEMAS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("read_only", [False, True])
@@ -106,7 +122,8 @@ def test_an_older_schema_is_backed_up_and_migrated(
     before = path.read_bytes()
     for _ in range(2):
         with Warehouse(path, read_only) as store:
-            assert store.frame(DESCRIBED).equals(warehouse.frame(DESCRIBED))
+            for sql in (DESCRIBED, CONSTRAINTS):
+                assert store.frame(sql).equals(warehouse.frame(sql))
             assert store.frame("SELECT text FROM traces")["text"].tolist() == ["(a b)"]
             assert store.rows(sa.select(*(schema.judgements.c[name] for name in OWNER))) == [
                 {"trace": "t", "experiment": "e", "generation": 0, "purpose": "deploy", "task": "k"}
