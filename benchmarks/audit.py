@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 
-from benchmarks.harness import Row, Work, growth, row, say
+from benchmarks.harness import Row, Scale, Work, growth, row, say
 from curation.curators import Options, curate
 from flows.audit import audit
 from flows.checkpoints import require_base
@@ -74,15 +74,18 @@ FILL = (
 """What the generations of a prepared experiment would have left: plans of random actions."""
 
 
-def rows(fast: bool) -> list[Row]:
+def rows(scale: Scale) -> list[Row]:
     """Rows about auditing."""
-    number = 100_000 if fast else 1_000_000
+    number = scale.of(30_000, 200_000, 1_000_000)
     with TemporaryDirectory() as folder:
-        works = {n: _audit(Path(folder), n) for n in (number // 100, number // 10, number)}
+        gradients = scale.of(60, 600, 600)
+        works = {
+            n: _audit(Path(folder), n, gradients) for n in (number // 100, number // 10, number)
+        }
         return [
             row(f"audit {number} traces / one logistic model of them in statsmodels", "CPU s",
                 works[number], _logistic(number), 1),
-            growth("growth auditing", list(works)[:2], works.__getitem__, 1),
+            growth("growth auditing", list(works), works.__getitem__, 1),
             growth("growth curating", list(works), _curate, 3),
         ]  # fmt: skip
 
@@ -103,8 +106,9 @@ def _curate(number: int) -> Work:
     return lambda: curate("shortest", pool, DEPLOYED, "all", Options())
 
 
-def _audit(folder: Path, number: int) -> Work:
-    experiment = load_experiment("quickstart", [f"tasks.train.count={max(100, number // 500)}"])
+def _audit(folder: Path, number: int, gradients: int) -> Work:
+    train = f"tasks.train.count={max(100, number // 500)}"
+    experiment = load_experiment("quickstart", [train, f"audit.gradient_traces={gradients}"])
     path = folder / f"{number}.duckdb"
     say(f"making a warehouse of {number} traces")
     _fill(path, experiment, number)

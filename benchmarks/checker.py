@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from benchmarks.harness import Row, Work, growth, row
+from benchmarks.harness import Row, Scale, Work, growth, row
 from planners.canaries import DAMAGES
 from planners.checker import Checker
 from planners.domains import DOMAINS
@@ -40,9 +40,9 @@ def judge_texts(problem: str, texts: list[str]) -> list[bool]:
     return [checker.check(plan).valid for plan in plans if plan is not None]
 
 
-def rows(fast: bool) -> list[Row]:
+def rows(scale: Scale) -> list[Row]:
     """All rows of this benchmark."""
-    runs = 3 if fast else 5
+    runs = scale.runs
     problem, plan = cases(1, 8, 8)[0]
     checker, text = Checker(read_task(DOMAIN, problem)), str(plan)
     many, broken = [text] * 64, _damaged(problem, plan, 64)

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL's trainer tells its hub of every training
 OUT = Path("build/bench.json")
 Work = Callable[[], Any]
 Row = dict[str, Any]
@@ -27,6 +29,23 @@ CONSOLE = Console(stderr=True, highlight=False)
 def say(text: str) -> None:
     """What is going on, beside the results."""
     CONSOLE.print(text)
+
+
+class Scale(IntEnum):
+    """How much is measured: in three minutes, in a quarter of an hour, or at full size in hours."""
+
+    FAST = 0
+    USUAL = 1
+    LONG = 2
+
+    def of(self, fast: int, usual: int, long: int) -> int:
+        """What this scale takes of three."""
+        return (fast, usual, long)[self]
+
+    @property
+    def runs(self) -> int:
+        """How often ours and the peer are measured in turn."""
+        return self.of(3, 5, 5)
 
 
 class Taken(NamedTuple):

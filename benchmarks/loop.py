@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from unittest import mock
 
-from benchmarks.harness import Row, Taken, both_rows, compared, say, taken
+from benchmarks.harness import Row, Scale, Taken, both_rows, compared, say, taken
 from flows import learn
 from flows.experiment import Experiment
 from flows.iterate import Stages, iterate
@@ -47,21 +47,14 @@ TIMES = 5
 TINY = ("generations=1", "deploy.samples=4", "training.steps=20")
 
 
-def loops(fast: bool) -> list[Row]:
-    """Everything from tasks to the next generation's coverage, over three seeds."""
-    preset, changes = ("tiny", TINY) if fast else ("quickstart", SMALL)
-    return _loops("loop, a generation", preset, changes, 1 if fast else 3)
-
-
-def long_loops(fast: bool) -> list[Row]:
-    """The same for three quarters of an hour."""
-    return _loops("loop, two generations", "quickstart", LONG, 1 if fast else 3)
-
-
-def _loops(name: str, preset: str, changes: tuple[str, ...], seeds: int) -> list[Row]:
-    experiments = [load_experiment(preset, [*changes, f"seed={seed}"]) for seed in range(seeds)]
+def loops(scale: Scale) -> list[Row]:
+    """Everything from tasks to the last generation's coverage, over three seeds."""
+    preset, changes = (("tiny", TINY), ("quickstart", SMALL), ("quickstart", LONG))[scale]
+    experiments = [
+        load_experiment(preset, [*changes, f"seed={seed}"]) for seed in range(scale.of(1, 3, 3))
+    ]
     results = [_both(experiment) for experiment in experiments]
-    peer = "TRL, VAL and JSON Lines"
+    name, peer = f"loop, generations={experiments[0].generations}", "TRL, VAL and JSON Lines"
     ours, theirs = zip(*[(r.ours_unsolved, r.peer_unsolved) for r in results], strict=True)
     outside = [r.outside for r in results]
     return [
@@ -142,15 +135,15 @@ def _tasks(path: Path, experiment: Experiment) -> dict[str, list[Task]]:
         }
 
 
-def orchestrations(fast: bool) -> list[Row]:
+def orchestrations(scale: Scale) -> list[Row]:
     """Prefect's share of a generation: the same stages with nothing to do, as tasks of a flow on a
     server that runs, less as plain functions; over a generation of the quickstart that does it all.
     """
     quiet()
     import prefect
 
-    name, changes = ("tiny", ()) if fast else ("quickstart", ("generations=0",))
-    experiment, watch = load_experiment(name, list(changes)), Watch(quiet=True)
+    name = "quickstart" if scale else "tiny"
+    experiment, watch = load_experiment(name, ["generations=0"]), Watch(quiet=True)
     with TemporaryDirectory() as scratch, prefect_server(watch, port=0):
         path = Path(scratch) / "w.duckdb"
         say("orchestration: a generation")
@@ -177,7 +170,7 @@ def orchestrations(fast: bool) -> list[Row]:
     return [compared("orchestration, share of wall time / 3%", "share", found, target)]
 
 
-def workers(fast: bool) -> list[Row]:
+def workers(scale: Scale) -> list[Row]:
     """Judging by one worker and by two, that are there already; wall time until all is landed."""
     quiet()
     experiment, rows = load_experiment("tiny", ["generations=0"]), []
@@ -186,10 +179,10 @@ def workers(fast: bool) -> list[Row]:
         Warehouse(Path(scratch) / "w.duckdb") as store,
         prefect_server(Watch(quiet=True), port=0),
     ):
-        waiting = _walks(store, experiment, 200 if fast else 5000)
+        waiting = _walks(store, experiment, scale.of(100, 1000, 5000))
         for runner in ("dask", "ray"):
             seconds: dict[int, list[float]] = {1: [], 2: []}
-            for count in (1, 2) * 3:
+            for count in (1, 2) * scale.of(1, 3, 3):
                 say(f"workers: {count} of {runner} judge {waiting} plans")
                 seconds[count].append(
                     _judged_by(store, experiment, Workers(runner=runner, count=count))

@@ -11,7 +11,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.harness import Row, both_rows, compared, in_turn, say
+from benchmarks.harness import Row, Scale, both_rows, compared, in_turn, say
 from planners.base import embedded_base
 from planners.checkpoint import load
 from planners.domains import DOMAINS
@@ -30,7 +30,7 @@ ROWS, RATE = 32, 1e-3
 WRITE = PROMPTS["compact"].write
 
 
-def samplings(fast: bool) -> list[Row]:
+def samplings(scale: Scale) -> list[Row]:
     """Completions of the quickstart's tasks by the base that ships."""
     model, tokenizer = load(embedded_base(["blocksworld"]))
     threads = use_threads(0)
@@ -40,7 +40,7 @@ def samplings(fast: bool) -> list[Row]:
     text = DOMAINS["blocksworld"].text
     tasks = [
         read_task(text, print_problem(found.problem))
-        for found in islice(stream, 50 if fast else 100)
+        for found in islice(stream, scale.of(10, 50, 100))
     ]
     prompts = [WRITE(task) for task in tasks for _ in range(SAMPLES)]
     sampling = Sampling(temperature=1.0, max_new_tokens=128)
@@ -60,12 +60,12 @@ def samplings(fast: bool) -> list[Row]:
             )  # fmt: skip
 
     name = f"sampling {len(prompts)} completions / generate in batches of {BATCH}"
-    return both_rows(name, in_turn(name, ours, plain, 3 if fast else 5))
+    return both_rows(name, in_turn(name, ours, plain, scale.runs))
 
 
-def trainings(fast: bool) -> list[Row]:
+def trainings(scale: Scale) -> list[Row]:
     """Steps on plans for the quickstart's tasks; and the loss where each ends."""
-    steps = 40 if fast else 120
+    steps = scale.of(10, 40, 120)
     lessons, unseen = _lessons(600), _lessons(200, seed=1)
     base = embedded_base(["blocksworld"])
     use_threads(0)
@@ -86,7 +86,7 @@ def trainings(fast: bool) -> list[Row]:
             losses["peer"].append(mean_loss(model, held, ROWS))
 
         name = f"training {steps} steps / TRL SFTTrainer"
-        found = both_rows(name, in_turn(name, ours, peer, 3 if fast else 5))
+        found = both_rows(name, in_turn(name, ours, peer, scale.runs))
     mine, theirs = (sum(of) / len(of) for of in losses.values())
     found.append(
         compared("training loss on unseen plans / TRL SFTTrainer", "nats a token", [mine], [theirs])
@@ -110,18 +110,19 @@ def sft_trained(base: Path, lessons: list[Lesson], steps: int, folder: Path) -> 
     """Train with TRL as its documentation does; what is set is what makes the work the same, and
     what a CPU needs.
     """
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = load(base)
     rows = [{"prompt": WRITE(lesson.task), "completion": lesson.completion} for lesson in lessons]
-    config = SFTConfig(
-        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=ROWS,
-        learning_rate=RATE, use_cpu=True, bf16=False, report_to="none", save_strategy="no",
-        disable_tqdm=True, logging_strategy="no",
-    )  # fmt: skip
+    disable_progress_bars()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        config = SFTConfig(
+            output_dir=str(folder), max_steps=steps, per_device_train_batch_size=ROWS,
+            learning_rate=RATE, use_cpu=True, bf16=False, report_to="none", save_strategy="no",
+            disable_tqdm=True, logging_strategy="no",
+        )  # fmt: skip
         trainer = SFTTrainer(
             model=model, args=config, train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,

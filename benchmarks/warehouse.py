@@ -19,7 +19,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, registry
 
-from benchmarks.harness import Row, Work, growth, row, say
+from benchmarks.harness import Row, Scale, Work, growth, row, say
 from warehouse import schema
 from warehouse.load import arrow_schema
 from warehouse.store import Warehouse
@@ -65,16 +65,16 @@ PLAIN = {
 """What each view needs to read, without what it is joined from."""
 
 
-def queries(fast: bool) -> list[Row]:
+def queries(scale: Scale) -> list[Row]:
     """Rows about asking."""
     with TemporaryDirectory() as folder:
-        return _views(Path(folder), 1_000_000 if fast else 10_000_000, 3 if fast else 5)
+        return _views(Path(folder), scale.of(300_000, 2_000_000, 10_000_000), scale.runs)
 
 
-def loads(fast: bool) -> list[Row]:
+def loads(scale: Scale) -> list[Row]:
     """Rows about loading."""
     with TemporaryDirectory() as folder:
-        return _loads(Path(folder), 100_000 if fast else 1_000_000, 3 if fast else 5)
+        return _loads(Path(folder), scale.of(20_000, 200_000, 1_000_000), scale.runs)
 
 
 # ------------------------------------------------------------ loading
