@@ -33,8 +33,8 @@ from warehouse.landing import landing
 from warehouse.store import Warehouse
 
 SMALL = (
-    "generations=1", "tasks.train.count=150", "tasks.heldout.count=30", "tasks.larger.count=20",
-    "training.steps=21",
+    "generations=1", "tasks.train.count=112", "tasks.heldout.count=20", "tasks.larger.count=10",
+    "training.steps=16",
 )  # fmt: skip
 """The quickstart's work on each task, of so few tasks that the peer does it in minutes."""
 LONG = (
@@ -182,7 +182,7 @@ def workers(scale: Scale) -> list[Row]:
         waiting = _walks(store, experiment, scale.of(100, 1000, 5000))
         for runner in ("dask", "ray"):
             seconds: dict[int, list[float]] = {1: [], 2: []}
-            for count in (1, 2) * scale.of(1, 3, 3):
+            for count in (1, 2) * scale.of(1, 2, 3):
                 say(f"workers: {count} of {runner} judge {waiting} plans")
                 seconds[count].append(
                     _judged_by(store, experiment, Workers(runner=runner, count=count))

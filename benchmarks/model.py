@@ -65,8 +65,8 @@ def samplings(scale: Scale) -> list[Row]:
 
 def trainings(scale: Scale) -> list[Row]:
     """Steps on plans for the quickstart's tasks; and the loss where each ends."""
-    steps = scale.of(10, 40, 120)
-    lessons, unseen = _lessons(600), _lessons(200, seed=1)
+    steps = scale.of(10, 30, 120)
+    lessons, unseen = _lessons(scale.of(100, 600, 600)), _lessons(scale.of(50, 200, 200), seed=1)
     base = embedded_base(["blocksworld"])
     use_threads(0)
     losses: dict[str, list[float]] = {"ours": [], "peer": []}

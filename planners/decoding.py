@@ -71,7 +71,10 @@ def nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def preallocated_cache(length: int) -> Cache:
-    """A key-value cache that holds `length` positions from the start: nothing is copied a token."""
+    """A key-value cache that holds `length` positions from the start: nothing is copied a token,
+    and the rows that stay once where others leave.
+    """
+    import torch
     from transformers import Cache
     from transformers.cache_utils import DynamicLayer
 
@@ -85,24 +88,29 @@ def preallocated_cache(length: int) -> Cache:
         def update(self, keys: Any, values: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
             if not self.is_initialized:
                 self.lazy_initialization(keys, values)
+                room = max(length, keys.shape[2])
+                self.buffers = [one.new_empty(_with(one, 2, room)) for one in (keys, values)]
             used = self.get_seq_length()
-            end = used + keys.shape[-2]
-            if self.buffers is None:
-                self._allocate(keys, used)
+            end = used + keys.shape[2]
             for buffer, fresh in zip(self.buffers, (keys, values), strict=True):
                 buffer[:, :, used:end] = fresh
-            self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
+            self._show(end)
             return self.keys, self.values
 
         def batch_select_indices(self, indices: Any) -> None:
-            super().batch_select_indices(indices)
-            self.buffers = None  # the next update copies the chosen rows into buffers of their size
+            used, chosen = self.get_seq_length(), []
+            for old in self.buffers:
+                chosen.append(old.new_empty(_with(old, 0, len(indices))))
+                torch.index_select(old[:, :, :used], 0, indices, out=chosen[-1][:, :, :used])
+            self.buffers = chosen
+            self._show(used)
 
-        def _allocate(self, states: Any, used: int) -> None:
-            shape = (*states.shape[:2], max(length, used + states.shape[2]), states.shape[3])
-            self.buffers = (states.new_empty(shape), states.new_empty(shape))
-            if used:
-                for buffer, old in zip(self.buffers, (self.keys, self.values), strict=True):
-                    buffer[:, :, :used] = old
+        def _show(self, end: int) -> None:
+            self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
+
+    def _with(states: Any, dimension: int, size: int) -> list[int]:
+        shape = list(states.shape)
+        shape[dimension] = size
+        return shape
 
     return Cache(layer_class_to_replicate=PreallocatedLayer)
