@@ -78,16 +78,15 @@ def rows(scale: Scale) -> list[Row]:
     """Rows about auditing."""
     number = scale.of(30_000, 200_000, 1_000_000)
     with TemporaryDirectory() as folder:
-        gradients = scale.of(60, 600, 600)
-        works = {
-            n: _audit(Path(folder), n, gradients)
-            for n in (number // 100, number // 10, number)[scale.of(1, 0, 0) :]
-        }
+        sizes = [number // 100, number // 10, number]
+        audited = sizes[scale.of(2, 0, 0) :]
+        works = {n: _audit(Path(folder), n, scale.of(60, 600, 600)) for n in audited}
+        growing = [growth("growth auditing", audited, works.__getitem__, 1)] if scale else []
         return [
             row(f"audit {number} traces / one logistic model of them in statsmodels", "CPU s",
                 works[number], _logistic(number), 1),
-            growth("growth auditing", list(works), works.__getitem__, 1),
-            growth("growth curating", list(works), _curate, 3),
+            *growing,
+            growth("growth curating", sizes, _curate, 3),
         ]  # fmt: skip
 
 

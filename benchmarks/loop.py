@@ -162,8 +162,8 @@ def orchestrations(scale: Scale) -> list[Row]:
                 stages
             )
             flow(prefect_stages())
-            with_it = [taken(lambda: flow(prefect_stages())).wall for _ in range(5)]
-            plain = [taken(lambda: stages(Stages())).wall for _ in range(5)]
+            with_it = [taken(lambda: flow(prefect_stages())).wall for _ in range(scale.runs)]
+            plain = [taken(lambda: stages(Stages())).wall for _ in range(scale.runs)]
     whole = TIMES * generation / generations
     found = [(a - b) / whole for a, b in zip(with_it, plain, strict=True)]
     target = [0.03] * len(found)
@@ -180,7 +180,7 @@ def workers(scale: Scale) -> list[Row]:
         prefect_server(Watch(quiet=True), port=0),
     ):
         waiting = _walks(store, experiment, scale.of(100, 1000, 5000))
-        for runner in ("dask", "ray"):
+        for runner in ("dask", "ray")[: scale.of(1, 2, 2)]:
             seconds: dict[int, list[float]] = {1: [], 2: []}
             for count in (1, 2) * scale.of(1, 2, 3):
                 say(f"workers: {count} of {runner} judge {waiting} plans")
