@@ -32,7 +32,7 @@ def say(text: str) -> None:
 
 
 class Scale(IntEnum):
-    """How much is measured: in three minutes, in a quarter of an hour, or at full size in hours."""
+    """How much is measured: in three minutes, in a quarter of an hour, or at full size."""
 
     FAST = 0
     USUAL = 1

@@ -1,6 +1,6 @@
 """A generation of a real pretrained model on a CPU, by the commands that its preset begins with.
 
-A quarter of an hour, so it runs only where it is asked for: `make slow`.
+Ten minutes, so it runs only where it is asked for: `make slow`.
 """
 
 import json
