@@ -187,6 +187,14 @@ def tasks(
         watch.say(f"{out}: domain.pddl and {count} problems")
 
 
+def _known(domains: str) -> tuple[str, ...]:
+    """The names in a list with commas, each of which must be of the registry."""
+    names = tuple(name.strip() for name in domains.split(",") if name.strip())
+    for name in names:
+        _require_known(name)
+    return names
+
+
 def _require_known(domain: str) -> None:
     from planners.domains import DOMAINS
 
@@ -224,13 +232,13 @@ def pretrain(
         bool, typer.Option("--half", help="Store weights in half precision: half the file.")
     ] = False,
     in_order: Annotated[
-        bool,
+        str,
         typer.Option(
-            "--in-order",
-            help="Name objects by their place in sorted order, for grids: a cell's name says "
-            "where it is.",
+            help="Domains with maps in which objects are named by their place in sorted order, so "
+            "that a cell's name says where it is.",
+            metavar="DOMAINS",
         ),
-    ] = False,
+    ] = "",
     start: Annotated[
         str | None, typer.Option(help="Train the base in this folder further.", metavar="FOLDER")
     ] = None,
@@ -245,12 +253,9 @@ def pretrain(
         from planners.short_tasks import Pretraining
 
         require_new(out, " with --out")
-        chosen = tuple(name.strip() for name in domains.split(","))
-        for name in chosen:
-            _require_known(name)
         settings = Pretraining(
-            chosen, seed, steps, batch,
-            tail=tail, names=names, half=half, start=start, in_order=in_order,
+            _known(domains), seed, steps, batch,
+            tail=tail, names=names, half=half, start=start, in_order=_known(in_order),
         )  # fmt: skip
         use_threads(threads)
         watch = Watch()

@@ -76,9 +76,14 @@ def vocabulary(domains: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def build_tokenizer(
-    domains: Sequence[str] = ("blocksworld",), names: Sequence[str] = OBJECT_NAMES[:24]
+    domains: Sequence[str] = ("blocksworld",),
+    names: Sequence[str] = OBJECT_NAMES[:24],
+    in_order: Sequence[str] = (),
 ) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer over plan words and object names; decoding gives the text back."""
+    """A word-level tokenizer over plan words and object names; decoding gives the text back.
+
+    It also says, as their PDDL calls them, in which domains names are given in order.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -95,7 +100,13 @@ def build_tokenizer(
         unk_token="<unk>",
         clean_up_tokenization_spaces=False,
         object_names=list(names),
+        in_order=_in_pddl(in_order),
     )
+
+
+def _in_pddl(domains: Sequence[str]) -> list[str]:
+    """What domains of the registry call themselves."""
+    return [read_domain(DOMAINS[name].text).name for name in domains]
 
 
 def build_model(seed: int, vocabulary: int, layers: int = 4, width: int = 128) -> LlamaForCausalLM:
@@ -148,10 +159,11 @@ def pretrain(
     it.
     """
     if settings.start is None:
-        tokenizer = build_tokenizer(settings.domains, settings.object_names)
+        tokenizer = build_tokenizer(settings.domains, settings.object_names, settings.in_order)
         model = build_model(settings.seed, len(tokenizer))
     else:
         model, tokenizer = load(settings.start)
+        tokenizer.init_kwargs["in_order"] = _in_pddl(settings.in_order)
     losses: list[float] = []
     for phase, (mixture, steps, learning_rate) in enumerate(settings.phases):
         rows = pretraining_batches(tokenizer, settings, mixture, Random(settings.seed + phase))
@@ -173,11 +185,12 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         f"--tail {settings.tail} "
         f"--names {settings.names} --threads {threads}"
         + (" --half" if settings.half else "")
-        + (" --in-order" if settings.in_order else "")
+        + (f" --in-order {','.join(settings.in_order)}" if settings.in_order else "")
         + (f" --start {settings.start}" if settings.start else ""),
         "threads": threads,
         "weights": weights_hash(folder),
         **asdict(settings),
+        "started": settings.start and origin(Path(settings.start)),
         "phases": [
             {"steps": steps, "learning_rate": learning_rate, **asdict(mixture)}
             for mixture, steps, learning_rate in settings.phases
@@ -186,3 +199,10 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         "prompt": str(PROMPTS["compact"]),
         "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
     }
+
+
+def origin(folder: Path) -> dict[str, object]:
+    """What made the checkpoint in a folder, as far as is known: a base says it all."""
+    manifest = folder / "pretraining.json"
+    known = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
+    return {**known, "weights": weights_hash(folder)}

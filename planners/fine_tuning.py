@@ -56,7 +56,7 @@ class Lora:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to fine-tune. `rename` draws new object names, `shuffle` a new order of facts, each
-    epoch.
+    epoch, but not in domains that the model knows in order (`in_order`).
 
     `epochs`, where given, stands for the steps that so many passes take; `micro` and
     `checkpointing` save memory; `validation` is the share of lessons held back to measure on;
@@ -177,10 +177,9 @@ def _batches(
 ) -> Iterator[list[Any]]:
     """Endless batches, every lesson once an epoch; counts the supervised tokens it hands out."""
     rng = Random(settings.seed)
-    names = object_names(tokenizer) if settings.rename else []
     advised = settings.method != "sft"
     while True:
-        varied = [vary(lesson, names, settings, rng) for lesson in lessons]
+        varied = [vary(lesson, tokenizer, settings, rng) for lesson in lessons]
         rows: list[Any] = encode(varied, tokenizer, settings.prompt)
         if advised:
             rows = [
@@ -211,8 +210,15 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
     ]
 
 
-def vary(lesson: Lesson, names: Sequence[str], settings: Settings, rng: Random) -> Lesson:
-    """The same lesson under other object names and in another order, as the settings ask."""
+def vary(
+    lesson: Lesson, tokenizer: PreTrainedTokenizerFast, settings: Settings, rng: Random
+) -> Lesson:
+    """The same lesson under other object names and in another order, as the settings ask; just the
+    same in a domain that the model knows in order.
+    """
+    if lesson.task.domain.name in in_order(tokenizer):
+        return lesson
+    names = object_names(tokenizer) if settings.rename else []
     problem, completion = lesson.task.problem, lesson.completion
     constants = dict(lesson.task.domain.constants)
     if len(names) >= len(problem.objects) - len(constants):
@@ -229,3 +235,8 @@ def vary(lesson: Lesson, names: Sequence[str], settings: Settings, rng: Random) 
 def object_names(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """The object names a tokenizer knows as one token each; empty where it has no such pool."""
     return list(getattr(tokenizer, "init_kwargs", {}).get("object_names", []))
+
+
+def in_order(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """The domains in which a model was taught that an object's name says where it is."""
+    return list(getattr(tokenizer, "init_kwargs", {}).get("in_order", []))

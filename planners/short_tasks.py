@@ -79,8 +79,8 @@ class Pretraining:
     how many object names there are; `half`: the weights are stored in half precision, which halves
     the file (they are trained, and run on a CPU, in single precision). `start`: the folder of a
     base that is trained further, whose words and names stay; None makes one from nothing.
-    `in_order`: objects have their names by their place in sorted order, not by chance, so that a
-    cell's name says where it is.
+    `in_order`: domains in which objects have their names by their place in sorted order, not by
+    chance, so that a cell's name says where it is.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -94,7 +94,7 @@ class Pretraining:
     names: int = 24
     half: bool = False
     start: str | None = None
-    in_order: bool = False
+    in_order: tuple[str, ...] = ()
 
     @property
     def object_names(self) -> tuple[str, ...]:
@@ -123,8 +123,8 @@ def examples(settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[t
 def _mixed(
     domain_name: str, problem: Problem, plan: Plan, settings: Pretraining, rng: Random
 ) -> tuple[Task, Plan]:
-    domain = read_domain(DOMAINS[domain_name].text)
-    if settings.in_order:
+    domain, in_order = read_domain(DOMAINS[domain_name].text), domain_name in settings.in_order
+    if in_order:
         problem = canonical(problem)
     own = [name for name, _ in problem.objects if name not in dict(domain.constants)]
     names = settings.object_names
@@ -133,10 +133,10 @@ def _mixed(
             f"{domain_name} has tasks of {len(own)} objects, and only {len(names)} names are "
             f"taught; give --names {len(own)} or more"
         )
-    given = names[: len(own)] if settings.in_order else rng.sample(names, len(own))
+    given = names[: len(own)] if in_order else rng.sample(names, len(own))
     table = dict(zip(own, given, strict=True))
     problem = rename(problem, table)
-    if not settings.in_order:
+    if not in_order:
         problem = shuffle(problem, rng)
     actions = tuple((schema, *(table.get(o, o) for o in rest)) for schema, *rest in plan.actions)
     return walking.task_of(domain, problem), Plan(actions)

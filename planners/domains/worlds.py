@@ -14,6 +14,8 @@ from random import Random
 from planners.records import Atom, Problem
 
 Objects = list[tuple[str, str]]
+CLOSED = 0.25
+"""Chance that a road which is not needed is closed in Transport."""
 
 
 def named(prefix: str, count: int, kind: str) -> Objects:
@@ -172,8 +174,8 @@ def spanner(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
 
 
 def transport(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
-    """`size` packages, two vehicles of capacity one or two, and a road map that is a random
-    tree.
+    """`size` packages, two vehicles of capacity one or two, and a town of two streets, in which
+    a road here and there is closed.
     """
     packages, vehicles = named("p", size, "package"), named("v", 2, "vehicle")
     places = named("l", min(size + 2, 7), "location")
@@ -181,14 +183,35 @@ def transport(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
     init: list[Atom] = [
         ("capacity-predecessor", f"capacity_{i}", f"capacity_{i + 1}") for i in range(2)
     ]
-    for i, place in enumerate(names(places)[1:], 1):
-        other = names(places)[rng.randrange(i)]
-        init += [("road", place, other), ("road", other, place)]
+    for here, there in open_roads(names(places), rng):
+        init += [("road", here, there), ("road", there, here)]
     for vehicle in names(vehicles):
         init.append(("at", vehicle, rng.choice(names(places))))
         init.append(("capacity", vehicle, f"capacity_{rng.randint(1, 2)}"))
     init += [("at", package, rng.choice(names(places))) for package in names(packages)]
     return packages + vehicles + places + sizes, init
+
+
+def open_roads(places: list[str], rng: Random) -> list[tuple[str, str]]:
+    """The roads of a ladder of places, each closed with chance CLOSED where there is a way round.
+
+    The first two places are its first rung, the next two the second, and so on.
+    """
+    rungs = list(zip(places[::2], places[1::2], strict=False))
+    roads = [*rungs, *zip(places, places[2:], strict=False)]
+    for road in rng.sample(roads, len(roads)):
+        others = [other for other in roads if other != road]
+        if rng.random() < CLOSED and connected(places, others):
+            roads = others
+    return roads
+
+
+def connected(places: list[str], roads: list[tuple[str, str]]) -> bool:
+    """Whether every place can be reached from the first."""
+    reached = {places[0]}
+    for _ in places:
+        reached |= {place for road in roads if not reached.isdisjoint(road) for place in road}
+    return len(reached) == len(places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +242,10 @@ WORLDS = {
         {"serve_sandwich": 40, "serve_sandwich_no_gluten": 40, "put_on_tray": 6,
          "make_sandwich_no_gluten": 3},
     ),
-    "ferry": World("ferry", "cars", 1, ferry, {"at": "car"}, {"board": 2, "debark": 2}),
+    "ferry": World("ferry", "cars", 1, ferry, {"at": "car"}, {"board": 8, "debark": 8}),
     "floortile": World("floortile", "columns", 2, floortile, {"painted": "tile"}, {"paint_up": 3}),
     "miconic": World(
-        "miconic", "passengers", 1, miconic, {"served": "passenger"}, {"board": 8, "depart": 8}
+        "miconic", "passengers", 1, miconic, {"served": "passenger"}, {"board": 16, "depart": 16}
     ),
     "rovers": World(
         "rover", "waypoints", 2, rovers,

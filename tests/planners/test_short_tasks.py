@@ -34,7 +34,7 @@ def test_examples_are_told_in_words_the_tokenizer_knows(name: str) -> None:
 
 def test_in_order_a_cells_name_says_where_it_is() -> None:
     """As in the prompts of written tasks, whose objects are sorted: columns, each from below."""
-    settings = Pretraining(("sokoban",), names=48, in_order=True)
+    settings = Pretraining(("sokoban",), names=48, in_order=("sokoban",))
     for task, plan in islice(examples(settings, LOST, Random(0)), 20):
         names = [name for name, kind in task.problem.objects if kind != "direction"]
         assert names == [f"b{i + 1}" for i in range(len(names))]

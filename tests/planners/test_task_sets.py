@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.domains.task_sets import TRACES, fresh_tasks, write_tasks
-from planners.domains.worlds import WORLDS
+from planners.domains.worlds import WORLDS, open_roads
 from planners.errors import InvalidInput
 from planners.extraction import extract
 from planners.grounding import Grounded, reduced
@@ -79,6 +79,19 @@ def test_a_shape_forgets_names_and_order_and_nothing_else(domain: str, seed: int
     if len(goals) > 1:
         fewer = print_problem(replace(own, goal=("and", *goals[1:])))
         assert shape(read_task(task.domain.text, fewer)) != shape(task)
+
+
+@given(st.integers(3, 9), st.integers(0, 10**6))
+def test_all_of_a_town_can_be_reached_though_roads_are_closed(size: int, seed: int) -> None:
+    places = [f"l{i + 1}" for i in range(size)]
+    roads = open_roads(places, Random(seed))
+    town = {place: {place} for place in places}
+    for here, there in roads:
+        assert int(there[1:]) - int(here[1:]) in (1, 2)
+        together = town[here] | town[there]
+        town |= dict.fromkeys(together, together)
+    assert town["l1"] == set(places)
+    assert size - 1 <= len(roads) <= size - 2 + size // 2
 
 
 def test_a_leak_is_named_with_both_tasks() -> None:

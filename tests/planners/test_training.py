@@ -21,6 +21,7 @@ from planners.fine_tuning import (
     Settings,
     encode,
     fine_tune,
+    in_order,
     object_names,
     vary,
     weights_hash,
@@ -93,7 +94,7 @@ def test_fine_tuning_learns_and_repeats(tiny_checkpoint: Path, tmp_path: Path) -
 def test_renaming_changes_prompt_and_completion_alike() -> None:
     tokenizer = build_tokenizer()
     lesson = Lesson(blocks_task(4, 1, 0), "(pickup b1)\n(stack b1 b2)\n")
-    changed = vary(lesson, object_names(tokenizer), SETTINGS, Random(5))
+    changed = vary(lesson, tokenizer, SETTINGS, Random(5))
     names = {name for name, _ in changed.task.problem.objects}
     words = set(changed.completion.replace("(", " ").replace(")", " ").split())
     assert len(names) == 4
@@ -107,7 +108,8 @@ def test_lessons_in_a_prompts_own_names_are_renamed_too() -> None:
     task = read_task(DOMAINS["childsnack"].text, print_problem(found[0]))
     given = PROMPTS["compact"].names(task)
     answer = Plan(tuple(tuple(given.get(w, w) for w in action) for action in found[1].actions))
-    changed = vary(Lesson(task, str(answer)), OBJECT_NAMES, SETTINGS, Random(5))
+    tokenizer = build_tokenizer(("childsnack",), OBJECT_NAMES)
+    changed = vary(Lesson(task, str(answer)), tokenizer, SETTINGS, Random(5))
     assert ("kitchen", "place") in changed.task.problem.objects
     plan = PROMPTS["compact"].read(changed.task, changed.completion).plan
     assert plan is not None
@@ -115,13 +117,23 @@ def test_lessons_in_a_prompts_own_names_are_renamed_too() -> None:
     assert Checker(changed.task).check(plan).valid
 
 
+def test_what_a_model_knows_in_order_is_not_renamed() -> None:
+    tokenizer = build_tokenizer(("rovers", "ferry"), in_order=("rovers",))
+    for name, kept in (("rovers", True), ("ferry", False)):
+        found = DOMAINS[name].solved_example(4, 3, Random(0))
+        assert found is not None
+        lesson = Lesson(read_task(DOMAINS[name].text, print_problem(found[0])), str(found[1]))
+        assert (vary(lesson, tokenizer, SETTINGS, Random(5)) == lesson) is kept
+
+
 def test_the_tokenizer_gives_texts_back(tmp_path: Path) -> None:
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(in_order=("rovers",))
     tokenizer.save_pretrained(tmp_path)
     from transformers import AutoTokenizer
 
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert object_names(again) == object_names(tokenizer) != []
+    assert in_order(again) == ["rover"]
     text = " arm-empty\n b1 clear >on b2\n(pickup b1)\n(stack b1 b2)\n"
     assert again.decode(again(text)["input_ids"], skip_special_tokens=True) == text
 
@@ -132,6 +144,19 @@ def test_pretraining_repeats(tmp_path: Path) -> None:
     for name in ("a", "b"):
         pretrain(tmp_path / name, settings)
     assert weights_hash(tmp_path / "a") == weights_hash(tmp_path / "b")
+
+
+def test_a_base_that_is_trained_further_says_from_where(tmp_path: Path) -> None:
+    first = Pretraining(("rovers", "ferry"), steps=1, batch=2, names=48)
+    pretrain(tmp_path / "a", first)
+    further = replace(
+        first, domains=("rovers",), start=str(tmp_path / "a"), in_order=("rovers",), half=True
+    )
+    manifest = pretrain(tmp_path / "b", further)
+    assert manifest["started"] == json.loads((tmp_path / "a" / "pretraining.json").read_text())
+    assert str(manifest["command"]).endswith(f"--in-order rovers --start {tmp_path / 'a'}")
+    assert in_order(load(tmp_path / "a")[1]) == []
+    assert in_order(load(tmp_path / "b")[1]) == ["rover"]
 
 
 def test_the_embedded_bases_are_those_recorded() -> None:
