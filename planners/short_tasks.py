@@ -96,6 +96,14 @@ class Pretraining:
     start: str | None = None
     in_order: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in self.in_order:
+            if name not in self.domains:
+                raise InvalidInput(
+                    f"{name} is to be taught in order (--in-order) and is not among the domains "
+                    f"that are taught: {', '.join(self.domains)}"
+                )
+
     @property
     def object_names(self) -> tuple[str, ...]:
         return OBJECT_NAMES[: self.names]

@@ -8,6 +8,7 @@ import pytest
 from planners.base import build_tokenizer
 from planners.checker import Checker
 from planners.domains import DOMAINS
+from planners.errors import InvalidInput
 from planners.prompts import compact
 from planners.records import Outcome
 from planners.short_tasks import LOST, Pretraining, examples
@@ -30,6 +31,11 @@ def test_examples_are_told_in_words_the_tokenizer_knows(name: str) -> None:
     assert goals > 10
     again = islice(examples(settings, LOST, Random(1)), 60)
     assert [(compact(t), p) for t, p in drawn] == [(compact(t), p) for t, p in again]
+
+
+def test_a_domain_in_order_must_be_taught() -> None:
+    with pytest.raises(InvalidInput, match="sokoban is to be taught in order"):
+        Pretraining(("ferry",), in_order=("sokoban",))
 
 
 def test_in_order_a_cells_name_says_where_it_is() -> None:
