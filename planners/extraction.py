@@ -34,9 +34,9 @@ EXTRACTION_VERSION = "2"
 THINK_START, THINK_END = "<think>", "</think>"
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _LINE = re.compile(
-    rf"(?:(?P<time>{_NUMBER})[ \t]*:[ \t]*)?"
-    r"(?P<actions>\([^();]*\)(?:[ \t]*\([^();]*\))*)"
-    rf"[ \t]*(?:\[{_NUMBER}\])?[ \t]*(?:;.*)?",
+    rf"(?:(?P<time>{_NUMBER})[ \t]*+:[ \t]*+)?"
+    r"(?P<actions>\([^();]*+\)(?:[ \t]*+\([^();]*+\))*+)"
+    rf"[ \t]*+(?:\[{_NUMBER}\])?[ \t]*+(?:;.*)?",
     re.DOTALL,
 )
 _INSIDE = re.compile(r"\(([^()]*)\)")
