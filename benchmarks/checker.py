@@ -17,7 +17,8 @@ from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
 from planners.extraction import extract_lines
 from planners.parallel import Chunk, judge_all
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 from planners.records import Plan
 from planners.referees import REFEREES
 

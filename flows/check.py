@@ -13,7 +13,7 @@ from planners.errors import InvalidInput, NotJudged
 from planners.extraction import extract_lines
 from planners.fallback import Fallback
 from planners.files import naming, read_pddl
-from planners.pddl import read_task
+from planners.pddl import read_domain, read_task
 from planners.records import Outcome, Plan, Verdict
 from planners.referees import REFEREES
 from planners.reference import redundant_actions, reference_plan
@@ -36,6 +36,8 @@ def judge_files(
     for name in referees:
         if name not in REFEREES:
             raise InvalidInput(f"unknown referee {name!r}; known: {', '.join(REFEREES)}")
+    if plans.count("-") > 1:
+        raise InvalidInput("standard input (-) can be read once, and is named more than once")
     domain_text, problem_text = read_pddl(domain), read_pddl(problem)
     checker = _checker(domain, domain_text, problem, problem_text)
     texts = [(name, _plan_text(name)) for name in plans]
@@ -78,10 +80,13 @@ def _beside(checker: Checker | Fallback, plan: Plan | None, aside: Plan | None) 
 def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checker | Fallback:
     """What judges the task: our checker, or where a feature is beyond it, the fallback."""
     try:
-        with naming(domain, problem):
+        with naming(domain):
+            read_domain(domain_text)
+        with naming(problem):
             return Checker(read_task(domain_text, text))
     except NotJudged as error:
-        return Fallback(domain_text, text, error)
+        with naming(problem):
+            return Fallback(domain_text, text, error)
 
 
 def _plan_text(name: str) -> str:
@@ -92,4 +97,4 @@ def _plan_text(name: str) -> str:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise InvalidInput(f"{name} cannot be read: {error.strerror}") from error
-    return content.decode("utf-8", errors="replace")
+    return content.decode("utf-8-sig", errors="replace")

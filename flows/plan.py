@@ -32,7 +32,8 @@ from planners.domains import DOMAINS
 from planners.domains.folder import read_folder
 from planners.domains.task_sets import fresh_tasks
 from planners.errors import InvalidInput
-from planners.pddl import Task, print_problem, read_task
+from planners.pddl import Task, read_task
+from planners.printing import print_problem
 from planners.prompts import PROMPTS
 
 LOOKED_AT = 24

@@ -17,7 +17,8 @@ from planners.checkpoint import weights_hash
 from planners.domains import DOMAINS
 from planners.domains.folder import canonical_text, read_folder
 from planners.domains.task_sets import fresh_tasks
-from planners.pddl import print_problem, read_domain
+from planners.pddl import read_domain
+from planners.printing import print_problem
 from planners.records import content_hash, derive_seed
 from planners.shapes import require_no_leak
 from warehouse import schema

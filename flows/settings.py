@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flows.experiment import Experiment
+from flows.tables import Tasks
 from planners.domains.folder import read_folder
 from planners.errors import InvalidInput
 from planners.pddl import read_domain
@@ -35,11 +36,13 @@ def load_experiment(source: str, changes: list[str] | None = None) -> Experiment
 def _pin_folder(content: dict[str, Any]) -> None:
     """Where tasks come from a folder: it takes the place of domain and splits, by its contents."""
     tasks = content.get("tasks")
-    folder = tasks.get("folder") if isinstance(tasks, dict) else None
-    if isinstance(folder, str):
+    if isinstance(tasks, dict) and isinstance(folder := tasks.get("folder"), str):
         found = read_folder(Path(folder))
         domain = read_domain(found.domain).name
-        content["tasks"] = {"folder": folder, "domain": domain, "contents": found.contents}
+        others = {key: value for key, value in tasks.items() if key not in Tasks.model_fields}
+        content["tasks"] = {
+            "folder": folder, "domain": domain, "contents": found.contents, **others
+        }  # fmt: skip
 
 
 def preset_text(name: str) -> str:
@@ -80,7 +83,7 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
 
 def _file_text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the experiment file {path} cannot be read: {error}") from error
 

@@ -41,7 +41,8 @@ EMBEDDED = Path(str(files("planners").joinpath("embedded")))
 
 
 def embedded_base(domains: Collection[str]) -> Path:
-    """The folder of the base that knows these domains, and as few others as possible.
+    """The folder of the base that knows these domains, and as few others as possible; a domain may
+    go by the name that its PDDL has.
 
     Raises InvalidInput where none does.
     """
@@ -49,7 +50,9 @@ def embedded_base(domains: Collection[str]) -> Path:
         manifest.parent: json.loads(manifest.read_text("utf-8"))["domains"]
         for manifest in sorted(EMBEDDED.glob("*/pretraining.json"))
     }
-    able = [folder for folder, known in learned.items() if set(domains) <= set(known)]
+    able = [
+        folder for folder, known in learned.items() if set(domains) <= {*known, *_in_pddl(known)}
+    ]
     if able:
         return min(able, key=lambda folder: len(learned[folder]))
     known = "; ".join("+".join(of) for of in learned.values())

@@ -14,11 +14,11 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 
-from planners.conditions import Conflict, World, changes, holds, substitute, value_of
-from planners.formulas import ASSIGNMENTS
+from planners.conditions import Conflict, World, changes, holds, value_of
+from planners.formulas import ASSIGNMENTS, COMPARE
 from planners.pddl import ActionSchema, Domain, Task, read_task
+from planners.printing import formula_text
 from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
-from planners.sexpr import show
 
 CHECKER = "posterity"
 CHECKER_VERSION = "2"
@@ -188,7 +188,7 @@ class Checker:
         world = self._world(state, values)
         for part in _plain(self.task.domain, schema.name).rest:
             if not holds(part, binding, world):
-                return show(substitute(part, binding))
+                return formula_text(part, binding)
         try:
             adds, deletes, assigned = changes(schema.effect, binding, world)
         except Conflict as conflict:
@@ -204,7 +204,9 @@ class Checker:
         missing = self._unmet(self._goal_needs, self._goal_forbids, state)
         if self._goal_rest:
             world = self._world(state, values)
-            missing += [show(part) for part in self._goal_rest if not holds(part, {}, world)]
+            missing += [
+                formula_text(part) for part in self._goal_rest if not holds(part, {}, world)
+            ]
         if missing:
             return self._verdict(Outcome.GOAL_NOT_REACHED, None, " ".join(missing))
         cost: float | None = float(len(plan))
@@ -247,7 +249,7 @@ def literals(formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:
 
 def is_atom(formula: Formula) -> bool:
     """Whether a checked formula is a plain atom."""
-    return formula[0] not in ("and", "or", "not", "imply", "forall", "exists", "=", "compare")
+    return formula[0] not in ("and", "or", "not", "imply", "forall", "exists", "=", COMPARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
-from planners.formulas import ASSIGNMENTS
+from planners.formulas import ASSIGNMENTS, COMPARE
 from planners.pddl import Domain
 from planners.records import Atom, Formula
 
@@ -65,7 +65,7 @@ def holds(formula: Formula, binding: Binding, world: World) -> bool:
         return any(holds(formula[2], b, world) for b in bindings(formula[1], binding, world))
     if head == "=":
         return binding.get(formula[1], formula[1]) == binding.get(formula[2], formula[2])
-    if head == "compare":
+    if head == COMPARE:
         return _compare(formula, binding, world)
     return world.has(substitute(formula, binding))
 

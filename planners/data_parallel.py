@@ -22,7 +22,8 @@ from typing import Any
 
 from planners.errors import ComponentFailure, InvalidInput
 from planners.fine_tuning import Lesson, Lora, Settings, fine_tune
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_task
 from planners.serving import free_port, last_words, stop
 
 QUIET = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
@@ -50,7 +51,7 @@ def fine_tune_in(
         "settings": asdict(settings), "threads": torch.get_num_threads(),
         "lessons": [
             [
-                lesson.task.domain.text, print_problem(lesson.task.problem), lesson.completion,
+                lesson.task.domain.text, print_task(lesson.task), lesson.completion,
                 lesson.advantage, lesson.logprob,
             ]
             for lesson in lessons

@@ -38,15 +38,22 @@ class PddlError(InvalidInput):
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message if line is None else f"line {line}: {message}")
-        self.line = line
+        self.message, self.line = message, line
+
+    def at(self, line: int | None) -> PddlError:
+        """The same on a line, where none is known yet."""
+        return self if self.line is not None or line is None else type(self)(self.message, line)
 
 
 class NotJudged(PddlError):
     """PDDL that may be right, but asks for more than the checker covers: no verdict at all."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"not judged: {reason}")
-        self.reason = reason
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message, line)
+        self.reason: str = self.args[0]
+
+    def __str__(self) -> str:
+        return f"not judged: {self.reason}"
 
 
 class CheckpointError(InvalidInput):

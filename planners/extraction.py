@@ -12,12 +12,14 @@ Times and durations in front of and behind an action are read and ignored: the o
 is the order of the actions, and times that go back are refused. ASCII letters are folded to lower
 case (PDDL names are case-insensitive); no other letter is, so a look-alike stays unknown.
 
-The answer is what stands behind the last `</think>`. Where it is no plan text as a whole, the plan
-is looked for in it, in this order: what stands between <plan> and </plan> (or [PLAN] and [PLAN
-END]); what is fenced; a run of lines that are actions, which may be numbered or listed (`3. (...)`,
-`- (...)`, `Step 3: (...)`), with prose before and behind. Different plans found at the same place
+The answer is what stands behind the last `</think>` (`</thinking>`, `</reasoning>`). Where it is no
+plan text as a whole, or has more than one fence, the plan is looked for in it, in this order: what
+stands between <plan> and </plan> (or [PLAN] and [PLAN END]); what is fenced; a run of lines that
+are actions, which may be numbered or listed (`3. (...)`, `- (...)`, `Step 3: (...)`), with prose
+before and behind. Numbers that go back begin another run. Different plans found at the same place
 of this order are ambiguous, and ambiguous is no plan, with the reason: nobody here guesses. So is a
-line in the midst of a plan that opens a parenthesis and is no action.
+line in the midst of a plan that opens a parenthesis and is no action, and what begins behind such a
+plan and never ends.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from functools import lru_cache
 from planners.records import Action, Plan
 from planners.sexpr import fold
 
-EXTRACTION_VERSION = "2"
+EXTRACTION_VERSION = "3"
 THINK_START, THINK_END = "<think>", "</think>"
+_THOUGHT = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
+_THINKING = re.compile(r"<(?:think|thinking|reasoning)>", re.I)
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _LINE = re.compile(
     rf"(?:(?P<time>{_NUMBER})[ \t]*+:[ \t]*+)?"
@@ -44,11 +48,12 @@ _FENCE = re.compile(r"```[a-z]{0,10}")
 _TAGGED = re.compile(
     r"<plan>((?:(?!<plan>).)*?)</plan>|\[PLAN\]((?:(?!\[PLAN\]).)*?)\[PLAN END\]", re.DOTALL | re.I
 )
-_FENCED = re.compile(r"```[^\n`]{0,20}\n(.*?)```()", re.DOTALL)
-_LISTED = re.compile(
-    r"(?:[-*+]|(?:step[ \t]{0,9})?\d{1,6}[.)]|step[ \t]{0,9}\d{1,6}:)[ \t]{1,9}", re.I
-)
-_MENTION = re.compile(r"\(([^\s()]+)")
+_TAG = re.compile(r"<plan>|\[PLAN\]", re.I)
+_FENCED = re.compile(r"```[^\n`]{0,20}\n(.*?)```", re.DOTALL)
+_FENCE_BEGUN = re.compile(r"```[^\n`]{0,20}\n")
+_MARK = r"(?:[-*+]|(?:step[ \t]{0,9})?(\d{1,6})[.)]|step[ \t]{0,9}(\d{1,6}):)[ \t]{1,9}"
+_LISTED = re.compile(_MARK, re.I)
+_MENTION = re.compile(rf"\(\s*+([^\s()]+)|^{_MARK}[*`]{{0,3}}([^\s()*`:]+)", re.I | re.M)
 _TIMED = re.compile(rf"{_NUMBER}[ \t]*:[ \t]*\(")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
@@ -70,26 +75,37 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     `schemas` are the domain's actions: prose that mentions one beside a listed plan may be part of
     it, so that is ambiguous.
     """
-    answer = text.rsplit(THINK_END, 1)[-1]
+    answer = _THOUGHT.split(text)[-1] if "<" in text else text
     if not answer.strip():
         return Extraction(None, "the answer is empty")
-    if THINK_START in answer:
+    if _THINKING.search(answer):
         return Extraction(None, "the reasoning never ended")
     whole = extract_lines(answer)
-    if whole.plan is not None:
+    if whole.plan is not None and answer.count("```") <= 2:
         return whole
-    for what, pattern in (("tagged", _TAGGED), ("fenced", _FENCED)):
-        blocks = ["".join(groups) for groups in pattern.findall(answer)]
+    for what, ended, begun in (("tagged", _TAGGED, _TAG), ("fenced", _FENCED, _FENCE_BEGUN)):
+        blocks = _blocks(answer, ended, begun)
         if blocks:
             lines = ("\n".join(map(_bare, block.split("\n"))) for block in blocks)
             return _the_one(what, [extract_lines(block) for block in lines if block.strip()])
     runs, prose = _runs(answer)
     if not runs:
         return whole
-    for name in _MENTION.findall(fold(prose)):
+    for match in _MENTION.finditer(fold(prose)):
+        name = match[1] or match[4]
         if name in schemas:
             return Extraction(None, f"ambiguous: prose beside the plan mentions ({name} ...)")
     return _the_one("listed", [extract_lines(run) for run in runs])
+
+
+def _blocks(answer: str, ended: re.Pattern[str], begun: re.Pattern[str]) -> list[str]:
+    """What stands between marks; where something does, also what begins behind it and never
+    ends.
+    """
+    found = list(ended.finditer(answer))
+    blocks = ["".join(filter(None, match.groups())) for match in found]
+    open_end = begun.search(answer, found[-1].end()) if found else None
+    return blocks if open_end is None else [*blocks, answer[open_end.end() :]]
 
 
 def _the_one(what: str, found: list[Extraction]) -> Extraction:
@@ -106,17 +122,24 @@ def _runs(answer: str) -> tuple[list[str], str]:
     """Runs of lines that are meant as actions, and the prose, which ends a run; blanks do not."""
     runs: list[list[str]] = []
     prose: list[str] = []
-    running = False
-    for line in map(_bare, answer.split("\n")):
+    running, latest = False, 0
+    for whole in answer.split("\n"):
+        line, number = _bare(whole), _place(whole)
         if line.startswith("(") or _TIMED.match(line):
-            if not running:
+            if not running or 0 < number < latest:
                 runs.append([])
             runs[-1].append(line)
-            running = True
+            running, latest = True, number or latest
         elif line and line[0] != ";":
             prose.append(line)
-            running = False
+            running, latest = False, 0
     return ["\n".join(run) for run in runs], "\n".join(prose)
+
+
+def _place(line: str) -> int:
+    """The number that a list gives a line, 0 where it has none."""
+    marked = _LISTED.match(line.strip(_BLANK))
+    return int(marked[1] or marked[2] or 0) if marked else 0
 
 
 def _bare(line: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from planners.errors import InvalidInput, NotJudged, PddlError
+from planners.errors import ComponentFailure, InvalidInput, NotJudged, PddlError
 
 LARGEST = 32 * 1024 * 1024
 """Bytes of the largest PDDL file that is read; one of that size takes about two gigabytes."""
@@ -20,7 +22,7 @@ def read_pddl(path: Path) -> str:
                 f"{path} has {path.stat().st_size / 2**20:.0f} MiB; PDDL files of up to "
                 f"{LARGEST // 2**20} MiB are read"
             )
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -28,9 +30,32 @@ def read_pddl(path: Path) -> str:
 
 
 def require_new(folder: Path, hint: str = "") -> None:
-    """Raises InvalidInput where something stands at a folder that is to be written."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidInput(f"{folder} exists and is not empty; name another folder{hint}")
+    """Raises InvalidInput where something stands at a folder that is to be written, or none can."""
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InvalidInput(f"{folder} exists and is not empty; name another folder{hint}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(
+            f"no folder can be made at {folder}: {error.strerror}; name another folder{hint}"
+        ) from error
+
+
+def write_new(folder: Path, files: Mapping[str, str]) -> None:
+    """Write a new folder with these texts, whole or not at all. Raises ComponentFailure."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for name, text in files.items():
+            (partial / name).write_text(text, "utf-8")
+        os.replace(partial, folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ComponentFailure(
+            f"the folder {folder} cannot be written: {error.strerror}; free some space there, or "
+            "name another, and run the same command again"
+        ) from error
 
 
 @contextmanager

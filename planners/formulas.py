@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from planners.errors import PddlError
+from planners.errors import NotJudged, PddlError
 from planners.records import Atom, Formula
-from planners.sexpr import show
+from planners.sexpr import located, show
 
 Types = tuple[str, ...]
 """The types of a parameter: one, or several where `either` names them."""
@@ -18,9 +19,13 @@ OBJECT = "object"
 COMPARISONS = frozenset(("=", "<", "<=", ">", ">="))
 ASSIGNMENTS = frozenset(("assign", "increase", "decrease", "scale-up", "scale-down"))
 ARITHMETIC = frozenset("+-*/")
+CONNECTIVES = frozenset(("and", "or", "not", "imply", "forall", "exists", "when"))
+COMPARE = "(compare)"
+"""What a checked comparison of numbers begins with: no word that a predicate can have."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII)
 
 
+@located
 def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
     """`a b - t c - (either u v)` as names with their types; untyped names are objects."""
     found: list[tuple[str, Types]] = []
@@ -40,11 +45,14 @@ def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
             continue
         if not isinstance(word, str):
             raise PddlError(f"expected a name, found {show(word)[:80]}")
+        if word[0] == "-":
+            raise PddlError(f"no name begins with '-': {word!r}; a type stands behind '- '")
         pending.append(word)
         position += 1
     return found + [(name, (OBJECT,)) for name in pending]
 
 
+@located
 def parameters_of(words: Any, domain_types: dict[str, str]) -> Parameters:
     if not isinstance(words, list):
         raise PddlError(f"expected a parameter list, found {words!r}")
@@ -124,6 +132,7 @@ def _head(words: list[Any]) -> str:
     return words[0]
 
 
+@located
 def condition(words: Any, scope: Scope) -> Formula:
     """A checked condition as nested tuples; an empty list is the empty conjunction."""
     if not isinstance(words, list):
@@ -148,14 +157,17 @@ def condition(words: Any, scope: Scope) -> Formula:
     if head in COMPARISONS and len(words) == 3:
         if head == "=" and all(isinstance(w, str) and w in scope.names for w in words[1:]):
             return ("=", scope.term(words[1]), scope.term(words[2]))
-        return ("compare", head, expression(words[1], scope), expression(words[2], scope))
+        return (COMPARE, head, expression(words[1], scope), expression(words[2], scope))
+    if head == "preference" and head not in scope.predicates:
+        raise NotJudged("preferences are not supported")
     return scope.atom(words)
 
 
+@located
 def expression(words: Any, scope: Scope) -> Any:
     """A numeric expression: a float, ("fluent", ...), or (operator, left, right)."""
     if isinstance(words, str) and NUMBER.fullmatch(words):
-        return float(words)
+        return number(words)
     if isinstance(words, list) and words and _head(words) in ARITHMETIC:
         parts = [expression(part, scope) for part in words[1:]]
         if words[0] == "-" and len(parts) == 1:
@@ -166,9 +178,20 @@ def expression(words: Any, scope: Scope) -> Any:
         for part in parts[1:]:
             folded = (words[0], folded, part)
         return folded
+    if isinstance(words, list) and words[:1] == ["is-violated"] and not scope.functions:
+        raise NotJudged("preferences (is-violated) are not supported")
     return ("fluent", *scope.fluent(words))
 
 
+def number(word: str) -> float:
+    """A number that NUMBER matches. Raises PddlError where it is beyond a float."""
+    value = float(word) + 0.0  # there is one zero
+    if math.isinf(value):
+        raise PddlError(f"the number {word} is too large")
+    return value
+
+
+@located
 def effect(words: Any, scope: Scope, conditional: bool = False) -> Formula:
     """A checked effect as nested tuples."""
     if not isinstance(words, list):

@@ -123,10 +123,10 @@ class PromptFormat:
 
 PROMPTS = {
     "compact": PromptFormat("compact", "2", compact, compact_names, bare=True),
-    "pddl": PromptFormat("pddl", "1", wordy.whole_pddl),
-    "natural": PromptFormat("natural", "1", wordy.plain_words),
-    "task": PromptFormat("task", "1", wordy.bare_task, bare=True),
-    "obfuscated": PromptFormat("obfuscated", "1", wordy.obfuscated, wordy.made_up_names),
+    "pddl": PromptFormat("pddl", "2", wordy.whole_pddl),
+    "natural": PromptFormat("natural", "2", wordy.plain_words),
+    "task": PromptFormat("task", "2", wordy.bare_task, bare=True),
+    "obfuscated": PromptFormat("obfuscated", "2", wordy.obfuscated, wordy.made_up_names),
 }
 """`compact` for the embedded base, `task` for planners, the others for language models."""
 

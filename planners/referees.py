@@ -145,7 +145,7 @@ def up_results(
 
     get_environment().credits_stream = None
     unread = (ParseBaseException, UPException, SyntaxError, AssertionError, KeyError, ValueError,
-              AttributeError)  # fmt: skip
+              AttributeError, RecursionError)  # fmt: skip
     reader, results = PDDLReader(), list[Any]()
     with warnings.catch_warnings(), SequentialPlanValidator() as validator:
         warnings.simplefilter("ignore", DeprecationWarning)  # its use of pyparsing

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+from planners import formulas
 from planners.pddl import Task
 from planners.records import Atom, Formula, Outcome, Plan
 
@@ -74,7 +75,7 @@ class Replay:
                 return any(self.true(f[2], inner) for inner in self.spread(f[1], env))
             case "=":
                 return ground(f, env)[1] == ground(f, env)[2]
-            case "compare":
+            case formulas.COMPARE:
                 return self.compare(f, env)
         return ground(f, env) in self.state
 

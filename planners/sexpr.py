@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from planners.errors import PddlError
 
-_TOKEN = re.compile(r"[()]|[^\s();]+|;[^\n]*")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_TOKEN = re.compile(r"[()\n]|[^\s();]+|;[^\n]*")
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 MAX_DEPTH = 100
 
@@ -17,47 +21,53 @@ def fold(text: str) -> str:
     return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
 
 
-def parse(text: str) -> list[Any]:
+class Words(list[Any]):
+    """A parenthesised list of a PDDL file, with the line on which it begins."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, words: Iterable[Any] = (), line: int | None = None) -> None:
+        super().__init__(words)
+        self.line = line
+
+
+def located(read: F) -> F:
+    """Give what is wrong with the words that a function reads their line, where none is known."""
+
+    @wraps(read)
+    def reading(words: Any, *rest: Any) -> Any:
+        try:
+            return read(words, *rest)
+        except PddlError as error:
+            raise error.at(getattr(words, "line", None)) from None
+
+    return cast(F, reading)
+
+
+def parse(text: str) -> Words:
     """The one top-level expression of a PDDL file as nested lists of lower-case words."""
-    stack: list[list[Any]] = [[]]
-    folded = fold(text)
-    for token in _TOKEN.findall(folded):
-        if token == "(":
-            stack.append([])
+    stack = [Words()]
+    line = 1
+    for token in _TOKEN.findall(fold(text)):
+        if token == "\n":
+            line += 1
+        elif token == "(":
+            stack.append(Words((), line))
             if len(stack) > MAX_DEPTH:
-                raise PddlError(
-                    f"parentheses nest deeper than {MAX_DEPTH}", _line_of(folded, len(stack))
-                )
+                raise PddlError(f"parentheses nest deeper than {MAX_DEPTH}", line)
         elif token == ")":
             if len(stack) == 1:
-                raise PddlError("a ')' closes nothing", _unbalanced_line(folded))
+                raise PddlError("a ')' closes nothing", line)
             done = stack.pop()
             stack[-1].append(done)
         elif token[0] != ";":
             stack[-1].append(token)
     if len(stack) > 1:
-        raise PddlError(f"{len(stack) - 1} '(' never closed", folded.count("\n") + 1)
-    if len(stack[0]) != 1 or not isinstance(stack[0][0], list):
+        begun = ", ".join(str(words.line) for words in stack[1:4])
+        raise PddlError(f"{len(stack) - 1} '(' never closed, begun on line {begun}", line)
+    if len(stack[0]) != 1 or not isinstance(stack[0][0], Words):
         raise PddlError("expected exactly one (define ...) expression")
     return stack[0][0]
-
-
-def _unbalanced_line(text: str) -> int:
-    depth = 0
-    for match in _TOKEN.finditer(text):
-        depth += {"(": 1, ")": -1}.get(match[0], 0)
-        if depth < 0:
-            return text.count("\n", 0, match.start()) + 1
-    return 1
-
-
-def _line_of(text: str, depth: int) -> int:
-    reached = 1
-    for match in _TOKEN.finditer(text):
-        reached += {"(": 1, ")": -1}.get(match[0], 0)
-        if reached >= depth:
-            return text.count("\n", 0, match.start()) + 1
-    return 1
 
 
 def show(expression: Any) -> str:

@@ -6,13 +6,13 @@ All three end in the same request and answer format, so that one extraction read
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
 from random import Random
 from typing import Any
 
 from planners.checker import literals
-from planners.pddl import ActionSchema, Task, print_problem, read_task
+from planners.pddl import ActionSchema, Task, read_task
+from planners.printing import formula_text, metric_text, print_task, value_text, without_constants
 from planners.records import Atom, Formula, Plan
 from planners.sexpr import parse, show
 
@@ -32,7 +32,7 @@ Such an answer looks like this (of another domain, where a robot opens a door an
 def whole_pddl(task: Task) -> str:
     """Domain and problem as PDDL, then the request."""
     domain = task.domain.text.replace(" (:", "\n  (:")
-    problem = print_problem(without_constants(task).problem)
+    problem = print_task(task)
     return f"A planning domain:\n\n{domain}\n\nA problem in it:\n\n{problem}\n{REQUEST}"
 
 
@@ -42,13 +42,7 @@ BETWEEN = "\n; the problem\n"
 
 def bare_task(task: Task) -> str:
     """Domain and problem as PDDL and not a word more: what a planner reads."""
-    return task.domain.text + BETWEEN + print_problem(without_constants(task).problem)
-
-
-def without_constants(task: Task) -> Task:
-    """The task with the objects of its problem alone; the domain declares its constants itself."""
-    constants = len(task.domain.constants)
-    return replace(task, problem=replace(task.problem, objects=task.problem.objects[constants:]))
+    return task.domain.text + BETWEEN + print_task(task)
 
 
 # ---------------------------------------------------------------- plain words
@@ -62,10 +56,12 @@ def plain_words(task: Task) -> str:
         for name, kind in task.problem.objects
     )
     goal = task.problem.goal
+    facts = [*map(_say, task.problem.init), *(value_text(*value) for value in task.values)]
+    wanted = "" if task.metric is None else f" Of such plans, {metric_text(task)}."
     return (
         f"You can do these actions:\n{actions}\n\nThere are: {objects}.\n\n"
-        f"Now {_list(map(_say, task.problem.init))}. Nothing else is true.\n\n"
-        f"The goal: {_say(goal)}.\n\n{REQUEST}"
+        f"Now {_list(facts)}. Nothing else is true.\n\n"
+        f"The goal: {_say(goal)}.{wanted}\n\n{REQUEST}"
     )
 
 
@@ -92,7 +88,7 @@ def _say(formula: Formula) -> str:
     if head == "and":
         return _list(map(_say, rest))
     if head in ("or", "not", "imply", "when", "forall", "exists") or not _is_atom(formula):
-        return f"not: {_say(rest[0])}" if head == "not" else show_formula(formula)
+        return f"not: {_say(rest[0])}" if head == "not" else formula_text(formula)
     return _fact(formula)
 
 
@@ -108,15 +104,6 @@ def _fact(atom: Atom) -> str:
 
 def _is_atom(formula: Formula) -> bool:
     return all(isinstance(part, str) for part in formula)
-
-
-def show_formula(formula: Formula) -> str:
-    """What has no plain wording, as PDDL."""
-    return show([_plain(part) for part in formula])
-
-
-def _plain(part: Any) -> Any:
-    return [_plain(inner) for inner in part] if isinstance(part, tuple) else str(part)
 
 
 def _words(name: str) -> str:
@@ -159,9 +146,8 @@ def _fresh(rng: Random, given: dict[str, str]) -> str:
 def obfuscated(task: Task) -> str:
     """The whole PDDL under made-up names (the idea of PlanBench's Mystery domains)."""
     names = made_up_names(task)
-    own = without_constants(task)
     domain = show(_renamed(parse(task.domain.text), names))
-    problem = show(_renamed(parse(print_problem(own.problem)), names))
+    problem = show(_renamed(parse(print_task(task)), names))
     return whole_pddl(read_task(domain, problem))
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import settings
 
 from planners.domains import DOMAINS
-from planners.pddl import Task, print_problem, read_task
+from planners.pddl import Task, read_task
+from planners.printing import print_problem
 from warehouse import schema
 from warehouse.store import Warehouse
 

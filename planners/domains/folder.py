@@ -5,18 +5,20 @@
     my-tasks/heldout/*.pddl    only measured (may be absent)
     my-tasks/larger/*.pddl     only measured, harder (may be absent)
 
-Without train/ the problems lie beside domain.pddl; every fifth, in order of their names, is held
-out. A problem that is another one of its split under other names is left out.
+Without train/ the problems lie beside domain.pddl; without heldout/ too, every fifth of them, in
+order of their names, is held out. A problem that is another one of its split under other names is
+left out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from planners.errors import InvalidInput
 from planners.files import naming, read_pddl
-from planners.pddl import Task, canonical, print_problem, read_domain, read_task
+from planners.pddl import Task, canonical, read_domain, read_task
+from planners.printing import print_problem, without_constants
 from planners.records import content_hash
 from planners.shapes import require_no_leak, shape
 
@@ -64,22 +66,28 @@ def read_folder(folder: Path) -> TaskFolder:
     with naming(folder / "domain.pddl"):
         read_domain(domain)
     files = {split: sorted((folder / split).glob("*.pddl")) for split in SPLITS}
-    files[""] = sorted(path for path in folder.glob("*.pddl") if path.name != "domain.pddl")
-    if not files["train"] and not files[""]:
+    flat = sorted(path for path in folder.glob("*.pddl") if path.name != "domain.pddl")
+    if files["train"] and flat:
+        raise InvalidInput(
+            f"{folder} has problems in train/ and beside its domain.pddl, such as {flat[0].name}: "
+            "move these into train/, heldout/ or larger/, or out of the folder"
+        )
+    if not files["train"] and not flat:
         raise InvalidInput(
             f"{folder} has no problems to train on: put *.pddl files beside its domain.pddl, or "
             "into a folder train/ (and heldout/, larger/)"
         )
+    files["train"] += flat
+    copies: list[tuple[str, str]] = []
     found = {
         split: [_read(folder, path, domain) for path in paths] for split, paths in files.items()
     }
-    require_no_leak({split: [(t.file, t.shape) for t in found[split]] for split in SPLITS})
-    copies: list[tuple[str, str]] = []
+    require_no_leak({split: [(t.file, t.shape) for t in tasks] for split, tasks in found.items()})
     splits = {split: _without_copies(tasks, copies) for split, tasks in found.items()}
-    flat = splits.pop("")
-    if not files["train"]:
-        splits["heldout"] = flat[HELD_OUT - 1 :: HELD_OUT]
-        splits["train"] = [task for i, task in enumerate(flat, 1) if i % HELD_OUT]
+    if flat and not splits["heldout"]:
+        beside = splits["train"]
+        splits["heldout"] = beside[HELD_OUT - 1 :: HELD_OUT]
+        splits["train"] = [task for i, task in enumerate(beside, 1) if i % HELD_OUT]
     return TaskFolder(domain, splits, copies)
 
 
@@ -104,6 +112,4 @@ def canonical_text(found: FolderTask) -> str:
     task = found.task
     if task.values or task.metric is not None:
         return found.text
-    constants = len(task.domain.constants)
-    own = replace(task.problem, objects=task.problem.objects[constants:])
-    return print_problem(canonical(own))
+    return print_problem(canonical(without_constants(task).problem))

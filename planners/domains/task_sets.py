@@ -11,8 +11,9 @@ from random import Random
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.files import require_new
-from planners.pddl import canonical, print_problem, read_task
+from planners.files import require_new, write_new
+from planners.pddl import canonical, read_task
+from planners.printing import print_problem
 from planners.records import Plan, Problem, derive_seed
 from planners.shapes import shape
 
@@ -97,8 +98,6 @@ def write_tasks(
         files[f"{name}.pddl"] = grade + problem
         traces.append({"domain": domain, "problem": problem, "completion": str(task.plan)})
         on_task(1)
-    folder.mkdir(parents=True, exist_ok=True)
     if plans:
         files[TRACES] = "".join(json.dumps(trace) + "\n" for trace in traces)
-    for name, text in files.items():
-        (folder / name).write_text(text, "utf-8")
+    write_new(folder, files)

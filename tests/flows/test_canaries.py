@@ -16,7 +16,8 @@ from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
 from planners.errors import CanaryAccepted
 from planners.extraction import extract
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 from planners.records import Outcome, Plan, Verdict
 from tests.conftest import small
 from warehouse.store import Warehouse

@@ -100,6 +100,11 @@ def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
     (files / "latin.plan").write_bytes(b"; caf\xe9\n(pickup a)\r\n(stack a b)\r\n")
     (files / "alike.plan").write_text("(p\u0456ckup a)", "utf-8")
     (files / "empty.plan").write_text("")
+    for name in ("domain.pddl", "problem.pddl", "good.plan"):  # as some editors save them
+        (files / name).write_bytes(b"\xef\xbb\xbf" + (files / name).read_bytes())
+    assert (
+        posterity("check", "domain.pddl", "problem.pddl", "good.plan", folder=files).returncode == 0
+    )
     names = ["bytes.plan", "latin.plan", "alike.plan", "empty.plan"]
     done = posterity("check", "domain.pddl", "problem.pddl", *names, "--json", folder=files)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -125,6 +130,8 @@ def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
             "expected a problem, found a domain",
         ),
         (["check", "domain.pddl", "problem.pddl", "none.plan"], "none.plan cannot be read"),
+        (["check", "domain.pddl", "problem.pddl", "-", "-"], "can be read once"),
+        (["tasks", "ferry", "--out", "good.plan/tasks"], "no folder can be made"),
         (["run", "quikstart"], "unknown experiment 'quikstart'"),
         (["run", "--set", "training.stepz=1"], "unknown setting 'training.stepz'"),
         (["run", "--warehouse", "good.plan/w.duckdb"], "cannot be written"),
@@ -174,6 +181,10 @@ def test_check_falls_back_to_unified_planning_under_its_name_or_judges_nothing(
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert [r["outcome"] for r in results] == ["VALID", "PRECONDITION_FAILED", "GOAL_NOT_REACHED"]
     assert all(r["checker"].startswith("unified-planning") for r in results)
+    (tmp_path / "other.pddl").write_text(INVARIANT_PROBLEM.replace("(:domain d)", "(:domain x)"))
+    done = posterity("check", "d.pddl", "other.pddl", "good", folder=tmp_path)
+    assert done.returncode == 2
+    assert "the problem is for domain 'x'" in done.stderr.replace("\n", " ")
     # what it would ignore, it refuses: no verdict at all
     (tmp_path / "p.pddl").write_text(INVARIANT_PROBLEM.replace("always", "sometime"))
     done = posterity("check", "d.pddl", "p.pddl", "good", folder=tmp_path)

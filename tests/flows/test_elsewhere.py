@@ -16,7 +16,8 @@ from planners.checker import checker_for
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.local import use_threads
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 from planners.prompts import PROMPTS, rename
 from tests.conftest import small
 from tests.flows.test_ingest import take

@@ -9,9 +9,13 @@ from flows.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
 from flows.settings import load_experiment
-from planners.domains.folder import read_folder
+from planners.checker import Checker
+from planners.domains import DOMAINS
+from planners.domains.folder import canonical_text, read_folder
 from planners.domains.task_sets import write_tasks
 from planners.errors import InvalidInput, NotJudged, PddlError
+from planners.pddl import read_task
+from planners.records import Plan
 from tests.conftest import small
 from warehouse.store import Warehouse
 
@@ -51,12 +55,49 @@ def test_splits_copies_and_leaks(folder: Path) -> None:
     (folder / "heldout").mkdir()
     (folder / "p01.pddl").rename(folder / "train" / "a.pddl")
     (folder / "p02.pddl").rename(folder / "heldout" / "b.pddl")
+    with pytest.raises(InvalidInput, match=r"in train/ and beside its domain.pddl, such as p03"):
+        read_folder(folder)
+    (folder / "p99.pddl").unlink()
+    for path in folder.glob("p*.pddl"):
+        path.rename(folder / "heldout" / path.name)
     split = read_folder(folder)
-    assert [len(split.splits[s]) for s in ("train", "heldout", "larger")] == [1, 1, 0]
+    assert [len(split.splits[s]) for s in ("train", "heldout", "larger")] == [1, 13, 0]
     renamed = (folder / "train" / "a.pddl").read_text().replace("b1", "x1")
     (folder / "heldout" / "c.pddl").write_text(renamed)
     with pytest.raises(InvalidInput, match=r"heldout task heldout/c.pddl is train task train/a.pd"):
         read_folder(folder)
+
+
+def test_what_a_user_holds_out_stays_held_out(folder: Path) -> None:
+    for split, name in (("heldout", "p02"), ("larger", "p03")):
+        (folder / split).mkdir()
+        (folder / f"{name}.pddl").rename(folder / split / f"{name}.pddl")
+    found = read_folder(folder).splits
+    assert [len(found[s]) for s in ("train", "heldout", "larger")] == [13, 1, 1]
+    shutil.copy(folder / "p04.pddl", folder / "larger" / "p04.pddl")
+    with pytest.raises(InvalidInput, match=r"larger task larger/p04.pddl is train task p04.pddl"):
+        read_folder(folder)
+
+
+def test_what_else_stands_beside_a_folder_is_refused(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"unknown setting 'tasks.bogus'"):
+        load_experiment("tiny", [f"tasks.folder={folder}", "tasks.bogus=1"])
+
+
+def test_quantified_goals_stay_readable(folder: Path) -> None:
+    for path in folder.glob("p*.pddl"):
+        path.unlink()
+    domain = DOMAINS["blocksworld"].text.replace(":strips", ":strips :adl", 1)
+    (folder / "domain.pddl").write_text(domain)
+    goal = "(:goal (forall (?b - object) (or (on-table ?b) (exists (?c) (on ?b ?c)))))"
+    (folder / "p.pddl").write_text(
+        f"(define (problem p) (:domain blocksworld) (:objects b1 b2)\n"
+        f"(:init (on-table b1) (on b2 b1) (clear b2) (arm-empty)) {goal})"
+    )
+    [found] = read_folder(folder).splits["train"]
+    again = read_task(domain, canonical_text(found))
+    assert again.key == found.task.key
+    assert Checker(again).check(Plan(())).valid
 
 
 def test_another_problem_makes_another_experiment(folder: Path) -> None:
@@ -72,13 +113,18 @@ def test_another_problem_makes_another_experiment(folder: Path) -> None:
     ("file", "text", "error", "says"),
     [
         ("p01.pddl", "(define (problem x)\n(:domain blocksworld)\n", PddlError, "p01.pddl: line"),
-        ("p01.pddl", "(define (problem x) (:domain ferry))", PddlError, "p01.pddl: the problem is"),
+        (
+            "p01.pddl",
+            "(define (problem x) (:domain ferry))",
+            PddlError,
+            "p01.pddl: line 1: the problem is",
+        ),
         ("domain.pddl", "(define (domain d) (:types a - b) (:types c))", PddlError, "domain.pddl"),
         (
             "domain.pddl",
-            "(define (domain d) (:requirements :durative-actions))",
+            "(define (domain d)\n(:requirements :durative-actions))",
             NotJudged,
-            "domain.pddl: requires :durative-actions; supported",
+            "domain.pddl: line 2: requires :durative-actions; supported",
         ),
     ],
 )

@@ -13,7 +13,8 @@ import pytest
 from planners.canaries import DAMAGES
 from planners.checker import Checker
 from planners.domains.worlds import WORLDS
-from planners.pddl import Task, print_problem, read_task
+from planners.pddl import Task, read_task
+from planners.printing import print_problem
 from planners.records import Outcome, Plan
 from planners.referees import REFEREES
 from planners.replay import replay

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 
 
 def moves(state: bw.State) -> list[bw.Move]:

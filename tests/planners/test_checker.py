@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 from planners.records import Outcome, Plan
 from planners.replay import replay
 from tests.conftest import blocks_task

@@ -6,7 +6,8 @@ import pytest
 
 from planners.domains import DOMAINS
 from planners.drawing import draw, layout
-from planners.pddl import Task, print_problem, read_task
+from planners.pddl import Task, read_task
+from planners.printing import print_problem
 from planners.replay import Replay
 
 TOWER = """(define (problem p) (:domain blocksworld) (:objects a b c d)

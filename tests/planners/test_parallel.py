@@ -11,7 +11,7 @@ from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
 from planners.errors import PddlError
 from planners.parallel import Chunk, judge_all
-from planners.pddl import print_problem
+from planners.printing import print_problem
 from planners.records import Plan
 from tests.planners.test_checker import mutate
 

@@ -1,13 +1,17 @@
 """Reading PDDL: strict, with the place of the fault; keys by content."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planners.checker import Checker
 from planners.errors import PddlError
-from planners.pddl import print_problem, read_domain, read_task
+from planners.pddl import read_domain, read_task
+from planners.printing import print_problem
+from planners.records import Plan
 from planners.sexpr import parse
 from tests.conftest import blocks_task
 
@@ -54,13 +58,17 @@ def test_key_ignores_order_names_and_comments_but_not_content() -> None:
         ("(at c hub)", "(forall (?z - place) (at c ?w))", "variable '?w' is not declared"),
         ("(at c x)", "(at 5 (at c x))", "timed initial literals"),
         ("(:init", "(:constraints (and)) (:init", "not supported"),
+        ("x y - place", "x y -place", "no name begins with '-'"),
+        ("(at c x)", "(= (at c) 1)", "function 'at' is not declared"),
+        ("(at c hub)", "(preference p (at c hub))", "preferences are not supported"),
+        ("x y - place", "hub - place", "it is a constant of the domain"),
         ("hub)))", "hub))", "never closed"),
         ("hub)))", "hub))))", "closes nothing"),
     ],
 )
 def test_bad_problems_are_named(old: str, new: str, message: str) -> None:
     assert old in PROBLEM
-    with pytest.raises(PddlError, match=message.replace("(", r"\(").replace("?", r"\?")):
+    with pytest.raises(PddlError, match=re.escape(message)):
         read_task(DOMAIN, PROBLEM.replace(old, new, 1))
 
 
@@ -75,17 +83,53 @@ def test_bad_problems_are_named(old: str, new: str, message: str) -> None:
             "(:derived (at ?v ?p) (at ?v ?p)) (:action go",
             ":derived is not supported",
         ),
+        (
+            "(:action go",
+            "(:durative-action a) (:durative-action b) (:action go",
+            "line 6: :durative-action is not supported (supported: :action",
+        ),
+        (
+            "car truck - vehicle vehicle place",
+            "car truck - vehicle vehicle place car - place",
+            "line 3: type 'car' is declared twice",
+        ),
+        ("(:predicates", "(:predicates (when ?x)", "'when' is a word of PDDL and no predicate"),
+        ("(:predicates", "(:predicates (increase ?x)", "line 5: 'increase' is a word of PDDL"),
+        ("(at ?v ?b)", "(at ?v ?w)", "line 7: variable '?w' is not declared"),
     ],
 )
 def test_bad_domains_are_named(old: str, new: str, message: str) -> None:
     assert old in DOMAIN
-    with pytest.raises(PddlError, match=message.replace("?", r"\?")):
+    with pytest.raises(PddlError, match=re.escape(message)):
         read_domain(DOMAIN.replace(old, new, 1))
 
 
 def test_an_unclosed_parenthesis_names_its_line() -> None:
     with pytest.raises(PddlError, match="line 3"):
         parse("(define\n  (a))\n)) (b)")
+
+
+def test_what_is_wrong_names_the_line_of_the_innermost_parenthesis() -> None:
+    text = PROBLEM.replace("(at c hub)", "(and (at c hub)\n\n (at c nowhere))")
+    with pytest.raises(PddlError, match=r"^line 5: object 'nowhere' is not declared"):
+        read_task(DOMAIN, text)
+
+
+def test_a_predicate_may_be_called_compare() -> None:
+    domain = """(define (domain d) (:predicates (compare ?a ?b) (fluent ?a) (done))
+      (:action a :parameters (?x) :precondition (and (compare ?x ?x) (not (fluent ?x)))
+        :effect (and (done) (not (compare ?x ?x)))))"""
+    problem = """(define (problem p) (:domain d) (:objects o) (:init (compare o o))
+      (:goal (and (done) (not (compare o o)))))"""
+    task = read_task(domain, problem)
+    assert Checker(task).check(Plan((("a", "o"),))).valid
+    assert not Checker(task).check(Plan(())).valid
+
+
+def test_numbers_beyond_reach_are_refused() -> None:
+    domain = DOMAIN.replace("(:action", "(:functions (cost)) (:action")
+    with pytest.raises(PddlError, match="the number 1e999 is too large"):
+        read_task(domain, PROBLEM.replace("(at c x)", "(at c x) (= (cost) 1e999)"))
 
 
 def test_deep_nesting_is_refused_not_a_crash() -> None:

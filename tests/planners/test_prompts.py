@@ -10,7 +10,8 @@ from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.extraction import extract
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 from planners.prompts import PROMPTS, rename, shuffle
 from planners.records import Plan, Problem
 
@@ -145,6 +146,11 @@ BOTH = (("pickup", "b1"), ("stack", "b1", "b2"))
         ("* **(pickup b1)**\n* **(stack b1 b2)**\n", BOTH),
         (f"```\n{TWO}```\nagain:\n```\n{TWO}```", BOTH),
         (f"Let me think.\n{TWO}That is all.", BOTH),
+        (f"<Reasoning>(fly b9)</Reasoning>\n{TWO}", BOTH),
+        ("1. (pickup b1)\n1. (stack b1 b2)", BOTH),
+        ("1. (pickup b1)\n(stack b1 b2)\nDone.", BOTH),
+        (f"```\n{TWO}```\n\n```\n{TWO}```", BOTH),
+        (f"```\n{TWO}", BOTH),
         ("```\n1. (pickup b1)\n2. (stack b1 b2)\n```", BOTH),
         # ambiguous or broken
         (f"```\n{TWO}```\nor\n```\n(pickup b2)\n```", None),
@@ -153,6 +159,15 @@ BOTH = (("pickup", "b1"), ("stack", "b1", "b2"))
         ("Go:\n(pickup b1)\n(unstack(unstack b2)\n(stack b1 b2)", None),
         ("```\nI give up\n```\n(pickup b1)", None),
         ("<plan></plan>\n(pickup b1)", None),
+        (f"```\n{TWO}```\n\n```\n(pickup b2)\n```", None),
+        (f"Draft:\n```\n(pickup b2)\n```\nThat fails. Better:\n```\n{TWO}", None),
+        (f"<plan>(pickup b2)</plan>\nNo:\n<plan>\n{TWO}", None),
+        ("1. (pickup b1)\n2. (stack b1 b2)\n\n1. (pickup b2)\n2. (stack b2 b1)", None),
+        ("2. (stack b1 b2)\n1. (pickup b1)", None),
+        (f"<thinking>\n{TWO}</thinking>\nI found no plan.", None),
+        (f"<THINK>\n{TWO}", None),
+        ("(pickup b1)\nFinally ( stack b1 b2 )", None),
+        ("1. (pickup b1)\n2. stack b1 b2", None),
     ],
 )
 def test_extraction(text: str, actions: tuple[tuple[str, ...], ...] | None) -> None:

@@ -7,7 +7,8 @@ import pytest
 from planners.checker import Checker
 from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 from planners.records import Plan
 from planners.referees import REFEREES, VAL_LONGEST
 from tests.planners.test_checker import ADL, ADL_PROBLEM, mutate, plan

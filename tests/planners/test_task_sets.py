@@ -17,7 +17,8 @@ from planners.domains.worlds import WORLDS, open_roads
 from planners.errors import InvalidInput
 from planners.extraction import extract
 from planners.grounding import Grounded, reduced
-from planners.pddl import Task, print_problem, read_task
+from planners.pddl import Task, read_task
+from planners.printing import print_problem
 from planners.prompts import rename, shuffle
 from planners.records import Plan
 from planners.replay import Replay

@@ -27,7 +27,8 @@ from planners.fine_tuning import (
     weights_hash,
 )
 from planners.objectives import IGNORED, collate, completion_loss
-from planners.pddl import print_problem, read_task
+from planners.pddl import read_task
+from planners.printing import print_problem
 from planners.prompts import OBJECT_NAMES, PROMPTS
 from planners.records import Plan
 from planners.short_tasks import Pretraining
