@@ -141,6 +141,16 @@ def changing(domain: Domain) -> frozenset[str]:
     return frozenset().union(*(_changed(schema.effect) for schema in domain.actions.values()))
 
 
+@lru_cache(maxsize=256)
+def compares(domain: Domain) -> bool:
+    """Whether some action of a domain asks for a number, in a precondition or a (when ...)."""
+
+    def within(formula: Any) -> bool:
+        return isinstance(formula, tuple) and (COMPARE in formula or any(map(within, formula)))
+
+    return any(within((s.precondition, s.effect)) for s in domain.actions.values())
+
+
 def _changed(effect: Formula) -> frozenset[str]:
     head = effect[0]
     if head == "and":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from planners import wordy
-from planners.conditions import changing
+from planners.conditions import changing, compares
 from planners.errors import InvalidInput
 from planners.extraction import Extraction, extract
 from planners.pddl import Task
@@ -45,6 +45,11 @@ def compact(task: Task) -> str:
     no action changes stand on the line of their first argument only, those of one predicate
     together: ` adjacent b2 up b7 left`.
     """
+    if compares(task.domain):
+        raise InvalidInput(
+            f"the compact prompt has no words for numbers, which actions of {task.domain.name} ask "
+            "for; choose another prompt format"
+        )
     problem = rename(task.problem, compact_names(task))
     changed = changing(task.domain)
     lines = {

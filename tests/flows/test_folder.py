@@ -61,7 +61,7 @@ def test_splits_copies_and_leaks(folder: Path) -> None:
     for path in folder.glob("p*.pddl"):
         path.rename(folder / "heldout" / path.name)
     split = read_folder(folder)
-    assert [len(split.splits[s]) for s in ("train", "heldout", "larger")] == [1, 13, 0]
+    assert [len(split.splits[s]) for s in ("train", "heldout", "larger")] == [1, 14, 0]
     renamed = (folder / "train" / "a.pddl").read_text().replace("b1", "x1")
     (folder / "heldout" / "c.pddl").write_text(renamed)
     with pytest.raises(InvalidInput, match=r"heldout task heldout/c.pddl is train task train/a.pd"):

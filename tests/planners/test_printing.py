@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planners.checker import Checker
+from planners.errors import InvalidInput
 from planners.pddl import Task, read_task
 from planners.printing import formula_text, print_problem, print_task
 from planners.prompts import PROMPTS
@@ -61,6 +62,11 @@ def test_prompts_tell_numbers_and_metric(name: str) -> None:
     text = PROMPTS[name].write(TASK)
     assert "3.5)" in text
     assert "maximize (- 5 (" in text
+
+
+def test_the_compact_prompt_refuses_what_it_cannot_tell() -> None:
+    with pytest.raises(InvalidInput, match="no words for numbers, which actions of trucks ask for"):
+        PROMPTS["compact"].write(TASK)
 
 
 def test_unmet_numbers_and_quantifiers_are_a_verdict_in_pddl() -> None:
