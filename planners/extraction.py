@@ -51,9 +51,12 @@ _TAGGED = re.compile(
 _TAG = re.compile(r"<plan>|\[PLAN\]", re.I)
 _FENCED = re.compile(r"```[^\n`]{0,20}\n(.*?)```", re.DOTALL)
 _FENCE_BEGUN = re.compile(r"```[^\n`]{0,20}\n")
-_MARK = r"(?:[-*+]|(?:step[ \t]{0,9})?(\d{1,6})[.)]|step[ \t]{0,9}(\d{1,6}):)[ \t]{1,9}"
-_LISTED = re.compile(_MARK, re.I)
-_MENTION = re.compile(rf"\(\s*+([^\s()]+)|^{_MARK}[*`]{{0,3}}([^\s()*`:]+)", re.I | re.M)
+_LISTED = re.compile(
+    r"(?:[-*+]|(?:step[ \t]{0,9})?(\d{1,6})[.)]|step[ \t]{0,9}(\d{1,6}):)[ \t]{1,9}", re.I
+)
+_MENTION = re.compile(
+    r"\(\s*+([^\s()]+)|^(?:step[ \t]{0,9})?\d{1,6}[.):][ \t]{1,9}[*`]{0,3}([^\s()*`:]+)", re.M
+)
 _TIMED = re.compile(rf"{_NUMBER}[ \t]*:[ \t]*\(")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
@@ -72,8 +75,8 @@ class Extraction:
 def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     """The plan of a completion. An answer without any line is no plan: the empty plan says `;`.
 
-    `schemas` are the domain's actions: prose that mentions one beside a listed plan may be part of
-    it, so that is ambiguous.
+    `schemas` are the domain's actions: prose that mentions one beside a listed plan, in parentheses
+    or behind a number, may be part of it, so that is ambiguous.
     """
     answer = _THOUGHT.split(text)[-1] if "<" in text else text
     if not answer.strip():
@@ -92,7 +95,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     if not runs:
         return whole
     for match in _MENTION.finditer(fold(prose)):
-        name = match[1] or match[4]
+        name = match[1] or match[2]
         if name in schemas:
             return Extraction(None, f"ambiguous: prose beside the plan mentions ({name} ...)")
     return _the_one("listed", [extract_lines(run) for run in runs])

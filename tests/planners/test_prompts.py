@@ -147,6 +147,7 @@ BOTH = (("pickup", "b1"), ("stack", "b1", "b2"))
         (f"```\n{TWO}```\nagain:\n```\n{TWO}```", BOTH),
         (f"Let me think.\n{TWO}That is all.", BOTH),
         (f"<Reasoning>(fly b9)</Reasoning>\n{TWO}", BOTH),
+        (f"{TWO}\nWhy:\n- pickup comes first\n", BOTH),
         ("1. (pickup b1)\n1. (stack b1 b2)", BOTH),
         ("1. (pickup b1)\n(stack b1 b2)\nDone.", BOTH),
         (f"```\n{TWO}```\n\n```\n{TWO}```", BOTH),
