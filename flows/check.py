@@ -13,7 +13,7 @@ from planners.errors import InvalidInput, NotJudged
 from planners.extraction import extract_lines
 from planners.fallback import Fallback
 from planners.files import naming, read_pddl
-from planners.pddl import read_domain, read_task
+from planners.pddl import read_domain, read_task, require_same_domain
 from planners.records import Outcome, Plan, Verdict
 from planners.referees import REFEREES
 from planners.reference import redundant_actions, reference_plan
@@ -86,7 +86,8 @@ def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checke
             return Checker(read_task(domain_text, text))
     except NotJudged as error:
         with naming(problem):
-            return Fallback(domain_text, text, error)
+            require_same_domain(domain_text, text)
+        return Fallback(domain_text, text, error)
 
 
 def _plan_text(name: str) -> str:

@@ -193,7 +193,7 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         "threads": threads,
         "weights": weights_hash(folder),
         **asdict(settings),
-        "started": settings.start and origin(Path(settings.start)),
+        "started": settings.start and _origin(Path(settings.start)),
         "phases": [
             {"steps": steps, "learning_rate": learning_rate, **asdict(mixture)}
             for mixture, steps, learning_rate in settings.phases
@@ -204,7 +204,7 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
     }
 
 
-def origin(folder: Path) -> dict[str, object]:
+def _origin(folder: Path) -> dict[str, object]:
     """What made the checkpoint in a folder, as far as is known: a base says it all."""
     manifest = folder / "pretraining.json"
     known = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}

@@ -89,7 +89,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     for what, ended, begun in (("tagged", _TAGGED, _TAG), ("fenced", _FENCED, _FENCE_BEGUN)):
         blocks = _blocks(answer, ended, begun)
         if blocks:
-            lines = ("\n".join(map(_bare, block.split("\n"))) for block in blocks)
+            lines = ("\n".join(_listed(line)[0] for line in block.split("\n")) for block in blocks)
             return _the_one(what, [extract_lines(block) for block in lines if block.strip()])
     runs, prose = _runs(answer)
     if not runs:
@@ -126,8 +126,7 @@ def _runs(answer: str) -> tuple[list[str], str]:
     runs: list[list[str]] = []
     prose: list[str] = []
     running, latest = False, 0
-    for whole in answer.split("\n"):
-        line, number = _bare(whole), _place(whole)
+    for line, number in map(_listed, answer.split("\n")):
         if line.startswith("(") or _TIMED.match(line):
             if not running or 0 < number < latest:
                 runs.append([])
@@ -139,18 +138,15 @@ def _runs(answer: str) -> tuple[list[str], str]:
     return ["\n".join(run) for run in runs], "\n".join(prose)
 
 
-def _place(line: str) -> int:
-    """The number that a list gives a line, 0 where it has none."""
-    marked = _LISTED.match(line.strip(_BLANK))
-    return int(marked[1] or marked[2] or 0) if marked else 0
-
-
-def _bare(line: str) -> str:
-    """A line without what lists put before an action, and without what marks it as code."""
+def _listed(line: str) -> tuple[str, int]:
+    """A line without what lists put before an action and what marks it as code, and the number that
+    a list gives it, 0 where it has none.
+    """
     bare = line.strip(_BLANK)
     marked = _LISTED.match(bare)
+    number = int(marked[1] or marked[2] or 0) if marked else 0
     action = (bare[marked.end() :] if marked else bare).strip("*`")
-    return action if action.startswith("(") else bare
+    return action if action.startswith("(") else bare, number
 
 
 def extract_lines(answer: str) -> Extraction:

@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from planners.errors import NotJudged
-from planners.pddl import require_same_domain
 from planners.records import Outcome, Plan, Verdict
 from planners.referees import up_results
 
@@ -22,7 +21,7 @@ FALLBACK = "unified-planning"
 class Fallback:
     """Judges plans of one task that our checker does not cover. `why` is what it said.
 
-    Raises PddlError where the problem is for another domain, which unified-planning does not mind.
+    Whether the problem is for this domain is the caller's to ask: unified-planning does not mind.
     """
 
     def __init__(self, domain: str, problem: str, why: NotJudged) -> None:
@@ -31,7 +30,6 @@ class Fallback:
         except PackageNotFoundError:
             hint = "; `pip install 'posterity[referees]'` lets unified-planning try"
             raise NotJudged(f"{why.reason}{hint}") from why
-        require_same_domain(domain, problem)
         self.domain, self.problem, self.why = domain, problem, why
 
     def check(self, plan: Plan) -> Verdict:

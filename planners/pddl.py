@@ -149,13 +149,9 @@ def read_task(domain_text: str, problem_text: str) -> Task:
     domain = read_domain(domain_text)
     tree = parse(problem_text)
     stated = sections_of(tree, "problem")
-    for section in stated:
-        if section[0] == ":domain" and section[1:] != [domain.name]:
-            raise _of_another_domain(section, domain.name)
+    _require_domain(stated, domain.name)
     require_known(stated, PROBLEM_SECTIONS)
     sections = by_name(stated)
-    if ":domain" not in sections:
-        raise PddlError(f"the problem names no domain: (:domain {domain.name}) is missing")
     own = objects_of(sections.get(":objects", []), domain.types, "object")
     constants = dict(domain.constants)
     for name, _ in own:
@@ -178,21 +174,24 @@ def read_task(domain_text: str, problem_text: str) -> Task:
     return Task(domain, problem, values, metric, key, maximize)
 
 
-def _of_another_domain(section: Words, domain: str) -> PddlError:
-    meant = " ".join(map(show, section[1:]))
-    return PddlError(f"the problem is for domain {meant!r}, the domain is {domain!r}", section.line)
-
-
 def require_same_domain(domain_text: str, problem_text: str) -> None:
     """Raise PddlError where a problem is for another domain; neither need be supported."""
     domain = parse(domain_text)
     sections_of(domain, "domain")
-    for section in sections_of(parse(problem_text), "problem"):
-        if section[0] == ":domain" and section[1:] == [domain[1][1]]:
-            return
+    _require_domain(sections_of(parse(problem_text), "problem"), domain[1][1])
+
+
+def _require_domain(sections: list[Words], domain: str) -> None:
+    """Raise PddlError where the sections of a problem name another domain, or none."""
+    for section in sections:
         if section[0] == ":domain":
-            raise _of_another_domain(section, domain[1][1])
-    raise PddlError(f"the problem names no domain: (:domain {domain[1][1]}) is missing")
+            meant = " ".join(map(show, section[1:]))
+            if section[1:] != [domain]:
+                raise PddlError(
+                    f"the problem is for domain {meant!r}, the domain is {domain!r}", section.line
+                )
+            return
+    raise PddlError(f"the problem names no domain: (:domain {domain}) is missing")
 
 
 @located

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from planners.formulas import ARITHMETIC, ASSIGNMENTS, COMPARE, OBJECT, Parameters
+from planners.formulas import (
+    ARITHMETIC,
+    ASSIGNMENTS,
+    COMPARE,
+    CONNECTIVES,
+    OBJECT,
+    Parameters,
+)
 from planners.pddl import Fluent, Task
 from planners.records import Formula, Problem
 from planners.sexpr import show
@@ -73,7 +80,7 @@ def _words(formula: Formula, binding: Binding) -> list[Any]:
         return [rest[0], *(_expression(part, binding) for part in rest[1:])]
     if head in ASSIGNMENTS:
         return [head, _words(rest[0], binding), _expression(rest[1], binding)]
-    if head in ("and", "or", "not", "imply", "when"):
+    if head in CONNECTIVES:
         return [head, *(_words(part, binding) for part in rest)]
     return [head, *(binding.get(word, word) for word in rest)]
 

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from planners.checker import literals
+from planners.formulas import CONNECTIVES
 from planners.pddl import ActionSchema, Task, read_task
 from planners.printing import formula_text, metric_text, print_task, value_text, without_constants
 from planners.records import Atom, Formula, Plan
@@ -87,7 +88,7 @@ def _say(formula: Formula) -> str:
     head, *rest = formula
     if head == "and":
         return _list(map(_say, rest))
-    if head in ("or", "not", "imply", "when", "forall", "exists") or not _is_atom(formula):
+    if head in CONNECTIVES or not _is_atom(formula):
         return f"not: {_say(rest[0])}" if head == "not" else formula_text(formula)
     return _fact(formula)
 
