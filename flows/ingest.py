@@ -21,7 +21,7 @@ from flows.prepare import CODE_VERSION, domain_row, task_row
 from planners.checker import checker_for
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.extraction import THINK_END
+from planners.extraction import split_reasoning
 from planners.pddl import Task
 from planners.records import content_hash
 from warehouse import schema
@@ -178,8 +178,7 @@ def ingested_id(source: str, task: str, model: str, text: str) -> str:
 
 
 def _trace(source: str, task: Task, line: Line) -> Row:
-    head, mark, tail = line.completion.rpartition(THINK_END)
-    reasoning = len(f"{head}{mark}".split())
+    reasoning, answer = split_reasoning(line.completion)
     return {
         "trace": ingested_id(source, task.key, line.model, line.completion),
         "experiment": source,
@@ -192,8 +191,8 @@ def _trace(source: str, task: Task, line: Line) -> Row:
         "prompt_hash": "",
         "text": line.completion,
         "token_ids": [],
-        "reasoning_tokens": reasoning,
-        "plan_tokens": len(tail.split()),
+        "reasoning_tokens": len(reasoning.split()),
+        "plan_tokens": len(answer.split()),
         "finish_reason": line.finish_reason,
         "logprob": line.logprob,
         "sampling_logprob": line.sampling_logprob,

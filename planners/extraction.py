@@ -78,7 +78,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     `schemas` are the domain's actions: prose that mentions one beside a listed plan, in parentheses
     or behind a number, may be part of it, so that is ambiguous.
     """
-    answer = _THOUGHT.split(text)[-1] if "<" in text else text
+    _, answer = split_reasoning(text)
     if not answer.strip():
         return Extraction(None, "the answer is empty")
     if _THINKING.search(answer):
@@ -99,6 +99,15 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
         if name in schemas:
             return Extraction(None, f"ambiguous: prose beside the plan mentions ({name} ...)")
     return _the_one("listed", [extract_lines(run) for run in runs])
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """A completion's reasoning with the mark that ends it (empty where there is none), and its
+    answer.
+    """
+    ends = [match.end() for match in _THOUGHT.finditer(text)] if "</" in text else []
+    end = ends[-1] if ends else 0
+    return text[:end], text[end:]
 
 
 def _blocks(answer: str, ended: re.Pattern[str], begun: re.Pattern[str]) -> list[str]:

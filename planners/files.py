@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,28 +34,32 @@ def require_new(folder: Path, hint: str = "") -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidInput(f"{folder} exists and is not empty; name another folder{hint}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        above = next(parent for parent in folder.absolute().parents if parent.exists())
+        why = "" if above.is_dir() else f"{above} is no folder"
     except OSError as error:
-        raise InvalidInput(
-            f"no folder can be made at {folder}: {error.strerror}; name another folder{hint}"
-        ) from error
+        why = str(error.strerror)
+    if why:
+        raise InvalidInput(f"no folder can be made at {folder}: {why}; name another folder{hint}")
 
 
-def write_new(folder: Path, files: Mapping[str, str]) -> None:
-    """Write a new folder with these texts, whole or not at all. Raises ComponentFailure."""
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Where to write what shall be a new folder, whole or not at all. Raises ComponentFailure where
+    the machine cannot write it.
+    """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir()
-        for name, text in files.items():
-            (partial / name).write_text(text, "utf-8")
+        partial.mkdir(parents=True)
+        yield partial
         os.replace(partial, folder)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise ComponentFailure(
             f"the folder {folder} cannot be written: {error.strerror}; free some space there, or "
             "name another, and run the same command again"
         ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

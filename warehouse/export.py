@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from planners.files import require_new
+from planners.files import new_folder, require_new
 from planners.pddl import read_task
 from planners.prompts import PROMPTS
 from warehouse.pool import lessons_of
@@ -77,20 +76,16 @@ def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
     Returns the rows of each part. Raises InvalidInput where something stands there already.
     """
     require_new(folder)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     parts = {
         "training": _training(warehouse),
         "traces": warehouse.batches(TRACES, ROWS),
         "tasks": warehouse.batches(TASKS, ROWS),
     }
-    counts = {name: _write(partial / name, batches) for name, batches in parts.items()}
     names = warehouse.frame("SELECT experiment FROM experiments ORDER BY experiment")["experiment"]
-    card = CARD.format(**counts, experiments=", ".join(f"`{name}`" for name in names) or "none")
-    (partial / "README.md").write_text(card, "utf-8")
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
+    with new_folder(folder) as partial:
+        counts = {name: _write(partial / name, batches) for name, batches in parts.items()}
+        card = CARD.format(**counts, experiments=", ".join(f"`{name}`" for name in names) or "none")
+        (partial / "README.md").write_text(card, "utf-8")
     return counts
 
 

@@ -11,7 +11,7 @@ from random import Random
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.files import require_new, write_new
+from planners.files import new_folder, require_new
 from planners.pddl import canonical, read_task
 from planners.printing import print_problem
 from planners.records import Plan, Problem, derive_seed
@@ -100,4 +100,6 @@ def write_tasks(
         on_task(1)
     if plans:
         files[TRACES] = "".join(json.dumps(trace) + "\n" for trace in traces)
-    write_new(folder, files)
+    with new_folder(folder) as partial:
+        for name, text in files.items():
+            (partial / name).write_text(text, "utf-8")
