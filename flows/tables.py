@@ -282,7 +282,7 @@ class Audit(Table):
     gradient is taken, at most.
     """
 
-    traits: dict[str, str] = {}
+    traits: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], str] = {}
     gradient_traces: Positive = 600
     max_undeclared_odds_ratio: Annotated[float, Field(ge=1)] | None = None
     min_ess: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -45,17 +45,20 @@ def query(
     sql: Annotated[str, typer.Argument(help="One SELECT statement.")],
     form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     warehouse: WarehouseFile = DEFAULT,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that it may take.")] = 60.0,
+    memory: Annotated[str, typer.Option(help="Memory that it may take: 2GB, 512MiB.")] = "2GB",
+    rows: Annotated[int, typer.Option(min=1, help="Rows that it may return.")] = 1_000_000,
 ) -> None:
-    """Ask the warehouse in SQL, read-only.
+    """Ask the warehouse in SQL. The query runs in a process that can write nothing.
 
     Views: progress, coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions,
     lineage, best_plans, disagreements, implicit_reward, selection_differential.
     """
     with one_message():
         from flows.output import write_result
-        from warehouse.query import ask
+        from warehouse.query import Limits, ask
 
-        write_result(ask(warehouse, sql), form)
+        write_result(ask(warehouse, sql, Limits(timeout, memory, rows)), form)
 
 
 @app.command()

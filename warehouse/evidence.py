@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from planners.errors import InvalidInput, PosterityError
-from warehouse.lake import Lake
-from warehouse.query import require_plain
+from warehouse.query import require_expression
 from warehouse.store import Warehouse
 
 ANSWER = "regexp_replace(text, '(?s)^.*</think>', '')"
@@ -70,9 +69,8 @@ def witnesses(
     where an expression is not SQL over a trace; the connection had better be read-only, for
     expressions are users'.
     """
-    if isinstance(warehouse.place, Lake):
-        for sql in traits.values():
-            require_plain(f"SELECT ({sql}) FROM witness")
+    for name, sql in traits.items():
+        _require_trait(name, sql)
     told = ", text" if every else ""
     told += "".join(f', ({_bare(sql)}) AS "trait {name}"' for name, sql in traits.items())
     where = "kept IS NOT NULL" if written is None else "generation = :written"
@@ -89,6 +87,15 @@ def witnesses(
         )
     except PosterityError as error:
         raise InvalidInput(_which(warehouse, experiment, traits, error)) from error
+
+
+def _require_trait(name: str, sql: str) -> None:
+    try:
+        require_expression(sql)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"the trait {name!r} is no SQL over a trace: {sql!r}: {error}"
+        ) from error
 
 
 def traits_of(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import sqlalchemy as sa
@@ -21,8 +22,14 @@ DatabaseError = DBAPIError | duckdb.Error
 DATABASE_ERRORS = (DBAPIError, duckdb.Error)
 """As SQLAlchemy raises it, and as it escapes where DuckDB gives up a file for good."""
 
-LOCKED = {"enable_external_access": "false", "lock_configuration": "true"}
-"""For users' queries: no file, no network, no extension, and no way to switch that back on."""
+LOCKED = (
+    "SET enable_external_access = false",
+    "SET disabled_filesystems = 'LocalFileSystem'",
+    "SET lock_configuration = true",
+)
+"""For readers: no network, no extension, no file but the one that is open (which without the second
+line could be written to by its own name), and no way to switch that back on.
+"""
 
 SNAPSHOT = ".snapshot"
 """What a snapshot's name ends with: `posterity.duckdb.snapshot` beside `posterity.duckdb`."""
@@ -68,8 +75,10 @@ class File:
         """Take away a file that was made in vain."""
         self.path.unlink(missing_ok=True)
 
-    def engine(self, read_only: bool) -> sa.Engine:
-        """An engine on the file, whatever is in it; nothing is opened yet."""
+    def engine(self, read_only: bool, memory: str | None = None) -> sa.Engine:
+        """An engine on the file, whatever is in it; nothing is opened yet. One that only reads is
+        locked: it reaches nothing else. With `memory`, a limit, it does not spill to disk either.
+        """
         if read_only and not self.path.is_file():
             raise InvalidInput(
                 f"there is no warehouse at {self}; `posterity run` makes one, --warehouse FILE "
@@ -77,8 +86,12 @@ class File:
             )
         if not read_only:
             self._make_folder()
-        arguments = {"read_only": read_only, "config": dict(LOCKED) if read_only else {}}
-        return sa.create_engine(f"duckdb:///{self.path}", connect_args=arguments)
+        config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
+        arguments = {"read_only": read_only, "config": config}
+        engine = sa.create_engine(f"duckdb:///{self.path}", connect_args=arguments)
+        if read_only:
+            sa.event.listen(engine, "connect", lambda raw, _: _lock(raw))
+        return engine
 
     def _make_folder(self) -> None:
         try:
@@ -171,3 +184,10 @@ class File:
                 "with --warehouse FILE"
             )
         return ComponentFailure(f"the warehouse {self} failed: {reason.splitlines()[0]}")
+
+
+def _lock(raw: Any) -> None:
+    """Lock a connection down, unless another one to the same file has done so for all."""
+    if not raw.execute("SELECT current_setting('lock_configuration')").fetchone()[0]:
+        for statement in LOCKED:
+            raw.execute(statement)

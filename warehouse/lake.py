@@ -85,14 +85,19 @@ class Lake:
     def remove(self) -> None:
         """Others may be at work there."""
 
-    def engine(self, read_only: bool) -> sa.Engine:
-        """An engine whose connections have the lake attached and in use."""
+    def engine(self, read_only: bool, memory: str | None = None) -> sa.Engine:
+        """An engine whose connections have the lake attached and in use; with `memory`, a limit,
+        they do not spill to disk.
+        """
         if read_only and not self.data.is_dir():
             raise InvalidInput(
                 f"there is no folder {self.data} for the warehouse {self}; `posterity run` makes it"
             )
+        config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
         key = blake2b(f"{self} {read_only}".encode(), digest_size=8).hexdigest()
-        engine = sa.create_engine(f"duckdb:///:memory:{key}", poolclass=QueuePool)
+        engine = sa.create_engine(
+            f"duckdb:///:memory:{key}", poolclass=QueuePool, connect_args={"config": config}
+        )
         sa.event.listen(engine, "connect", lambda raw, _: self._attach(raw, read_only))
         return engine
 

@@ -1,71 +1,130 @@
-"""Users' SQL: one read-only statement on a locked-down connection."""
+"""Users' SQL: one SELECT, run by a process that cannot write.
+
+A query is untrusted. It is read by DuckDB's own parser on a connection that can reach nothing, and
+run by a child process (`warehouse.sandbox`) that can neither write a file nor, for a warehouse in a
+file, open a connection.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-from sqlalchemy.exc import DBAPIError
 
 from planners.errors import InvalidInput
 from warehouse.connect import connect, place_of
 from warehouse.lake import NAME, Lake
 
-PLAIN_SOURCES = {"range", "generate_series", "unnest", "repeat", "repeat_row"}
-"""Functions that a query on a lake may read rows from: its connection can reach the catalogue's
-server, so others are refused there.
-"""
-
+SOURCES = frozenset(
+    ("range", "generate_series", "generate_subscripts", "unnest", "repeat", "repeat_row")
+)
+"""Functions that a query may read rows from."""
+CATALOGUES = frozenset(
+    ("duckdb_columns", "duckdb_constraints", "duckdb_tables", "duckdb_views", "pragma_table_info")
+)
+"""The same on a file, whose process can reach nothing else; they describe its tables."""
 OWN_PLACES = {"", NAME, "main", "information_schema"}
+"""Catalogs and schemas that a query on a lake may name."""
+NOWHERE: Any = {"enable_external_access": "false", "lock_configuration": "true"}
+"""A connection of this configuration reaches no file and no network."""
 
 
-def ask(warehouse: Path | str, sql: str) -> pa.Table:
-    """The result of one SELECT. Raises InvalidInput on anything else, and on SQL that is wrong."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a query may take: seconds, memory as DuckDB writes it ("2GB"), rows of its result."""
+
+    seconds: float = 60.0
+    memory: str = "2GB"
+    rows: int = 1_000_000
+
+
+def ask(warehouse: Path | str, sql: str, limits: Limits | None = None) -> pa.Table:
+    """The result of one SELECT. Raises InvalidInput on anything else, on SQL that is wrong, and
+    on a query that takes more than its limits.
+    """
+    limits, place = limits or Limits(), place_of(warehouse)
+    connect(place, read_only=True).dispose()  # says what is wrong with it, and migrates an old one
+    request = json.dumps({"place": str(place), "sql": sql, **asdict(limits)}).encode()
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "warehouse.sandbox"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise InvalidInput(f"the SQL cannot be read: {error}") from error
-    if len(statements) != 1:
-        raise InvalidInput(f"expected one SQL statement, found {len(statements)}")
-    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+        found, said = child.communicate(request, timeout=limits.seconds)
+    except subprocess.TimeoutExpired:
         raise InvalidInput(
-            f"queries only read: a {statements[0].type.name} statement is refused; start with "
-            "SELECT, "
-            "FROM, WITH, SHOW or DESCRIBE"
-        )
-    place = place_of(warehouse)
-    if isinstance(place, Lake):
-        require_plain(sql)
-    engine = connect(place, read_only=True)
+            f"the query took longer than {limits.seconds:g} s and was stopped; ask for less, or "
+            "give it more time with --timeout SECONDS"
+        ) from None
+    finally:  # also where Ctrl-C is pressed
+        child.kill()
+        child.communicate()
+    if child.returncode == 0:
+        return pa.ipc.open_stream(found).read_all()
+    raise InvalidInput(_why(child.returncode, said, limits))
+
+
+def _why(status: int, said: bytes, limits: Limits) -> str:
+    """What a child that ended without a result says of it."""
+    lines = said.decode(errors="replace").splitlines() or [""]
     try:
-        with engine.connect() as connection:
-            raw = connection.connection.driver_connection
-            return raw.execute(sql).to_arrow_table()  # type: ignore[union-attr]
-    except (duckdb.Error, DBAPIError) as error:
-        raise InvalidInput(f"the query failed: {error}") from error
-    finally:
-        engine.dispose()
+        return str(json.loads(lines[-1])["refused"])
+    except (ValueError, KeyError, TypeError):
+        return (
+            f"the query was stopped (exit {status}): it may need more memory than "
+            f"{limits.memory}, which --memory changes. {lines[-1][:200]}"
+        )
 
 
-def require_plain(sql: str) -> None:
-    """Raises InvalidInput on SQL that reads from anything but tables, views and PLAIN_SOURCES."""
-    with duckdb.connect() as parser:
-        found = parser.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    tree = json.loads(found[0] if found else "{}")
+def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
+    """The tree of a single SELECT, as DuckDB's parser reads it. Raises InvalidInput where it is
+    anything else, or reads rows from functions that it may not call.
+    """
+    with duckdb.connect(config=NOWHERE) as parser:
+        try:
+            found = parser.execute("SELECT json_serialize_sql($1)", [sql]).fetchone()
+            tree = json.loads(found[0] if found else "{}")
+            nodes = list(_nodes(tree))
+        except (duckdb.Error, ValueError, RecursionError) as error:
+            raise InvalidInput(f"the SQL cannot be read: {error}") from error
     if tree.get("error", True):
-        raise InvalidInput("a query on a lake is a SELECT; DESCRIBE and EXPLAIN need a file")
-    for node in _nodes(tree):
-        kind, function = node.get("type"), node.get("function") or {}
-        name = str(function.get("function_name", "")).lower()
-        if kind == "TABLE_FUNCTION" and name not in PLAIN_SOURCES:
-            raise InvalidInput(f"a query on a lake reads tables and views; {name} is refused")
-        place = {str(node.get("catalog_name", "")), str(node.get("schema_name", ""))}
-        if kind == "BASE_TABLE" and not place <= OWN_PLACES:
-            raise InvalidInput("a query on a lake reads its own tables and views, no other catalog")
+        raise InvalidInput(
+            "a query is one SELECT, and only reads: start with SELECT, FROM, WITH, SHOW, DESCRIBE "
+            f"or SUMMARIZE ({tree.get('error_message', 'it cannot be read')})"
+        )
+    if len(tree["statements"]) != 1:
+        raise InvalidInput(f"expected one SQL statement, found {len(tree['statements'])}")
+    for node in nodes:
+        _require_harmless(node, lake)
+    return dict(tree["statements"][0]["node"])
+
+
+def require_expression(sql: str) -> None:
+    """Raises InvalidInput where this is anything but one SQL expression over a row."""
+    node = require_select(f"SELECT ({sql}\n) FROM trace", lake=True)
+    source = node.get("from_table") or {}
+    alone = node.get("type") == "SELECT_NODE" and len(node["select_list"]) == 1
+    if not alone or source.get("type") != "BASE_TABLE" or source.get("table_name") != "trace":
+        raise InvalidInput(f"expected one SQL expression, found {sql!r}")
+
+
+def _require_harmless(node: dict[str, Any], lake: bool) -> None:
+    kind, function = node.get("type"), node.get("function") or {}
+    name = str(function.get("function_name", "")).lower()
+    if kind == "TABLE_FUNCTION" and name not in (SOURCES if lake else SOURCES | CATALOGUES):
+        raise InvalidInput(f"a query reads tables and views; the function {name} is refused")
+    place = {str(node.get("catalog_name", "")), str(node.get("schema_name", ""))}
+    if lake and kind == "BASE_TABLE" and not place <= OWN_PLACES:
+        raise InvalidInput("a query on a lake reads its own tables and views, no other catalog")
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -76,3 +135,8 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
         tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     ):
         yield from _nodes(child)
+
+
+def is_lake(place: object) -> bool:
+    """Whether queries run beside a server that they must not reach."""
+    return isinstance(place, Lake)

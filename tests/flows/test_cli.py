@@ -219,7 +219,7 @@ def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
     assert csv.stdout == "a,b\n1,x\n"
     refused = posterity("query", "DELETE FROM traces", folder=tmp_path)
     assert refused.returncode == 2
-    assert "queries only read" in refused.stderr
+    assert "a query is one SELECT" in refused.stderr
 
 
 @pytest.mark.parametrize("room", [300_000, 3_100_000])

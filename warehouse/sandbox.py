@@ -1,0 +1,146 @@
+"""The process that runs a user's query: `python -m warehouse.sandbox`, a request as JSON on its
+standard input, the result as an Arrow stream on its standard output.
+
+Before it opens anything it gives up what it does not need: writing files, and for a warehouse in a
+file the network. On Linux the kernel sees to that (Landlock); elsewhere a limit on file sizes and
+DuckDB's own locks do. What is refused is said as one line of JSON on standard error, exit 2.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import duckdb
+import pyarrow as pa
+from sqlalchemy.exc import DBAPIError
+
+from planners.errors import PosterityError
+from warehouse.connect import place_of
+from warehouse.query import is_lake, require_select
+
+BATCH = 10_000
+"""Rows that are handed over at a time."""
+GRACE = 5
+"""Seconds beyond its limit after which the process ends itself, should nobody have stopped it."""
+OWN_MEMORY = 1 << 30
+"""Bytes that Python and DuckDB take beside what a query is allowed."""
+UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+         "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}  # fmt: skip
+
+# Linux's Landlock (linux/landlock.h): which rights a ruleset handles, all denied without a rule.
+CREATE_RULESET, RESTRICT_SELF, NO_NEW_PRIVILEGES = 444, 446, 38
+DEATH_SIGNAL = 1
+READ_FILE, READ_DIR = 1 << 2, 1 << 3
+FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+"""How many rights over files each version knows; later ones as many as the last."""
+TCP = 0b11
+
+
+def main() -> None:
+    """Run the query on standard input."""
+    request = json.load(sys.stdin)
+    try:
+        answer(request)
+    except PosterityError as error:
+        refuse(str(error))
+    except (duckdb.Error, DBAPIError, pa.ArrowException, OSError, MemoryError) as error:
+        refuse(_told(str(getattr(error, "orig", error)), request["memory"]))
+
+
+def answer(request: dict[str, Any]) -> None:
+    """Write the result of a request. Raises InvalidInput where its SQL is no SELECT."""
+    place, memory = place_of(request["place"]), bytes_of(request["memory"])
+    lake = is_lake(place)
+    give_up_writing(network=lake)
+    limit(memory, request["seconds"])
+    require_select(request["sql"], lake)
+    engine = place.engine(read_only=True, memory=request["memory"])
+    with engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        reader = raw.execute(request["sql"]).to_arrow_reader(BATCH)
+        with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as stream:
+            for batch in _at_most(reader, request["rows"], memory):
+                stream.write_batch(batch)
+
+
+def _at_most(reader: pa.RecordBatchReader, rows: int, size: int) -> Iterator[pa.RecordBatch]:
+    """Batches, as long as they are no more than so many rows and bytes."""
+    taken = held = 0
+    for batch in reader:
+        taken, held = taken + len(batch), held + batch.nbytes
+        if taken > rows:
+            refuse(
+                f"the result has more than {rows:,} rows; add a LIMIT, or allow more with --rows"
+            )
+        if held > size:
+            refuse("the result is larger than the query's memory; select less, or raise --memory")
+        yield batch
+
+
+def give_up_writing(network: bool) -> bool:
+    """From now on this process, and every thread that it starts, creates, changes and runs no file,
+    and without `network` opens no TCP connection. Whether the kernel sees to it.
+    """
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(DEATH_SIGNAL, signal.SIGKILL)  # it ends with whoever asked
+    version = libc.syscall(CREATE_RULESET, None, 0, 1)
+    if version < 1:
+        return False
+    files = (1 << FILE_RIGHTS[min(version, max(FILE_RIGHTS))]) - 1
+    handled = (ctypes.c_uint64 * 2)(files & ~(READ_FILE | READ_DIR), 0 if network else TCP)
+    size = 16 if version >= 4 else 8
+    ruleset = libc.syscall(CREATE_RULESET, ctypes.byref(handled), size, 0)
+    if ruleset < 0 or libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+        return False
+    done: bool = libc.syscall(RESTRICT_SELF, ruleset, 0) == 0
+    os.close(ruleset)
+    return done
+
+
+def limit(memory: int, seconds: float) -> None:
+    """Bound this process's memory and life."""
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_DATA, (memory + OWN_MEMORY,) * 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked stops it
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds + GRACE)
+
+
+def bytes_of(memory: str) -> int:
+    """`2GB` or `512MiB` as bytes."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", memory, re.I)
+    if found is None:
+        refuse(f"--memory {memory!r}: expected a size such as 2GB or 512MiB")
+    return int(float(found[1]) * UNITS[found[2].lower()])
+
+
+def _told(reason: str, memory: str) -> str:
+    if "Out of Memory" in reason or "bad_alloc" in reason or "Allocation failure" in reason:
+        return (
+            f"the query needs more memory than {memory}; ask for less, or give it more with "
+            f"--memory: {reason.splitlines()[0]}"
+        )
+    return f"the query failed: {reason}"
+
+
+def refuse(reason: str) -> NoReturn:
+    """End without a result, saying why."""
+    sys.stderr.write("\n" + json.dumps({"refused": reason}) + "\n")
+    sys.stderr.flush()
+    os._exit(2)
+
+
+if __name__ == "__main__":
+    main()
