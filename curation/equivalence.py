@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from planners.objectives import Row, by_length, summed_logprobs
+from planners.models.likelihood import Row, by_length, summed_logprobs
 
 if TYPE_CHECKING:
     import torch

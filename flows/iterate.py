@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flows.experiment import Experiment
-from flows.judge import judge, unjudged
-from flows.learn import curate, train
-from flows.lineage import decided, deployed
-from flows.prepare import prepare
+from flows.experiments.experiment import Experiment
+from flows.generations.lineage import decided, deployed
+from flows.loop.judge import judge, unjudged
+from flows.loop.learn import curate, train
+from flows.loop.prepare import prepare
+from flows.loop.promote import promote, require_promoted
+from flows.loop.sample import deploy, evaluate
 from flows.progress import Watch
-from flows.promote import promote, require_promoted
-from flows.sample import deploy, evaluate
 from warehouse.landing import clear_landing
 from warehouse.store import Warehouse
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from flows.experiment import Experiment
+from flows.experiments.experiment import Experiment
 from warehouse.store import Warehouse
 
 Advance = Callable[..., None]

@@ -16,13 +16,13 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flows.ingest import ingest
+from flows.experiments.reading import load_experiment
 from flows.iterate import iterate
+from flows.loop.ingest import ingest
 from flows.progress import Watch
-from flows.settings import load_experiment
-from planners.checker import checker_for
+from planners.checking.checker import checker_for
 from planners.pddl import read_task
-from planners.prompts import PROMPTS
+from planners.prompts.formats import PROMPTS
 from planners.records import Plan
 from warehouse.store import Warehouse
 

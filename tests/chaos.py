@@ -25,12 +25,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from flows.lineage import next_generation
+from flows.audit.verify import verify_and_tell
+from flows.experiments.reading import load_experiment
+from flows.generations.lineage import next_generation
 from flows.progress import Watch
-from flows.settings import load_experiment
-from flows.verify import verify_and_tell
 from planners.errors import Busy, PosterityError
-from planners.serving import free_port
+from planners.processes import free_port
 from tests.conftest import contents
 from tests.postgres import Postgres, create_database, server
 from tests.processes import at_work, environment, kill, posterity, small_toml, sweep

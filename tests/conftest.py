@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from planners.domains import DOMAINS
 from planners.pddl import Task, read_task
-from planners.printing import print_problem
+from planners.pddl.printing import print_problem
 from warehouse import schema
 from warehouse.store import Warehouse
 
@@ -35,7 +35,7 @@ def blocks_task(size: int, horizon: int, seed: int) -> Task:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model of the base's family, small enough to train in a test."""
-    from planners.base import build_model, build_tokenizer
+    from planners.training.pretraining import build_model, build_tokenizer
 
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = build_tokenizer()
@@ -76,7 +76,7 @@ def contents(where: Path | str) -> dict[str, list[Any]]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The warehouse of an experiment of seconds, run to its end; not to be changed."""
-    from flows.experiment import Experiment
+    from flows.experiments.experiment import Experiment
     from flows.iterate import iterate
     from flows.progress import Watch
 

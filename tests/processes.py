@@ -10,7 +10,7 @@ from pathlib import Path
 
 def posterity(*words: str) -> list[str]:
     """The command line of `posterity` with these words, whatever is installed."""
-    return [sys.executable, "-c", "from flows.cli import main; main()", *words]
+    return [sys.executable, "-c", "from flows.commands.main import main; main()", *words]
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -14,11 +14,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import flows.cli
-import flows.schedule_cli
-import flows.warehouse_cli  # noqa: F401
-from flows.settings import PRESETS, load_experiment
-from flows.terminal import app
+import flows.commands.main
+import flows.commands.scheduling
+import flows.commands.warehouse  # noqa: F401
+from flows.commands.terminal import app
+from flows.experiments.reading import PRESETS, load_experiment
 from planners.domains import DOMAINS
 
 ROOT = Path(__file__).parent.parent

@@ -8,8 +8,8 @@ import pytest
 from nbclient import NotebookClient
 from typer.testing import CliRunner
 
-import flows.warehouse_cli  # noqa: F401  the command audit
-from flows.cli import app
+import flows.commands.warehouse  # noqa: F401  the command audit
+from flows.commands.main import app
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.py"))
 

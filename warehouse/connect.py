@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from planners.errors import InvalidInput
 from warehouse import schema
-from warehouse.file import DATABASE_ERRORS, File
-from warehouse.lake import PREFIX, Lake
 from warehouse.migrations import migrate
+from warehouse.places.file import DATABASE_ERRORS, File
+from warehouse.places.lake import PREFIX, Lake
 
 VIEWS = (
     "stg_verdicts",

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from planners.files import new_folder, require_new
 from planners.pddl import read_task
-from planners.prompts import PROMPTS
+from planners.prompts.formats import PROMPTS
 from warehouse.pool import lessons_of
 from warehouse.store import Warehouse
 

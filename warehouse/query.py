@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from planners.errors import InvalidInput
 from warehouse.connect import connect, place_of
-from warehouse.lake import NAME, Lake
+from warehouse.places.lake import NAME, Lake
 
 SOURCES = frozenset(
     ("range", "generate_series", "generate_subscripts", "unnest", "repeat", "repeat_row")

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from planners.errors import PosterityError
 from warehouse import schema
 from warehouse.connect import Place, connect, place_of
-from warehouse.file import DATABASE_ERRORS
 from warehouse.frames import read_frame
-from warehouse.lease import Lease
 from warehouse.load import insert
+from warehouse.places.file import DATABASE_ERRORS
+from warehouse.places.lease import Lease
 from warehouse.superseded import supersede
 
 Row = dict[str, Any]

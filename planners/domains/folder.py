@@ -18,9 +18,9 @@ from pathlib import Path
 from planners.errors import InvalidInput
 from planners.files import naming, read_pddl
 from planners.pddl import Task, canonical, read_domain, read_task
-from planners.printing import print_problem, without_constants
+from planners.pddl.isomorphism import require_no_leak, shape
+from planners.pddl.printing import print_problem, without_constants
 from planners.records import content_hash
-from planners.shapes import require_no_leak, shape
 
 SPLITS = ("train", "heldout", "larger")
 HELD_OUT = 5

@@ -13,9 +13,9 @@ from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.files import new_folder, require_new
 from planners.pddl import canonical, read_task
-from planners.printing import print_problem
+from planners.pddl.isomorphism import shape
+from planners.pddl.printing import print_problem
 from planners.records import Plan, Problem, derive_seed
-from planners.shapes import shape
 
 TRACES = "traces.jsonl"
 ATTEMPTS = 1000

@@ -11,8 +11,8 @@ from dataclasses import replace
 from random import Random
 
 from planners.domains.worlds import World
-from planners.grounding import GroundAction, Grounded, reduced
 from planners.pddl import Domain, Task
+from planners.pddl.grounding import GroundAction, Grounded, reduced
 from planners.records import Plan, Problem
 
 SEARCHED = 300

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from curation.diversity import diversity, trend
 from curation.preferences import FEWEST, acceptance, preferences
-from curation.selection import change, numeric
+from curation.price import change, numeric
 from curation.staleness import CLIP, effective_reward, effective_size, importance, staleness
 
 TRACES, SEEDS = 2000, 100

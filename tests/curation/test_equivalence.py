@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from curation.equivalence import BATCHES, Sketch, compare, gradient, sketch
-from planners.checkpoint import load
-from planners.objectives import Row, collate
+from planners.models.checkpoint import load
+from planners.models.likelihood import Row, collate
 
 ROWS: list[Row] = [([1, 30 + i, 31], [40 + i, 41, 2][i % 2 :]) for i in range(7)]
 

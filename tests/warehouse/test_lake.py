@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flows.experiment import Experiment
+from flows.audit.verify import verify, verify_and_tell
+from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
-from flows.verify import verify, verify_and_tell
 from planners.errors import Busy, InvalidInput, LeaseLost
-from planners.local import use_threads
+from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.postgres import create_database, server
 from tests.warehouse.test_store import TASK
 from warehouse import schema
-from warehouse.evidence import witnesses
 from warehouse.export import export
-from warehouse.lease import leased
+from warehouse.places.lease import leased
 from warehouse.query import ask
 from warehouse.store import Warehouse
+from warehouse.traits import witnesses
 
 NUMBERS = count()
 

@@ -194,7 +194,7 @@ def test_a_query_is_held_to_its_limits(target: Path, sql: str, why: str) -> None
 
 
 def test_ctrl_c_ends_a_query_at_once(target: Path) -> None:
-    program = "import sys; from flows.cli import main; sys.argv[0] = 'posterity'; main()"
+    program = "import sys; from flows.commands.main import main; sys.argv[0] = 'posterity'; main()"
     command = [sys.executable, "-c", program, "query", "--warehouse", str(target)]
     sql = "SELECT count(*) FROM range(1000000000000)"
     asking = subprocess.Popen([*command, sql], stderr=subprocess.PIPE, text=True)

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from flows.judge import OWNER
+from flows.generations.judging import OWNER
 from planners.errors import InvalidInput
 from warehouse import schema
 from warehouse.connect import VIEWS, connect, view_sql
 from warehouse.describe import PAGE, page
-from warehouse.file import File
 from warehouse.load import insert
 from warehouse.migrations import MIGRATIONS
+from warehouse.places.file import File
 from warehouse.query import ask
 from warehouse.store import Warehouse
 

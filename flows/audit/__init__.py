@@ -1,0 +1,1 @@
+"""What the loop rewards, and whether the warehouse still says what is so."""

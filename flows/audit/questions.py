@@ -1,0 +1,297 @@
+"""The questions that an audit asks of each generation that was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from heapq import nsmallest
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from curation.curators import CURATORS, ELSEWHERE
+from curation.equivalence import Sketch, compare, sketch
+from curation.preferences import acceptance, preferences
+from curation.price import change, numeric
+from curation.staleness import (
+    effective_reward,
+    effective_size,
+    importance,
+    mean_reward,
+    staleness,
+)
+from flows.audit.ledger import Audit, Trained
+from flows.generations.checkpoints import checkpoint_of, loaded
+from flows.generations.lessons import as_lessons
+from planners.models.hardware import use_threads
+from planners.policies.local import LocalPolicy
+from planners.prompts.formats import PROMPTS
+from planners.records import derive_seed
+from planners.training.fine_tuning import encode
+from warehouse import schema
+from warehouse.pool import completions_of
+from warehouse.store import Row, Warehouse
+from warehouse.traits import traits_of, witnesses
+
+WANTED = 0.01
+"""False discovery rate at which a preference is told."""
+WEIGHED = 2000
+"""Kept traces whose log-probability is asked for, at most: those with the lowest ids, which are
+hashes, so it is as if they were drawn.
+"""
+
+
+REWARDED = 200
+"""The same, of each curator's selection."""
+
+
+def what_is_preferred(trained: Trained, found: Audit) -> None:
+    """What goes with being kept, given a valid plan."""
+    valid = trained.pool[trained.pool["valid"]]
+    explained = preferences(valid["kept"].astype(bool), valid["task"], traits_of(valid))
+    declared = CURATORS[trained.experiment.curation.curator].rewards
+    for row in explained.found.to_dict("records"):
+        name = f"{row['trait']}={row['level']}" if row["level"] else row["trait"]
+        kind = "declared" if row["trait"] in declared else "undeclared"
+        measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
+        found.note(trained.index, "preferences", name, measures, f"{kind}, {row['method']}")
+        if row["q"] > WANTED:
+            continue
+        if kind == "undeclared":
+            strength = max(row["odds_ratio"], 1 / row["odds_ratio"])
+            found.bound(trained.index, "max_undeclared_odds_ratio", name, strength)
+        per = "" if row["level"] else " a standard deviation"
+        found.say(
+            f"  {kind} preference: {name}, odds x{row['odds_ratio']:.2f}{per} "
+            f"({row['low']:.2f} to {row['high']:.2f})"
+        )
+    if valid["kept"].astype(bool).any():  # else nothing is known of preferences
+        found.bound(trained.index, "max_undeclared_odds_ratio", "any other", 1.0)
+    for trait, reason in explained.unanswered.items():
+        found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
+
+
+def who_is_accepted(trained: Trained, found: Audit) -> None:
+    """The share of valid traces that was kept, a group at a time, other traits aside."""
+    valid = trained.pool[trained.pool["valid"]]
+    traits = traits_of(valid)
+    for name in traits.columns:
+        if traits[name].nunique() > 1 and not pd.api.types.is_float_dtype(traits[name]):
+            for row in acceptance(valid["kept"].astype(bool), traits[name]).to_dict("records"):
+                measures = {m: row[m] for m in ("share", "low", "high", "traces")}
+                found.note(trained.index, "acceptance", f"{name}={row['level']}", measures)
+
+
+def what_changed(trained: Trained, found: Audit) -> None:
+    """What selection changed, and what training did: the Price equation."""
+    pool = trained.pool
+    if not pool["weight"].sum():
+        found.note(trained.index, "change", "", {"selection": None}, "nothing was learned")
+        return
+    after = witnesses(trained.warehouse, trained.experiment.id, found.traits, written=trained.index)
+    both = [traits_of(frame) for frame in (pool, after) if len(frame)]
+    traits = numeric(pd.concat(both, ignore_index=True))
+    weight = pool["weight"].to_numpy(dtype=float)
+    note = "" if len(after) else f"generation {trained.index} was not deployed"
+    for name in traits.columns:
+        values = traits[name].to_numpy()
+        if unknown := int(np.isnan(values).sum()):
+            reason = f"unknown for {unknown} traces"
+            found.note(trained.index, "change", name, {"selection": None}, reason)
+            continue
+        moved = change(values[: len(pool)], weight, values[len(pool) :])
+        measures = {
+            m: getattr(moved, m)
+            for m in ("mean_before", "mean_kept", "selection", "transmission", "mean_after")
+        }
+        found.note(trained.index, "change", name, measures, note)
+
+
+def how_far_plans_drift(trained: Trained, found: Audit) -> None:
+    """By how many actions the mean plan for a training task differs from the parent's, when both
+    are evaluated.
+    """
+    lengths = mean_lengths(trained.warehouse, trained.experiment.id)
+    if trained.index in lengths and trained.parent in lengths:
+        drift = abs(lengths[trained.index] - lengths[trained.parent])
+        found.note(trained.index, "change", "plan_length", {"drift": drift})
+        found.bound(trained.index, "max_length_drift", "", drift)
+
+
+def how_stale(trained: Trained, found: Audit) -> None:
+    """What replayed traces are worth to the policy that learns them."""
+    kept = trained.kept
+    known = kept[kept["sampling_logprob"].notna() & (kept["source"] != ELSEWHERE)]
+    if len(known) < len(kept):
+        note = f"{len(kept) - len(known)} kept traces have no log-probability of ours"
+        found.note(trained.index, "staleness", "", {"traces": None}, note)
+        found.say(f"  staleness: {note}")
+    if known.empty:
+        return
+    if len(known) > WEIGHED:
+        known = known.sort_values("trace").head(WEIGHED)
+        found.say(f"  staleness: {WEIGHED} of {len(kept)} kept traces stand for all")
+    logprob, ratio = _weighed(trained, known)
+    source = known["source"].to_numpy(dtype=int)
+    ratios = _valid_ratios(trained)
+    found.rows[schema.rewards] += [
+        {
+            "experiment": trained.experiment.id,
+            "generation": trained.index,
+            "trace": trace,
+            "logprob": float(likely),
+            "valid_ratio": ratios.get(wrote) if valid else None,
+        }
+        for trace, likely, wrote, valid in zip(
+            known["trace"], logprob, source.tolist(), known["valid"], strict=True
+        )
+    ]
+    found.bound(trained.index, "min_ess", "", effective_size(ratio) / len(ratio))
+    weight = known["weight"].to_numpy(dtype=float)
+    for wrote, stale in staleness(weight, ratio, source).items():
+        measures = {m: getattr(stale, m) for m in stale.__slots__}
+        measures["valid_ratio"] = ratios.get(wrote)
+        found.note(trained.index, "staleness", f"generation {wrote}", measures)
+        found.say(
+            f"  {stale.traces} traces by generation {wrote} ({stale.share:.0%} of the weight) are "
+            f"worth {stale.effective:.1f} of generation {trained.start}'s own; Z_pi/Z_beta, which "
+            f"the paper leaves out, is {ratios.get(wrote, float('nan')):.2f}"
+        )
+
+
+def what_others_keep(trained: Trained, found: Audit) -> None:
+    """Would another curator have chosen otherwise: how many traces, which, and how much reward each
+    of its traces would stand for.
+    """
+    (name, own), *others = trained.choices.items()
+    kept, ratios = set(own), _valid_ratios(trained)
+    reward = {"effective_reward": _reward_of(trained, own, ratios)}
+    found.note(trained.index, "other-curator", name, reward)
+    for name, traces in others:
+        chosen = set(traces)
+        measures = {
+            "both": len(kept & chosen),
+            "only_here": len(kept - chosen),
+            "only_there": len(chosen - kept),
+            "effective_reward": _reward_of(trained, traces, ratios),
+        }
+        found.note(trained.index, "other-curator", name, measures)
+        key = {"experiment": found.experiment.id, "generation": trained.index, "curator": name}
+        found.rows[schema.alternatives] += [
+            {**key, "trace": trace, "kept": trace in kept} for trace in sorted(kept ^ chosen)
+        ]
+
+
+def _reward_of(
+    trained: Trained, traces: Sequence[str], ratios: Mapping[int, float]
+) -> float | None:
+    """The mean effective reward of the valid traces of a selection, from at most REWARDED of it."""
+    chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces))]
+    chosen = chosen[chosen["valid"]]
+    known = chosen[chosen["sampling_logprob"].notna() & chosen["source"].isin(list(ratios))]
+    if known.empty:
+        return None
+    _, ratio = _weighed(trained, known)
+    valid_ratio = known["source"].map(ratios).to_numpy(dtype=float)
+    return mean_reward(effective_reward(np.ones(len(known)), ratio, 1.0, 1 / valid_ratio))
+
+
+def _weighed(trained: Trained, known: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Of traces whose own log-probability is known: that under the weights that training started
+    from, and the importance weight.
+    """
+    logprob = known["trace"].map(_logprobs(trained, known["trace"])).to_numpy(dtype=float)
+    return logprob, importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
+
+
+def _valid_ratios(trained: Trained) -> dict[int, float]:
+    """Z_pi / Z_beta: the share of valid traces under the weights that training started from, over
+    that of each generation.
+    """
+    counts = valid_counts(trained.warehouse, trained.experiment.id)
+    shares = {g: valid / traces for g, (valid, traces) in counts.items() if valid}
+    now = shares.get(trained.start)
+    return {} if now is None else {wrote: now / share for wrote, share in shares.items()}
+
+
+def is_it_reinforce(trained: Trained, found: Audit) -> None:
+    """How far each curator's step goes from that of REINFORCE with reward 1 for valid plans."""
+    warehouse, experiment = trained.warehouse, trained.experiment
+    own = witnesses(warehouse, experiment.id, {}, written=trained.start)
+    valid = own.loc[own["valid"], "trace"].tolist()
+    if not valid:
+        note = f"generation {trained.start} wrote no valid trace"
+        found.note(trained.index, "equivalence", "", {"cosine": None}, note)
+        return
+    model, tokenizer = _loaded(trained)
+
+    most = experiment.audit.gradient_traces
+
+    @cache
+    def step(traces: frozenset[str]) -> Sketch:
+        """The mean gradient of their log-probabilities, from a sample where many."""
+        ordered = sorted(traces)
+        seed = derive_seed(experiment.seed, trained.index, "audit", *ordered)
+        drawn = np.random.default_rng(seed).permutation(ordered)[:most].tolist()
+        rows = {row["trace"]: row for row in completions_of(warehouse, drawn)}
+        lessons = as_lessons([rows[trace] for trace in drawn], experiment.model.prompt)
+        return sketch(model, encode(lessons, tokenizer, experiment.model.prompt), len(traces))
+
+    reinforce = step(frozenset(valid))
+    written = valid_counts(warehouse, experiment.id)[trained.start][1]
+    told = []
+    for name, traces in trained.choices.items():
+        cosine, error, ratio = compare(step(frozenset(traces)), reinforce)
+        longer = None if ratio is None else ratio * written / len(valid)
+        measures = {"cosine": cosine, "error": error, "norm_ratio": longer}
+        implies = f"reward {CURATORS[name].implies}"
+        note = implies if cosine is not None else "a sample's gradient cannot be told from zero"
+        found.note(trained.index, "equivalence", name, measures, note)
+        told.append(f"{name} " + ("?" if cosine is None else f"{cosine:.2f} ± {error:.2f}"))
+    found.say(f"  cosine with REINFORCE's step: {', '.join(told)}")
+
+
+QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
+    what_is_preferred, who_is_accepted, what_changed, how_far_plans_drift, how_stale,
+    what_others_keep, is_it_reinforce,
+)  # fmt: skip
+
+
+def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
+    """How likely the weights that training started from are to write each of these traces."""
+    experiment = trained.experiment
+    policy = LocalPolicy(*_loaded(trained))
+    lessons = completions_of(trained.warehouse, traces)
+    write = PROMPTS[experiment.model.prompt].write
+    written = as_lessons(lessons, experiment.model.prompt)
+    pairs = [(write(lesson.task), lesson.completion) for lesson in written]
+    return dict(zip([row["trace"] for row in lessons], policy.logprobs(pairs), strict=True))
+
+
+def _loaded(trained: Trained) -> tuple[Any, Any]:
+    """Model and tokenizer that training started from."""
+    use_threads(trained.experiment.model.threads)
+    return loaded(checkpoint_of(trained.warehouse, trained.experiment, trained.start))
+
+
+def valid_counts(warehouse: Warehouse, experiment: str) -> dict[int, tuple[int, int]]:
+    """How many of each generation's deployed traces are valid, and how many there are."""
+    rows: list[Row] = warehouse.frame(
+        "SELECT generation, count(*) FILTER (WHERE outcome = 'VALID') AS valid, count(*) AS traces "
+        "FROM stg_verdicts WHERE experiment = :experiment AND purpose = 'deploy' GROUP BY ALL",
+        experiment=experiment,
+    ).to_dict("records")
+    return {int(row["generation"]): (int(row["valid"]), int(row["traces"])) for row in rows}
+
+
+def mean_lengths(warehouse: Warehouse, experiment: str) -> dict[int, float]:
+    """Mean length of each generation's plans, valid or not, for training tasks in evaluation."""
+    rows = warehouse.frame(
+        "SELECT v.generation, avg(v.plan_length) AS length FROM stg_verdicts AS v "
+        "JOIN experiment_tasks AS k ON k.experiment = v.experiment AND k.task = v.task "
+        "WHERE v.experiment = :experiment AND v.purpose = 'evaluate' AND k.split = 'train' "
+        "AND v.plan_length IS NOT NULL GROUP BY ALL",
+        experiment=experiment,
+    )
+    return dict(zip(rows["generation"].astype(int), rows["length"].astype(float), strict=True))

@@ -1,0 +1,26 @@
+"""The command line. Exit codes: 0 done (valid), 1 the answer is no, 2 bad usage or bad input, 3
+interrupted or failed.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import flows.commands.run
+import flows.commands.scheduling
+import flows.commands.warehouse  # noqa: F401  each adds its commands, in the order of --help
+from flows.commands.terminal import FAILED, app
+
+
+def main() -> None:
+    """Entry point of the `posterity` command. What nobody foresaw is a failed component: exit 3."""
+    try:
+        app()
+    except Exception:
+        traceback.print_exc()
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

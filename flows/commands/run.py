@@ -1,0 +1,256 @@
+"""The commands that make something: a run, its estimate, verdicts on plans, tasks, a base."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+from planners.errors import InvalidInput
+
+
+@app.command()
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="A preset's name or a TOML file.")
+    ] = "quickstart",
+    changes: Changes = None,
+    warehouse: WarehouseFile = DEFAULT,
+    prefect: Annotated[
+        bool | None,
+        typer.Option(
+            "--prefect/--plain",
+            help="As a Prefect flow, or as plain Python in this process alone. Where not said: as "
+            "a flow if a Prefect server is configured, or workers.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run the loop to its last generation. Run it again to resume where it stopped.
+
+    Presets: **quickstart** (Blocksworld, five generations, two cores), **control** (the same
+    without curation), **reinforce** (the same with an explicit reward), **blocksworld** (the
+    quickstart under its domain's name), **rovers**, **sokoban**, **ten-domains**, **tiny** (a
+    minute, to try things out); and for language models **smollm2**, **qwen3-0.6b**, **paper**.
+    """
+    with one_message():
+        from flows.experiments.reading import load_experiment
+        from flows.generations.policies import require_first
+        from flows.iterate import iterate
+        from flows.loop.plan import require_fit
+        from flows.progress import Watch, summary_table
+        from flows.schedule.orchestrate import iterate_with_prefect
+        from flows.schedule.server import server_configured
+        from warehouse.store import Warehouse
+
+        settings, watch = load_experiment(experiment, changes), Watch()
+        require_first(settings)  # what is not there is said before anything is written
+        require_fit(settings)
+        as_flow = prefect or (prefect is None and bool(settings.workers or server_configured()))
+        if not as_flow:
+            settings = settings.model_copy(update={"workers": None})
+        with Warehouse(warehouse) as store, store.working_on(settings.id):
+            watch.say(f"{settings.id} in {warehouse}")
+            (iterate_with_prefect if as_flow else iterate)(store, settings, watch)
+            watch.console.print(summary_table(store, settings.id, settings.evaluate.samples))
+        watch.say(
+            f'look further: posterity query --warehouse {warehouse} "SELECT * FROM '
+            'coverage_by_horizon"'
+        )
+
+
+@app.command()
+def plan(
+    experiment: Annotated[
+        str, typer.Argument(help="A preset's name or a TOML file.")
+    ] = "quickstart",
+    changes: Changes = None,
+) -> None:
+    """Tokens, memory and time of an experiment on this machine, before anything starts.
+
+    Exit 1 where it does not fit. Completions are counted as long as they may become.
+    """
+    with one_message():
+        from flows.experiments.reading import load_experiment
+        from flows.loop.plan import GIB, duration, estimate, plan_table
+        from flows.progress import Watch
+        from planners.models.costs import measured, this_machine
+
+        settings, watch = load_experiment(experiment, changes), Watch()
+        found = estimate(settings, measured(this_machine()))
+        watch.console.print(plan_table(settings, found))
+        machine = found.machine
+        watch.say(
+            f"{found.shape.parameters / 1e6:,.1f} million parameters on {machine.device} with "
+            f"{machine.memory / GIB:.0f} GiB, {machine.rate / 1e9:,.0f} GFLOP/s; prompts of up to "
+            f"{found.longest} tokens; the whole run in at most "
+            f"{duration(found.seconds)}"
+        )
+        for stage in found.too_large:
+            watch.say(f"does not fit: {stage.name} takes {stage.memory / GIB:.1f} GiB")
+    raise typer.Exit(1 if found.too_large else 0)
+
+
+@app.command()
+def check(
+    domain: Annotated[Path, typer.Argument(help="The domain's PDDL file.")],
+    problem: Annotated[Path, typer.Argument(help="The problem's PDDL file.")],
+    plans: Annotated[list[str], typer.Argument(help="Plan files, or - for standard input.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a plan and line, in order.")
+    ] = False,
+    referee: Annotated[
+        str, typer.Option("--referee", help="Second opinions, for example kairos,val,up.")
+    ] = "",
+    reference: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds for Fast Downward to find a plan to compare costs with."),
+    ] = None,
+) -> None:
+    """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge.
+
+    Referees (kairos, val, up) give second opinions; the verdict and exit code stay ours. With a
+    reference, it also says how many actions a valid plan has too many (greedy action elimination).
+    """
+    with one_message():
+        from flows.commands.check import judge_files
+
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        valid = True
+        names = [name.strip() for name in referee.split(",") if name.strip()]
+        for result in judge_files(domain, problem, plans, names, reference):
+            typer.echo(json.dumps(result) if as_json else _check_line(result))
+            valid &= result["outcome"] == "VALID"
+    raise typer.Exit(0 if valid else 1)
+
+
+def _check_line(result: dict[str, Any]) -> str:
+    at = "" if result["step"] is None else f" at step {result['step']}"
+    tail = f" (cost {result['cost']:g})" if result["cost"] is not None else f": {result['detail']}"
+    opinions = "".join(
+        f"\n  {name}: "
+        f"{'no verdict' if o['valid'] is None else 'valid' if o['valid'] else 'invalid'}"
+        f"{' (' + o['note'] + ')' if o['note'] else ''}"
+        for name, o in result.get("referees", {}).items()
+    )
+    beside = "".join(
+        f", {key.replace('_', ' ')} {result[key]:g}"
+        for key in ("redundant", "reference_cost")
+        if result.get(key) is not None
+    )
+    judge = f" [by {result['checker']}]" if "checker" in result else ""
+    return f"{result['file']}: {result['outcome']}{at}{tail}{beside}{judge}{opinions}"
+
+
+@app.command()
+def tasks(
+    domain: Annotated[str, typer.Argument(help="A domain's name; an unknown one lists them.")],
+    size: Annotated[str, typer.Option("--size", help="A number, or a range: 4-9.")] = "4-6",
+    horizon: Annotated[str, typer.Option("--horizon", help="A number, or a range: 2-8.")] = "2-8",
+    count: Annotated[int, typer.Option("--count", min=1, help="How many tasks.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("tasks"),
+    plans: Annotated[
+        bool,
+        typer.Option(
+            "--plans", help="Also traces.jsonl: a plan for each, to ingest and learn from."
+        ),
+    ] = False,
+) -> None:
+    """Write PDDL tasks: domain.pddl and p01.pddl, ... The same seed writes the same bytes.
+
+    No two tasks are the same under other object names. Size counts what the domain is made of
+    (blocks, cars ...), horizon the length of a plan that is known to exist (Blocksworld: moves of
+    an optimal one); both stand in each file's first line.
+    """
+    with one_message():
+        from flows.progress import Watch
+        from planners.domains.task_sets import write_tasks
+
+        _require_known(domain)
+        watch = Watch()
+        with watch.bar(f"{domain} tasks", count) as advance:
+            bounds = _bounds("--size", size), _bounds("--horizon", horizon)
+            write_tasks(out, domain, *bounds, count, seed, advance, plans)
+        watch.say(f"{out}: domain.pddl and {count} problems")
+
+
+def _known(domains: str) -> tuple[str, ...]:
+    """The names in a list with commas, each of which must be of the registry."""
+    names = tuple(name.strip() for name in domains.split(",") if name.strip())
+    for name in names:
+        _require_known(name)
+    return names
+
+
+def _require_known(domain: str) -> None:
+    from planners.domains import DOMAINS
+
+    if domain not in DOMAINS:
+        raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
+
+
+def _bounds(option: str, text: str) -> tuple[int, int]:
+    """The ends of `4` or `4-9`, both included."""
+    low, _, high = text.partition("-")
+    try:
+        bounds = int(low), int(high or low)
+    except ValueError:
+        bounds = (0, 0)
+    if not 0 < bounds[0] <= bounds[1]:
+        raise InvalidInput(f"{option} {text!r}: expected a number above 0, or a range such as 4-9")
+    return bounds
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
+    seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    domains: Annotated[str, typer.Option(help="What it plans in: rovers,sokoban.")] = "blocksworld",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 6250,
+    batch: Annotated[int, typer.Option(min=1, help="Short tasks a step.")] = 64,
+    tail: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Chance of each further move or action.")
+    ] = 0.25,
+    names: Annotated[int, typer.Option(min=1, max=64, help="How many object names it knows.")] = 24,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")
+    ] = 2,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights in half precision: half the file.")
+    ] = False,
+    in_order: Annotated[
+        str,
+        typer.Option(
+            help="Domains with maps in which objects are named by their place in sorted order, so "
+            "that a cell's name says where it is.",
+            metavar="DOMAINS",
+        ),
+    ] = "",
+    start: Annotated[
+        str | None, typer.Option(help="Train the base in this folder further.", metavar="FOLDER")
+    ] = None,
+) -> None:
+    """Make the embedded base model again from its seed (about 40 minutes on two cores)."""
+    with one_message():
+        from flows.progress import Watch
+        from planners.files import require_new
+        from planners.models.checkpoint import weights_hash
+        from planners.models.hardware import use_threads
+        from planners.training.curriculum import Pretraining
+        from planners.training.pretraining import pretrain as make
+
+        require_new(out, " with --out")
+        settings = Pretraining(
+            _known(domains), seed, steps, batch,
+            tail=tail, names=names, half=half, start=start, in_order=_known(in_order),
+        )  # fmt: skip
+        use_threads(threads)
+        watch = Watch()
+        with watch.bar("pretrain", steps) as advance:
+            make(out, settings, lambda step, loss: advance(1, f"loss {loss:.3f}"))
+        watch.say(f"{out}: weights {weights_hash(out)}")

@@ -1,0 +1,97 @@
+"""The command that schedules generations."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+from flows.schedule.server import PORT
+from planners.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from flows.experiments.experiment import Experiment
+
+
+@app.command()
+def serve(
+    experiment: Annotated[
+        str, typer.Argument(help="A preset's name or a TOML file.")
+    ] = "quickstart",
+    cron: Annotated[
+        str | None, typer.Option("--cron", help="When: '0 3 * * *' is every night at three.")
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="The time zone that --cron is meant in.")] = "UTC",
+    interval: Annotated[
+        float | None, typer.Option("--interval", min=1, help="Or every so many seconds.")
+    ] = None,
+    changes: Changes = None,
+    warehouse: WarehouseFile = DEFAULT,
+    port: Annotated[
+        int, typer.Option(help="Of the Prefect server that is started where none is configured.")
+    ] = PORT,
+    continue_as: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on with this experiment as it was begun, whatever its file says now.",
+            metavar="ID",
+        ),
+    ] = None,
+) -> None:
+    """Schedule an experiment: each firing makes the next generation, never two at once.
+
+    Stays until it is stopped; Prefect's pages show what happens, on this machine only. A firing
+    that died is made up for by the next, which goes on where it stopped; firings missed while
+    nothing was served are not. A Prefect server that is configured (`PREFECT_API_URL`) is used.
+    """
+    with one_message():
+        from flows.schedule.server import prefect_server, quiet
+
+        quiet()  # before Prefect is imported
+
+        from flows.progress import Watch
+        from flows.schedule.serve import Schedule, alone, first_firing
+        from flows.schedule.serve import serve as stay
+        from warehouse.connect import place_of
+
+        if (cron is None) == (interval is None):
+            raise InvalidInput("say when, with either --cron '0 3 * * *' or --interval 3600")
+        watch = Watch()
+        when = (
+            f"every {interval:g} s"
+            if cron is None
+            else f"first at {first_firing(cron, timezone):%Y-%m-%d %H:%M %Z}"
+        )
+        settings = _checked(experiment, changes, warehouse, continue_as)
+        schedule = Schedule(
+            str(Path(experiment).resolve()) if experiment.endswith(".toml") else experiment,
+            tuple(changes or ()), settings, str(place_of(warehouse).absolute()),
+            cron, timezone, interval, continue_as,
+        )  # fmt: skip
+        try:
+            with alone(schedule), prefect_server(watch, port):
+                watch.say(f"{settings.id} in {warehouse}: {when}; stop with Ctrl-C")
+                stay(schedule, watch)
+        except SystemExit:  # Prefect's answer to SIGTERM; its threads would not end by themselves
+            os._exit(0)
+
+
+def _checked(
+    source: str, changes: list[str] | None, warehouse: str, continue_as: str | None
+) -> Experiment:
+    """The experiment to schedule. Raises InvalidInput on what every firing would refuse."""
+    from flows.experiments.reading import load_experiment
+    from flows.generations.policies import require_first
+    from flows.loop.plan import require_fit
+    from flows.schedule.begun import resolved
+    from warehouse.store import Warehouse
+
+    settings = load_experiment(source, changes)
+    with Warehouse(warehouse) as store:
+        settings = resolved(store, settings, continue_as)
+        require_first(settings)
+        require_fit(settings)
+    return settings

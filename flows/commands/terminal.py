@@ -1,0 +1,60 @@
+"""What every command shares: the application, one message for what goes wrong, the warehouse."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from planners.errors import PosterityError
+
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # waiting threads sleep: spinning starves the other core
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # says again what we say once
+
+app = typer.Typer(
+    help="Generation-to-generation training as a scheduled data workflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+errors = Console(stderr=True, highlight=False)
+
+WarehouseFile = Annotated[
+    str,
+    typer.Option(
+        "--warehouse",
+        envvar="POSTERITY_WAREHOUSE",
+        help="The warehouse: a file, or a lake that machines share (ducklake:...).",
+        show_default=True,
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting: table.key=value. Repeatable."),
+]
+DEFAULT = "posterity.duckdb"
+INTERRUPTED = FAILED = 3
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Turn what goes wrong into one message and the exit code that means it."""
+    try:
+        yield
+    except PosterityError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing finished is lost: run the same command again to resume")
+        raise typer.Exit(INTERRUPTED) from None

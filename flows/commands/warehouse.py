@@ -1,0 +1,261 @@
+"""The commands that look into a warehouse, bring traces in, and take them out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from flows.commands.terminal import DEFAULT, WarehouseFile, app, errors, one_message
+from planners.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from flows.experiments.experiment import Experiment
+
+
+@app.command()
+def status(warehouse: WarehouseFile = DEFAULT) -> None:
+    """Show experiments, their generations and coverage, and what is left to do."""
+    with one_message():
+        from flows.commands.status import ingested, left_to_do
+        from flows.progress import Watch, summary_table
+        from warehouse.store import Warehouse
+
+        watch = Watch()
+        with Warehouse(warehouse, read_only=True) as store:
+            found = store.frame("SELECT experiment, config FROM experiments ORDER BY experiment")
+            if found.empty:
+                watch.say(f"no experiment in {warehouse} yet; start one with `posterity run`")
+            for row in found.itertuples():
+                settings = json.loads(row.config)
+                if not settings:
+                    watch.say(f"{row.experiment}: {ingested(store, row.experiment)}")
+                    continue
+                samples = settings["evaluate"]["samples"]
+                watch.console.print(summary_table(store, row.experiment, samples))
+                watch.say(left_to_do(store, row.experiment))
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT statement.")],
+    form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    warehouse: WarehouseFile = DEFAULT,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that it may take.")] = 60.0,
+    memory: Annotated[str, typer.Option(help="Memory that it may take: 2GB, 512MiB.")] = "2GB",
+    rows: Annotated[int, typer.Option(min=1, help="Rows that it may return.")] = 1_000_000,
+) -> None:
+    """Ask the warehouse in SQL. The query runs in a process that can write nothing.
+
+    Views: progress, coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions,
+    lineage, best_plans, disagreements, implicit_reward, selection_differential.
+    """
+    with one_message():
+        from flows.commands.output import write_result
+        from warehouse.query import Limits, ask
+
+        write_result(ask(warehouse, sql, Limits(timeout, memory, rows)), form)
+
+
+@app.command()
+def show(
+    trace: Annotated[str, typer.Argument(help="A trace's id, or the beginning of it.")],
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Show a trace: task, completion, its plan step by step, verdict, why it was kept or dropped.
+
+    Blocks and grids are drawn.
+    """
+    with one_message():
+        from flows.commands.show import show as tell
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse, read_only=True) as store:
+            for line in tell(store, trace):
+                typer.echo(line)
+
+
+@app.command()
+def ingest(
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(help="JSON Lines, or - for standard input.")
+    ],
+    source: Annotated[
+        str, typer.Option("--source", help="What the views call where the traces come from.")
+    ] = "ingested",
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Add traces made elsewhere: judged, and with their users' feedback. Twice is once.
+
+    One object a line: completion, and either task (a key of the warehouse) or domain (PDDL, or the
+    name of one of ours) and problem (PDDL); optional: model, logprob, sampling_logprob,
+    finish_reason (stop, length), feedback (accept, reject), time (ISO 8601). Exit 0: every line was
+    taken. 1: some were refused, each named with its reason.
+    """
+    with one_message():
+        from flows.loop.ingest import ingest as take
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse) as store:
+            report = take(store, file, source)
+        for line in report.refused:
+            errors.print(escape(line), soft_wrap=True, highlight=False)
+        typer.echo(
+            f"{report.new} new traces, {report.known} known already, {len(report.refused)} refused"
+        )
+    raise typer.Exit(1 if report.refused else 0)
+
+
+@app.command()
+def load(
+    folder: Annotated[Path, typer.Argument(help="Where workers landed Parquet files.")],
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Load the files that workers landed with warehouse.landing.land, each exactly once."""
+    with one_message():
+        from warehouse.landing import load_landed
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse) as store:
+            counts = load_landed(store, folder)
+        typer.echo(f"{len(counts)} files loaded, {sum(counts.values())} rows")
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Write training sets, traces and tasks as Parquet, with a card.
+
+    Read by datasets.load_dataset(FOLDER, "training"), pandas.read_parquet, and whatever reads
+    Parquet.
+    """
+    with one_message():
+        from warehouse.export import export as write
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse, read_only=True) as store:
+            counts = write(store, folder)
+        typer.echo(f"{folder}: " + ", ".join(f"{n} rows of {name}" for name, n in counts.items()))
+
+
+@app.command()
+def verify(warehouse: WarehouseFile = DEFAULT) -> None:
+    """Derive again what the warehouse says: hashes, verdicts, selections, training sets.
+
+    Names every disagreement. Exit 0: none. 1: at least one.
+    """
+    with one_message():
+        from flows.audit.verify import verify_and_tell
+        from flows.progress import Watch
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse, read_only=True) as store:
+            disagreements = verify_and_tell(store, Watch())
+    raise typer.Exit(1 if disagreements else 0)
+
+
+def _named(experiment: str | None, changes: list[str] | None) -> Experiment | None:
+    """The experiment that a command names, with its settings changed."""
+    from flows.experiments.reading import load_experiment
+
+    if experiment is None and changes:
+        raise InvalidInput("--set needs the EXPERIMENT whose settings it changes")
+    return None if experiment is None else load_experiment(experiment, changes)
+
+
+@app.command()
+def audit(
+    experiment: Annotated[
+        str | None, typer.Argument(help="A preset or TOML file; all in the warehouse without one.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: audit.traits.NAME=SQL. Repeatable."),
+    ] = None,
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Ask what the loop rewards besides validity, how stale its replay is, and what it changed.
+
+    Figures go into the views implicit_reward and selection_differential and the table audits. Exit
+    1: a bound of the experiment's `[audit]` is broken.
+    """
+    with one_message():
+        from flows.audit.audit import audit as ask
+        from flows.audit.audit import tell
+        from flows.audit.verify import chosen_from
+        from flows.progress import Watch
+        from warehouse.store import Warehouse
+
+        watch, named = Watch(), _named(experiment, changes)
+        with Warehouse(warehouse, read_only=True) as store:
+            chosen, skipped = chosen_from(store, named)
+            if skipped:
+                watch.say(f"{skipped} experiments of another version are left out")
+            found = [ask(store, one, watch) for one in chosen]
+        with Warehouse(warehouse) as store:
+            for one in found:
+                store.replace(one.experiment.id, one.rows)
+        for one in found:
+            tell(one, watch)
+    raise typer.Exit(1 if any(one.broken for one in found) else 0)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option("--out", help="The page.")] = Path("posterity.html"),
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Write one self-contained HTML page: coverage, plan length, verdicts, curation, the audit.
+
+    Experiments that differ by their seed alone are shown together. Every figure comes with its SQL.
+    """
+    with one_message():
+        from flows.report.page import report as write
+        from warehouse.store import Warehouse
+
+        with Warehouse(warehouse, read_only=True) as store:
+            sections = write(store, out)
+        typer.echo(f"{out}: {sections} sections")
+
+
+@app.command()
+def promote(
+    generation: Annotated[int, typer.Argument(min=0, help="The generation to deploy.")],
+    experiment: Annotated[
+        str | None, typer.Argument(help="A preset or TOML file; the only one without one.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting the run was started with. Repeatable."),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask.")] = "",
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Deploy a generation: roll back to an older one, or take one that was not promoted.
+
+    The next generation is made from it, and learns from its traces and its ancestors' only. Nothing
+    is deleted. Every decision stands in the table promotions.
+    """
+    with one_message():
+        from flows.audit.verify import chosen_from
+        from flows.loop.promote import promote_by_hand
+        from warehouse.store import Warehouse
+
+        named = _named(experiment, changes)
+        with Warehouse(warehouse, read_only=True) as store:
+            chosen, _ = chosen_from(store, named)
+        if len(chosen) > 1:
+            names = ", ".join(one.id for one in chosen)
+            raise InvalidInput(f"{warehouse} holds {names}; say which EXPERIMENT is meant")
+        with Warehouse(warehouse) as store:
+            promote_by_hand(store, chosen[0], generation, reason or "posterity promote")
+            newest = store.generations(chosen[0].id)[-1]
+        typer.echo(
+            f"{chosen[0].id}: generation {generation} is deployed; the next is made from it by "
+            f"`posterity run` with --set generations={newest + 1} or more"
+        )

@@ -1,0 +1,1 @@
+"""What determines a run: its settings, the presets, and reading them."""

@@ -1,0 +1,110 @@
+"""An experiment: everything that determines a run, frozen, checked and hashed.
+
+Unknown keys and mistyped values are refused with their path.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from flows.experiments.tables import (
+    Audit,
+    Curation,
+    Drawing,
+    Judging,
+    Model,
+    Table,
+    Tasks,
+    Training,
+    Workers,
+)
+from planners.records import content_hash
+
+BESIDES: Any = {
+    "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
+    "model": {"server": True},
+}  # fmt: skip
+"""What does not determine a run's contents."""
+
+
+class Experiment(Table):
+    """One run. `generations` says how far it goes, `promote` on what condition, `workers` who
+    does the work: none of them is part of the identity.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    generations: Annotated[int, Field(ge=0)] = 5
+    tasks: Tasks
+    model: Model = Model()
+    deploy: Drawing
+    evaluate: Drawing
+    judging: Judging = Judging()
+    curation: Curation = Curation()
+    training: Training = Training()
+    audit: Audit = Audit()
+    promote: Literal["always", "if-better", "if-audited"] = "always"
+    workers: Workers | None = None
+
+    @model_validator(mode="after")
+    def _promotable(self) -> Experiment:
+        if self.promote == "if-better" and self.evaluate.samples < 2:
+            raise ValueError(
+                "promote = 'if-better' needs evaluate.samples of at least 2: an interval over seeds"
+            )
+        if self.promote == "if-audited" and not self.audit.bounds:
+            raise ValueError(
+                "promote = 'if-audited' needs a bound, for example audit.max_length_drift = 2"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teachable(self) -> Experiment:
+        model, training = self.model, self.training
+        if self.generations and not model.learns:
+            raise ValueError(f"a {model.policy} policy learns nothing: set generations = 0")
+        server = model.server
+        if self.generations and server and not (server.command or server.adapters):
+            raise ValueError(
+                "a running server holds the base alone: set model.server.adapters where it loads "
+                "adapters, model.server.command, or generations = 0"
+            )
+        if server and server.adapters and training.lora is None:
+            raise ValueError("model.server.adapters needs training.lora: what is loaded is one")
+        if (training.method is not None) != (self.curation.curator == "rollouts"):
+            raise ValueError(
+                "training.method = 'reinforce' or 'nft' and curation.curator = 'rollouts' go "
+                "together: the one weighs by the advantage that the other reckons"
+            )
+        return self
+
+    @property
+    def hash(self) -> str:
+        """Hash of all that determines the run's contents: not its name, nor how far it goes."""
+        return content_hash(self.canonical(), length=12)
+
+    @property
+    def id(self) -> str:
+        """Name and hash: what the warehouse calls this experiment."""
+        return f"{self.name}-{self.hash}"
+
+    def canonical(self) -> str:
+        """The configuration as canonical JSON, without name, how far the run goes, audit and what
+        is not set: a setting that is new and off leaves older experiments their hash.
+        """
+        content = self.model_dump(mode="json", exclude=BESIDES, exclude_none=True)
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    def besides(self) -> dict[str, Any]:
+        """What does not determine the contents, but for the name and the model's servers."""
+        return self.model_dump(mode="json", include=set(BESIDES) - {"name", "model"})
+
+    def twin(self) -> Experiment | None:
+        """The experiment whose number of traces this one matches, None where it matches none."""
+        if self.curation.match is None:
+            return None
+        curation = self.curation.model_copy(update={"curator": self.curation.match, "match": None})
+        return self.model_copy(update={"curation": curation})

@@ -1,0 +1,135 @@
+"""Reading experiments: a preset or a TOML file, changed with `--set table.key=value`."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.experiments.experiment import Experiment
+from flows.experiments.tables import Tasks
+from planners.domains.folder import read_folder
+from planners.errors import InvalidInput
+from planners.pddl import read_domain
+
+PRESETS = (
+    "quickstart", "blocksworld", "rovers", "sokoban", "ten-domains", "control", "reinforce", "tiny",
+    "smollm2", "qwen3-0.6b", "paper",
+)  # fmt: skip
+
+
+def load_experiment(source: str, changes: list[str] | None = None) -> Experiment:
+    """An experiment from a preset's name or a TOML file, with `table.key=value` changes."""
+    content = _read(source)
+    for change in changes or []:
+        _apply(content, change)
+    _pin_folder(content)
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        raise InvalidInput(f"experiment {source!r}: {_explain(error)}") from error
+
+
+def _pin_folder(content: dict[str, Any]) -> None:
+    """Where tasks come from a folder: it takes the place of domain and splits, by its contents."""
+    tasks = content.get("tasks")
+    if isinstance(tasks, dict) and isinstance(folder := tasks.get("folder"), str):
+        found = read_folder(Path(folder))
+        domain = read_domain(found.domain).name
+        others = {key: value for key, value in tasks.items() if key not in Tasks.model_fields}
+        content["tasks"] = {
+            "folder": folder, "domain": domain, "contents": found.contents, **others
+        }  # fmt: skip
+
+
+def preset_text(name: str) -> str:
+    """The TOML of a preset."""
+    return files("flows.experiments").joinpath("presets", f"{name}.toml").read_text("utf-8")
+
+
+def _read(source: str, depth: int = 0) -> dict[str, Any]:
+    """The TOML of a source, laid over the one that it `extends`."""
+    path = Path(source)
+    if source in PRESETS:
+        text, default_name = preset_text(source), source
+    elif path.suffix == ".toml":
+        text, default_name = _file_text(path), path.stem
+    else:
+        raise InvalidInput(
+            f"unknown experiment {source!r}: it is neither a preset ({', '.join(PRESETS)}) nor "
+            "a .toml file"
+        )
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"experiment file {source}: not TOML: {error}") from error
+    parent = content.pop("extends", None)
+    if parent is not None:
+        if depth > 8 or not isinstance(parent, str):
+            raise InvalidInput(
+                f"experiment {source!r}: `extends` must name a preset or file, and end somewhere"
+            )
+        inherited = _read(parent, depth + 1)
+        inherited.pop("name", None)
+        tasks = content.get("tasks")
+        if isinstance(tasks, dict) and "domains" in tasks:
+            inherited.pop("tasks", None)
+        content = _merge(inherited, content)
+    return {"name": default_name, **content}
+
+
+def _file_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the experiment file {path} cannot be read: {error}") from error
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = (
+            _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
+    return merged
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    """Apply one `table.key=value`; the value is TOML, or a bare word."""
+    path, equals, text = change.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise InvalidInput(
+            f"--set {change!r}: expected table.key=value, for example training.steps=200"
+        )
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = content
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise InvalidInput(f"--set {change!r}: {key!r} is a value, not a table")
+    table[keys[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problems, each with its path and value."""
+    lines = []
+    for problem in error.errors()[:5]:
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown setting {path!r}")
+        elif problem["type"] == "missing":
+            lines.append(f"setting {path!r} is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(
+                f"{path or 'settings'} = {problem['input']!r}: {message}" if path else message
+            )
+    return "; ".join(lines)

@@ -1,0 +1,294 @@
+"""The tables of an experiment's settings: frozen, checked, each with what it means.
+
+Settings that are new and off are None, so that older experiments keep their hash.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from curation.curators import CURATORS
+from planners.checking.referees import REFEREES
+from planners.domains import DOMAINS
+from planners.domains.folder import SPLITS
+from planners.prompts.formats import PROMPTS
+from planners.records import Sampling
+from planners.training.fine_tuning import Lora, Settings
+
+Positive = Annotated[int, Field(gt=0)]
+Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
+"""Lowest and highest, both included."""
+
+
+def _one_of(value: str, known: Any, what: str) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}; known: {', '.join(sorted(known))}")
+
+
+class Table(BaseModel):
+    """A table of the configuration: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Split(Table):
+    """A set of tasks: how many, and the ranges their sizes and horizons are drawn from."""
+
+    count: Positive
+    sizes: Range
+    horizons: Range
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Split:
+        for name in ("sizes", "horizons"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(
+                    f"{name} runs from {low} to {high}: the first must not exceed the second"
+                )
+        return self
+
+
+class Grades(Table):
+    """What is generated of one domain. `train` is deployed and learned from; the others only
+    measure.
+    """
+
+    train: Split | None = None
+    heldout: Split | None = None
+    larger: Split | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """What is generated for each split."""
+        found = {name: getattr(self, name) for name in SPLITS}
+        return {name: split for name, split in found.items() if split is not None}
+
+    @model_validator(mode="after")
+    def _larger_is_larger(self) -> Grades:
+        if self.train and self.larger and self.larger.sizes[0] <= self.train.sizes[1]:
+            raise ValueError(
+                f"larger.sizes must begin above the largest trained size, {self.train.sizes[1]}"
+            )
+        return self
+
+
+class Tasks(Grades):
+    """The tasks of a run: of one `domain` of ours, of several (`domains.NAME.train` and so on), or
+    of a `folder` with a domain and problems (`planners.domains.folder`), whose `contents` are then
+    part of the experiment; `domain` is what that file calls itself.
+    """
+
+    domain: str | None = None
+    domains: dict[str, Grades] | None = None
+    folder: str | None = None
+    contents: str | None = None
+
+    @property
+    def grades(self) -> dict[str, Grades]:
+        """What is generated of each domain."""
+        return self.domains or {self.domain or "": self}
+
+    @model_validator(mode="after")
+    def _known(self) -> Tasks:
+        if self.folder is not None:
+            return self
+        if self.domains and (self.domain is not None or self.splits):
+            raise ValueError(
+                "tasks are of one domain with its splits, or of domains.NAME, not both"
+            )
+        for domain, grades in self.grades.items():
+            if not domain or grades.train is None:
+                raise ValueError(
+                    "name a domain and a train split, domains.NAME.train, or a folder with tasks "
+                    "of your own"
+                )
+            _one_of(domain, DOMAINS, "domain")
+        return self
+
+
+class Server(Table):
+    """Where a served model answers: at `urls` (of the API, with /v1), or at a server that the
+    `command` starts for each generation (`{checkpoint}` and `{port}` stand for its folder and a
+    port). `model`: what the base is called there, model.base where not given. `adapters`: load each
+    generation's adapter into the running servers, as vLLM can.
+    """
+
+    urls: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    command: str | None = None
+    model: str | None = None
+    adapters: bool = False
+    concurrency: Positive = 16
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Server:
+        if bool(self.urls) == bool(self.command):
+            raise ValueError(
+                "name the running servers (urls = ['http://127.0.0.1:8000/v1']) or the command "
+                "that starts one, not both"
+            )
+        for url in self.urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"the URL {url!r} begins with neither http:// nor https://")
+        return self
+
+
+class Model(Table):
+    """What plans, its prompt format, and how it is run. `base`: the embedded one, a checkpoint
+    folder, a GGUF file, `package:NAME/FILE` for one in a Python package, or a hub's id.
+
+    `policy`: a model in this process where not given; "served" by a server; "planner" (a classical
+    one with `seconds` a task, as baseline) and "scripted" (base is a file of JSON Lines) learn
+    nothing. `server` says where, and is no part of what determines a run.
+    """
+
+    base: str = "embedded"
+    prompt: str = "compact"
+    batch: Positive = 256
+    threads: Annotated[int, Field(ge=0)] = 0
+    policy: Literal["served", "planner", "scripted"] | None = None
+    server: Server | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Model:
+        _one_of(self.prompt, PROMPTS, "prompt")
+        if self.server is not None and self.policy != "served":
+            raise ValueError("model.server is for policy = 'served'")
+        if (self.policy == "planner") != (self.prompt == "task"):
+            raise ValueError(
+                "policy = 'planner' and prompt = 'task' go together: planners read PDDL alone"
+            )
+        return self
+
+    @property
+    def learns(self) -> bool:
+        """Whether there are weights to train."""
+        return self.policy in (None, "served")
+
+
+class Drawing(Table):
+    """How completions are drawn, and how many a task."""
+
+    samples: Positive
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Positive = 128
+
+    def sampling(self, seed: int) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_new_tokens, self.samples, seed)
+
+
+class Curation(Table):
+    """What is kept. `sources`: ingested traces that join the pool; `match`: keep as many traces as
+    the same experiment did under that curator; `error_rate` is for the curator noisy, `taste` (a
+    word) for preference.
+    """
+
+    curator: str = "shortest"
+    replay: Literal["all", "last"] | Positive = "all"
+    sources: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
+    match: str | None = None
+    error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    taste: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Curation:
+        for name in (self.curator, self.match or self.curator):
+            _one_of(name, CURATORS, "curator")
+            needs = CURATORS[name].needs
+            if needs is not None and getattr(self, needs) is None:
+                raise ValueError(f"curator {name!r} needs curation.{needs}")
+        return self
+
+
+class Judging(Table):
+    """Second opinions: which referees see the first `traces` plans of each deployment."""
+
+    referees: tuple[str, ...] = Field(default=(), strict=False)
+    traces: Positive = 200
+
+    @model_validator(mode="after")
+    def _known(self) -> Judging:
+        for name in self.referees:
+            _one_of(name, REFEREES, "referee")
+        return self
+
+
+class Adapter(Table):
+    """A low-rank adapter (LoRA) of every linear layer."""
+
+    rank: Positive = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+class Training(Table):
+    """How the next generation is made. `rename` and `shuffle` augment objects and facts.
+
+    `epochs`: passes over what was kept, instead of `steps`; `micro`: rows in memory at once;
+    `checkpointing` computes activations twice to save memory; `validation`: share of what was kept
+    that only measures; `lora`: train an adapter instead of all weights; `method`: reinforce and nft
+    learn from failures too (curator "rollouts"); `processes`: how many share each batch, a GPU
+    each.
+    """
+
+    start: Literal["base", "parent"] = "base"
+    steps: Positive = 300
+    batch: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    rename: bool = True
+    shuffle: bool = True
+    epochs: Positive | None = None
+    micro: Positive | None = None
+    checkpointing: Literal[True] | None = None
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+    lora: Adapter | None = None
+    method: Literal["reinforce", "nft"] | None = None
+    processes: Annotated[int, Field(ge=2)] | None = None
+
+    def settings(self, prompt: str, seed: int) -> Settings:
+        """The same for the trainer."""
+        return Settings(
+            **self.model_dump(include={"steps", "batch", "learning_rate", "rename", "shuffle"}),
+            prompt=prompt,
+            seed=seed,
+            epochs=self.epochs,
+            micro=self.micro,
+            checkpointing=bool(self.checkpointing),
+            validation=self.validation or 0.0,
+            lora=Lora(**self.lora.model_dump()) if self.lora else None,
+            method=self.method or "sft",
+        )
+
+
+class Workers(Table):
+    """Who samples and judges, instead of this process: `count` workers on this machine, or those of
+    the cluster at `address`, which `count` then only estimates. Needs a folder that all see.
+    """
+
+    runner: Literal["dask", "ray"] = "dask"
+    count: Positive = 2
+    address: str | None = None
+
+
+class Audit(Table):
+    """What `posterity audit` asks besides: more `traits`, each a SQL expression over a trace; and
+    bounds whose breaking makes it exit 1: how far from 1 the odds of a trait that nobody declared
+    may be, the least share of the traces learned that they must be worth, and by how many actions
+    the mean plan may change in a generation. `gradient_traces`: of how many traces a curator's
+    gradient is taken, at most.
+    """
+
+    traits: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], str] = {}
+    gradient_traces: Positive = 600
+    max_undeclared_odds_ratio: Annotated[float, Field(ge=1)] | None = None
+    min_ess: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_length_drift: Annotated[float, Field(ge=0)] | None = None
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds that are set."""
+        return self.model_dump(exclude={"traits", "gradient_traces"}, exclude_none=True)

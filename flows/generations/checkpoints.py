@@ -1,0 +1,67 @@
+"""Where a generation's weights are, and that they are the ones recorded."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flows.experiments.experiment import Experiment
+from planners.errors import InvalidInput
+from planners.models.checkpoint import ADAPTER, load, require_checkpoint, weights_hash
+from planners.models.embedded import embedded_base
+from planners.models.hub import find_weights
+from warehouse.store import Warehouse
+
+UNKNOWN = "unknown"
+"""Stands for the hash of weights that only a server has."""
+
+
+class Checkpoint(NamedTuple):
+    """A generation's folder, the hash of its weights, and the base where they are an adapter."""
+
+    folder: Path
+    weights: str
+    base: Path | None
+
+
+def require_base(experiment: Experiment, described: bool = False) -> Path:
+    """The folder of the weights that generation 0 has, or of their description where that will do.
+
+    Raises InvalidInput; writes nothing that belongs to the run.
+    """
+    if experiment.model.base != "embedded":
+        return find_weights(experiment.model.base, described)
+    return require_checkpoint(embedded_base(list(experiment.tasks.grades)))
+
+
+def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> Checkpoint:
+    """The checkpoint of a generation, refused where the weights are not those recorded."""
+    row = warehouse.generation(experiment.id, generation)
+    if row is None:
+        raise InvalidInput(
+            f"{experiment.id} has no generation {generation}; run `posterity run` first"
+        )
+    folder = (
+        require_base(experiment) if generation == 0 else warehouse.checkpoints / row["checkpoint"]
+    )
+    if not folder.is_dir():
+        raise InvalidInput(
+            f"the checkpoint of generation {generation} is missing at {folder}; put it back "
+            "beside the "
+            "warehouse, or start over in a new warehouse"
+        )
+    if row["weights_hash"] not in (UNKNOWN, weights_hash(folder)):
+        raise InvalidInput(
+            f"the weights in {folder} are not those that generation {generation} of "
+            f"{experiment.id} was "
+            "recorded with; restore them, or start a new experiment"
+        )
+    base = require_base(experiment) if (folder / ADAPTER).is_file() else None
+    return Checkpoint(folder, row["weights_hash"], base)
+
+
+@lru_cache(maxsize=1)
+def loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """Model and tokenizer of a checkpoint; the last one is kept, as several stages use the same."""
+    return load(checkpoint.folder, checkpoint.base)

@@ -1,0 +1,109 @@
+"""Which policy answers for a generation: a model here, a server, or what never learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from flows.experiments.experiment import Experiment
+from flows.generations.checkpoints import UNKNOWN, Checkpoint, checkpoint_of, loaded, require_base
+from planners.errors import InvalidInput
+from planners.models.checkpoint import save, weights_hash
+from planners.models.hardware import use_threads
+from planners.policies.baselines import PlannerPolicy, ScriptedPolicy
+from planners.policies.local import LocalPolicy
+from planners.policies.model_server import serving
+from planners.policies.served import ServedPolicy
+from planners.records import Policy
+from warehouse.store import Warehouse
+
+PROOF = "Say yes."
+"""What a server is asked before a generation is put to work: do the new weights answer?"""
+SECONDS = 10.0
+"""What a classical planner may take for a task, unless told otherwise."""
+
+
+@contextmanager
+def policy_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> Iterator[Policy]:
+    """The policy that a generation is, ready to answer; a server started for it is stopped."""
+    model = experiment.model
+    if not model.learns:
+        yield unlearned(experiment)
+    elif model.policy == "served":
+        with _served(warehouse, experiment, generation) as policy:
+            yield policy
+    else:
+        checkpoint = checkpoint_of(warehouse, experiment, generation)
+        threads = use_threads(model.threads)
+        name = f"local {checkpoint.weights}"
+        yield LocalPolicy(*loaded(checkpoint), name=name, batch=model.batch, threads=threads)
+
+
+def unlearned(experiment: Experiment) -> PlannerPolicy | ScriptedPolicy:
+    """The policy of an experiment without weights. Raises InvalidInput."""
+    model = experiment.model
+    if model.policy == "planner":
+        return PlannerPolicy(model.seconds or SECONDS)
+    return ScriptedPolicy(Path(model.base))
+
+
+@contextmanager
+def _served(
+    warehouse: Warehouse, experiment: Experiment, generation: int
+) -> Iterator[ServedPolicy]:
+    """The generation at its server: healthy, and it has answered once."""
+    server = experiment.model.server
+    if server is None:
+        raise InvalidInput(
+            f"{experiment.id} is answered by a server: say where it is with model.server.urls or "
+            "model.server.command"
+        )
+    first = generation == 0 and not server.command
+    checkpoint = None if first else checkpoint_of(warehouse, experiment, generation)
+    base = server.model or experiment.model.base
+    with ExitStack() as stack:
+        urls = list(server.urls)
+        if server.command is not None and checkpoint is not None:
+            folder = _whole(checkpoint)
+            urls = [stack.enter_context(serving(server.command, folder))]
+            base = server.model or str(folder)
+        name = "served " + (checkpoint.weights if checkpoint else base)
+        policy = stack.enter_context(closing(ServedPolicy(urls, base, name, server.concurrency)))
+        if server.adapters and checkpoint is not None:
+            adapter = f"{experiment.id}-generation-{generation:03d}"
+            policy.load_adapter(adapter, str(checkpoint.folder.resolve()))
+        elif not server.command:
+            policy.require_ready()
+        policy.prove(PROOF)
+        yield policy
+
+
+def _whole(checkpoint: Checkpoint) -> Path:
+    """A folder with whole weights, for servers that know no adapters."""
+    if checkpoint.base is None:
+        return checkpoint.folder
+    merged = checkpoint.folder / "merged"
+    if not merged.is_dir():
+        save(*loaded(checkpoint), merged)
+    return merged
+
+
+def first_weights(experiment: Experiment) -> str:
+    """Hash of the weights of generation 0, or what stands for them where there are none here."""
+    if not experiment.model.learns:
+        return unlearned(experiment).name
+    base = require_first(experiment)
+    return UNKNOWN if base is None else weights_hash(base)
+
+
+def require_first(experiment: Experiment) -> Path | None:
+    """Raises InvalidInput where what generation 0 answers with is not there; the folder of its
+    weights, None where there are none here.
+    """
+    server = experiment.model.server
+    if not experiment.model.learns:
+        unlearned(experiment)
+    elif server is None or server.command or experiment.generations:
+        return require_base(experiment)
+    return None

@@ -1,0 +1,51 @@
+"""What a generation may learn from, and what a curator chooses of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from curation.curators import CURATORS, Options, Selection
+from curation.curators import curate as choose
+from flows.experiments.experiment import Experiment
+from flows.generations.eligibility import as_curated, barred
+from flows.generations.lineage import ancestors
+from flows.generations.matched_control import matched_count
+from planners.records import derive_seed
+from warehouse.pool import pooled
+from warehouse.store import Warehouse
+
+
+def select(
+    warehouse: Warehouse, experiment: Experiment, generation: int, curator: str | None = None,
+    pool: pd.DataFrame | None = None,
+) -> Selection:  # fmt: skip
+    """The decision of the experiment's curator, or of another, on the pool that `generation` is
+    trained from, read where it is not given; writes nothing.
+    """
+    curation = experiment.curation
+    name = curator or curation.curator
+    options = Options(
+        count=matched_count(warehouse, experiment, generation),
+        seed=derive_seed(experiment.seed, generation, "curate"),
+        error_rate=curation.error_rate or 0.0,
+        taste=curation.taste or "",
+    )
+    if pool is None:
+        pool = pool_for(warehouse, experiment, generation, text=CURATORS[name].needs == "taste")
+    return choose(name, pool, generation, curation.replay, options)
+
+
+def pool_for(
+    warehouse: Warehouse, experiment: Experiment, generation: int, text: bool = False
+) -> pd.DataFrame:
+    """What a generation may be trained on: its ancestors' traces, and those of the sources, as far
+    as they were there when it was curated.
+    """
+    sources = experiment.curation.sources or ()
+    lineage = ancestors(warehouse, experiment, generation)
+    pool = pooled(warehouse, experiment.id, lineage, sources, text)
+    if not sources:
+        return pool
+    if warehouse.done(experiment.id, generation, "curate"):
+        pool = as_curated(warehouse, experiment, generation, pool)
+    return pool.assign(barred=barred(warehouse, experiment, pool))

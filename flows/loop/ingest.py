@@ -1,0 +1,197 @@
+"""Traces made elsewhere: JSON Lines in, judged, into the warehouse. Twice is once.
+
+One object a line: `completion` and either `task` (a key of the warehouse) or `problem` with
+`domain` (PDDL, or the name of one of ours); and, where known, `model`, `finish_reason`, `logprob`,
+`sampling_logprob`, `feedback` ("accept" or "reject") and `time` (ISO 8601).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flows.generations.identity import CODE_VERSION, FORMAT, NO_SETTINGS, ingested_id
+from flows.generations.judging import READING, judgement
+from flows.loop.prepare import domain_row, task_row
+from planners.checking.checker import checker_for
+from planners.domains import DOMAINS
+from planners.errors import InvalidInput
+from planners.pddl import Task
+from planners.prompts.extraction import split_reasoning
+from warehouse import schema
+from warehouse.store import Row, Rows, Table, Warehouse
+
+LONGEST = 8 * 2**20
+"""Bytes of the longest line that is read."""
+BATCH = 2000
+"""Lines in one transaction."""
+
+Logprob = Annotated[float, Field(le=0, allow_inf_nan=False)] | None
+
+
+class Line(BaseModel):
+    """One trace as its maker describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    completion: str
+    task: str | None = None
+    domain: str | None = None
+    problem: str | None = None
+    model: str = "unknown"
+    finish_reason: Literal["stop", "length"] = "stop"
+    logprob: Logprob = None
+    sampling_logprob: Logprob = None
+    feedback: Literal["accept", "reject"] | None = None
+    time: datetime | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the lines: new traces, ones that were there already, and refusals by line."""
+
+    new: int = 0
+    known: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+def ingest(warehouse: Warehouse, stream: BinaryIO, source: str) -> Report:
+    """Judge and write down every line of a stream that can be; each refusal says its line and why.
+
+    Raises InvalidInput where `source` is no name, or an experiment's.
+    """
+    _require_source(warehouse, source)
+    report, batch = Report(), _Batch(warehouse, source)
+    for number, line in enumerate(_lines(stream), 1):
+        try:
+            batch.take(_parse(line))
+        except InvalidInput as error:
+            report.refused.append(f"line {number}: {error}")
+        if batch.taken >= BATCH:
+            batch.write(report)
+    batch.write(report)
+    return report
+
+
+def _require_source(warehouse: Warehouse, source: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", source):
+        raise InvalidInput(f"the source {source!r} is no name; use letters, digits, and _ . -")
+    if warehouse.settings(source) not in (None, NO_SETTINGS):
+        raise InvalidInput(f"{source} is an experiment; give the traces another --source")
+
+
+def _lines(stream: BinaryIO) -> Iterable[bytes]:
+    """Lines without their ends, empty ones too; of one that is too long only the beginning."""
+    while line := stream.readline(LONGEST + 1):
+        rest = line
+        while not rest.endswith(b"\n") and (rest := stream.readline(LONGEST)):
+            pass
+        yield line.rstrip(b"\r\n") if len(line) <= LONGEST else line
+
+
+def _parse(line: bytes) -> Line:
+    if len(line) > LONGEST:
+        raise InvalidInput(f"longer than {LONGEST // 2**20} MiB")
+    try:
+        return Line.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInput(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+class _Batch:
+    """Rows that wait to be written in one transaction."""
+
+    def __init__(self, warehouse: Warehouse, source: str) -> None:
+        self.warehouse, self.source = warehouse, source
+        self.taken = 0
+        self.tables: Rows = {}
+
+    def take(self, line: Line) -> None:
+        """Judge a trace. Raises InvalidInput where it cannot be."""
+        domain_text, problem = self._pddl(line)
+        checker = checker_for(domain_text, problem)
+        task, domain = checker.task, domain_row(checker.task.domain.name, domain_text)
+        trace = _trace(self.source, task, line)
+        self._add(schema.domains, domain)
+        self._add(
+            schema.tasks, task_row(domain, task.key, len(task.problem.objects), None, problem)
+        )
+        self._add(schema.traces, trace)
+        self._add(schema.judgements, judgement(checker, trace, READING))
+        if line.feedback is not None:
+            accepted = {"trace": trace["trace"], "accepted": line.feedback == "accept"}
+            self._add(schema.feedback, accepted)
+        self.taken += 1
+
+    def _add(self, table: Table, row: Row) -> None:
+        self.tables.setdefault(table, []).append(row)
+
+    def _pddl(self, line: Line) -> tuple[str, str]:
+        """The domain's and the problem's text."""
+        if line.task is not None and line.problem is None and line.domain is None:
+            found = self.warehouse.task(line.task)
+            if found is None:
+                raise InvalidInput(f"task {line.task!r} is not in {self.warehouse.place}")
+            return found["domain_pddl"], found["pddl"]
+        if line.domain is None or line.problem is None or line.task is not None:
+            raise InvalidInput("needs either `task`, or `domain` and `problem`")
+        entry = DOMAINS.get(line.domain)
+        return (line.domain if entry is None else entry.text), line.problem
+
+    def write(self, report: Report) -> None:
+        """Write what waits, and count it."""
+        if self.taken:
+            self._add(
+                schema.experiments,
+                {
+                    "experiment": self.source,
+                    "hash": "",
+                    "name": self.source,
+                    "seed": 0,
+                    "config": NO_SETTINGS,
+                    "code_version": CODE_VERSION,
+                },
+            )
+        before = self.warehouse.count(schema.traces)
+        self.warehouse.record(self.tables)
+        new = self.warehouse.count(schema.traces) - before
+        report.new += new
+        report.known += self.taken - new
+        self.taken, self.tables = 0, {}
+
+
+def _trace(source: str, task: Task, line: Line) -> Row:
+    reasoning, answer = split_reasoning(line.completion)
+    return {
+        "trace": ingested_id(source, task.key, line.model, line.completion),
+        "experiment": source,
+        "generation": 0,
+        "purpose": "ingest",
+        "task": task.key,
+        "sample": 0,
+        "seed": 0,
+        "prompt_format": FORMAT,
+        "prompt_hash": "",
+        "text": line.completion,
+        "token_ids": [],
+        "reasoning_tokens": len(reasoning.split()),
+        "plan_tokens": len(answer.split()),
+        "finish_reason": line.finish_reason,
+        "logprob": line.logprob,
+        "sampling_logprob": line.sampling_logprob,
+        "policy": line.model,
+        "code_version": CODE_VERSION,
+        "written_at": line.time and _utc(line.time),
+    }
+
+
+def _utc(time: datetime) -> datetime:
+    """Without a zone, as UTC; a time that names no zone is taken for UTC."""
+    return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)

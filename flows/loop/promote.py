@@ -1,0 +1,143 @@
+"""Whether a generation is deployed: the stage promote, and people who decide otherwise.
+
+Decisions are added, never changed. Rolling back is a decision for an older generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from flows.audit.audit import audit
+from flows.experiments.experiment import Experiment
+from flows.generations.lineage import decided, deployed, parent_of
+from flows.progress import Watch
+from planners.errors import InvalidInput, NotPromoted
+from warehouse.store import Row, Warehouse
+
+CONFIDENCE = 0.9
+"""Of the two-sided interval that must lie above 0 for a generation to be better."""
+
+Decision = tuple[bool, str]
+"""Whether a generation is promoted, and on what grounds."""
+
+
+def promote(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
+    """Decide on a generation that is evaluated and judged, once."""
+    if generation in decided(warehouse, experiment):
+        return
+    good, reason = (
+        (True, "the base")
+        if generation == 0
+        else WAYS[experiment.promote](warehouse, experiment, generation, watch)
+    )
+    _decide(warehouse, experiment, generation, good, experiment.promote, reason)
+
+
+def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
+    """Raise NotPromoted where the last word on what is deployed is no, and about this one."""
+    last = warehouse.promotions(experiment.id)[-1]
+    if last["generation"] == generation and not last["promoted"]:
+        raise NotPromoted(
+            f"generation {generation} is not promoted: {last['reason']}; generation "
+            f"{deployed(warehouse, experiment)} stays deployed. Look at it with `posterity audit`, "
+            f"take it all the same with `posterity promote {generation}`, or promote an older one "
+            "and run again for another try"
+        )
+
+
+def promote_by_hand(
+    warehouse: Warehouse, experiment: Experiment, generation: int, reason: str
+) -> Row:
+    """A person's decision: this generation is deployed, and the next is made from it.
+
+    Raises InvalidInput where there is no such generation, or another is half made.
+    """
+    reached = warehouse.generations(experiment.id)
+    if generation not in reached:
+        known = f"{reached[0]} to {reached[-1]}" if reached else "none"
+        raise InvalidInput(f"{experiment.id} has no generation {generation}; it has {known}")
+    undecided = set(reached) - decided(warehouse, experiment)
+    for half_made in sorted(undecided | {reached[-1] + 1}):
+        if half_made in undecided or warehouse.done(experiment.id, half_made, "curate"):
+            raise InvalidInput(
+                f"generation {half_made} of {experiment.id} is half made; let `posterity run` "
+                "finish it first"
+            )
+    return _decide(warehouse, experiment, generation, True, "person", reason)
+
+
+def _decide(
+    warehouse: Warehouse, experiment: Experiment, generation: int, good: bool, by: str, reason: str
+) -> Row:
+    row = {
+        "experiment": experiment.id,
+        "generation": generation,
+        "promoted": good,
+        "decided_by": by,
+        "reason": reason,
+    }
+    return warehouse.decide(row)
+
+
+def _always(
+    warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
+) -> Decision:
+    return True, "every generation is"
+
+
+def _if_better(
+    warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
+) -> Decision:
+    """Better on held-out tasks than its parent, by an interval over evaluation seeds."""
+    from scipy.stats import t
+
+    parent = parent_of(warehouse, experiment, generation)
+    both = _heldout_coverage(warehouse, experiment).reindex(columns=[parent, generation]).dropna()
+    if len(both) < 2:
+        return False, f"{len(both)} seeds of held-out tasks cannot tell whether it is better"
+    gain = both[generation] - both[parent]
+    half = t.ppf((1 + CONFIDENCE) / 2, len(gain) - 1) * gain.sem()
+    low, high = gain.mean() - half, gain.mean() + half
+    told = (
+        f"held-out coverage {both[generation].mean():.1%}, of generation {parent} "
+        f"{both[parent].mean():.1%}; {CONFIDENCE:.0%} interval of the difference over {len(gain)} "
+        f"seeds: {low:+.1%} to {high:+.1%}"
+    )
+    return bool(low > 0), told
+
+
+def _heldout_coverage(warehouse: Warehouse, experiment: Experiment) -> pd.DataFrame:
+    """Share of held-out tasks solved: a row a sample, a column a generation."""
+    return warehouse.frame(
+        """
+        SELECT t.sample, t.generation, avg(CAST(v.outcome = 'VALID' AS INT)) AS solved
+        FROM traces AS t
+        JOIN stg_verdicts AS v ON v.trace = t.trace
+        JOIN experiment_tasks AS k ON k.experiment = t.experiment AND k.task = t.task
+        WHERE t.experiment = :experiment AND t.purpose = 'evaluate' AND k.split = 'heldout'
+        GROUP BY ALL
+        """,
+        experiment=experiment.id,
+    ).pivot(index="sample", columns="generation", values="solved")
+
+
+def _if_audited(
+    warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
+) -> Decision:
+    """No bound of the audit is broken. Users' traits are SQL, so the audit reads what is published,
+    as any reader does.
+    """
+    warehouse.publish()
+    with Warehouse(warehouse.place.published, read_only=True) as readers:
+        found = audit(readers, experiment, watch, [generation])
+    warehouse.replace(experiment.id, found.rows, generation)
+    return not found.broken, "; ".join(found.broken) or "every bound of the audit held"
+
+
+WAYS: dict[str, Callable[[Warehouse, Experiment, int, Watch], Decision]] = {
+    "always": _always,
+    "if-better": _if_better,
+    "if-audited": _if_audited,
+}

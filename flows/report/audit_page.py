@@ -1,0 +1,142 @@
+"""What an audit found, in words and pictures: its part of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from flows.audit.questions import WANTED, WEIGHED
+from flows.report.figures import INK, PALETTE, drawing, odds
+from flows.report.section import Section
+from warehouse.store import Warehouse
+
+AUDITED = """SELECT generation, question, name, measure, value, note
+FROM audits
+WHERE experiment = '{}'
+ORDER BY ALL"""
+LIMITS = (
+    "These are associations in what was kept, not causes. A trait that nobody thought of can hide "
+    "behind one that is named, and early warning is not reliable: what is too weak for the number "
+    "of traces goes unnamed until it has been learned. A quiet audit proves no loop harmless."
+)
+
+
+def audit_sections(warehouse: Warehouse, experiment: str) -> Iterator[Section]:
+    """What is rewarded besides validity, how stale replay is, what selection and training changed,
+    and whether a step is one of REINFORCE; of the last generation that was asked about.
+    """
+    sql = AUDITED.format(experiment)
+    found = warehouse.frame(sql)
+    if found.empty:
+        return
+    for part in (_preferences, _staleness, _change, _equivalence):
+        section = part(experiment, found, sql)
+        if section is not None:
+            yield section
+
+
+def _answers(found: pd.DataFrame, question: str) -> tuple[int, pd.DataFrame]:
+    """The last generation with answers to a question, and these answers: a row a name."""
+    told = found[(found["question"] == question) & found["value"].notna()]
+    if told.empty:
+        return -1, pd.DataFrame()
+    last = int(told["generation"].max())
+    told = told[told["generation"] == last]
+    wide = told.pivot(index="name", columns="measure", values="value").reset_index()
+    notes = told.drop_duplicates("name").set_index("name")["note"]
+    return last, wide.assign(note=wide["name"].map(notes))
+
+
+def _preferences(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
+    generation, told = _answers(found, "preferences")
+    if told.empty:
+        return None
+    told = told.assign(declared=told["note"].str.startswith("declared"))
+    named = told[told["q"] <= WANTED].sort_values("q")
+    shown = named if len(named) else told.nsmallest(5, "q")
+    words = [
+        f"Given a valid plan, what went with being kept for generation {generation}. "
+        "To the right of 1: kept more often; numbers count per standard deviation. "
+        "Round and blue is what the curator is known for; square and orange nobody declared."
+    ]
+    words += [_preference(row) for row in named.to_dict("records")] or [
+        f"Nothing is named at a false discovery rate of {WANTED:.0%}; shown are the nearest."
+    ]
+    with drawing(f"odds {experiment}", height=1.2 + 0.28 * len(shown)) as drawn:
+        odds(drawn.axes[0], shown)
+    title = f"{experiment}: what is rewarded besides validity"
+    return Section(title, sql, [*words, LIMITS], drawn.svg)
+
+
+def _preference(row: dict[str, object]) -> str:
+    name, _, level = str(row["name"]).partition("=")
+    what = name.replace("_", " ") + (f" {level}" if level else "")
+    kind = "Declared" if row["declared"] else "Undeclared"
+    return (
+        f"{kind}: {what}, odds times {row['odds_ratio']:.2f} "
+        f"(95% interval {row['low']:.2f} to {row['high']:.2f})."
+    )
+
+
+def _staleness(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
+    generation, told = _answers(found, "staleness")
+    if told.empty:
+        return None
+    traces, worth = told["traces"].sum(), told["effective"].sum()
+    words = [
+        f"Of what generation {generation} learned, {traces:.0f} traces with recorded "
+        f"log-probabilities are looked at (at most {WEIGHED}). To the weights that training "
+        f"started from, they are worth about {worth:.0f} fresh ones (effective sample size, by the "
+        "generation that wrote them)."
+    ]
+    with drawing(f"staleness {experiment}", height=2.6) as drawn:
+        axes, places = drawn.axes[0], range(len(told))
+        axes.bar([p - 0.2 for p in places], told["traces"], 0.4, label="learned", color=PALETTE[0])
+        axes.bar(
+            [p + 0.2 for p in places], told["effective"], 0.4, label="worth", color=PALETTE[1],
+            hatch="///", edgecolor=INK, linewidth=0.4,
+        )  # fmt: skip
+        axes.set_xticks(list(places), [f"by {name}" for name in told["name"]])
+        axes.set_ylabel("traces")
+        axes.legend()
+    return Section(f"{experiment}: how stale replay is", sql, words, drawn.svg)
+
+
+def _change(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
+    told = found[(found["question"] == "change") & found["value"].notna()]
+    lengths = told[told["name"] == "plan_length"].pivot(
+        index="generation", columns="measure", values="value"
+    )
+    measures = ["mean_before", "selection", "transmission", "mean_after"]
+    if lengths.empty or "selection" not in lengths:
+        return None
+    table = lengths.reindex(columns=measures).map(lambda v: "-" if v != v else f"{v:+.2f}")
+    table["mean_before"] = table["mean_before"].str.lstrip("+")
+    table["mean_after"] = table["mean_after"].str.lstrip("+")
+    words = [
+        "Plan length by the Price equation: the mean over the pool, what selection did to it, what "
+        "training did, and the mean of the next generation's plans, in actions."
+    ]
+    title = f"{experiment}: what selection changed, and what training did"
+    return Section(title, sql, words, table=table.reset_index())
+
+
+def _equivalence(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
+    told = found[(found["question"] == "equivalence") & found["value"].notna()]
+    if told.empty:
+        return None
+    wide = told.pivot(index=["generation", "name"], columns="measure", values="value")
+    cosine = wide["cosine"].map("{:.2f}".format)
+    if "error" in wide:
+        cosine += wide["error"].map(" ± {:.2f}".format)
+    table = cosine.unstack().fillna("?").reset_index()
+    words = [
+        "The cosine between the first step of training on what each curator keeps and that of "
+        "REINFORCE with reward 1 for valid plans, at the weights that training started from: 1 is "
+        "the same direction. An identity at one step with frozen data, not over epochs. What each "
+        "stands for:"
+    ]
+    implied = told.drop_duplicates("name")[["name", "note"]].to_numpy()
+    words += [f"{name}: {note}." for name, note in implied]
+    return Section(f"{experiment}: is it REINFORCE", sql, words, table=table)

@@ -1,0 +1,112 @@
+"""What Prefect's pages show of a run: its progress, its generations, where to look further."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from flows.experiments.experiment import Experiment
+from flows.progress import Advance, Watch, figures, summary
+from warehouse.store import Warehouse
+
+EVERY = 5.0
+"""Seconds between updates of a progress artifact."""
+PAGE = """\
+# {id}
+
+| | |
+|---|---|
+| report | `posterity report --warehouse {warehouse}` |
+| audit | `posterity audit --warehouse {warehouse}` |
+| what is left to do | `posterity status --warehouse {warehouse}` |
+| what generation {generation} learned | `posterity query --warehouse {warehouse} "SELECT * FROM \
+curated WHERE generation = {generation}"` |
+
+![coverage by generation](data:image/png;base64,{picture})
+"""
+
+
+class Told(Watch):
+    """Shows a run as another watch does, and tells the Prefect server the same.
+
+    What the server does not take is left out: a run does not stop for a picture of itself.
+    """
+
+    def __init__(self, watch: Watch, name: str) -> None:
+        super().__init__(watch.console)
+        self.name = key_of(name)
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Advance]:
+        """A bar, and a progress artifact that follows it."""
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        with super().bar(label, total) as advance:
+            artifact = _try(
+                lambda: create_progress_artifact(
+                    0.0, key=f"{self.name}-{key_of(label)}", description=label
+                )
+            )
+            done, said = 0, time.monotonic()
+
+            def follow(count: int, note: str = "") -> None:
+                nonlocal done, said
+                advance(count, note)
+                done += count
+                if artifact and total and (time.monotonic() - said > EVERY or done == total):
+                    said = time.monotonic()
+                    _try(lambda: update_progress_artifact(artifact, 100 * min(1, done / total)))
+
+            yield follow
+
+    def generation(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
+        """The line of a generation, the table of all so far, and a page with a picture."""
+        from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+        super().generation(warehouse, experiment, generation)
+        rows = summary(warehouse, experiment.id)
+        table = [figures(row, experiment.evaluate.samples) for row in rows]
+        _try(lambda: create_table_artifact(table, f"{self.name}-generations", experiment.id))
+        where = {"id": experiment.id, "warehouse": warehouse.place, "generation": generation}
+        _try(
+            lambda: create_markdown_artifact(
+                PAGE.format(picture=_plot(rows), **where), f"{self.name}-look-further"
+            )
+        )
+
+
+def key_of(label: str) -> str:
+    """A label as a key of an artifact: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def _try(call: Callable[[], Any]) -> Any:
+    with suppress(Exception):  # whatever the server or the way to it may raise
+        return call()
+    return None
+
+
+def _plot(rows: list[dict[str, float]]) -> str:
+    """Coverage by generation as a PNG in base64."""
+    import base64
+    from io import BytesIO
+
+    from matplotlib.figure import Figure
+
+    from flows.report.figures import PALETTE, percent, whole_generations
+
+    figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    generations = [row["generation"] for row in rows]
+    keys = ("coverage", "unanimous", "heldout", "larger")
+    for key, colour in zip(keys, PALETTE, strict=False):
+        axes.plot(generations, [row[key] for row in rows], "o-", label=key, color=colour)
+    whole_generations(axes)
+    percent(axes)
+    axes.legend()
+    stream = BytesIO()
+    figure.savefig(stream, format="png")
+    return base64.b64encode(stream.getvalue()).decode()

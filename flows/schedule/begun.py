@@ -1,0 +1,79 @@
+"""Generations on a schedule: each firing makes the next one, and never two at once.
+
+A firing that was killed is made up for by the next, which goes on where it stopped. Firings that
+nobody was there for are not made up for, and those that come while one is at work are cancelled.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.experiments.experiment import Experiment
+from planners.errors import InvalidInput
+from warehouse.store import Warehouse
+
+
+def resolved(warehouse: Warehouse, experiment: Experiment, begun: str | None) -> Experiment:
+    """What a schedule goes on with: the experiment, or the one begun under the id `begun`. Raises
+    InvalidInput where the experiment has changed since it was begun.
+    """
+    if begun is not None:
+        return as_begun(warehouse, experiment, begun)
+    require_unchanged(warehouse, experiment)
+    return experiment
+
+
+def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
+    """Raise InvalidInput, with the difference, where the warehouse has an experiment of this name
+    that was begun with other settings, and none with these: a schedule goes on with what it began.
+    """
+    begun = warehouse.frame(
+        "SELECT experiment, config FROM experiments WHERE name = :name ORDER BY experiment",
+        name=experiment.name,
+    )
+    if begun.empty or experiment.id in set(begun["experiment"]):
+        return
+    other, config = begun.iloc[0]
+    changed = differences(json.loads(config), json.loads(experiment.canonical()))
+    raise InvalidInput(
+        f"{experiment.name} has changed since {other} was begun: {'; '.join(changed)}. Go on with "
+        f"it as it was with --continue-as {other}, or begin a new experiment under another name, "
+        f"for example with --set name={experiment.name}-2"
+    )
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
+    """What two configurations have otherwise, a line a setting: `training.steps: 300, now 400`."""
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{path}{key}.")
+        elif old != new:
+            found.append(f"{path}{key}: {json.dumps(old)}, now {json.dumps(new)}")
+    return found
+
+
+def as_begun(warehouse: Warehouse, experiment: Experiment, begun: str) -> Experiment:
+    """The experiment that was begun under the id `begun`, with what determines no contents (how far
+    it goes, promotion, audit, servers) from `experiment`. Raises InvalidInput where none was.
+    """
+    recorded = warehouse.settings(begun)
+    if not recorded:
+        raise InvalidInput(
+            f"{warehouse.place} has no experiment {begun}; `posterity status` names them"
+        )
+    name = begun.rsplit("-", 1)[0]
+    content = {**experiment.besides(), **json.loads(recorded), "name": name}
+    if experiment.model.server is not None and content["model"]["policy"] == "served":
+        content["model"] = {**content["model"], "server": experiment.model.server.model_dump()}
+    try:
+        return Experiment.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{begun} cannot go on with what {experiment.name} asks for now: "
+            f"{'; '.join(problem['msg'] for problem in error.errors())}"
+        ) from error

@@ -1,0 +1,172 @@
+"""The Prefect server that a run tells what happens: the user's, or one of our own on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from flows.progress import Watch
+from planners.errors import ComponentFailure
+from planners.processes import free_port
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_CLI_PROMPT": "false",
+}
+"""Set before Prefect is imported, where the user has not set them: private, quiet, patient."""
+PORT = 4200
+"""Prefect's own, for a server that people look at."""
+START_UP = 180.0
+"""Seconds that it may take until it answers."""
+LOOK = 2.0
+"""Seconds between looks at whether it still does."""
+STOP = 20.0
+"""Seconds that it may take to stop, before it is killed."""
+AS_LONG_AS_WE_LIVE = f"""
+import os, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
+sys.stdin.read()
+server.terminate()
+try:
+    server.wait({STOP / 2})
+finally:
+    server.kill()
+"""
+"""Run by a process of its own: a server whose starter is gone, killed or not, ends as well."""
+SILENT = 5
+"""Looks without an answer after which it is started again."""
+
+
+def quiet() -> None:
+    """Set what is in QUIET; call it before Prefect is imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def api_url() -> str | None:
+    """The Prefect server that the user has named, in the environment or in a profile."""
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value()
+
+
+def server_configured() -> bool:
+    """Whether the user has named a Prefect server, in the environment or in a profile: without one
+    there is nobody to tell. Prefect itself, which takes a second to import, is asked only then.
+    """
+    home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
+    return bool(os.environ.get("PREFECT_API_URL")) or (profiles.is_file() and api_url() is not None)
+
+
+@contextmanager
+def prefect_server(watch: Watch, port: int) -> Iterator[str]:
+    """The API of a Prefect server: the one that the user has named; else one on loopback, started
+    where none answers, and started again where it stops answering while the block runs. Port 0 is
+    any that is free.
+    """
+    named = api_url()
+    if named:
+        watch.say(f"the Prefect server that is configured: {named}")
+        yield named
+        return
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    server, over = _Server(port, url), threading.Event()
+    with _named(url):
+        server.start_if_silent()
+        keeper = threading.Thread(target=server.keep, args=(over,), daemon=True)
+        keeper.start()
+        try:
+            watch.say(f"Prefect's pages: http://127.0.0.1:{port}")
+            yield url
+        finally:
+            over.set()
+            keeper.join()
+            server.stop()
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Prefect talks to this server while the block runs."""
+    from prefect.context import refresh_global_settings_context
+
+    os.environ["PREFECT_API_URL"] = url
+    refresh_global_settings_context()
+    try:
+        yield
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        refresh_global_settings_context()
+
+
+class _Server:
+    """A Prefect server that is started as often as it takes."""
+
+    def __init__(self, port: int, url: str) -> None:
+        self.port, self.url = port, url
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def keep(self, over: threading.Event) -> None:
+        """Start it again whenever it has stopped, or has long been silent."""
+        silent = 0
+        while not over.wait(LOOK):
+            ended = self.process is not None and self.process.poll() is not None
+            silent = 0 if self.answers() else silent + 1
+            if (ended and silent) or silent > SILENT:
+                self.stop()
+                with suppress(ComponentFailure):  # tried again
+                    self.start_if_silent()
+                silent = 0
+
+    def answers(self) -> bool:
+        """Whether a Prefect server answers there."""
+        import httpx
+
+        try:
+            return httpx.get(f"{self.url}/health", timeout=10).is_success
+        except httpx.TransportError:
+            return False
+
+    def start_if_silent(self) -> None:
+        """Start it, unless one answers, and wait until it does. Raises ComponentFailure."""
+        if self.answers():
+            return
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", AS_LONG_AS_WE_LIVE, *command, "--port", str(self.port)],
+            env={**os.environ, "PREFECT_SERVER_API_PORT": str(self.port)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + START_UP
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise ComponentFailure(
+                    f"no Prefect server could be started on port {self.port}; name another with "
+                    "--port, or one that is there already with PREFECT_API_URL"
+                )
+            time.sleep(LOOK / 4)
+
+    def stop(self) -> None:
+        """Stop it, if it was started here."""
+        if self.process is None:
+            return
+        with self.process:  # its standard input is closed
+            with suppress(subprocess.TimeoutExpired):
+                self.process.communicate(timeout=STOP)
+            self.process.kill()
+        self.process = None

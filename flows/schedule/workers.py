@@ -1,0 +1,78 @@
+"""Clusters of workers: those that have an address, or ones that are started on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from flows.experiments.experiment import Experiment
+from flows.experiments.tables import Workers
+from flows.progress import Watch
+from flows.schedule.server import prefect_server
+from planners.errors import InvalidInput
+
+
+@contextmanager
+def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
+    """The experiment with its workers there: those of a cluster that has an address; else processes
+    of this machine, for as long as the block runs. They and this one tell the same Prefect server.
+
+    Raises InvalidInput where their engine is not installed.
+    """
+    workers = experiment.workers
+    if workers is None:
+        yield experiment
+        return
+    _require_installed(workers.runner)
+    with prefect_server(watch, port=0), ENGINES[workers.runner](workers) as address:
+        there = workers.model_copy(update={"address": address})
+        yield experiment.model_copy(update={"workers": there})
+
+
+@contextmanager
+def _dask(workers: Workers) -> Iterator[str]:
+    """The address of a Dask cluster."""
+    from distributed import LocalCluster
+
+    if workers.address:
+        yield workers.address
+        return
+    with LocalCluster(
+        n_workers=workers.count,
+        threads_per_worker=1,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@contextmanager
+def _ray(workers: Workers) -> Iterator[str]:
+    """The address of a Ray cluster that this process is connected to."""
+    import ray
+
+    here: Any = {"num_cpus": workers.count, "include_dashboard": False}
+    ray.init(
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        **({"address": workers.address} if workers.address else here),
+    )
+    try:
+        yield workers.address or "auto"
+    finally:
+        ray.shutdown()
+
+
+ENGINES = {"dask": _dask, "ray": _ray}
+
+
+def _require_installed(runner: str) -> None:
+    """Raises InvalidInput where an engine, an optional dependency, is missing."""
+    if find_spec(f"prefect_{runner}") is None:
+        raise InvalidInput(
+            f"workers.runner = {runner!r} needs prefect-{runner}; run `pip install "
+            f"'posterity[{runner}]'`"
+        )

@@ -1,0 +1,1 @@
+"""Judging plans: the checker, its oracle, canaries, and second opinions."""

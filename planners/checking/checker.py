@@ -1,0 +1,283 @@
+"""The plan checker: exact PDDL semantics over a task read once, with a memo from ground action to
+effect.
+
+States are sets of small integers (one an atom). The first time a ground action is seen it is
+checked (name, arity, objects, types) and compiled to four sets, and to closures for whatever is not
+a plain literal; every later use costs four set operations. Deletes come before adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple
+
+from planners.pddl import ActionSchema, Domain, Task, read_task
+from planners.pddl.conditions import Conflict, World, changes, holds, value_of
+from planners.pddl.formulas import ASSIGNMENTS
+from planners.pddl.literals import literals
+from planners.pddl.printing import formula_text
+from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
+
+CHECKER = "posterity"
+CHECKER_VERSION = "2"
+
+Ids = frozenset[int]
+Words = tuple[str, ...]
+Pick = Callable[[Words], Atom]
+"""From an action's arguments, with its schema's own words behind them, to one ground atom."""
+
+
+class Numbers(dict[Atom, int]):
+    """A number for every atom, in order of first use; `atoms` is the way back."""
+
+    def __init__(self) -> None:
+        self.atoms: list[Atom] = []
+
+    def __missing__(self, atom: Atom) -> int:
+        self[atom] = number = len(self.atoms)
+        self.atoms.append(atom)
+        return number
+
+    def of(self, atoms: Iterable[Atom]) -> Ids:
+        """The numbers of several atoms."""
+        return frozenset(map(self.__getitem__, atoms))
+
+    def show(self, numbers: Iterable[int]) -> list[str]:
+        """Atoms as PDDL, in alphabetical order: numbers depend on what was judged before."""
+        return sorted(f"({' '.join(self.atoms[number])})" for number in numbers)
+
+
+class Fault(NamedTuple):
+    """Why a ground action is none of this task."""
+
+    outcome: Outcome
+    detail: str
+
+
+class Step(NamedTuple):
+    """A compiled ground action: what must be in the state, must not be, leaves, and comes.
+
+    `schema` is set where conditions or effects go beyond plain literals; they are then evaluated.
+    A `fault` needs NEVER, so that nothing but a failed step has to look for it.
+    """
+
+    needs: Ids
+    forbids: Ids
+    deletes: Ids
+    adds: Ids
+    schema: ActionSchema | None
+    arguments: Words
+    fault: Fault | None
+
+
+NONE: Ids = frozenset()
+NEVER: Ids = frozenset((-1,))
+"""A condition that no state meets: atoms are numbered from 0."""
+
+
+class Checker:
+    """Judges plans of one task. Reading is done once; `check` may be called any number of times."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._numbers = Numbers()
+        self._memo: dict[Action, Step] = {}
+        self._kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
+        self._objects = tuple(task.problem.objects)
+        self.init = self._numbers.of(task.problem.init)
+        needs, forbids, self._goal_rest = literals(task.problem.goal)
+        self._goal_needs, self._goal_forbids = map(self._numbers.of, (needs, forbids))
+
+    def check(self, plan: Plan) -> Verdict:
+        """The verdict on a plan: VALID, or the first thing that is wrong with it."""
+        state = set(self.init)
+        values = dict(self.task.values)
+        memo = self._memo
+        for index, action in enumerate(plan.actions):
+            step = memo.get(action)
+            if step is None:
+                step = memo[action] = self._compile(action)
+            needs, forbids, deletes, adds, schema, arguments, fault = step
+            if not (needs <= state and forbids.isdisjoint(state)):
+                if fault is not None:
+                    return self._verdict(fault.outcome, index, fault.detail)
+                unmet = " ".join(self._unmet(needs, forbids, state))
+                return self._verdict(Outcome.PRECONDITION_FAILED, index, unmet)
+            if schema is None:
+                state -= deletes
+                state |= adds
+                continue
+            failure = self._apply(schema, arguments, state, values)
+            if failure is not None:
+                return self._verdict(Outcome.PRECONDITION_FAILED, index, failure)
+        return self._judge_goal(plan, state, values)
+
+    def check_many(self, plans: Iterable[Plan]) -> list[Verdict]:
+        """The verdict on each plan, in order."""
+        return [self.check(plan) for plan in plans]
+
+    def literal(self, plan: Plan) -> tuple[list[Step], Ids] | None:
+        """A plan's steps and the goal's atoms, both over `init`'s numbers.
+
+        None where there is more to them than plain literals, or a step is none.
+        """
+        steps = [self._compile(action) for action in plan.actions]
+        if self._goal_rest or self._goal_forbids:
+            return None
+        if any(step.schema is not None or step.fault is not None for step in steps):
+            return None
+        return steps, self._goal_needs
+
+    # ------------------------------------------------------------ compiling
+
+    def _compile(self, action: Action) -> Step:
+        """Check a ground action against its schema and compile it."""
+        schema, arguments = self.task.domain.actions.get(action[0]), action[1:]
+        fault = self._fault(schema, action)
+        if schema is None or fault is not None:
+            return Step(NEVER, NONE, NONE, NONE, None, arguments, fault)
+        plain, of = _plain(self.task.domain, schema.name), self._numbers.of
+        words = arguments + plain.words
+        return Step(
+            of([pick(words) for pick in plain.needs]),
+            of([pick(words) for pick in plain.forbids]) if plain.forbids else NONE,
+            of([pick(words) for pick in plain.deletes]),
+            of([pick(words) for pick in plain.adds]),
+            schema if plain.partly else None,
+            arguments,
+            None,
+        )
+
+    def _fault(self, schema: ActionSchema | None, action: Action) -> Fault | None:
+        """What is wrong with a ground action whatever the state, None where nothing is."""
+        if schema is None:
+            detail = (
+                f"{action[0]!r} is no action of {self.task.domain.name}{_look_alike(action[0])}"
+            )
+            return Fault(Outcome.UNKNOWN_ACTION, detail)
+        arguments, kinds_of = action[1:], self._kinds
+        if len(arguments) != len(schema.parameters):
+            return Fault(
+                Outcome.WRONG_ARITY,
+                f"{schema.name} takes {len(schema.parameters)} arguments, found {len(arguments)}",
+            )
+        for argument in arguments:
+            if argument not in kinds_of:
+                detail = f"{argument!r} is no object of this task{_look_alike(argument)}"
+                return Fault(Outcome.UNKNOWN_OBJECT, detail)
+        for (name, kinds), argument in zip(schema.parameters, arguments, strict=True):
+            if kinds_of[argument].isdisjoint(kinds):
+                detail = f"{argument} is not of type {' or '.join(kinds)} ({name})"
+                return Fault(Outcome.WRONG_TYPE, detail)
+        return None
+
+    # ------------------------------------------------------------ beyond plain literals
+
+    def _world(self, state: set[int], values: dict[Atom, float]) -> World:
+        return World(
+            lambda atom: self._numbers.get(atom, -1) in state, values, self._kinds, self._objects
+        )
+
+    def _apply(
+        self, schema: ActionSchema, arguments: Words, state: set[int], values: dict[Atom, float]
+    ) -> str | None:
+        """Apply a general action in place; the unmet condition where it does not apply."""
+        binding = {name: a for (name, _), a in zip(schema.parameters, arguments, strict=True)}
+        world = self._world(state, values)
+        for part in _plain(self.task.domain, schema.name).rest:
+            if not holds(part, binding, world):
+                return formula_text(part, binding)
+        try:
+            adds, deletes, assigned = changes(schema.effect, binding, world)
+        except Conflict as conflict:
+            return str(conflict)
+        state -= self._numbers.of(deletes)
+        state |= self._numbers.of(adds)
+        values.update(assigned)
+        return None
+
+    # ------------------------------------------------------------ verdicts
+
+    def _judge_goal(self, plan: Plan, state: set[int], values: dict[Atom, float]) -> Verdict:
+        missing = self._unmet(self._goal_needs, self._goal_forbids, state)
+        if self._goal_rest:
+            world = self._world(state, values)
+            missing += [
+                formula_text(part) for part in self._goal_rest if not holds(part, {}, world)
+            ]
+        if missing:
+            return self._verdict(Outcome.GOAL_NOT_REACHED, None, " ".join(missing))
+        cost: float | None = float(len(plan))
+        if self.task.metric is not None:
+            cost = value_of(self.task.metric, {}, self._world(state, values))
+        return Verdict(Outcome.VALID, None, "", cost, CHECKER, CHECKER_VERSION)
+
+    def _unmet(self, needs: Ids, forbids: Ids, state: set[int]) -> list[str]:
+        """The literals that do not hold, in PDDL."""
+        wrong = self._numbers.show(forbids & state)
+        return self._numbers.show(needs - state) + [f"(not {atom})" for atom in wrong]
+
+    def _verdict(self, outcome: Outcome, step: int | None, detail: str) -> Verdict:
+        return Verdict(outcome, step, detail, None, CHECKER, CHECKER_VERSION)
+
+
+def _look_alike(name: str) -> str:
+    """A hint where a name has letters that only look like those of PDDL."""
+    return "" if name.isascii() else " (it has characters outside ASCII, which are not folded)"
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """The plain literals of a schema, ready to be ground.
+
+    `rest` are the conditions that are none; `partly` is set where conditions or effects go beyond
+    literals: `adds` and `deletes` are then empty, and the effect is evaluated.
+    """
+
+    words: Words
+    needs: list[Pick]
+    forbids: list[Pick]
+    deletes: list[Pick]
+    adds: list[Pick]
+    rest: list[Formula]
+    partly: bool
+
+
+@lru_cache(maxsize=4096)
+def _plain(domain: Domain, name: str) -> Plain:
+    """A schema's literal conditions and effects, read once."""
+    schema = domain.actions[name]
+    needs, forbids, rest = literals(schema.precondition)
+    adds, deletes, other = literals(schema.effect)
+    partly = bool(rest or other) or any(
+        part[0] in ("forall", "when") or _numeric(part) for part in adds
+    )
+    if partly:
+        adds, deletes = [], []
+    atoms = (needs, forbids, deletes, adds)
+    variables = [variable for variable, _ in schema.parameters]
+    known = {word: None for group in atoms for atom in group for word in atom}
+    words = tuple(word for word in known if word not in variables)
+    place = {word: index for index, word in enumerate((*variables, *words))}
+    needed, forbidden, deleted, added = ([_pick(atom, place) for atom in group] for group in atoms)
+    return Plain(words, needed, forbidden, deleted, added, rest, partly)
+
+
+def _pick(atom: Atom, place: dict[str, int]) -> Pick:
+    """What takes an atom's words from their places."""
+    if len(atom) == 1:
+        return lambda words: atom
+    return itemgetter(*(place[word] for word in atom))
+
+
+def _numeric(part: Formula) -> bool:
+    return part[0] in ASSIGNMENTS
+
+
+@lru_cache(maxsize=1024)
+def checker_for(domain_text: str, problem_text: str) -> Checker:
+    """The checker of a task given as text; kept, since reading costs more than a check."""
+    return Checker(read_task(domain_text, problem_text))

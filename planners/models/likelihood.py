@@ -1,0 +1,52 @@
+"""How likely a model is to write a completion: log-probabilities of whole rows of token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Row = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its completion, end-of-sequence included."""
+
+
+IGNORED = -100
+
+
+def collate(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels, (rows, longest), padded right: causal attention never looks at the
+    padding.
+    """
+    import torch
+
+    width = max(len(prompt) + len(completion) for prompt, completion in rows)
+    ids = torch.zeros((len(rows), width), dtype=torch.long)
+    labels = torch.full((len(rows), width), IGNORED)
+    for i, (prompt, completion) in enumerate(rows):
+        end = len(prompt) + len(completion)
+        ids[i, :end] = torch.tensor([*prompt, *completion])
+        labels[i, len(prompt) : end] = ids[i, len(prompt) : end]
+    return ids, labels
+
+
+def summed_logprobs(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor:
+    """Log-probability (nats) of each row's completion given its prompt, (rows,), in float64."""
+    import torch
+
+    ids, labels = (part.to(model.device) for part in collate(rows))
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+    target = labels[:, 1:]
+    told = target != IGNORED
+    each = -torch.nn.functional.cross_entropy(logits[told].double(), target[told], reduction="none")
+    row = told.nonzero()[:, 0]
+    return torch.zeros(len(rows), dtype=each.dtype, device=each.device).index_add(0, row, each)
+
+
+def by_length(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
+    """Indices of rows in batches of `size`, the shortest first, so that hardly any is padding."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

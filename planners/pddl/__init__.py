@@ -1,0 +1,23 @@
+"""PDDL: reading it, printing it, grounding it, and the two-way door to unified-planning."""
+
+from planners.pddl.reader import (
+    ActionSchema,
+    Domain,
+    Task,
+    canonical,
+    read_domain,
+    read_task,
+    require_same_domain,
+    task_key,
+)
+
+__all__ = [
+    "ActionSchema",
+    "Domain",
+    "Task",
+    "canonical",
+    "read_domain",
+    "read_task",
+    "require_same_domain",
+    "task_key",
+]

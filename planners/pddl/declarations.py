@@ -1,0 +1,156 @@
+"""The sections of PDDL files and what they declare: requirements, types, objects, predicates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from planners.errors import NotJudged, PddlError
+from planners.pddl.formulas import (
+    ARITHMETIC,
+    ASSIGNMENTS,
+    COMPARISONS,
+    CONNECTIVES,
+    OBJECT,
+    Types,
+    known_types,
+    one_type,
+    parameters_of,
+    typed_list,
+)
+from planners.pddl.sexpr import Words, located, show
+
+SUPPORTED = frozenset(
+    (
+        ":strips",
+        ":typing",
+        ":negative-preconditions",
+        ":disjunctive-preconditions",
+        ":equality",
+        ":existential-preconditions",
+        ":universal-preconditions",
+        ":quantified-preconditions",
+        ":conditional-effects",
+        ":adl",
+        ":action-costs",
+        ":numeric-fluents",
+        ":fluents",
+    )
+)
+DOMAIN_SECTIONS = frozenset(
+    (":requirements", ":types", ":constants", ":predicates", ":functions", ":action")
+)
+PROBLEM_SECTIONS = frozenset((":domain", ":requirements", ":objects", ":init", ":goal", ":metric"))
+RESERVED = CONNECTIVES | COMPARISONS | ASSIGNMENTS | ARITHMETIC
+"""Words of conditions and effects, which no predicate or function may have as its name."""
+
+
+def sections_of(tree: list[Any], kind: str) -> list[Words]:
+    """The sections behind `(define (kind name)`."""
+    if len(tree) < 2 or tree[0] != "define" or not isinstance(tree[1], list) or len(tree[1]) != 2:
+        raise PddlError(f"expected (define ({kind} NAME) ...)")
+    if tree[1][0] != kind or not isinstance(tree[1][1], str):
+        raise PddlError(f"expected a {kind}, found a {show(tree[1][0])}")
+    for section in tree[2:]:
+        if not isinstance(section, list) or not section or not isinstance(section[0], str):
+            raise PddlError(f"expected a section in parentheses, found {show(section)[:80]}")
+    return tree[2:]
+
+
+def by_name(sections: list[Words]) -> dict[str, Words]:
+    """What stands in each section; a section may stand only once."""
+    found: dict[str, Words] = {}
+    for section in sections:
+        if section[0] in found:
+            raise PddlError(f"{section[0]} stands there twice", section.line)
+        found[section[0]] = Words(section[1:], section.line)
+    return found
+
+
+def require_known(sections: list[Words], known: frozenset[str]) -> None:
+    """Raises NotJudged where there is another section."""
+    for section in sections:
+        if section[0] not in known:
+            raise NotJudged(
+                f"{section[0]} is not supported (supported: {' '.join(sorted(known))})",
+                section.line,
+            )
+
+
+@located
+def require_supported(section: Words) -> None:
+    """Raises NotJudged where a domain requires what is not supported."""
+    unsupported = sorted({show(word) for word in section[1:]} - SUPPORTED)
+    if unsupported:
+        raise NotJudged(
+            f"requires {', '.join(unsupported)}; supported: {' '.join(sorted(SUPPORTED))}"
+        )
+
+
+@located
+def objects_of(words: list[Any], types: dict[str, str], what: str) -> tuple[tuple[str, str], ...]:
+    """Objects or constants, each of one type that is declared."""
+    objects = one_type(typed_list(words), what)
+    for name, kind in objects:
+        if name.startswith("?"):
+            raise PddlError(f"{what} {name!r} looks like a variable")
+        known_types((kind,), types)
+    return objects
+
+
+@located
+def types_of(words: list[Any]) -> dict[str, str]:
+    """Each type's parent."""
+    types: dict[str, str] = {}
+    for name, kinds in typed_list(words):
+        if name == OBJECT:
+            continue
+        if len(kinds) != 1 or not isinstance(kinds[0], str):
+            raise PddlError(f"type {name!r} has several parents, which is not supported")
+        if types.get(name, kinds[0]) != kinds[0]:
+            raise PddlError(f"type {name!r} is declared twice, with different parents")
+        types[name] = kinds[0]
+    for parent in list(types.values()):
+        types.setdefault(parent, OBJECT)
+    for name in types:
+        seen, kind = {name}, types[name]
+        while kind != OBJECT:
+            if kind in seen:
+                raise PddlError(f"type {name!r} is its own ancestor")
+            seen.add(kind)
+            kind = types[kind]
+    types.pop(OBJECT, None)
+    return types
+
+
+@located
+def function_list(words: list[Any]) -> list[Any]:
+    """Function signatures without their `- number`."""
+    kept = []
+    for i, word in enumerate(words):
+        if isinstance(word, str):
+            if word == "-" or (word == "number" and i and words[i - 1] == "-"):
+                continue
+            raise NotJudged(f"functions of type {word!r} are not supported")
+        kept.append(word)
+    return kept
+
+
+@located
+def signatures_of(
+    words: list[Any], types: dict[str, str], what: str
+) -> dict[str, tuple[Types, ...]]:
+    """Predicates or functions, with the types of their arguments."""
+    found: dict[str, tuple[Types, ...]] = {}
+    for entry in words:
+        if not isinstance(entry, Words) or not entry or not isinstance(entry[0], str):
+            raise PddlError(f"expected a {what} in parentheses, found {show(entry)[:80]}")
+        name = entry[0]
+        if name in found:
+            raise PddlError(f"{what} {name!r} is declared twice", entry.line)
+        kinds = parameters_of(Words(entry[1:], entry.line), types)
+        if name == "=" and len(kinds) == 2:
+            continue  # some domains declare it, and it is there anyway
+        if name in RESERVED:
+            raise PddlError(f"{name!r} is a word of PDDL and no {what}", entry.line)
+        found[name] = tuple(kind for _, kind in kinds)
+    return found

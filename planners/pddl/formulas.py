@@ -1,0 +1,216 @@
+"""Conditions, effects and typed lists: checked against the declarations, as nested tuples."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from planners.errors import NotJudged, PddlError
+from planners.pddl.sexpr import located, show
+from planners.records import Atom, Formula
+
+Types = tuple[str, ...]
+"""The types of a parameter: one, or several where `either` names them."""
+Parameters = tuple[tuple[str, Types], ...]
+
+OBJECT = "object"
+COMPARISONS = frozenset(("=", "<", "<=", ">", ">="))
+ASSIGNMENTS = frozenset(("assign", "increase", "decrease", "scale-up", "scale-down"))
+ARITHMETIC = frozenset("+-*/")
+CONNECTIVES = frozenset(("and", "or", "not", "imply", "forall", "exists", "when"))
+COMPARE = "(compare)"
+"""What a checked comparison of numbers begins with: no word that a predicate can have."""
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII)
+
+
+@located
+def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
+    """`a b - t c - (either u v)` as names with their types; untyped names are objects."""
+    found: list[tuple[str, Types]] = []
+    pending: list[str] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word == "-":
+            if position + 1 == len(words) or not pending:
+                raise PddlError(f"a '-' without names or type in {show(words)[:80]}")
+            kind = words[position + 1]
+            kinds = (kind,) if isinstance(kind, str) else tuple(kind[1:])
+            if not isinstance(kind, str) and (kind[:1] != ["either"] or len(kind) < 2):
+                raise PddlError(f"expected a type, found {show(kind)}")
+            found.extend((name, kinds) for name in pending)
+            pending, position = [], position + 2
+            continue
+        if not isinstance(word, str):
+            raise PddlError(f"expected a name, found {show(word)[:80]}")
+        if word[0] == "-":
+            raise PddlError(f"no name begins with '-': {word!r}; a type stands behind '- '")
+        pending.append(word)
+        position += 1
+    return found + [(name, (OBJECT,)) for name in pending]
+
+
+@located
+def parameters_of(words: Any, domain_types: dict[str, str]) -> Parameters:
+    if not isinstance(words, list):
+        raise PddlError(f"expected a parameter list, found {words!r}")
+    parameters = tuple(typed_list(words))
+    seen: set[str] = set()
+    for name, kinds in parameters:
+        if not name.startswith("?") or name in seen:
+            raise PddlError(f"parameter {name!r} is repeated or does not start with '?'")
+        seen.add(name)
+        known_types(kinds, domain_types)
+    return parameters
+
+
+def known_types(kinds: Types, types: dict[str, str]) -> None:
+    for kind in kinds:
+        if not isinstance(kind, str) or (kind != OBJECT and kind not in types):
+            raise PddlError(f"type {show(kind)!r} is not declared")
+
+
+def one_type(names: list[tuple[str, Types]], what: str) -> tuple[tuple[str, str], ...]:
+    seen: set[str] = set()
+    for name, kinds in names:
+        if name in seen:
+            raise PddlError(f"{what} {name!r} is declared twice")
+        if len(kinds) != 1:
+            raise PddlError(
+                f"{what} {name!r} has an (either ...) type, which is not supported here"
+            )
+        seen.add(name)
+    return tuple((name, kinds[0]) for name, kinds in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a formula may speak of: the vocabulary and the variables and objects in sight."""
+
+    types: dict[str, str]
+    predicates: dict[str, tuple[Types, ...]]
+    functions: dict[str, tuple[Types, ...]]
+    names: frozenset[str]
+
+    def with_names(self, names: Any) -> Scope:
+        return Scope(self.types, self.predicates, self.functions, self.names.union(names))
+
+    def atom(self, words: Any) -> Atom:
+        """An atom, its predicate and arity known and its arguments in sight."""
+        return self._applied(words, self.predicates, "predicate")
+
+    def fluent(self, words: Any) -> Atom:
+        return self._applied(
+            [words] if isinstance(words, str) else words, self.functions, "function"
+        )
+
+    def _applied(self, words: Any, known: dict[str, tuple[Types, ...]], what: str) -> Atom:
+        if not words or not all(isinstance(word, str) for word in words):
+            raise PddlError(f"expected a {what} and its arguments, found {show(words)[:80]}")
+        name, *arguments = words
+        if name not in known:
+            raise PddlError(f"{what} {name!r} is not declared")
+        if len(known[name]) != len(arguments):
+            raise PddlError(f"{what} {name!r} takes {len(known[name])} arguments: {show(words)}")
+        for argument in arguments:
+            self.term(argument)
+        return tuple(words)
+
+    def term(self, word: Any) -> str:
+        if not isinstance(word, str) or word not in self.names:
+            kind = "variable" if show(word).startswith("?") else "object"
+            raise PddlError(f"{kind} {show(word)!r} is not declared")
+        return word
+
+
+def _head(words: list[Any]) -> str:
+    """The word that says what kind of expression this is."""
+    if not isinstance(words[0], str):
+        raise PddlError(f"expected a name behind '(', found {show(words)[:80]}")
+    return words[0]
+
+
+@located
+def condition(words: Any, scope: Scope) -> Formula:
+    """A checked condition as nested tuples; an empty list is the empty conjunction."""
+    if not isinstance(words, list):
+        raise PddlError(f"expected a condition in parentheses, found {words!r}")
+    if not words:
+        return ("and",)
+    head = _head(words)
+    if head in ("and", "or"):
+        return (head, *(condition(part, scope) for part in words[1:]))
+    if head in ("not", "imply"):
+        if len(words) != (2 if head == "not" else 3):
+            raise PddlError(
+                f"{head!r} takes {'one' if head == 'not' else 'two'}: {show(words)[:80]}"
+            )
+        return (head, *(condition(part, scope) for part in words[1:]))
+    if head in ("forall", "exists"):
+        if len(words) != 3:
+            raise PddlError(f"{head!r} takes parameters and one condition: {show(words)[:80]}")
+        parameters = parameters_of(words[1], scope.types)
+        inner = scope.with_names(name for name, _ in parameters)
+        return (head, parameters, condition(words[2], inner))
+    if head in COMPARISONS and len(words) == 3:
+        if head == "=" and all(isinstance(w, str) and w in scope.names for w in words[1:]):
+            return ("=", scope.term(words[1]), scope.term(words[2]))
+        return (COMPARE, head, expression(words[1], scope), expression(words[2], scope))
+    if head == "preference" and head not in scope.predicates:
+        raise NotJudged("preferences are not supported")
+    return scope.atom(words)
+
+
+@located
+def expression(words: Any, scope: Scope) -> Any:
+    """A numeric expression: a float, ("fluent", ...), or (operator, left, right)."""
+    if isinstance(words, str) and NUMBER.fullmatch(words):
+        return number(words)
+    if isinstance(words, list) and words and _head(words) in ARITHMETIC:
+        parts = [expression(part, scope) for part in words[1:]]
+        if words[0] == "-" and len(parts) == 1:
+            return ("-", 0.0, parts[0])
+        if len(parts) < 2 or (len(parts) > 2 and words[0] in "-/"):
+            raise PddlError(f"wrong number of operands: {show(words)[:80]}")
+        folded = parts[0]
+        for part in parts[1:]:
+            folded = (words[0], folded, part)
+        return folded
+    if isinstance(words, list) and words[:1] == ["is-violated"] and not scope.functions:
+        raise NotJudged("preferences (is-violated) are not supported")
+    return ("fluent", *scope.fluent(words))
+
+
+def number(word: str) -> float:
+    """A number that NUMBER matches. Raises PddlError where it is beyond a float."""
+    value = float(word) + 0.0  # there is one zero
+    if math.isinf(value):
+        raise PddlError(f"the number {word} is too large")
+    return value
+
+
+@located
+def effect(words: Any, scope: Scope, conditional: bool = False) -> Formula:
+    """A checked effect as nested tuples."""
+    if not isinstance(words, list):
+        raise PddlError(f"expected an effect in parentheses, found {words!r}")
+    if not words:
+        return ("and",)
+    head = _head(words)
+    if head == "and":
+        return ("and", *(effect(part, scope, conditional) for part in words[1:]))
+    if head == "not" and len(words) == 2:
+        return ("not", scope.atom(words[1]))
+    if head == "forall" and len(words) == 3:
+        parameters = parameters_of(words[1], scope.types)
+        inner = scope.with_names(name for name, _ in parameters)
+        return ("forall", parameters, effect(words[2], inner, conditional))
+    if head == "when" and len(words) == 3:
+        if conditional:
+            raise PddlError("a (when ...) inside a (when ...) is not PDDL")
+        return ("when", condition(words[1], scope), effect(words[2], scope, True))
+    if head in ASSIGNMENTS and len(words) == 3:
+        return (head, scope.fluent(words[1]), expression(words[2], scope))
+    return scope.atom(words)

@@ -1,0 +1,45 @@
+"""Conditions and effects as literals: splitting a conjunction, and the atoms of a goal."""
+
+from __future__ import annotations
+
+from planners.errors import InvalidInput
+from planners.pddl.formulas import COMPARE
+from planners.records import Atom, Formula
+
+
+def literals(formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:
+    """Split a conjunction into atoms, negated atoms, and the parts that are neither."""
+    needs: list[Atom] = []
+    forbids: list[Atom] = []
+    rest: list[Formula] = []
+    stack = [formula]
+    while stack:
+        part = stack.pop()
+        if part[0] == "and":
+            stack.extend(reversed(part[1:]))
+        elif is_atom(part):
+            needs.append(part)
+        elif part[0] == "not" and is_atom(part[1]):
+            forbids.append(part[1])
+        else:
+            rest.append(part)
+    return needs, forbids, rest
+
+
+def is_atom(formula: Formula) -> bool:
+    """Whether a checked formula is a plain atom."""
+    return formula[0] not in ("and", "or", "not", "imply", "forall", "exists", "=", COMPARE)
+
+
+def goal_atoms(goal: Formula) -> list[Atom]:
+    """The atoms of a conjunctive goal. Raises InvalidInput where the goal is anything else."""
+    if goal == ("and",):
+        return []
+    literals = list(goal[1:]) if goal[0] == "and" else [goal]
+    for literal in literals:
+        if any(not isinstance(part, str) for part in literal):
+            raise InvalidInput(
+                f"the compact prompt takes a conjunction of atoms as goal, found {literal[0]!r}; "
+                "choose a prompt format that prints the whole problem"
+            )
+    return literals

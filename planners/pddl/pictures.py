@@ -1,0 +1,93 @@
+"""States drawn with characters: towers of blocks, and grids that robots move on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from itertools import zip_longest
+
+from planners.pddl.literals import goal_atoms
+from planners.pddl.reader import Task
+from planners.records import Atom
+
+STEPS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}
+Cell = tuple[int, int]
+"""Column and row, the first row on top."""
+
+
+def draw(task: Task, state: Collection[Atom]) -> str:
+    """A picture of a state, or "" where its domain has none."""
+    predicates = task.domain.predicates
+    if (len(predicates.get("on", ())), len(predicates.get("on-table", ()))) == (2, 1):
+        return towers(state)
+    cells = layout(state)
+    if not cells:
+        return ""
+    pushed = len(predicates.get("at", ())) == 2 and len(predicates.get("at-robot", ())) == 1
+    return grid(cells, sokoban(task, state) if pushed else floortile(state))
+
+
+def towers(state: Collection[Atom]) -> str:
+    """Blocks side by side as they stand, the one that is held above them."""
+    above = {rest[1]: rest[0] for name, *rest in state if name == "on"}
+    columns = []
+    for bottom in sorted(rest[0] for name, *rest in state if name == "on-table"):
+        tower = [bottom]
+        while tower[-1] in above:
+            tower.append(above.pop(tower[-1]))  # once: what stands on itself must end as well
+        columns.append(tower)
+    width = max((len(block) for tower in columns for block in tower), default=1)
+    rows = list(zip_longest(*columns, fillvalue=""))[::-1]
+    lines = [" ".join(block.center(width) for block in row).rstrip() for row in rows]
+    held = [f"held: {rest[0]}" for name, *rest in state if name == "holding"]
+    ground = "-" * (len(columns) * (width + 1) - 1)
+    return "\n".join([*held, *lines, ground])
+
+
+def layout(state: Collection[Atom]) -> dict[str, Cell]:
+    """Where each place of a grid is, from what lies up, down, left and right of what."""
+    beside: dict[str, list[tuple[str, Cell]]] = {}
+    for name, *rest in state:
+        if name == "adjacent" and len(rest) == 3 and rest[2] in STEPS:
+            beside.setdefault(rest[0], []).append((rest[1], STEPS[rest[2]]))
+        elif name in STEPS and len(rest) == 2:
+            beside.setdefault(rest[1], []).append((rest[0], STEPS[name]))
+    found: dict[str, Cell] = {}
+    for start in sorted(beside):
+        if start in found:
+            continue
+        right = max((x for x, _ in found.values()), default=-2) + 2  # parts that do not meet
+        found[start] = (right, 0)
+        waiting = [start]
+        while waiting:
+            place = waiting.pop()
+            x, y = found[place]
+            for other, (dx, dy) in beside.get(place, []):
+                if other not in found:
+                    found[other] = (x + dx, y + dy)
+                    waiting.append(other)
+    return found
+
+
+def sokoban(task: Task, state: Collection[Atom]) -> dict[str, str]:
+    """The robot `@`, boxes `$`, where boxes are wanted `.`, both at once `*` and `+`."""
+    wanted = {rest[1] for name, *rest in goal_atoms(task.problem.goal) if name == "at"}
+    boxes = {rest[1] for name, *rest in state if name == "at"}
+    marks = dict.fromkeys(wanted, ".") | {box: "*" if box in wanted else "$" for box in boxes}
+    robots = {rest[0] for name, *rest in state if name == "at-robot"}
+    return marks | {robot: "+" if robot in wanted else "@" for robot in robots}
+
+
+def floortile(state: Collection[Atom]) -> dict[str, str]:
+    """Robots `@`, painted tiles by the first letter of their colour."""
+    marks = {rest[0]: rest[1][0] for name, *rest in state if name == "painted"}
+    return marks | {rest[1]: "@" for name, *rest in state if name == "robot-at"}
+
+
+def grid(cells: Mapping[str, Cell], marks: Mapping[str, str]) -> str:
+    """Places of a grid with what is on them: a middle dot where nothing, `#` where no place is."""
+    at = {cell: marks.get(place, "·") for place, cell in cells.items()}
+    columns, rows = ([cell[i] for cell in at] for i in (0, 1))
+    return "\n".join(
+        "".join(at.get((x, y), "#") for x in range(min(columns), max(columns) + 1))
+        for y in range(min(rows), max(rows) + 1)
+    )

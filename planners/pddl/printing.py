@@ -1,0 +1,109 @@
+"""From tasks and formulas back to PDDL text: what is printed is read as the same task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from planners.pddl.formulas import (
+    ARITHMETIC,
+    ASSIGNMENTS,
+    COMPARE,
+    CONNECTIVES,
+    OBJECT,
+    Parameters,
+)
+from planners.pddl.reader import Fluent, Task
+from planners.pddl.sexpr import show
+from planners.records import Formula, Problem
+
+Binding = dict[str, str]
+
+
+def print_problem(problem: Problem, numbers: str = "", metric: str = "") -> str:
+    """A problem as PDDL text; `numbers` and `metric` are what else it says, as text.
+
+    A problem has its own objects alone: the domain declares its constants itself.
+    """
+    typed = any(kind != OBJECT for _, kind in problem.objects)
+    objects = "".join(
+        f"\n    {name}" + (f" - {kind}" if typed else "") for name, kind in problem.objects
+    )
+    facts = "".join(f"\n    {show(atom)}" for atom in problem.init)
+    return (
+        f"(define (problem {problem.name})\n  (:domain {problem.domain})\n  (:objects{objects})\n"
+        f"  (:init{facts}{numbers})\n  (:goal {_goal(problem.goal)}){metric})\n"
+    )
+
+
+def print_task(task: Task) -> str:
+    """A task's problem as PDDL text, with its numbers and its metric, without constants."""
+    numbers = "".join(f"\n    {value_text(fluent, value)}" for fluent, value in task.values)
+    metric = "" if task.metric is None else f"\n  (:metric {metric_text(task)})"
+    return print_problem(without_constants(task).problem, numbers, metric)
+
+
+def without_constants(task: Task) -> Task:
+    """The task with the objects of its problem alone; the domain declares its constants itself."""
+    constants = len(task.domain.constants)
+    return replace(task, problem=replace(task.problem, objects=task.problem.objects[constants:]))
+
+
+def value_text(fluent: Fluent, value: float) -> str:
+    """`(= (fuel truck1) 7)`."""
+    return f"(= {show(fluent)} {_number(value)})"
+
+
+def metric_text(task: Task) -> str:
+    """`minimize (total-cost)`."""
+    return f"{'maximize' if task.maximize else 'minimize'} {show(_expression(task.metric, {}))}"
+
+
+def formula_text(formula: Formula, binding: Binding | None = None) -> str:
+    """A checked condition or effect as PDDL text, variables replaced by what they are bound to."""
+    return show(_words(formula, binding or {}))
+
+
+def _goal(goal: Formula) -> str:
+    if goal and goal[0] == "and":
+        return "(and" + "".join(f"\n    {formula_text(part)}" for part in goal[1:]) + ")"
+    return formula_text(goal)
+
+
+def _words(formula: Formula, binding: Binding) -> list[Any]:
+    head, *rest = formula
+    if head in ("forall", "exists"):
+        parameters, inner = rest
+        free = {name: to for name, to in binding.items() if name not in dict(parameters)}
+        return [head, _typed(parameters), _words(inner, free)]
+    if head == COMPARE:
+        return [rest[0], *(_expression(part, binding) for part in rest[1:])]
+    if head in ASSIGNMENTS:
+        return [head, _words(rest[0], binding), _expression(rest[1], binding)]
+    if head in CONNECTIVES:
+        return [head, *(_words(part, binding) for part in rest)]
+    return [head, *(binding.get(word, word) for word in rest)]
+
+
+def _typed(parameters: Parameters) -> list[Any]:
+    """A list of parameters; untyped where nothing has a type."""
+    words: list[Any] = []
+    plain = all(kinds == (OBJECT,) for _, kinds in parameters)
+    for name, kinds in parameters:
+        kind = kinds[0] if len(kinds) == 1 else ["either", *kinds]
+        words += [name] if plain else [name, "-", kind]
+    return words
+
+
+def _expression(expression: Any, binding: Binding) -> Any:
+    if isinstance(expression, float):
+        return _number(expression)
+    head, *rest = expression
+    if head in ARITHMETIC:
+        return [head, *(_expression(part, binding) for part in rest)]
+    return [binding.get(word, word) for word in rest]
+
+
+def _number(value: float) -> str:
+    """A number so that reading it gives the same one."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

@@ -1,0 +1,264 @@
+"""Reading PDDL: from text to frozen records, strictly, with the line where something is wrong.
+
+Covers STRIPS, typing (hierarchies, `either`), constants, negative and disjunctive conditions,
+equality, quantifiers, conditional effects, action costs and numeric fluents. What is outside
+(durative actions, derived predicates, preferences, timed literals ...) raises NotJudged, which
+names the feature: such a task is not judged, which is not the same as "invalid".
+
+Names are folded to lower case, as PDDL has it (ASCII letters only).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from planners.errors import NotJudged, PddlError
+from planners.pddl.declarations import (
+    DOMAIN_SECTIONS,
+    PROBLEM_SECTIONS,
+    by_name,
+    function_list,
+    objects_of,
+    require_known,
+    require_supported,
+    sections_of,
+    signatures_of,
+    types_of,
+)
+from planners.pddl.formulas import (
+    NUMBER,
+    OBJECT,
+    Parameters,
+    Scope,
+    Types,
+    condition,
+    effect,
+    expression,
+    number,
+    parameters_of,
+)
+from planners.pddl.sexpr import Words, located, parse, show
+from planners.records import Atom, Formula, Problem, content_hash
+
+Fluent = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSchema:
+    """An action of the domain; conditions and effects are nested tuples."""
+
+    name: str
+    parameters: Parameters
+    precondition: Formula
+    effect: Formula
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Domain:
+    """A PDDL domain. `types` maps each type to its parent; `text` is its canonical form."""
+
+    name: str
+    requirements: frozenset[str]
+    types: dict[str, str]
+    constants: tuple[tuple[str, str], ...]
+    predicates: dict[str, tuple[Types, ...]]
+    functions: dict[str, tuple[Types, ...]]
+    actions: dict[str, ActionSchema]
+    text: str
+
+    def ancestors(self, kind: str) -> set[str]:
+        """A type and everything above it."""
+        found = {kind, OBJECT}
+        while kind != OBJECT and self.types[kind] not in found:
+            kind = self.types[kind]
+            found.add(kind)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """A domain and a problem, read and checked against each other. `values` are numeric fluents;
+    of the `metric` less is better, or more where it is to `maximize`.
+    """
+
+    domain: Domain
+    problem: Problem
+    values: tuple[tuple[Fluent, float], ...]
+    metric: Any | None
+    key: str
+    maximize: bool = False
+
+
+# ---------------------------------------------------------------- domain
+
+
+@lru_cache(maxsize=256)
+def read_domain(text: str) -> Domain:
+    """Read a domain file's text. Raises PddlError."""
+    tree = parse(text)
+    sections = sections_of(tree, "domain")
+    for section in sections:
+        if section[0] == ":requirements":
+            require_supported(section)
+    require_known(sections, DOMAIN_SECTIONS)
+    single = by_name([section for section in sections if section[0] != ":action"])
+    requirements = frozenset(map(show, single.get(":requirements", [":strips"])))
+    types = types_of(single.get(":types", []))
+    constants = objects_of(single.get(":constants", []), types, "constant")
+    predicates = signatures_of(single.get(":predicates", []), types, "predicate")
+    functions = signatures_of(function_list(single.get(":functions", [])), types, "function")
+    scope = Scope(types, predicates, functions, frozenset(name for name, _ in constants))
+    actions: dict[str, ActionSchema] = {}
+    for section in sections:
+        if section[0] == ":action":
+            schema = _action(section, scope)
+            if schema.name in actions:
+                raise PddlError(f"action {schema.name!r} is declared twice", section.line)
+            actions[schema.name] = schema
+    return Domain(
+        tree[1][1], requirements, types, constants, predicates, functions, actions, show(tree)
+    )
+
+
+@located
+def _action(section: Words, scope: Scope) -> ActionSchema:
+    if len(section) < 2 or not isinstance(section[1], str) or len(section) % 2:
+        raise PddlError(f"expected (:action NAME :key value ...), found {show(section)[:80]}")
+    pairs = zip(section[2::2], section[3::2], strict=True)
+    parts = by_name([Words((show(key), value), section.line) for key, value in pairs])
+    for key in parts:
+        if key not in (":parameters", ":precondition", ":effect"):
+            raise NotJudged(f"action {section[1]!r} has {key}")
+    parameters = parameters_of(parts.get(":parameters", [[]])[0], scope.types)
+    inner = scope.with_names(name for name, _ in parameters)
+    return ActionSchema(
+        section[1],
+        parameters,
+        condition(parts.get(":precondition", [[]])[0], inner),
+        effect(parts.get(":effect", [[]])[0], inner),
+    )
+
+
+# ---------------------------------------------------------------- problem
+
+
+def read_task(domain_text: str, problem_text: str) -> Task:
+    """Read a problem against its domain. Raises PddlError."""
+    domain = read_domain(domain_text)
+    tree = parse(problem_text)
+    stated = sections_of(tree, "problem")
+    _require_domain(stated, domain.name)
+    require_known(stated, PROBLEM_SECTIONS)
+    sections = by_name(stated)
+    own = objects_of(sections.get(":objects", []), domain.types, "object")
+    constants = dict(domain.constants)
+    for name, _ in own:
+        if name in constants:
+            raise PddlError(
+                f"object {name!r} is declared twice: it is a constant of the domain",
+                sections[":objects"].line,
+            )
+    objects = domain.constants + own
+    scope = Scope(
+        domain.types, domain.predicates, domain.functions, frozenset(name for name, _ in objects)
+    )
+    init, values = _init(sections.get(":init", []), scope)
+    goal_section = sections.get(":goal", Words())
+    if len(goal_section) != 1:
+        raise PddlError("a problem needs one (:goal ...) with one condition", goal_section.line)
+    problem = Problem(domain.name, tree[1][1], objects, init, condition(goal_section[0], scope))
+    metric, maximize = _metric(sections.get(":metric"), scope)
+    key = task_key(domain, problem, values)
+    return Task(domain, problem, values, metric, key, maximize)
+
+
+def require_same_domain(domain_text: str, problem_text: str) -> None:
+    """Raise PddlError where a problem is for another domain; neither need be supported."""
+    domain = parse(domain_text)
+    sections_of(domain, "domain")
+    _require_domain(sections_of(parse(problem_text), "problem"), domain[1][1])
+
+
+def _require_domain(sections: list[Words], domain: str) -> None:
+    """Raise PddlError where the sections of a problem name another domain, or none."""
+    for section in sections:
+        if section[0] == ":domain":
+            meant = " ".join(map(show, section[1:]))
+            if section[1:] != [domain]:
+                raise PddlError(
+                    f"the problem is for domain {meant!r}, the domain is {domain!r}", section.line
+                )
+            return
+    raise PddlError(f"the problem names no domain: (:domain {domain}) is missing")
+
+
+@located
+def _init(
+    words: list[Any], scope: Scope
+) -> tuple[tuple[Atom, ...], tuple[tuple[Fluent, float], ...]]:
+    atoms: dict[Atom, None] = {}
+    values: dict[Fluent, float] = {}
+    for entry in words:
+        _fact(entry, scope, atoms, values)
+    return tuple(atoms), tuple(values.items())
+
+
+@located
+def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Fluent, float]) -> None:
+    """Take in what one part of (:init ...) says."""
+    if not isinstance(entry, list) or not entry:
+        raise PddlError(f"expected a fact in parentheses, found {show(entry)[:80]}")
+    if entry[0] == "=" and len(entry) == 3:
+        if not isinstance(entry[2], str) or not NUMBER.fullmatch(entry[2]):
+            raise PddlError(f"expected a number in {show(entry)[:80]}")
+        values[scope.fluent(entry[1])] = number(entry[2])
+    elif entry[0] == "at" and len(entry) == 3 and isinstance(entry[2], list):
+        raise NotJudged("timed initial literals are not supported")
+    elif entry[0] == "not" and len(entry) == 2:
+        atoms.pop(scope.atom(entry[1]), None)
+    else:
+        atoms[scope.atom(entry)] = None
+
+
+@located
+def _metric(words: list[Any] | None, scope: Scope) -> tuple[Any | None, bool]:
+    """The expression of a metric, and whether more of it is better."""
+    if words is None:
+        return None, False
+    if len(words) != 2 or words[0] not in ("minimize", "maximize"):
+        raise PddlError(f"expected (:metric minimize EXPRESSION), found {show(words)[:80]}")
+    if show(words[1]) in ("(total-time)", "total-time") and "total-time" not in scope.functions:
+        return None, False
+    return expression(words[1], scope), words[0] == "maximize"
+
+
+def task_key(
+    domain: Domain, problem: Problem, values: tuple[tuple[Fluent, float], ...] = ()
+) -> str:
+    """Hash of the canonical PDDL: order of objects, facts and goals and the problem's name do not
+    count.
+    """
+    ordered = canonical(problem)
+    return content_hash(
+        domain.text,
+        repr(ordered.objects),
+        repr(ordered.init),
+        repr(sorted(values)),
+        repr(ordered.goal),
+    )
+
+
+def canonical(problem: Problem) -> Problem:
+    """The same problem with objects, facts and goals in sorted order: one text for one task key."""
+    goal = problem.goal
+    if goal and goal[0] == "and":
+        goal = ("and", *sorted(goal[1:], key=repr))
+    return Problem(
+        problem.domain,
+        problem.name,
+        tuple(sorted(problem.objects)),
+        tuple(sorted(problem.init)),
+        goal,
+    )

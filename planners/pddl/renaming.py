@@ -1,0 +1,48 @@
+"""The same task or plan under other object names, or with its parts in another order."""
+
+from __future__ import annotations
+
+from random import Random
+
+from planners.pddl.literals import goal_atoms
+from planners.records import Formula, Plan, Problem
+
+
+def rename(problem: Problem, names: dict[str, str]) -> Problem:
+    """The same problem under other object names."""
+
+    def renamed(formula: Formula) -> Formula:
+        return tuple(
+            renamed(part) if isinstance(part, tuple) else names.get(part, part) if i else part
+            for i, part in enumerate(formula)
+        )
+
+    return Problem(
+        problem.domain,
+        problem.name,
+        tuple((names.get(name, name), kind) for name, kind in problem.objects),
+        tuple(renamed(atom) for atom in problem.init),
+        renamed(problem.goal),
+    )
+
+
+def shuffle(problem: Problem, rng: Random) -> Problem:
+    """The same problem with objects, facts and goals in another order."""
+    goals = goal_atoms(problem.goal)
+    return Problem(
+        problem.domain,
+        problem.name,
+        tuple(rng.sample(problem.objects, len(problem.objects))),
+        tuple(rng.sample(problem.init, len(problem.init))),
+        ("and", *rng.sample(goals, len(goals))),
+    )
+
+
+def restore_plan(plan: Plan, names: dict[str, str]) -> Plan:
+    """A plan in made-up names in the task's own; a name that nobody made up stays."""
+    return rename_plan(plan, {made_up: name for name, made_up in names.items()})
+
+
+def rename_plan(plan: Plan, names: dict[str, str]) -> Plan:
+    """A plan under other names; one that has none stays."""
+    return Plan(tuple(tuple(names.get(word, word) for word in action) for action in plan.actions))

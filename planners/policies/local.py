@@ -1,0 +1,252 @@
+"""A policy that samples from a causal language model of `transformers`, in this process.
+
+What makes it faster than a plain `generate` call: prompts sorted by length and batched, the samples
+of one prompt sharing one prefill, finished rows leaving the batch, and a key-value cache that is
+allocated once. Every row draws from its own random stream, so its text does not depend on its
+neighbours.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from planners.errors import ComponentFailure, InvalidInput
+from planners.models.chat import encode_prompts, stop_ids
+from planners.models.hardware import out_of_memory
+from planners.models.likelihood import by_length, summed_logprobs
+from planners.policies.decoding import draw, even_batches, one_thread_each, preallocated_cache
+from planners.prompts.extraction import THINK_END
+from planners.records import Completion, Sampling
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerFast
+
+MEASURED = 16
+"""Completions whose log-probabilities are asked for together."""
+SHRINK = 0.8
+"""Rows are dropped from the batch once fewer than this share of them is still being written."""
+
+
+class LocalPolicy:
+    """Samples from a loaded model: `batch` rows are decoded together, `threads` batches at once."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        name: str = "local",
+        batch: int = 256,
+        threads: int = 1,
+    ) -> None:
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.batch = batch
+        self.threads = threads if model.device.type == "cpu" else 1
+        self.stops = stop_ids(model, tokenizer)
+
+    def encode(self, prompts: Sequence[str], room: int) -> list[list[int]]:
+        """Token ids of each prompt. Raises InvalidInput on unknown words or prompts too long."""
+        encoded = encode_prompts(self.tokenizer, prompts)
+        context = self.model.config.max_position_embeddings
+        long = [len(ids) for ids in encoded if len(ids) + room > context]
+        if long:
+            raise InvalidInput(
+                f"{len(long)} of {len(prompts)} prompts, the longest of {max(long)} tokens, with "
+                f"{room} to be sampled exceed the model's context of {context}; choose smaller "
+                "tasks or a smaller max_new_tokens"
+            )
+        for prompt, ids in zip(prompts, encoded, strict=True):
+            if self.tokenizer.unk_token_id in ids and self.tokenizer.unk_token_id is not None:
+                at = ids.index(self.tokenizer.unk_token_id)
+                word = self.tokenizer.decode(ids[max(0, at - 3) : at + 1])
+                raise InvalidInput(
+                    f"the model {self.name} does not know a word of the prompt, after {word!r}: "
+                    f"{prompt[:80]!r}; use object and predicate names in its vocabulary, or "
+                    "another model"
+                )
+        return encoded
+
+    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
+        """Raises InvalidInput where prompts have unknown words or leave no room for an answer."""
+        self.encode(list(dict.fromkeys(prompts)), sampling.max_new_tokens)
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        on_rows: Callable[[int], None] = lambda rows: None,
+    ) -> list[Completion]:
+        """One completion a prompt, in order; equal prompts in a row share their prefill."""
+        import torch
+
+        distinct = list(dict.fromkeys(prompts))
+        ids = dict(zip(distinct, self.encode(distinct, sampling.max_new_tokens), strict=True))
+        order = sorted(
+            range(len(prompts)), key=lambda i: (len(ids[prompts[i]]), ids[prompts[i]], i)
+        )
+        batches = even_batches(order, self.batch, self.threads)
+
+        def decode(rows: list[int]) -> list[Completion]:
+            with torch.inference_mode():
+                done = self._decode_within_memory(
+                    [ids[prompts[i]] for i in rows], sampling, [seeds[i] for i in rows]
+                )
+            on_rows(len(rows))
+            return done
+
+        with one_thread_each(), ThreadPoolExecutor(self.threads) as pool:
+            found = {
+                row: completion
+                for rows, done in zip(batches, pool.map(decode, batches), strict=True)
+                for row, completion in zip(rows, done, strict=True)
+            }
+        return [found[i] for i in range(len(prompts))]
+
+    def _decode_within_memory(
+        self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
+    ) -> list[Completion]:
+        """Decode one batch, in halves where it does not fit: no text depends on its batch.
+
+        Raises ComponentFailure where not even one row fits.
+        """
+        try:
+            return self._decode(rows, sampling, seeds)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            half = len(rows) // 2
+            if not half:
+                raise ComponentFailure(
+                    f"one prompt of {len(rows[0])} tokens with {sampling.max_new_tokens} to be "
+                    f"sampled does not fit into memory: {error}"
+                ) from error
+            warnings.warn(f"out of memory with {len(rows)} rows: going on in halves", stacklevel=1)
+        return [
+            completion
+            for part in (slice(half), slice(half, None))
+            for completion in self._decode_within_memory(rows[part], sampling, seeds[part])
+        ]
+
+    def _decode(
+        self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
+    ) -> list[Completion]:
+        """Decode one batch, finished rows leaving as they end."""
+        import torch
+
+        cache, logits, padding = self._prefill(rows, sampling.max_new_tokens)
+        draws = torch.from_numpy(
+            np.stack(
+                [
+                    np.random.Generator(np.random.Philox(key=s)).random(sampling.max_new_tokens)
+                    for s in seeds
+                ]
+            )
+        )
+        device = self.model.device
+        draws, stops = draws.to(device), torch.tensor(self.stops, device=device)
+        tokens = torch.full((len(rows), sampling.max_new_tokens), -1, device=device)
+        scores = torch.zeros((len(rows), 2), dtype=torch.float64, device=device)
+        alive = torch.arange(len(rows), device=device)  # which row a line of the cache belongs to
+        writing = torch.ones(len(rows), dtype=torch.bool, device=device)  # by line of the cache
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        for step in range(sampling.max_new_tokens):
+            token, own, drawn = draw(logits, draws[alive, step], sampling)
+            live = alive[writing]
+            tokens[live, step] = token[writing]
+            scores[live, 0] += own[writing]
+            scores[live, 1] += drawn[writing]
+            writing &= ~torch.isin(token, stops)
+            if not writing.any() or step + 1 == sampling.max_new_tokens:
+                break
+            if writing.sum() < SHRINK * len(alive):
+                keep = writing.nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                alive, token, writing = alive[keep], token[keep], writing[keep]
+                padding = None if padding is None else padding[keep]
+            if padding is not None:
+                padding = torch.cat([padding, padding.new_ones(len(alive), 1)], dim=1)
+            logits = self.model(
+                input_ids=token.clamp(min=0)[:, None],
+                attention_mask=padding,
+                position_ids=(lengths[alive] + step)[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+        return self._completions(tokens.tolist(), scores.tolist())
+
+    def _completions(self, tokens: list[list[int]], scores: list[list[float]]) -> list[Completion]:
+        """Cut each row at its end and read it as text."""
+        cut = [[t for t in row if t >= 0] for row in tokens]
+        texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
+        return [
+            Completion(
+                text,
+                "stop" if ids[-1] in self.stops else "length",
+                tuple(ids),
+                own,
+                drawn,
+                self._reasoning_tokens(ids),
+            )
+            for text, ids, (own, drawn) in zip(texts, cut, scores, strict=True)
+        ]
+
+    def _reasoning_tokens(self, ids: list[int]) -> int:
+        """Tokens up to and with the last end-of-reasoning mark; 0 where there is none."""
+        mark = self.tokenizer.convert_tokens_to_ids(THINK_END)
+        return len(ids) - ids[::-1].index(mark) if mark in ids else 0
+
+    def _prefill(
+        self, rows: list[list[int]], room: int
+    ) -> tuple[Cache, torch.Tensor, torch.Tensor | None]:
+        """Run each distinct prompt once; cache, next-token logits and padding mask for every
+        row.
+        """
+        import torch
+
+        distinct: list[list[int]] = []
+        owner: list[int] = []
+        for row in rows:
+            if not distinct or distinct[-1] != row:
+                distinct.append(row)
+            owner.append(len(distinct) - 1)
+        width = max(map(len, distinct))
+        ids, mask = (
+            torch.tensor(padded, device=self.model.device)
+            for padded in (
+                [[0] * (width - len(row)) + row for row in distinct],
+                [[0] * (width - len(row)) + [1] * len(row) for row in distinct],
+            )
+        )
+        padded = not bool(mask.all())
+        cache = preallocated_cache(width + room)
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask if padded else None,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        lines = torch.tensor(owner, device=self.model.device)
+        cache.batch_select_indices(lines)
+        return cache, output.logits[lines, -1], mask[lines] if padded else None
+
+    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Log-probability (nats, summed) of each completion and its end, given its prompt."""
+        import torch
+
+        eos = self.tokenizer.eos_token_id
+        heads = self.encode([prompt for prompt, _ in pairs], 0)
+        tails = self.tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
+        rows = [(head, [*tail, eos]) for head, tail in zip(heads, tails, strict=True)]
+        found = torch.zeros(len(rows), dtype=torch.float64)
+        with torch.inference_mode():
+            for chosen in by_length(rows, MEASURED):
+                found[chosen] = summed_logprobs(self.model, [rows[i] for i in chosen]).cpu()
+        return found.tolist()

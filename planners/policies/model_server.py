@@ -1,0 +1,62 @@
+"""A model server of our own: started for one checkpoint, on loopback, and stopped afterwards."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from planners.errors import ComponentFailure, InvalidInput
+from planners.processes import free_port, last_words, stop
+
+START_UP = 600.0
+"""Seconds that a server may take until it answers."""
+POLL = 0.25
+
+
+@contextmanager
+def serving(command: str, checkpoint: Path) -> Iterator[str]:
+    """Run a server's command line while the block runs, and give the URL of its API.
+
+    `{checkpoint}` and `{port}` in the command stand for the folder and a free port. A server is
+    ready once /health says so, as vLLM's, SGLang's, llama.cpp's and transformers' do. Raises
+    InvalidInput where the command cannot be started, ComponentFailure where the server ends or does
+    not answer in time, with the end of what it said.
+    """
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    filled = command.replace("{checkpoint}", str(checkpoint)).replace("{port}", str(port))
+    with TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(shlex.split(filled), stdout=log, stderr=log)
+        except (OSError, ValueError) as error:
+            raise InvalidInput(
+                f"model.server.command cannot be started: {filled!r}: {error}"
+            ) from error
+        try:
+            _wait_until_ready(process, url, log)
+            yield f"{url}/v1"
+        finally:
+            stop(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
+    import httpx
+
+    deadline = time.monotonic() + START_UP
+    while True:
+        try:
+            if httpx.get(f"{url}/health", timeout=10).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            what = f"ended with status {process.returncode}" if ended else "does not answer"
+            raise ComponentFailure(f"the model server {what}; it said: {last_words(log)}")
+        time.sleep(POLL)

@@ -1,0 +1,122 @@
+"""Prompt formats: from a problem to the text a policy reads. Each is versioned.
+
+`compact` groups everything by object, because a small model finds "what is true of b3, and what is
+wanted of it" far more easily in one place than scattered over a list of facts and a list of goals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from planners.errors import InvalidInput
+from planners.pddl import Task
+from planners.pddl.conditions import changing, compares
+from planners.pddl.literals import goal_atoms
+from planners.pddl.renaming import rename, rename_plan, restore_plan
+from planners.prompts import language
+from planners.prompts.extraction import Extraction, extract
+from planners.records import Plan
+
+OBJECT_NAMES = tuple(f"b{i + 1}" for i in range(64))
+"""The names that objects have in compact prompts: a small model knows each as one token."""
+
+
+def compact(task: Task) -> str:
+    """One line an object: its name and type, its facts, then what is wanted of it (marked `>`).
+
+    A fact stands on the line of each of its arguments, with the others behind it; `@` says that the
+    line's object is the second argument, `@@` the third. `(on b3 b1)` is ` on b1` in the line of b3
+    and ` @on b3` in the line of b1. A fact without arguments stands on the first line. Facts that
+    no action changes stand on the line of their first argument only, those of one predicate
+    together: ` adjacent b2 up b7 left`.
+    """
+    if compares(task.domain):
+        raise InvalidInput(
+            f"the compact prompt has no words for numbers, which actions of {task.domain.name} ask "
+            "for; choose another prompt format"
+        )
+    problem = rename(task.problem, compact_names(task))
+    changed = changing(task.domain)
+    lines = {
+        name: [f" {name}" if kind == "object" else f" {name} :{kind}"]
+        for name, kind in problem.objects
+    }
+    head: list[str] = []
+    static: dict[tuple[str, str], list[str]] = {}
+    for mark, atoms in ((" ", problem.init), (" >", goal_atoms(problem.goal))):
+        for predicate, *arguments in atoms:
+            if not arguments:
+                head.append(mark + predicate)
+            elif mark == " " and predicate not in changed:
+                static.setdefault((arguments[0], predicate), []).extend(arguments[1:])
+            else:
+                for position, owner in enumerate(arguments):
+                    others = arguments[:position] + arguments[position + 1 :]
+                    words = [mark + "@" * position + predicate, *others]
+                    lines[owner].append(" ".join(words))
+    for (owner, predicate), others in static.items():
+        lines[owner].append(" ".join([f" {predicate}", *others]))
+    return "".join("".join(line) + "\n" for line in (head, *lines.values()))
+
+
+def compact_names(task: Task) -> dict[str, str]:
+    """The names that a task's objects have in its compact prompt; empty where they keep theirs.
+
+    Constants, which are words of the domain, always do. Raises InvalidInput where there are more
+    objects than names.
+    """
+    constants = dict(task.domain.constants)
+    names = [name for name, _ in task.problem.objects if name not in constants]
+    if set(names) <= set(OBJECT_NAMES):
+        return {}
+    if len(names) > len(OBJECT_NAMES):
+        raise InvalidInput(
+            f"the compact prompt names at most {len(OBJECT_NAMES)} objects, "
+            f"{task.problem.name} has {len(names)}; choose another prompt format or smaller tasks"
+        )
+    return dict(zip(names, OBJECT_NAMES, strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How a task is written for a policy; any change of the text is a new version.
+
+    `names` are those that the text uses instead of the task's own; `bare` where a completion is a
+    plan and nothing else.
+    """
+
+    name: str
+    version: str
+    write: Callable[[Task], str]
+    names: Callable[[Task], dict[str, str]] = lambda task: {}
+    bare: bool = False
+
+    def read(self, task: Task, completion: str) -> Extraction:
+        """The plan of a completion that answers this prompt, in the task's own names."""
+        names = self.names(task)
+        if not names:
+            return extract(completion, task.domain.actions)
+        schemas = {names.get(schema, schema) for schema in task.domain.actions}
+        found = extract(completion, schemas)
+        if found.plan is None:
+            return found
+        return Extraction(restore_plan(found.plan, names))
+
+    def restate(self, task: Task, completion: str, plan: Plan) -> str:
+        """What somebody answered in the task's own names, as an answer to this prompt."""
+        names = self.names(task)
+        return str(rename_plan(plan, names)) if names or self.bare else completion
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.version}"
+
+
+PROMPTS = {
+    "compact": PromptFormat("compact", "2", compact, compact_names, bare=True),
+    "pddl": PromptFormat("pddl", "2", language.whole_pddl),
+    "natural": PromptFormat("natural", "2", language.plain_words),
+    "task": PromptFormat("task", "2", language.bare_task, bare=True),
+    "obfuscated": PromptFormat("obfuscated", "2", language.obfuscated, language.made_up_names),
+}
+"""`compact` for the embedded base, `task` for planners, the others for language models."""

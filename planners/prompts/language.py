@@ -1,0 +1,164 @@
+"""Prompts for language models: the whole task in PDDL, in plain words, or under made-up names.
+
+All three end in the same request and answer format, so that one extraction reads every answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+from planners.pddl import ActionSchema, Task, read_task
+from planners.pddl.formulas import CONNECTIVES
+from planners.pddl.literals import literals
+from planners.pddl.printing import (
+    formula_text,
+    metric_text,
+    print_task,
+    value_text,
+    without_constants,
+)
+from planners.pddl.sexpr import parse, show
+from planners.records import Atom, Formula
+
+REQUEST = """\
+Find a plan: a sequence of actions that leads from the initial state to the goal. Shorter is better.
+
+Answer with one ground action in parentheses on each line, in order, between <plan> and </plan>.
+Such an answer looks like this (of another domain, where a robot opens a door and carries a ball):
+<plan>
+(open door1)
+(pick-up ball1 room1)
+(walk room1 room2)
+</plan>
+"""
+
+
+def whole_pddl(task: Task) -> str:
+    """Domain and problem as PDDL, then the request."""
+    domain = task.domain.text.replace(" (:", "\n  (:")
+    problem = print_task(task)
+    return f"A planning domain:\n\n{domain}\n\nA problem in it:\n\n{problem}\n{REQUEST}"
+
+
+BETWEEN = "\n; the problem\n"
+"""What stands between domain and problem in a bare task."""
+
+
+def bare_task(task: Task) -> str:
+    """Domain and problem as PDDL and not a word more: what a planner reads."""
+    return task.domain.text + BETWEEN + print_task(task)
+
+
+# ---------------------------------------------------------------- plain words
+
+
+def plain_words(task: Task) -> str:
+    """Actions, objects, facts and goals in English sentences, then the request."""
+    actions = "\n".join(_action(schema) for schema in task.domain.actions.values())
+    objects = ", ".join(
+        name + ("" if kind == "object" else f" ({_words(kind)})")
+        for name, kind in task.problem.objects
+    )
+    goal = task.problem.goal
+    facts = [*map(_say, task.problem.init), *(value_text(*value) for value in task.values)]
+    wanted = "" if task.metric is None else f" Of such plans, {metric_text(task)}."
+    return (
+        f"You can do these actions:\n{actions}\n\nThere are: {objects}.\n\n"
+        f"Now {_list(facts)}. Nothing else is true.\n\n"
+        f"The goal: {_say(goal)}.{wanted}\n\n{REQUEST}"
+    )
+
+
+def _action(schema: ActionSchema) -> str:
+    needs, forbids, rest = literals(schema.precondition)
+    conditions = [*map(_say, needs), *(_say(("not", atom)) for atom in forbids), *map(_say, rest)]
+    adds, deletes, other = literals(schema.effect)
+    effects = [*map(_say, adds), *(_say(("not", atom)) for atom in deletes), *map(_say, other)]
+    parameters = " ".join(variable for variable, _ in schema.parameters)
+    typed = [
+        f"{variable} is a {' or '.join(map(_words, kinds))}"
+        for variable, kinds in schema.parameters
+        if kinds != ("object",)
+    ]
+    return (
+        f"- ({schema.name}{' ' if parameters else ''}{parameters}): possible if "
+        f"{_list([*typed, *conditions])}. Then {_list(effects)}."
+    )
+
+
+def _say(formula: Formula) -> str:
+    """A condition or effect in English."""
+    head, *rest = formula
+    if head == "and":
+        return _list(map(_say, rest))
+    if head in CONNECTIVES or not _is_atom(formula):
+        return f"not: {_say(rest[0])}" if head == "not" else formula_text(formula)
+    return _fact(formula)
+
+
+def _fact(atom: Atom) -> str:
+    """`(on a b)` is "a on b", `(clear a)` "a is clear", `(arm-empty)` "arm empty"."""
+    words, objects = _words(atom[0]), atom[1:]
+    if not objects:
+        return words
+    if len(objects) == 1:
+        return f"{objects[0]} is {words}"
+    return f"{objects[0]} {words} {', '.join(objects[1:])}"
+
+
+def _is_atom(formula: Formula) -> bool:
+    return all(isinstance(part, str) for part in formula)
+
+
+def _words(name: str) -> str:
+    return name.replace("-", " ").replace("_", " ")
+
+
+def _list(parts: Iterable[str]) -> str:
+    found = list(parts)
+    return "; ".join(found) if found else "nothing"
+
+
+# ---------------------------------------------------------------- made-up names
+
+SYLLABLES = ("ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "zo")
+KEPT = frozenset(("object", "and", "or", "not", "imply", "forall", "exists", "when", "either"))
+
+
+@lru_cache(maxsize=1024)
+def made_up_names(task: Task) -> dict[str, str]:
+    """A made-up word for every name of the task: the same for a domain whatever the problem."""
+    domain = task.domain
+    names = [domain.name, *domain.types, *domain.predicates, *domain.functions, *domain.actions]
+    names += [name for name, _ in domain.constants]
+    rng, given = Random(domain.text), dict[str, str]()
+    for name in names:
+        if name not in KEPT:
+            given.setdefault(name, _fresh(rng, given))
+    for number, (name, _) in enumerate(without_constants(task).problem.objects, 1):
+        given.setdefault(name, f"x{number}")
+    return given
+
+
+def _fresh(rng: Random, given: dict[str, str]) -> str:
+    while True:
+        word = "".join(rng.choices(SYLLABLES, k=3))
+        if word not in given.values():
+            return word
+
+
+def obfuscated(task: Task) -> str:
+    """The whole PDDL under made-up names (the idea of PlanBench's Mystery domains)."""
+    names = made_up_names(task)
+    domain = show(_renamed(parse(task.domain.text), names))
+    problem = show(_renamed(parse(print_task(task)), names))
+    return whole_pddl(read_task(domain, problem))
+
+
+def _renamed(tree: Any, names: dict[str, str]) -> Any:
+    if isinstance(tree, list):
+        return [_renamed(part, names) for part in tree]
+    return names.get(tree, tree)

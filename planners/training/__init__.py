@@ -1,0 +1,1 @@
+"""Fine-tuning, and the pretraining of the embedded bases."""

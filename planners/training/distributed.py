@@ -1,0 +1,140 @@
+"""Fine-tuning in several processes, each on a GPU of its own: all draw the same batches from the
+same seed, each takes its share of their rows, and gradients are added up, so that all make the same
+steps. (`planners.training.loop.fit` does that wherever torch's process group is there.)
+
+`accelerate launch` starts them, over NCCL on GPUs and over gloo where there are none. What is to be
+done is one JSON file; the first of them says how it goes, a JSON line a step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any
+
+from planners.errors import ComponentFailure, InvalidInput
+from planners.pddl import read_task
+from planners.pddl.printing import print_task
+from planners.processes import free_port, last_words, stop
+from planners.training.fine_tuning import Lesson, Lora, Settings, fine_tune
+
+QUIET = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+"""What accelerate would otherwise ask for, or warn of."""
+
+
+def fine_tune_in(
+    processes: int,
+    start: Path,
+    lessons: Sequence[Lesson],
+    settings: Settings,
+    folder: Path,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    base: Path | None = None,
+) -> dict[str, float | int]:
+    """The same as `fine_tune`, by several processes of this machine.
+
+    Raises InvalidInput where it would, ComponentFailure where the processes fail.
+    """
+    import torch
+
+    made = folder.with_name(folder.name + ".made")  # theirs, until the last step was agreed to
+    job = {
+        "start": str(start), "base": None if base is None else str(base), "folder": str(made),
+        "settings": asdict(settings), "threads": torch.get_num_threads(),
+        "lessons": [
+            [
+                lesson.task.domain.text, print_task(lesson.task), lesson.completion,
+                lesson.advantage, lesson.logprob,
+            ]
+            for lesson in lessons
+        ],
+    }  # fmt: skip
+    facts: dict[str, float | int] = {}
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / "job.json"
+        file.write_text(json.dumps(job), "utf-8")
+        with _said(processes, file) as lines:
+            for line in lines:
+                if "message" in line:
+                    raise (InvalidInput if line["refused"] else ComponentFailure)(line["message"])
+                if "step" in line:
+                    on_step(line["step"], line["loss"])
+                facts = line.get("facts", facts)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(made, folder)
+    return facts
+
+
+@contextmanager
+def _said(processes: int, job: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """Run the processes while the block runs; what they say, line by line. Raises ComponentFailure
+    where one of them ends otherwise than well.
+    """
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.device_count() < processes:
+        raise InvalidInput(
+            f"training.processes = {processes}, but this machine has {torch.cuda.device_count()} "
+            "GPUs; one process takes one"
+        )
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", *QUIET, "--multi_gpu",
+        f"--num_processes={processes}", f"--main_process_port={free_port()}",
+        "-m", "planners.training.distributed", str(job),
+    ]  # fmt: skip
+    with TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert process.stdout is not None
+        try:
+            yield (json.loads(line) for line in process.stdout if line.startswith("{"))
+            status = process.wait()
+        finally:
+            stop(process)
+            process.stdout.close()
+        if status:
+            raise ComponentFailure(f"training in {processes} processes failed: {last_words(log)}")
+
+
+def main(job: str) -> None:
+    """One of the processes."""
+    import torch
+    from accelerate import PartialState
+
+    from planners.errors import PosterityError
+    from planners.models.hardware import use_threads
+
+    together = PartialState(cpu=not torch.cuda.is_available())
+
+    def say(**line: object) -> None:
+        if together.is_main_process:
+            print(json.dumps(line), flush=True)  # where nobody listens any more, this ends it
+
+    given = json.loads(Path(job).read_text("utf-8"))
+    use_threads(given["threads"])
+    lora = given["settings"].pop("lora")
+    try:
+        facts = fine_tune(
+            Path(given["start"]),
+            [Lesson(read_task(d, p), *rest) for d, p, *rest in given["lessons"]],
+            Settings(**given["settings"], lora=Lora(**lora) if lora else None),
+            Path(given["folder"]),
+            lambda step, loss: say(step=step, loss=loss),
+            Path(given["base"]) if given["base"] else None,
+        )
+    except PosterityError as error:
+        say(refused=isinstance(error, InvalidInput), message=str(error))
+        sys.exit(1)
+    say(facts=facts)
+    together.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,112 @@
+"""What training makes smaller, over (prompt, completion) rows: supervised learning, REINFORCE, and
+negative-aware fine-tuning. Loss is on the completions only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from planners.models.likelihood import IGNORED, Row, by_length, collate
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+Advised = tuple[list[int], list[int], float, float | None]
+"""The same with an advantage, how much better than expected the completion fared, and with its
+log-probability under the policy that wrote it, None where that is unknown.
+"""
+
+
+def completion_loss(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor:
+    """Mean negative log-likelihood (nats) of the supervised tokens of a batch."""
+    import torch
+
+    logits, target, _ = _supervised(model, rows)
+    return torch.nn.functional.cross_entropy(logits.float(), target)
+
+
+def policy_gradient_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tensor:
+    """REINFORCE (Williams 1992): each completion's negative log-likelihood times its advantage,
+    over the number of supervised tokens. With every advantage 1 it is `completion_loss`.
+
+    What fared worse than expected is tapered by how much less likely it has become since it was
+    written (Le Roux et al. 2025, arXiv 2503.14286): without that, steps beyond the first push it
+    down for ever, and everything else with it. Where that is unknown it teaches nothing.
+    """
+    import torch
+
+    each, row, advantage, apart, _ = _advised(model, rows)
+    taper = torch.where(advantage < 0, apart.detach().exp().clamp(max=1.0), 1.0)
+    return ((advantage * taper)[row] * each).sum() / len(each)
+
+
+def negative_aware_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tensor:
+    """NFT (Chen et al. 2025, arXiv 2505.18118): of a task that a share r of its samples solves, the
+    valid ones are learned, and the others through the policy that would be left for them,
+    -log((1 - r R) / (1 - r)) a token, where R is how much likelier it has become.
+
+    Weighed by 1 - r, so that at R = 1 its gradient is REINFORCE's; and what is in the logarithm is
+    not taken below 1, as the paper advises, but for its gradient. A trace has one log-probability,
+    so R is the geometric mean of its tokens'. Where that is unknown a failure teaches nothing.
+    """
+    import torch
+
+    each, row, advantage, apart, lengths = _advised(model, rows)
+    rate = torch.where(advantage < 0, -advantage, 1 - advantage).clamp(max=0.999)
+    left = (1 - rate * (apart / lengths).exp()) / (1 - rate)
+    left = left + (left.clamp(min=1.0) - left).detach()
+    failed = (rate - 1) * (advantage < 0) * lengths * left.log()
+    return ((advantage.clamp(min=0.0)[row] * each).sum() + failed.sum()) / len(each)
+
+
+def _advised(
+    model: PreTrainedModel, rows: Sequence[Advised]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Negative log-likelihood of each supervised token and its row; and of each row its advantage,
+    how much likelier (in nats) it is than when it was written, minus infinity where that is
+    unknown, and its supervised tokens.
+    """
+    import torch
+
+    logits, target, row = _supervised(model, [(prompt, tail) for prompt, tail, *_ in rows])
+    each = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
+    now = torch.zeros(len(rows), device=each.device).index_add(0, row, -each)
+    written = torch.tensor(
+        [math.inf if then is None else then for *_, then in rows], device=each.device
+    )
+    advantage = torch.tensor([advantage for *_, advantage, _ in rows], device=each.device)
+    return each, row, advantage, now - written, row.bincount(minlength=len(rows))
+
+
+def _supervised(
+    model: PreTrainedModel, rows: Sequence[Row]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits of the supervised tokens (tokens, vocabulary), those tokens, and the row of each."""
+    ids, labels = (part.to(model.device) for part in collate(rows))
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    target = labels[:, 1:]
+    told = target != IGNORED
+    return model.get_output_embeddings()(hidden[told]), target[told], told.nonzero()[:, 0]
+
+
+def mean_loss(model: PreTrainedModel, rows: Sequence[Row], batch: int) -> float:
+    """`completion_loss` of any number of rows, without a gradient."""
+    import torch
+
+    total = 0.0
+    with torch.inference_mode():
+        for chosen in by_length(rows, batch):
+            part = [rows[i] for i in chosen]
+            total += completion_loss(model, part).item() * sum(len(tail) for _, tail in part)
+    return total / sum(len(tail) for _, tail in rows)
+
+
+OBJECTIVES: dict[str, Any] = {
+    "sft": completion_loss,
+    "reinforce": policy_gradient_loss,
+    "nft": negative_aware_loss,
+}
+"""What a method makes smaller."""

@@ -1,0 +1,178 @@
+"""The embedded base model: a Llama of about a million parameters that knows short plans.
+
+It is pretrained on short tasks (with an optimal plan each) over every size, so that it speaks the
+language of plans and solves short-horizon tasks, nothing more. A thin tail of longer ones and walks
+in tasks out of its reach keep longer plans possible: what a base never samples, no curation can
+select.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from planners.domains import DOMAINS
+from planners.models.checkpoint import load, save, weights_hash
+from planners.models.embedded import names_in_pddl
+from planners.models.likelihood import Row
+from planners.pddl import read_domain
+from planners.pddl.conditions import changing
+from planners.prompts.formats import OBJECT_NAMES, PROMPTS, compact
+from planners.training.curriculum import SIZES, Mixture, Pretraining, examples
+from planners.training.loop import WINDOW, Optimisation, fit
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+WORDS = ("\n", ")\n", "<think>", "</think>")
+PIECES = r"\([^\s()]+|\)\n| [^\s()]+|\n|[^\s()]+|\s|\(|\)"
+"""How text falls into tokens: "(stack", " b1", ")\\n", " on", " >on", newline."""
+
+
+def vocabulary(domains: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Every word of the compact prompts and plans of these domains."""
+    words = [*SPECIAL, *WORDS]
+    for domain in (read_domain(DOMAINS[name].text) for name in domains):
+        changed = changing(domain)
+        for predicate, kinds in domain.predicates.items():
+            places = max(1, len(kinds)) if predicate in changed else 1
+            for position in range(places):
+                words += [f"{mark}{'@' * position}{predicate}" for mark in (" ", " >")]
+        words += [f"({schema}" for schema in domain.actions]
+        words += [f" :{kind}" for kind in domain.types]
+        words += [f" {constant}" for constant, _ in domain.constants]
+    return list(dict.fromkeys([*words, *(f" {name}" for name in names)]))
+
+
+def build_tokenizer(
+    domains: Sequence[str] = ("blocksworld",),
+    names: Sequence[str] = OBJECT_NAMES[:24],
+    in_order: Sequence[str] = (),
+) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over plan words and object names; decoding gives the text back.
+
+    It also says, as their PDDL calls them, in which domains names are given in order.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = vocabulary(domains, names)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+        object_names=list(names),
+        in_order=names_in_pddl(in_order),
+    )
+
+
+def build_model(seed: int, vocabulary: int, layers: int = 4, width: int = 128) -> LlamaForCausalLM:
+    """The untrained base, a plain Llama in float32."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        num_key_value_heads=width // 64,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def pretraining_batches(
+    tokenizer: PreTrainedTokenizerFast, settings: Pretraining, mixture: Mixture, rng: Random
+) -> Iterator[list[Row]]:
+    """An endless stream of batches of rows of similar length."""
+    batch, stream = settings.batch, examples(settings, mixture, rng)
+    while True:
+        drawn = list(islice(stream, batch * WINDOW))
+        texts = tokenizer([compact(task) for task, _ in drawn])["input_ids"]
+        plans = tokenizer([str(plan) for _, plan in drawn], add_special_tokens=False)["input_ids"]
+        rows = [
+            (text, [*plan, tokenizer.eos_token_id]) for text, plan in zip(texts, plans, strict=True)
+        ]
+        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
+        chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+        rng.shuffle(chunks)
+        yield from chunks
+
+
+def pretrain(
+    folder: Path,
+    settings: Pretraining,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> dict[str, object]:
+    """Make the base from nothing and write it to `folder`; returns the manifest written beside
+    it.
+    """
+    if settings.start is None:
+        tokenizer = build_tokenizer(settings.domains, settings.object_names, settings.in_order)
+        model = build_model(settings.seed, len(tokenizer))
+    else:
+        model, tokenizer = load(settings.start)
+        tokenizer.init_kwargs["in_order"] = names_in_pddl(settings.in_order)
+    losses: list[float] = []
+    for phase, (mixture, steps, learning_rate) in enumerate(settings.phases):
+        rows = pretraining_batches(tokenizer, settings, mixture, Random(settings.seed + phase))
+        losses += fit(model, rows, steps, Optimisation(learning_rate, warmup=100), on_step=on_step)
+    save(model.half() if settings.half else model, tokenizer, folder)
+    manifest = describe(settings, folder, losses)
+    (folder / "pretraining.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> dict[str, object]:
+    """What made the base in `folder`: the command, the settings, the hash of its weights."""
+    import torch
+
+    threads = torch.get_num_threads()
+    return {
+        "command": f"posterity pretrain --domains {','.join(settings.domains)} "
+        f"--seed {settings.seed} --steps {settings.steps} --batch {settings.batch} "
+        f"--tail {settings.tail} "
+        f"--names {settings.names} --threads {threads}"
+        + (" --half" if settings.half else "")
+        + (f" --in-order {','.join(settings.in_order)}" if settings.in_order else "")
+        + (f" --start {settings.start}" if settings.start else ""),
+        "threads": threads,
+        "weights": weights_hash(folder),
+        **asdict(settings),
+        "started": settings.start and _origin(Path(settings.start)),
+        "phases": [
+            {"steps": steps, "learning_rate": learning_rate, **asdict(mixture)}
+            for mixture, steps, learning_rate in settings.phases
+        ],
+        "sizes": {name: SIZES[name] for name in settings.domains},
+        "prompt": str(PROMPTS["compact"]),
+        "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
+    }
+
+
+def _origin(folder: Path) -> dict[str, object]:
+    """What made the checkpoint in a folder, as far as is known: a base says it all."""
+    manifest = folder / "pretraining.json"
+    known = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
+    return {**known, "weights": weights_hash(folder)}

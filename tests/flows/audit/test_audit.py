@@ -1,0 +1,173 @@
+"""`posterity audit` on a real small run: what it stores, what it says, what it cannot answer."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from curation.staleness import effective_reward
+from flows.audit.audit import audit
+from flows.experiments.experiment import Experiment
+from flows.progress import Watch
+from planners.errors import InvalidInput
+from planners.models.hardware import use_threads
+from tests.conftest import small
+from tests.flows.commands.test_cli import posterity
+from warehouse import schema
+from warehouse.store import Warehouse
+from warehouse.traits import TRAITS
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    shutil.copy(finished, tmp_path / "posterity.duckdb")
+    weights = finished.with_name(finished.name + ".checkpoints")
+    shutil.copytree(weights, tmp_path / "posterity.duckdb.checkpoints")
+    return tmp_path
+
+
+def valid_share(store: Warehouse) -> float:
+    """Deployed traces of generation 0 to valid ones."""
+    deployed = "FROM stg_verdicts WHERE generation = 0 AND purpose = 'deploy'"
+    counted = store.frame(f"SELECT count(*) / count(*) FILTER (WHERE outcome = 'VALID') {deployed}")
+    return float(counted.to_numpy()[0, 0])
+
+
+def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
+    first, again = (posterity("audit", folder=run) for _ in range(2))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == again.stdout
+    assert "generation 2 learned" in first.stdout
+    with Warehouse(run / "posterity.duckdb") as store:
+        learned = store.frame("SELECT generation, traces FROM lineage WHERE generation > 0")
+        rewards = store.frame("SELECT * FROM implicit_reward")
+        assert rewards.groupby("generation").size().tolist() == learned["traces"].tolist()
+        own = rewards[rewards["generation"] == 1]  # written by the weights that it starts from
+        assert own["importance"].between(0.999, 1.001).all()
+        assert own["effective_reward"].between(0.99, 1.01).all()
+        of = store.frame("SELECT generation, trace AS trace_id, valid_ratio FROM rewards")
+        both = rewards.merge(of, on=["generation", "trace_id"])
+        told = effective_reward(both["weight"], both["importance"], 1.0, 1 / both["valid_ratio"])
+        assert both["effective_reward"].to_numpy() == pytest.approx(told.to_numpy(), rel=1e-9)
+        moved = store.frame("SELECT * FROM selection_differential WHERE transmission IS NOT NULL")
+        assert set(moved["generation"]) == {1}
+        total = moved["mean_before"] + moved["selection"] + moved["transmission"]
+        assert (total - moved["mean_after"]).abs().max() < 1e-9
+        steps = store.frame("SELECT * FROM audits WHERE question = 'equivalence'")
+        first = steps[steps["generation"] == 1].set_index(["name", "measure"])["value"]
+        assert first["all-valid", "cosine"] == pytest.approx(1.0, abs=1e-6)  # all of its own
+        assert first["all-valid", "norm_ratio"] == pytest.approx(valid_share(store), rel=1e-6)
+        last = store.frame("SELECT trait FROM selection_differential WHERE generation = 2")
+        assert "plan_length" in set(last["trait"]), "a number, with a next generation or without"
+        told = store.frame("SELECT * FROM audits WHERE value IS NULL AND note = ''")
+        assert told.query("measure != 'trend'").empty or set(told["name"]) == {"trend"}
+        counted = store.frame("SELECT count(*) AS n FROM audits")["n"][0]
+        assert counted == store.count(schema.audits) > 50
+
+
+def test_what_another_curator_would_have_kept_row_by_row(run: Path) -> None:
+    assert posterity("audit", folder=run).returncode == 0
+    with Warehouse(run / "posterity.duckdb") as store:
+        differ = store.frame(
+            "SELECT generation, trace, kept FROM alternatives WHERE curator = 'all-valid'"
+        )
+        expected = store.frame(
+            "SELECT s.generation, s.trace, s.kept FROM selections AS s JOIN stg_verdicts AS v "
+            "ON v.trace = s.trace WHERE s.kept <> (v.outcome = 'VALID')"
+        )
+        key = ["generation", "trace"]
+        pd.testing.assert_frame_equal(
+            differ.sort_values(key, ignore_index=True), expected.sort_values(key, ignore_index=True)
+        )
+        told = store.frame(
+            "SELECT name, value FROM audits WHERE measure = 'effective_reward' AND generation = 1"
+        ).set_index("name")["value"]
+        assert told["shortest"] == pytest.approx(1.0, abs=1e-3), "all of its own, Z_pi = Z_beta"
+        assert len(told) == 4
+
+
+def test_traits_of_ones_own(run: Path) -> None:
+    trait = "audit.traits.uses_b1=\"contains(text, ' b1')\""
+    settings = run / "small.toml"
+    settings.write_text(_toml(small()))
+    done = posterity("audit", "small.toml", "--set", trait, folder=run)
+    assert (done.returncode, done.stderr) == (0, "")
+    with Warehouse(run / "posterity.duckdb") as store:
+        names = store.frame("SELECT DISTINCT name FROM audits WHERE question = 'change'")["name"]
+    assert "uses_b1" in set(names)
+
+
+def test_a_broken_bound_is_exit_1(run: Path) -> None:
+    (run / "small.toml").write_text(_toml(small()))
+    loose = ["max_length_drift=99.0", "min_ess=0.0", "max_undeclared_odds_ratio=1e9"]
+    for bounds, code in ((loose, 0), (["max_length_drift=0.0", "min_ess=1.0"], 1)):
+        settings = [word for bound in bounds for word in ("--set", f"audit.{bound}")]
+        done = posterity("audit", "small.toml", *settings, folder=run)
+        assert (done.returncode, done.stderr) == (code, "")
+        assert ("is broken" in done.stdout) == bool(code)
+    with Warehouse(run / "posterity.duckdb") as store:
+        held = store.frame("SELECT DISTINCT name, value FROM audits WHERE measure = 'held'")
+    assert ("max_length_drift", 0.0) in set(held.itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tiny"], "is not in posterity.duckdb"),
+        (["--set", "audit.min_ess=0.9"], "--set needs the EXPERIMENT"),
+        (["small.toml", "--set", "audit.traits.x='text::INT'"], "the trait 'x' is no SQL"),
+        (["small.toml", "--set", "audit.traits.x=nowhere"], "the trait 'x' is no SQL over a trace"),
+        (
+            [
+                "small.toml",
+                "--set",
+                "audit.traits.x=(SELECT content FROM read_text('/etc/hostname'))",
+            ],
+            "the trait 'x' is no SQL over a trace",
+        ),
+    ],
+)
+def test_what_cannot_be_audited_is_one_message(
+    run: Path, arguments: list[str], message: str
+) -> None:
+    (run / "small.toml").write_text(_toml(small()))
+    done = posterity("audit", *arguments, folder=run)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_traces_without_log_probabilities_leave_a_question_open(run: Path) -> None:
+    use_threads(1)
+    experiment = Experiment.model_validate(small())
+    with Warehouse(run / "posterity.duckdb") as store:
+        with store.writing() as connection:
+            connection.exec_driver_sql("UPDATE traces SET sampling_logprob = NULL")
+        found = audit(store, experiment, Watch(quiet=True))
+    rows = [row for row in found.rows[schema.audits] if row["question"] == "staleness"]
+    assert all(row["value"] is None and "no log-probability" in row["note"] for row in rows)
+    assert any(row["question"] == "change" for row in found.rows[schema.audits])
+
+
+def test_every_trait_is_sql(finished: Path) -> None:
+    experiment = Experiment.model_validate(small(audit={"traits": dict.fromkeys(TRAITS, "1")}))
+    with (
+        Warehouse(finished, read_only=True) as store,
+        pytest.raises(InvalidInput, match="'broken'"),
+    ):
+        audit(store, Experiment.model_validate(small(audit={"traits": {"broken": "x("}})),
+              Watch(quiet=True))  # fmt: skip
+    assert experiment.id == Experiment.model_validate(small()).id, "asking is no part of a run"
+
+
+def _toml(settings: dict[str, object], path: str = "") -> str:
+    """Nested tables as dotted keys."""
+    lines = []
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            lines.append(_toml(value, f"{path}{key}."))
+        else:
+            told = f'"{value}"' if isinstance(value, str) else str(value)
+            lines.append(f"{path}{key} = {told}")
+    return "\n".join(lines)

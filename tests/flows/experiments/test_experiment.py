@@ -1,0 +1,85 @@
+"""Experiments: what is refused, with its path; what counts for identity."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.experiments.experiment import Experiment
+from flows.experiments.reading import PRESETS, load_experiment, preset_text
+from planners.errors import InvalidInput
+from tests.conftest import small
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_load_and_begin_with_their_command(name: str) -> None:
+    assert preset_text(name).startswith(f"# posterity run {name}")
+    assert load_experiment(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.stepz=3", "unknown setting 'training.stepz'"),
+        ("training.steps=many", "training.steps = 'many'"),
+        ("training.steps=0", "training.steps = 0"),
+        ("training.steps=1.5", "training.steps = 1.5"),
+        ("training.start=middle", "training.start = 'middle'"),
+        ("curation.curator=best", "unknown curator 'best'; known: all-valid, feedback"),
+        ("curation.curator=noisy", "curator 'noisy' needs curation.error_rate"),
+        ("tasks.domain=chess", "unknown domain 'chess'; known: "),
+        ("tasks.train.sizes=[8, 4]", "the first must not exceed the second"),
+        (
+            "tasks.domains.ferry.train={count=3,sizes=[1,2],horizons=[1,2]}",
+            "of domains.NAME, not both",
+        ),
+        ("tasks.larger.sizes=[5, 9]", "larger.sizes must begin above"),
+        ("seed", "expected table.key=value"),
+        ("seed.x=1", "is a value, not a table|seed"),
+        ("name=a/b", "name = 'a/b'"),
+    ],
+)
+def test_bad_settings_are_named(change: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load_experiment("quickstart", ["seed=1", change])
+
+
+def test_bad_sources_are_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text('extends = "tiny"\ntasks = 3')
+    with pytest.raises(InvalidInput, match="tasks = 3"):
+        load_experiment(str(tmp_path / "odd.toml"))
+    with pytest.raises(InvalidInput, match="neither a preset"):
+        load_experiment("quikstart")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        load_experiment(str(tmp_path / "none.toml"))
+    (tmp_path / "bad.toml").write_text("a = ")
+    with pytest.raises(InvalidInput, match="not TOML"):
+        load_experiment(str(tmp_path / "bad.toml"))
+    (tmp_path / "loop.toml").write_text(f"extends = '{tmp_path}/loop.toml'")
+    with pytest.raises(InvalidInput, match="end somewhere"):
+        load_experiment(str(tmp_path / "loop.toml"))
+
+
+def test_a_file_extends_a_preset(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('extends = "quickstart"\n[training]\nsteps = 7\n')
+    mine, quick = load_experiment(str(file)), load_experiment("quickstart")
+    assert (mine.name, mine.training.steps) == ("mine", 7)
+    assert mine.tasks == quick.tasks
+    split = "{ count = 3, sizes = [1, 2], horizons = [1, 2] }"
+    file.write_text(f'extends = "quickstart"\n[tasks.domains.ferry]\ntrain = {split}\n')
+    assert list(load_experiment(str(file)).tasks.grades) == ["ferry"]
+
+
+def test_identity_is_content_without_name_and_length() -> None:
+    first = Experiment.model_validate(small())
+    assert first.hash == Experiment.model_validate(small(name="other", generations=9)).hash
+    assert first.hash != Experiment.model_validate(small(seed=1)).hash
+    assert first.id == f"small-{first.hash}"
+
+
+def test_the_controls_twin_is_the_quickstart() -> None:
+    control, quick = (load_experiment(name, ["seed=4"]) for name in ("control", "quickstart"))
+    twin = control.twin()
+    assert twin is not None
+    assert twin.hash == quick.hash != control.hash
+    assert quick.twin() is None

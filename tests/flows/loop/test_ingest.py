@@ -1,0 +1,119 @@
+"""Ingest: traces made elsewhere are judged and kept once; what is refused is named by its line."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.audit.verify import verify
+from flows.loop.ingest import LONGEST, Report, ingest
+from flows.progress import Watch
+from planners.errors import InvalidInput
+from tests.flows.commands.test_cli import PROBLEM, posterity
+from tests.warehouse.test_store import TASK
+from warehouse import schema
+from warehouse.landing import land
+from warehouse.store import Warehouse
+
+GOOD = {"domain": "blocksworld", "problem": PROBLEM, "completion": "(pickup a)\n(stack a b)\n"}
+
+
+def take(store: Warehouse, *lines: Any, source: str = "shop") -> Report:
+    """Ingest lines given as objects, or as bytes where they are to be odd."""
+    raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+    return ingest(store, io.BytesIO(b"\n".join(raw)), source)
+
+
+def test_traces_are_judged_and_kept_once(warehouse: Warehouse) -> None:
+    lines = [
+        {**GOOD, "model": "m", "logprob": -1.5, "feedback": "reject", "time": "2026-01-02T03:04Z"},
+        {**GOOD, "completion": "<think>a b c</think>I cannot.", "feedback": "accept"},
+        {**GOOD, "completion": "(pickup b)", "finish_reason": "length"},
+        GOOD,
+        GOOD,
+    ]
+    report = take(warehouse, *lines)
+    assert (report.new, report.known, report.refused) == (4, 1, [])
+    rows = warehouse.frame(
+        "SELECT policy, outcome, plan_length, reasoning_tokens, accepted, logprob, "
+        "strftime(written_at, '%d %H:%M') AS at FROM traces JOIN judgements USING (trace) "
+        "LEFT JOIN feedback USING (trace) WHERE traces.purpose = 'ingest' ORDER BY outcome, policy"
+    )
+    rows = rows.astype(object).where(rows.notna(), None)
+    assert rows.to_numpy().tolist() == [
+        ["unknown", "NO_PLAN", None, 3, True, None, None],
+        ["unknown", "TRUNCATED", None, 0, None, None, None],
+        ["m", "VALID", 2, 0, False, -1.5, "02 03:04"],
+        ["unknown", "VALID", 2, 0, None, None, None],
+    ]
+    again = take(warehouse, *lines)
+    assert (again.new, again.known) == (0, 5)
+    assert take(warehouse, GOOD, source="elsewhere").new == 1
+    key = warehouse.frame("SELECT task FROM tasks")["task"][0]
+    assert take(warehouse, {"task": key, "completion": "(putdown a)"}).new == 1
+    assert not any(check.wrong for check in verify(warehouse, Watch(quiet=True)))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{", "Invalid JSON"),
+        (b"", "Invalid JSON"),
+        (b"[1]", "object"),
+        (b"\xff\xfe", "Invalid JSON|UTF-8|utf-8"),
+        (b'{"completion": "\\ud800"}', "Invalid JSON"),
+        ({"completion": "(a)"}, "needs either `task`, or `domain` and `problem`"),
+        ({**GOOD, "task": "k"}, "needs either"),
+        ({"task": "k", "completion": "(a)"}, "task 'k' is not in"),
+        ({**GOOD, "completion": 3}, "completion: .*string"),
+        ({**GOOD, "reward": 1}, "reward: Extra inputs"),
+        ({**GOOD, "logprob": 0.5}, "logprob: "),
+        ({**GOOD, "feedback": "yes"}, "feedback: "),
+        ({**GOOD, "time": "yesterday"}, "time: "),
+        ({**GOOD, "domain": "chess"}, "PDDL|expected|domain"),
+        ({**GOOD, "problem": PROBLEM.replace("(on a b)", "(on a c)")}, "'?c'?"),
+        ({**GOOD, "problem": PROBLEM.replace(":domain blocksworld", ":domain chess")}, "chess"),
+        ({**GOOD, "completion": "x" * LONGEST}, "longer than 8 MiB"),
+    ],
+)
+def test_a_refused_line_is_named_and_costs_no_other(
+    warehouse: Warehouse, line: Any, reason: str
+) -> None:
+    report = take(warehouse, GOOD, line, {**GOOD, "model": "other"})
+    assert report.new == 2
+    assert len(report.refused) == 1
+    with pytest.raises(InvalidInput, match=f"^line 2: .*({reason})"):
+        raise InvalidInput(report.refused[0])
+
+
+def test_a_source_is_a_name_of_its_own(warehouse: Warehouse) -> None:
+    with pytest.raises(InvalidInput, match="is no name"):
+        take(warehouse, GOOD, source="a b")
+    run = {"hash": "h", "name": "run", "seed": 0, "config": '{"seed":0}', "code_version": "0"}
+    warehouse.record({schema.experiments: [{"experiment": "run", **run}]})
+    with pytest.raises(InvalidInput, match="run is an experiment"):
+        take(warehouse, GOOD, source="run")
+
+
+def test_ingest_on_the_command_line(tmp_path: Path) -> None:
+    lines = [json.dumps(GOOD), "{}", json.dumps({**GOOD, "feedback": "accept", "model": "m"})]
+    (tmp_path / "traces.jsonl").write_text("\n".join(lines) + "\n")
+    done = posterity("ingest", "traces.jsonl", "--source", "shop", folder=tmp_path)
+    assert done.returncode == 1
+    assert "2 new traces, 0 known already, 1 refused" in done.stdout
+    assert done.stderr.startswith("line 2: completion: Field required")
+    again = posterity("ingest", "-", "--source", "shop", folder=tmp_path, stdin=lines[0])
+    assert (again.returncode, again.stdout) == (0, "0 new traces, 1 known already, 0 refused\n")
+    status = posterity("status", folder=tmp_path)
+    assert "shop: 2 ingested traces, 2 valid; users accepted 1, rejected 0" in status.stdout
+    assert posterity("ingest", "none.jsonl", folder=tmp_path).returncode == 2
+
+
+def test_load_on_the_command_line(tmp_path: Path) -> None:
+    land(tmp_path / "landing", schema.tasks, [TASK])
+    for counted in ("1 files loaded, 1 rows\n", "0 files loaded, 0 rows\n"):
+        assert posterity("load", "landing", folder=tmp_path).stdout == counted
+    done = posterity("load", "nowhere", folder=tmp_path)
+    assert (done.returncode, done.stderr[:29]) == (2, "error: nowhere is no folder; ")

@@ -1,0 +1,233 @@
+"""The loop itself with the embedded base: real sampling, checking, curation and training."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.audit.verify import verify_and_tell
+from flows.experiments.experiment import Experiment
+from flows.iterate import Stages, iterate
+from flows.loop.prepare import prepare
+from flows.progress import Watch
+from planners.domains.folder import SPLITS
+from planners.errors import InvalidInput
+from planners.models.hardware import use_threads
+from planners.training.curriculum import Pretraining
+from planners.training.pretraining import pretrain
+from tests.conftest import contents, small
+from warehouse.store import Warehouse
+
+EXPERIMENT = Experiment.model_validate(small())
+
+
+def finish(path: Path, experiment: Experiment = EXPERIMENT) -> None:
+    with Warehouse(path) as store:
+        iterate(store, experiment, Watch(quiet=True))
+
+
+def test_another_experiment_in_the_warehouse_changes_no_task(tmp_path: Path) -> None:
+    mine = Experiment.model_validate(small(seed=1))
+    texts = {}
+    for others in ([], [EXPERIMENT]):
+        with Warehouse(tmp_path / f"{len(others)}.duckdb") as store:
+            for experiment in (*others, mine):
+                prepare(store, experiment, Watch(quiet=True))
+            texts[len(others)] = {
+                task["task"]: task["pddl"]
+                for split in SPLITS
+                for task in store.tasks(mine.id, split)
+            }
+            if others:
+                common = store.frame(
+                    "SELECT task FROM experiment_tasks GROUP BY task HAVING count(*) = 2"
+                )
+                assert len(common) > 0
+    assert texts[0] == texts[1]
+
+
+def test_what_a_run_leaves_behind(finished: Path) -> None:
+    with Warehouse(finished) as store:
+        counts = store.frame(
+            "SELECT generation, purpose, count(*) AS n FROM traces GROUP BY ALL ORDER BY ALL"
+        )
+        assert counts.values.tolist() == [
+            [0, "deploy", 36],
+            [0, "evaluate", 57],
+            [1, "deploy", 36],
+            [1, "evaluate", 57],
+            [2, "evaluate", 57],
+        ]
+        assert store.frame("SELECT count(*) AS n FROM judgements")["n"][0] == 36 * 2 + 57 * 3
+        lineage = store.frame("SELECT * FROM lineage").set_index("generation")
+        assert lineage["start"].tolist() == ["none", "base", "base"]
+        assert lineage["traces"].tolist()[0] == 0
+        assert lineage["traces"][1] >= 1
+        # nothing but valid deployed traces of training tasks ever trains anything
+        taught = store.frame(
+            """
+            SELECT j.outcome, t.purpose, e.split FROM curated AS c
+            JOIN traces AS t ON t.trace = c.trace_id
+            JOIN judgements AS j ON j.trace = c.trace_id
+            JOIN experiment_tasks AS e ON e.task = t.task AND e.experiment = t.experiment
+            """
+        )
+        assert set(taught.itertuples(index=False, name=None)) == {("VALID", "deploy", "train")}
+        # a decision on every trace of the pool
+        decided = store.frame(
+            "SELECT generation, count(*) AS n FROM decisions GROUP BY ALL ORDER BY ALL"
+        )
+        assert decided.values.tolist() == [[1, 36], [2, 72]]
+        splits = store.frame(
+            "SELECT split, count(DISTINCT task) AS n FROM experiment_tasks GROUP BY split ORDER "
+            "BY 1"
+        )
+        assert splits.values.tolist() == [["heldout", 4], ["larger", 3], ["train", 12]]
+
+
+def test_running_again_changes_nothing(finished: Path) -> None:
+    before = contents(finished)
+    finish(finished)
+    assert contents(finished) == before
+
+
+def test_the_same_experiment_twice_is_the_same(finished: Path, tmp_path: Path) -> None:
+    finish(tmp_path / "w.duckdb")
+    assert contents(tmp_path / "w.duckdb") == contents(finished)
+
+
+def test_going_further_keeps_what_is_there(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    finish(path, EXPERIMENT.model_copy(update={"generations": 1}))
+    finish(path)
+    assert contents(path) == contents(finished)
+
+
+@pytest.mark.parametrize(
+    "stage", ["prepare", "deploy", "evaluate", "judge", "promote", "curate", "train"]
+)
+def test_a_failure_behind_any_stage_resumes_to_the_same(
+    finished: Path, tmp_path: Path, stage: str
+) -> None:
+    path = tmp_path / "w.duckdb"
+
+    class Stop(Exception):
+        pass
+
+    def then_stop(*arguments: Any) -> None:
+        getattr(Stages(), stage)(*arguments)
+        raise Stop
+
+    with Warehouse(path) as store, pytest.raises(Stop):
+        iterate(store, EXPERIMENT, Watch(quiet=True), Stages(**{stage: then_stop}))
+    finish(path)
+    assert contents(path) == contents(finished)
+
+
+RUN = [
+    sys.executable,
+    "-c",
+    "import sys; from pathlib import Path; from tests.flows.loop.test_loop import finish; "
+    "finish(Path(sys.argv[1]))",
+]
+
+
+def test_kills_at_random_moments_lose_and_double_nothing(finished: Path, tmp_path: Path) -> None:
+    """POSTERITY_KILLS says how many."""
+    rng = random.Random(os.environ.get("KILL_SEED", "0"))
+    root, started = Path(__file__).parents[3], time.monotonic()
+    subprocess.run([*RUN, str(tmp_path / "w.duckdb")], check=True, cwd=root)
+    whole, runs, killed = time.monotonic() - started, 0, 0
+    while killed < int(os.environ.get("POSTERITY_KILLS", "6")):
+        runs += 1
+        path = tmp_path / f"run{runs}.duckdb"
+        while True:
+            process = subprocess.Popen([*RUN, str(path)], cwd=root)
+            try:
+                process.wait(rng.uniform(0.3, 1.0) * whole)
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+        finish(path)
+        assert contents(path) == contents(finished)
+        with Warehouse(path) as store:
+            assert verify_and_tell(store, Watch(quiet=True)) == 0
+    assert list(tmp_path.rglob("*.partial")) == []
+
+
+def test_a_control_needs_its_twin_and_matches_it(finished: Path, tmp_path: Path) -> None:
+    control = Experiment.model_validate(
+        small(name="control", curation={"curator": "uncurated", "match": "shortest"})
+    )
+    with pytest.raises(InvalidInput, match="run it there first"):
+        finish(tmp_path / "alone.duckdb", control)
+    path = tmp_path / "w.duckdb"
+    finish(path)
+    finish(path, control)
+    with Warehouse(path) as store:
+        counts = store.frame(
+            "SELECT experiment, generation, traces FROM lineage WHERE generation > 0"
+        )
+    by_experiment = counts.groupby("experiment")["traces"].apply(list)
+    assert by_experiment[control.id] == by_experiment[EXPERIMENT.id]
+
+
+def test_referees_leave_their_opinions(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    judging = {"referees": ["kairos", "val"], "traces": 10}
+    finish(path, Experiment.model_validate(small(generations=1, judging=judging)))
+    with Warehouse(path) as store:
+        said = store.frame("SELECT referee, valid, note FROM opinions")
+        assert said["referee"].value_counts().to_dict() == {"kairos": 10, "val": 10}
+        assert said["valid"].notna().any()
+        assert (said.loc[said["valid"].isna(), "note"] != "").all()
+        assert store.frame("SELECT * FROM disagreements").empty
+        shown = store.frame("SELECT DISTINCT kind FROM canaries")
+        assert len(shown) >= 8
+
+
+def test_a_changed_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    parent_start = Experiment.model_validate(
+        small(generations=1, training={"steps": 2, "batch": 8, "start": "parent"})
+    )
+    finish(path, parent_start)
+    [weights] = (tmp_path / "w.duckdb.checkpoints").rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\x01\x02\x03\x04")
+    further = parent_start.model_copy(update={"generations": 2})
+    with pytest.raises(InvalidInput, match="are not those that generation 1"):
+        finish(path, further)
+    weights.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInput, match="is missing"):
+        finish(path, further)
+
+
+def test_several_domains_in_one_run(tmp_path: Path) -> None:
+    use_threads(1)
+    pretrain(tmp_path / "base", Pretraining(("ferry", "spanner"), steps=1, batch=4))
+    grades = {"sizes": [1, 2], "horizons": [2, 3]}
+    domain = {"train": {"count": 3, **grades}, "heldout": {"count": 1, **grades}}
+    run = small(
+        tasks={"domains": {"ferry": domain, "spanner": domain}},
+        model={"threads": 1, "base": str(tmp_path / "base")},
+    )
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        prepare(store, Experiment.model_validate(run), Watch(quiet=True))
+        found = store.frame(
+            "SELECT domain, split, count(*) AS n, max(position) AS last "
+            "FROM experiment_tasks JOIN tasks USING (task) GROUP BY ALL ORDER BY ALL"
+        )
+    assert list(found.itertuples(index=False, name=None)) == [
+        ("ferry", "heldout", 1, 0),
+        ("ferry", "train", 3, 2),
+        ("spanner", "heldout", 1, 1),
+        ("spanner", "train", 3, 5),
+    ]

@@ -1,0 +1,172 @@
+"""Which generation is deployed: decided by the run, or by a person; rolled back, gone on from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flows.audit.ledger import Audit
+from flows.audit.verify import verify
+from flows.experiments.experiment import Experiment
+from flows.generations.lineage import ancestors, deployed
+from flows.iterate import iterate
+from flows.loop.promote import promote_by_hand
+from flows.progress import Watch
+from planners.errors import InvalidInput, NotPromoted
+from planners.models.hardware import use_threads
+from tests.conftest import small
+from tests.flows.commands.test_cli import SMALL, posterity
+from warehouse import schema
+from warehouse.store import Warehouse
+
+QUIET = Watch(quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    use_threads(1)
+
+
+def experiment(**changes: Any) -> Experiment:
+    return Experiment.model_validate(small(**changes))
+
+
+def decisions(store: Warehouse, of: Experiment) -> list[tuple[int, bool, str]]:
+    rows = store.promotions(of.id)
+    assert [row["position"] for row in rows] == list(range(len(rows)))
+    return [(row["generation"], row["promoted"], row["decided_by"]) for row in rows]
+
+
+def wrong(store: Warehouse) -> list[str]:
+    return [line for check in verify(store, QUIET) for line in check.wrong]
+
+
+def deployed_by(store: Warehouse, generation: int) -> int:
+    found = store.frame(
+        "SELECT count(*) AS n FROM traces WHERE purpose = 'deploy' AND generation = :g",
+        g=generation,
+    )
+    return int(found["n"][0])
+
+
+def test_what_is_not_better_is_not_deployed_until_a_person_says_so(warehouse: Warehouse) -> None:
+    strict = experiment(promote="if-better")  # three steps of training better nothing
+    for _ in range(2):
+        with pytest.raises(NotPromoted, match="generation 1 is not promoted: held-out coverage"):
+            iterate(warehouse, strict, QUIET)
+        with Warehouse(warehouse.place.published, read_only=True) as snapshot:
+            assert len(snapshot.promotions(strict.id)) == 2, "readers see the decision"
+        assert decisions(warehouse, strict) == [(0, True, "if-better"), (1, False, "if-better")]
+        assert warehouse.generations(strict.id) == [0, 1]
+        assert deployed(warehouse, strict) == 0
+        assert deployed_by(warehouse, 1) == 0
+    promote_by_hand(warehouse, strict, 1, "I looked at it")
+    iterate(warehouse, experiment(), QUIET)
+    assert decisions(warehouse, strict)[2:] == [(1, True, "person"), (2, True, "always")]
+    assert deployed_by(warehouse, 1) == 36
+    assert warehouse.parents(strict.id) == {0: None, 1: 0, 2: 1}
+    assert wrong(warehouse) == []
+
+
+def test_another_try_after_a_refusal_is_made_from_the_parent(warehouse: Warehouse) -> None:
+    audited = experiment(promote="if-audited", audit={"max_length_drift": 0.0}, generations=3)
+    with pytest.raises(NotPromoted, match="max_length_drift = 0"):
+        iterate(warehouse, audited, QUIET)
+    asked = warehouse.frame("SELECT DISTINCT generation FROM audits")["generation"].tolist()
+    assert asked == [1]
+    promote_by_hand(warehouse, audited, 0, "another try")
+    loose = experiment(promote="if-audited", audit={"max_length_drift": 1e9}, generations=3)
+    iterate(warehouse, loose, QUIET)
+    assert warehouse.parents(audited.id) == {0: None, 1: 0, 2: 0, 3: 2}
+    assert ancestors(warehouse, audited, 3) == [0, 2]
+    assert (deployed_by(warehouse, 1), deployed_by(warehouse, 2)) == (0, 36)
+    learned = warehouse.frame(
+        "SELECT DISTINCT from_generation FROM selections WHERE generation = 3"
+    )
+    assert sorted(learned["from_generation"]) == [0, 2]
+    assert wrong(warehouse) == []
+
+
+def test_a_rollback_is_gone_on_from(warehouse: Warehouse) -> None:
+    iterate(warehouse, experiment(), QUIET)
+    promote_by_hand(warehouse, experiment(), 0, "2 is odd")
+    iterate(warehouse, experiment(), QUIET)
+    assert warehouse.generations(experiment().id) == [0, 1, 2], "nothing is left to do"
+    iterate(warehouse, experiment(generations=3), QUIET)
+    assert warehouse.parents(experiment().id) == {0: None, 1: 0, 2: 1, 3: 0}
+    assert deployed_by(warehouse, 2) == 0, "what is rolled back is not put to work"
+    sources = warehouse.frame("SELECT traces_by_source FROM lineage WHERE generation = 3")
+    assert set(sources["traces_by_source"][0]) == {0}
+    assert wrong(warehouse) == []
+
+
+def test_what_cannot_be_promoted_is_one_message(warehouse: Warehouse) -> None:
+    of = experiment()
+    with pytest.raises(InvalidInput, match="has no generation 0; it has none"):
+        promote_by_hand(warehouse, of, 0, "")
+    iterate(warehouse, experiment(generations=1), QUIET)
+    with pytest.raises(InvalidInput, match="has no generation 9; it has 0 to 1"):
+        promote_by_hand(warehouse, of, 9, "")
+    warehouse.record({schema.marks: []}, (of.id, 2, "curate", 0))
+    with pytest.raises(InvalidInput, match=r"generation 2 .* is half made"):
+        promote_by_hand(warehouse, of, 0, "")
+    with warehouse.writing() as connection:
+        connection.execute(sa.delete(schema.marks).where(schema.marks.c.generation == 2))
+        connection.execute(sa.delete(schema.promotions).where(schema.promotions.c.generation == 1))
+    with pytest.raises(InvalidInput, match=r"generation 1 .* is half made"):
+        promote_by_hand(warehouse, of, 0, "")
+
+
+def test_a_bound_that_cannot_be_told_is_broken() -> None:
+    found = Audit(experiment(audit={"min_ess": 0.0, "max_length_drift": 9.0}), {})
+    found.bound(1, "min_ess", "", 0.5)
+    found.require_asked(1)
+    assert found.broken == ["generation 1: max_length_drift = 9.0 is broken: it cannot be told"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"promote": "if-better", "evaluate": {"samples": 1}}, "evaluate.samples of at least 2"),
+        ({"promote": "if-audited"}, "needs a bound"),
+        ({"promote": "sometimes"}, "'always', 'if-better' or 'if-audited'"),
+    ],
+)
+def test_conditions_that_cannot_be_met_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        experiment(**changes)
+
+
+def test_promotion_on_the_command_line(tmp_path: Path) -> None:
+    better = ["--set", "promote=if-better"]  # two steps of training better nothing
+    stopped = posterity("run", "tiny", *SMALL, *better, "--plain", folder=tmp_path)
+    assert stopped.returncode == 1
+    assert "posterity promote 1" in " ".join(stopped.stderr.split())
+    assert "Traceback" not in stopped.stderr
+    assert "generation 1 is not promoted" in posterity("status", folder=tmp_path).stdout
+    taken = posterity("promote", "1", "--reason", "fine [/as it is]", folder=tmp_path)
+    assert (taken.returncode, taken.stderr) == (0, "")
+    assert (
+        "generation 1 is deployed: fine [/as it is]" in posterity("status", folder=tmp_path).stdout
+    )
+    again = posterity("run", "tiny", *SMALL, *better, "--plain", folder=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+    unknown = posterity("promote", "7", folder=tmp_path)
+    assert unknown.returncode == 2
+    assert "has no generation 7; it has 0 to 1" in " ".join(unknown.stderr.split())
+
+
+def test_a_generation_that_was_once_the_last_is_put_to_work_before_one_learns_from_it(
+    warehouse: Warehouse,
+) -> None:
+    iterate(warehouse, experiment(generations=1), QUIET)
+    assert deployed_by(warehouse, 1) == 0
+    promote_by_hand(warehouse, experiment(), 0, "back")
+    iterate(warehouse, experiment(generations=2), QUIET)
+    assert warehouse.parents(experiment().id)[2] == 0
+    promote_by_hand(warehouse, experiment(), 1, "on second thoughts")
+    iterate(warehouse, experiment(generations=3), QUIET)
+    assert warehouse.parents(experiment().id)[3] == 1
+    assert deployed_by(warehouse, 1) == 36
+    assert wrong(warehouse) == []

@@ -1,0 +1,155 @@
+"""`posterity report`: one page without a network, whose every figure comes with SQL that runs."""
+
+import html
+import re
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from flows.audit.audit import audit
+from flows.experiments.experiment import Experiment
+from flows.iterate import iterate
+from flows.progress import Watch
+from flows.report.figures import DARK, PALETTE
+from flows.report.page import SECTIONS, report, runs_of
+from planners.errors import InvalidInput
+from planners.models.hardware import use_threads
+from tests.browser import look
+from tests.conftest import small
+from tests.flows.commands.test_cli import posterity
+from warehouse.query import ask
+from warehouse.store import Warehouse
+
+QUIET = Watch(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def audited(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, its audit, and the same with another seed."""
+    use_threads(1)
+    path = tmp_path_factory.mktemp("audited") / "w.duckdb"
+    shutil.copy(finished, path)
+    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    with Warehouse(path) as store:
+        iterate(store, Experiment.model_validate(small(seed=1, generations=1)), QUIET)
+        found = audit(store, Experiment.model_validate(small()), QUIET)
+        store.replace(found.experiment.id, found.rows)
+    return path
+
+
+def test_the_page_stands_alone_and_repeats(audited: Path, tmp_path: Path) -> None:
+    done = posterity("report", "--warehouse", str(audited), "--out", "a.html", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = posterity("report", "--warehouse", str(audited), "--out", "b.html", folder=tmp_path)
+    assert again.returncode == 0
+    page = (tmp_path / "a.html").read_text("utf-8")
+    assert page == (tmp_path / "b.html").read_text("utf-8")
+    beyond = set(re.findall(r"https?://[^\"'\s)]+", page))
+    assert all(url.startswith("http://www.w3.org/") for url in beyond), "names, nothing fetched"
+    assert not re.search(r"<(script|link|img|iframe)\b", page)
+    assert "#010203" not in page, "text has the page's colour"
+    titles = [html.unescape(title) for title in re.findall(r"<h2>(.*?)</h2>", page)]
+    for about in (
+        "Coverage by generation",
+        "Every generation",
+        "what is solved",
+        "plan length",
+        "verdicts",
+        "curated from which",
+        "how stale replay is",
+        "is it REINFORCE",
+    ):
+        assert any(about in title for title in titles), about  # fmt: skip
+    assert page.count("<svg") == page.count("<figure") >= 6
+    assert "early warning is not reliable" in page
+
+
+def test_every_figures_sql_is_the_users_to_run(audited: Path) -> None:
+    with Warehouse(audited, read_only=True) as store:
+        runs = runs_of(store)
+        sections = [section for make in SECTIONS for section in make(store, runs)]
+    assert [len(ids) for ids in runs.values()] == [2], "seeds together"
+    for section in sections:
+        for sql in section.sql.split("\n\n"):
+            assert ask(str(audited), sql).num_rows > 0, section.title
+
+
+def test_words_say_the_figures(audited: Path) -> None:
+    with Warehouse(audited, read_only=True) as store:
+        runs = runs_of(store)
+        words = [w for make in SECTIONS for section in make(store, runs) for w in section.words]
+        first = store.frame(
+            "SELECT avg(coverage) AS mean FROM progress WHERE generation = 0"
+        )["mean"][0]  # fmt: skip
+    told = f"mean of 2 seeds: from generation 0 to 1, coverage of deployed tasks {first:.1%}"
+    assert any(told in line for line in words)
+
+
+def test_nothing_to_report_and_nowhere_to_write(finished: Path, tmp_path: Path) -> None:
+    nothing = pytest.raises(InvalidInput, match=r"nothing in .* is evaluated yet")
+    with Warehouse(tmp_path / "empty.duckdb") as store, nothing:
+        report(store, tmp_path / "r.html")
+    (tmp_path / "folder.html").mkdir()
+    done = posterity(
+        "report", "--warehouse", str(finished), "--out", "folder.html", folder=tmp_path
+    )
+    assert done.returncode == 2
+    assert "cannot be written to folder.html" in done.stderr
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_reasoning_is_drawn_where_there_is_any(audited: Path, tmp_path: Path) -> None:
+    shutil.copy(audited, tmp_path / "w.duckdb")
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        report(store, tmp_path / "silent.html")
+        with store.writing() as connection:
+            connection.exec_driver_sql("UPDATE traces SET reasoning_tokens = 7 + generation")
+        report(store, tmp_path / "thinking.html")
+    assert "reasoning tokens</h2>" not in (tmp_path / "silent.html").read_text("utf-8")
+    assert "small: reasoning tokens" in (tmp_path / "thinking.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_has_nothing_to_complain_of(width: int, audited: Path, tmp_path: Path) -> None:
+    with Warehouse(audited, read_only=True) as store:
+        report(store, tmp_path / "page.html")
+    shown = look((tmp_path / "page.html").as_uri(), tmp_path / "page.png", width, strict=True)
+    assert "Coverage by generation" in shown
+    assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+def contrast(first: str, second: str) -> float:
+    """The contrast of two colours (WCAG 2.2)."""
+
+    def luminance(colour: str) -> float:
+        parts = [
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in to_rgb(colour)
+        ]
+        return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_texts_and_lines_can_be_told_from_the_page() -> None:
+    style = files("flows.report").joinpath("report.html").read_text("utf-8")
+    themes = [
+        dict(re.findall(r"--(\w+): (#\w+)", part)) for part in re.findall(r":root {(.*?)}", style)
+    ]
+    assert len(themes) == 3, "light, dark, paper"
+    for theme in themes:
+        whole = {**themes[0], **theme}
+        for ground in ("page", "code"):
+            for words in ("ink", "soft", "link"):
+                assert contrast(whole[words], whole[ground]) >= 4.5, (words, ground, theme)
+        assert all(contrast(colour, whole["page"]) >= 3 for colour in PALETTE)
+    blues = mpl.colormaps["Blues"]
+    for share in np.linspace(0, 1, 201):
+        words = "white" if share > DARK else "black"
+        assert contrast(words, mpl.colors.to_hex(blues(share))) >= 4.5

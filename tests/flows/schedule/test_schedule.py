@@ -1,0 +1,220 @@
+"""Schedules: what is refused, what is gone on with, and a real one whose parts are killed."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from flows.commands.terminal import app
+from flows.experiments.experiment import Experiment
+from flows.experiments.reading import load_experiment
+from flows.generations.lineage import next_generation
+from flows.iterate import iterate
+from flows.progress import Watch
+from flows.schedule.begun import as_begun, differences, require_unchanged
+from flows.schedule.serve import first_firing
+from planners.errors import InvalidInput
+from planners.processes import free_port
+from tests.browser import look
+from tests.conftest import contents, small
+from tests.processes import (
+    at_work,
+    command_of,
+    descendants,
+    environment,
+    kill,
+    posterity,
+    small_toml,
+)
+from warehouse.store import Warehouse
+
+EXPERIMENT = Experiment.model_validate(small())
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_cron_expression_says_when_or_is_refused() -> None:
+    now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    assert first_firing("0 3 * * *", "UTC", now) == datetime(2026, 3, 2, 3, 0, tzinfo=UTC)
+    assert first_firing("0 0 29 2 *", "UTC", now) == datetime(2028, 2, 29, 0, 0, tzinfo=UTC)
+    for never in ("0 0 31 2 *", "often", "61 * * * *", "", "R 3 * * *"):
+        with pytest.raises(InvalidInput, match="never fires"):
+            first_firing(never, "UTC", now)
+    east = first_firing("0 3 * * *", "Asia/Tokyo", now)
+    assert east.astimezone(UTC) == datetime(2026, 3, 1, 18, 0, tzinfo=UTC)
+    with pytest.raises(InvalidInput, match="--timezone 'Nowhere'"):
+        first_firing("0 3 * * *", "Nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "say when"),
+        (["--cron", "0 3 * * *", "--interval", "60"], "say when"),
+        (["--cron", "0 0 30 2 *"], "never fires"),
+        (["--interval", "60", "--continue-as", "tiny-0123"], "has no experiment tiny-0123"),
+        (["--interval", "60", "--set", "training.steps=none"], "training.steps"),
+    ],
+)
+def test_what_cannot_be_scheduled_is_refused_before_anything_starts(
+    options: list[str], told: str, tmp_path: Path
+) -> None:
+    import flows.commands.scheduling  # noqa: F401
+
+    warehouse = tmp_path / "w.duckdb"
+    result = CliRunner().invoke(app, ["serve", "tiny", "--warehouse", str(warehouse), *options])
+    assert (result.exit_code, told in result.output) == (2, True), result.output
+    assert not warehouse.exists()
+
+
+def test_the_next_generation_is_the_first_that_nobody_decided_on(finished: Path) -> None:
+    with Warehouse(finished, read_only=True) as store:
+        assert next_generation(store, EXPERIMENT) is None
+        further = EXPERIMENT.model_copy(update={"generations": 4})
+        assert next_generation(store, further) == 3
+
+
+def test_a_changed_experiment_is_refused_with_what_changed(finished: Path) -> None:
+    training = {"steps": 4, "batch": 8}
+    changed = Experiment.model_validate(small(training=training, generations=7))
+    with Warehouse(finished, read_only=True) as store:
+        require_unchanged(store, EXPERIMENT)
+        require_unchanged(store, changed.model_copy(update={"name": "another"}))
+        with pytest.raises(InvalidInput, match=r"training\.steps: 3, now 4\. Go on .*") as told:
+            require_unchanged(store, changed)
+        assert f"--continue-as {EXPERIMENT.id}" in str(told.value)
+        begun = as_begun(store, changed, EXPERIMENT.id)
+    assert begun.id == EXPERIMENT.id
+    assert begun.generations == 7
+
+
+def test_differences_name_each_setting() -> None:
+    before = {"a": 1, "t": {"x": [1], "y": 2}, "gone": 0}
+    after = {"a": 1, "t": {"x": [1], "y": 3}, "new": "n"}
+    assert differences(before, after) == [
+        "gone: 0, now null",
+        'new: null, now "n"',
+        "t.y: 2, now 3",
+    ]
+
+
+class Served:
+    """A schedule of an experiment, served by a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.warehouse = free_port(), folder / "w.duckdb"
+        (folder / "small.toml").write_text(small_toml(train=12, generations=1))
+        self.command = posterity(
+            "serve", str(folder / "small.toml"), "--interval", "3", "--port", str(self.port),
+            "--warehouse", str(self.warehouse),
+        )  # fmt: skip
+        self.environment = environment(folder)
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        process = subprocess.Popen(self.command, env=self.environment, start_new_session=True)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            left = [process.pid, *descendants(process.pid)]
+            try:
+                process.wait(60)
+                _wait(lambda: not any(map(command_of, left)), 60)  # nothing stays behind
+            finally:
+                for pid in left:
+                    kill(pid)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The flow runs that the Prefect server knows; none while it does not answer."""
+        try:
+            found = httpx.post(
+                f"http://127.0.0.1:{self.port}/api/flow_runs/filter",
+                json={"sort": "START_TIME_ASC"},
+                timeout=30,
+            )
+            return list(found.json())
+        except (httpx.TransportError, ValueError):
+            return []
+
+    def prefect(self, *command: str) -> str:
+        """What Prefect's own command line says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *command],
+            env={
+                **self.environment,
+                "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+                "POSTERITY_FOLDER": str(ROOT), "POSTERITY_WAREHOUSE": "w.duckdb",
+            },
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def made_of(self, what: str) -> set[str]:
+        """The assets that the server was told another is made of."""
+        asked = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+        url = f"http://127.0.0.1:{self.port}/api/events/filter"
+        for event in httpx.post(url, json=asked, timeout=30).json()["events"]:
+            if event["resource"]["prefect.resource.id"].endswith(what):
+                related = event["related"]
+                return {
+                    r["prefect.resource.id"]
+                    for r in related
+                    if r["prefect.resource.role"] == "asset"
+                }
+        return set()
+
+    def message(self, text: str) -> bool:
+        return any(text in (run["state"]["message"] or "") for run in self.runs())
+
+
+def _wait(for_what: Callable[[], object], seconds: float = 300) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := for_what():
+            return found
+        time.sleep(0.2)
+    raise AssertionError("it did not happen in time")
+
+
+def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    with served.running() as process:
+        [firing] = _wait(lambda: at_work(process.pid, "spawn_main"))
+        kill(firing)
+        _wait(lambda: any(run["state"]["type"] == "CRASHED" for run in served.runs()))
+        again = subprocess.run(served.command, env=served.environment, capture_output=True)
+        assert again.returncode == 2
+        assert b"another process serves" in again.stderr
+        _wait(lambda: served.message("generation 0:"))
+        for server in at_work(process.pid, "prefect server start"):
+            kill(server)
+        _wait(lambda: served.message("all 2 generations"))
+        runs = [run for run in served.runs() if run["state"]["type"] == "COMPLETED"]
+        [first] = [run for run in runs if run["name"].endswith("generation 0")]
+        at = f"http://127.0.0.1:{served.port}"
+        shown = look(f"{at}/runs/flow-run/{first['id']}", tmp_path / "run.png")
+        assert all(what in shown for what in ("generation 0", "Completed", "Task run"))
+        assert "generations" in look(f"{at}/artifacts", tmp_path / "artifacts.png")
+        assert served.made_of("generation-1/weights") == {
+            f"posterity://{first['name'].split()[0]}/{what}"
+            for what in ("generation-1/selection", "generation-0/weights")
+        }
+        assert served.prefect("work-pool", "create", "posterity", "--type", "process")
+        assert "posterity/quickstart" in served.prefect("deploy", "--all")
+        told = served.prefect("automation", "create", "--from-file", "automations.yaml")
+        assert "Created 2 automation" in told
+    experiment = load_experiment(str(tmp_path / "small.toml"))
+    assert first["name"] == f"{experiment.id} generation 0"
+    with Warehouse(tmp_path / "whole.duckdb") as store:
+        iterate(store, experiment, Watch(quiet=True))
+    assert contents(served.warehouse) == contents(tmp_path / "whole.duckdb")
+    assert list(tmp_path.rglob("*.partial")) == []

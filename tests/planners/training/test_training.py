@@ -1,0 +1,200 @@
+"""Fine-tuning: rows that teach nothing are refused, the loss falls, the same seed gives the same
+weights.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from planners.checking.checker import Checker
+from planners.domains import DOMAINS
+from planners.errors import InvalidInput
+from planners.models.checkpoint import load
+from planners.models.embedded import EMBEDDED, embedded_base, in_order, object_names
+from planners.models.likelihood import IGNORED, collate
+from planners.pddl import read_task
+from planners.pddl.printing import print_problem
+from planners.prompts.formats import OBJECT_NAMES, PROMPTS
+from planners.records import Plan
+from planners.training.curriculum import Pretraining
+from planners.training.distributed import fine_tune_in
+from planners.training.fine_tuning import Lesson, Settings, encode, fine_tune, vary, weights_hash
+from planners.training.loop import length_batches, preflight
+from planners.training.objectives import completion_loss
+from planners.training.pretraining import build_tokenizer, pretrain
+from tests.conftest import blocks_task
+
+SETTINGS = Settings(
+    steps=60, batch=4, learning_rate=3e-3, rename=True, shuffle=True, prompt="compact", seed=1
+)
+
+
+def lessons() -> list[Lesson]:
+    return [Lesson(blocks_task(3, 1, i), "(pickup b1)\n(stack b1 b2)\n") for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "empty"),
+        ([([1], [])], "row 0 has no supervised token"),
+        ([([1], [3, 2]), ([1], [3])], "row 1 does not end"),
+        ([([1] * 9, [2])], "has 10 tokens"),
+    ],
+)
+def test_rows_that_teach_nothing_are_refused(rows: list, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        preflight(rows, eos=2, max_length=9)
+
+
+def test_only_completions_are_supervised() -> None:
+    ids, labels = collate([([5, 6, 7], [8, 2]), ([5], [2])])
+    assert ids.tolist() == [[5, 6, 7, 8, 2], [5, 2, 0, 0, 0]]
+    assert labels.tolist() == [[IGNORED] * 3 + [8, 2], [IGNORED, 2] + [IGNORED] * 3]
+
+
+def test_every_row_once_an_epoch() -> None:
+    rows = [([i] * (i % 5 + 1), [2]) for i in range(97)]
+    seen = [row for batch in length_batches(rows, 4, Random(0)) for row in batch]
+    assert sorted(seen) == sorted(rows)
+
+
+def test_loss_is_that_of_the_model_itself(tiny_checkpoint: Path) -> None:
+    model, tokenizer = load(tiny_checkpoint)
+    rows = encode(lessons(), tokenizer, "compact")
+    ids, labels = collate(rows)
+    assert completion_loss(model, rows).item() == pytest.approx(
+        model(input_ids=ids, labels=labels).loss.item(), rel=1e-5
+    )
+
+
+def test_fine_tuning_learns_and_repeats(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    facts = fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "a")
+    assert facts["last_loss"] < facts["first_loss"] / 2
+    assert facts["supervised_tokens"] > facts["steps"] * 4 * facts["min_supervised_tokens"] / 2
+    fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "b")
+    assert (
+        weights_hash(tmp_path / "a")
+        == weights_hash(tmp_path / "b")
+        != weights_hash(tiny_checkpoint)
+    )
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_renaming_changes_prompt_and_completion_alike() -> None:
+    tokenizer = build_tokenizer()
+    lesson = Lesson(blocks_task(4, 1, 0), "(pickup b1)\n(stack b1 b2)\n")
+    changed = vary(lesson, tokenizer, SETTINGS, Random(5))
+    names = {name for name, _ in changed.task.problem.objects}
+    words = set(changed.completion.replace("(", " ").replace(")", " ").split())
+    assert len(names) == 4
+    assert words <= names | {"pickup", "stack"}
+    assert changed.completion != lesson.completion
+
+
+def test_lessons_in_a_prompts_own_names_are_renamed_too() -> None:
+    found = DOMAINS["childsnack"].solved_example(2, 3, Random(0))
+    assert found is not None
+    task = read_task(DOMAINS["childsnack"].text, print_problem(found[0]))
+    given = PROMPTS["compact"].names(task)
+    answer = Plan(tuple(tuple(given.get(w, w) for w in action) for action in found[1].actions))
+    tokenizer = build_tokenizer(("childsnack",), OBJECT_NAMES)
+    changed = vary(Lesson(task, str(answer)), tokenizer, SETTINGS, Random(5))
+    assert ("kitchen", "place") in changed.task.problem.objects
+    plan = PROMPTS["compact"].read(changed.task, changed.completion).plan
+    assert plan is not None
+    assert plan != answer
+    assert Checker(changed.task).check(plan).valid
+
+
+def test_what_a_model_knows_in_order_is_not_renamed() -> None:
+    tokenizer = build_tokenizer(("rovers", "ferry"), in_order=("rovers",))
+    for name, kept in (("rovers", True), ("ferry", False)):
+        found = DOMAINS[name].solved_example(4, 3, Random(0))
+        assert found is not None
+        lesson = Lesson(read_task(DOMAINS[name].text, print_problem(found[0])), str(found[1]))
+        assert (vary(lesson, tokenizer, SETTINGS, Random(5)) == lesson) is kept
+
+
+def test_the_tokenizer_gives_texts_back(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(in_order=("rovers",))
+    tokenizer.save_pretrained(tmp_path)
+    from transformers import AutoTokenizer
+
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert object_names(again) == object_names(tokenizer) != []
+    assert in_order(again) == ["rover"]
+    text = " arm-empty\n b1 clear >on b2\n(pickup b1)\n(stack b1 b2)\n"
+    assert again.decode(again(text)["input_ids"], skip_special_tokens=True) == text
+
+
+def test_pretraining_repeats(tmp_path: Path) -> None:
+    settings = Pretraining(("ferry", "blocksworld"), seed=3, steps=2, batch=4)
+    torch.set_num_threads(1)
+    for name in ("a", "b"):
+        pretrain(tmp_path / name, settings)
+    assert weights_hash(tmp_path / "a") == weights_hash(tmp_path / "b")
+
+
+def test_a_base_that_is_trained_further_says_from_where(tmp_path: Path) -> None:
+    first = Pretraining(("rovers", "ferry"), steps=1, batch=2, names=48)
+    pretrain(tmp_path / "a", first)
+    further = replace(
+        first, domains=("rovers",), start=str(tmp_path / "a"), in_order=("rovers",), half=True
+    )
+    manifest = pretrain(tmp_path / "b", further)
+    assert manifest["started"] == json.loads((tmp_path / "a" / "pretraining.json").read_text())
+    assert str(manifest["command"]).endswith(f"--in-order rovers --start {tmp_path / 'a'}")
+    assert in_order(load(tmp_path / "a")[1]) == []
+    assert in_order(load(tmp_path / "b")[1]) == ["rover"]
+
+
+def test_the_embedded_bases_are_those_recorded() -> None:
+    manifests = [json.loads(path.read_text()) for path in EMBEDDED.glob("*/pretraining.json")]
+    weights = [path.stat().st_size for path in EMBEDDED.glob("*/*.safetensors")]
+    assert max(weights) < 4_000_000
+    assert sum(weights) < 2**23  # 8 MiB
+    for manifest in manifests:
+        for domain in manifest["domains"]:
+            known = json.loads((embedded_base([domain]) / "pretraining.json").read_text())
+            assert len(known["domains"]) <= len(manifest["domains"])  # the one that knows it best
+        folder = embedded_base(manifest["domains"])
+        assert manifest["weights"] == weights_hash(folder)
+        assert manifest["prompt"] == str(PROMPTS["compact"])
+        assert next(load(folder)[0].parameters()).dtype == torch.float32
+    with pytest.raises(InvalidInput, match="no embedded base knows tetris"):
+        embedded_base(["tetris"])
+
+
+def test_two_processes_make_the_steps_of_one(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=12, batch=3)
+    alone: list[float] = []
+    together: list[float] = []
+    facts = fine_tune(
+        tiny_checkpoint, lessons(), settings, tmp_path / "a", lambda step, loss: alone.append(loss)
+    )
+    shared = fine_tune_in(
+        2, tiny_checkpoint, lessons(), settings, tmp_path / "b",
+        lambda step, loss: together.append(loss),
+    )  # fmt: skip
+    assert together == pytest.approx(alone, rel=1e-4)
+    assert shared == pytest.approx(facts, rel=1e-4)
+    first, second = (load(tmp_path / name)[0].state_dict() for name in "ab")
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_several_processes_fail_as_one_does(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="the training set is empty"):
+        fine_tune_in(2, tiny_checkpoint, [], SETTINGS, tmp_path / "none")
+
+    def stop(step: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune_in(2, tiny_checkpoint, lessons(), SETTINGS, tmp_path / "stopped", stop)
+    assert not (tmp_path / "stopped").exists()

@@ -1,0 +1,171 @@
+"""A warehouse on DuckLake: many machines share it, and DuckDB stays the engine.
+
+The catalogue is a PostgreSQL database, the rows are Parquet files in a folder that all machines
+see. DuckLake has no keys, so writers take turns under a lock of the catalogue, and what is there
+already is left out by us.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+from planners.errors import ComponentFailure, InvalidInput
+from warehouse.places.file import DatabaseError
+from warehouse.places.lease import Lease, leased, quoted
+
+PREFIX = "ducklake:"
+NAME = "warehouse"
+"""What the lake is called in SQL."""
+TAKE_TURN = """
+SELECT *
+FROM postgres_query(
+    'catalogue', 'SELECT 1 AS mine FROM (SELECT pg_advisory_xact_lock(1886352244)) AS taken'
+)
+"""
+"""Waits until nobody else has the turn; the transaction that this runs in has it then. The number
+is ours alone.
+"""
+EXTENSIONS = ("postgres_scanner", "ducklake")
+EXAMPLE = "ducklake:postgres:host=db1 dbname=lake?data=/shared/lake"
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """A DuckLake with its catalogue in PostgreSQL: several processes write it at once, in turns."""
+
+    catalogue: str
+    data: Path
+
+    @classmethod
+    def at(cls, url: str) -> Lake:
+        """The lake that a URL such as EXAMPLE names. Raises InvalidInput."""
+        found = re.fullmatch(r"ducklake:postgres:(?P<catalogue>[^?]+)\?data=(?P<data>/.*)", url)
+        if found is None:
+            raise InvalidInput(f"the warehouse {url!r} is not of the form {EXAMPLE!r}")
+        if re.search(r"\bpassword\s*=|://", found["catalogue"]):
+            raise InvalidInput(
+                "the catalogue is named in keywords such as host=db1 dbname=lake, without a "
+                "password; give that in PGPASSWORD or in ~/.pgpass"
+            )
+        return cls(found["catalogue"].strip(), Path(found["data"]))
+
+    def __str__(self) -> str:
+        return f"{PREFIX}postgres:{self.catalogue}?data={self.data}"
+
+    def absolute(self) -> Lake:
+        """Itself: a lake is the same from everywhere."""
+        return self
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder beside the rows that holds the weights of its generations."""
+        return self.data / "checkpoints"
+
+    @property
+    def landing(self) -> Path:
+        """The folder beside the rows where workers land others."""
+        return self.data / "landing"
+
+    @property
+    def is_new(self) -> bool:
+        """Nothing is to be taken away where nothing came of it: others may be at work there."""
+        return False
+
+    def remove(self) -> None:
+        """Others may be at work there."""
+
+    def engine(self, read_only: bool, memory: str | None = None) -> sa.Engine:
+        """An engine whose connections have the lake attached and in use; with `memory`, a limit,
+        they do not spill to disk.
+        """
+        if read_only and not self.data.is_dir():
+            raise InvalidInput(
+                f"there is no folder {self.data} for the warehouse {self}; `posterity run` makes it"
+            )
+        config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
+        key = blake2b(f"{self} {read_only}".encode(), digest_size=8).hexdigest()
+        engine = sa.create_engine(
+            f"duckdb:///:memory:{key}", poolclass=QueuePool, connect_args={"config": config}
+        )
+        sa.event.listen(engine, "connect", lambda raw, _: self._attach(raw, read_only))
+        return engine
+
+    def _attach(self, raw: Any, read_only: bool) -> None:
+        attached = f"SELECT count(*) FROM duckdb_databases() WHERE database_name = '{NAME}'"
+        if not raw.execute(attached).fetchone()[0]:
+            for name in EXTENSIONS:
+                raw.execute(f"LOAD {quoted(_extension(name))}")
+            rows = quoted(self.data / "rows")
+            options = f"DATA_PATH {rows}{', READ_ONLY' if read_only else ''}"
+            attach = f"ATTACH {quoted(f'ducklake:postgres:{self.catalogue}')} AS {NAME} ({options})"
+            if read_only:
+                raw.execute(attach)
+                raw.execute(f"SET allowed_directories = [{rows}]")
+                raw.execute("SET enable_external_access = false")
+                raw.execute("SET lock_configuration = true")
+            else:
+                raw.execute(f"ATTACH {quoted(self.catalogue)} AS catalogue (TYPE postgres)")
+                with closing(raw.cursor()) as other:  # the first to come makes its tables
+                    other.execute("BEGIN")
+                    other.execute(TAKE_TURN)
+                    other.fetchall()
+                    raw.execute(attach)
+                    other.execute("COMMIT")
+        raw.execute(f"USE {NAME}")
+
+    def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[Lease]:
+        """The right to work on an experiment, for as long as a block runs. Raises Busy."""
+        return leased(engine, experiment)
+
+    @contextmanager
+    def turn(self, engine: sa.Engine) -> Iterator[None]:
+        """Wait for the turn to write; it ends with the block, or with the process."""
+        with engine.begin() as connection:
+            connection.exec_driver_sql(TAKE_TURN).fetchall()
+            yield
+
+    def back_up(self, version: int) -> None:
+        """DuckLake keeps what was: every change is a snapshot that can be read again."""
+
+    @property
+    def published(self) -> Lake:
+        """Where readers find what was published."""
+        return self
+
+    def publish(self, engine: sa.Engine) -> None:
+        """Readers see every finished transaction anyway."""
+
+    def explain(self, error: DatabaseError) -> InvalidInput | ComponentFailure:
+        """A database error as one message: what, which lake, what to do."""
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        if re.search(r"unable to connect|connection to server|does not exist", reason, re.I):
+            return InvalidInput(
+                f"the catalogue of the warehouse {self} cannot be reached: {reason}; start "
+                "PostgreSQL there, or make the database with `createdb`"
+            )
+        if "DATA_PATH" in reason:
+            return InvalidInput(f"the warehouse {self} has its rows elsewhere: {reason}")
+        return ComponentFailure(f"the warehouse {self} failed: {reason}")
+
+
+def _extension(name: str) -> Path:
+    """The file of an extension of DuckDB, from its wheel: nothing is downloaded."""
+    try:
+        package = resources.files(f"duckdb_extension_{name}")
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"a warehouse on DuckLake needs DuckDB's extension {name}; run `pip install "
+            "'posterity[lake]'`"
+        ) from error
+    return Path(str(package / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"))
