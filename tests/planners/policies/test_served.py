@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from planners import served
+from planners.policies import served
 from planners.errors import CheckpointError, ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts
 from planners.models.checkpoint import load
