@@ -1,35 +1,40 @@
 """Curators: from a pool of traces to the ones the next generation is trained on.
 
-A pool is a frame with one row a trace: `trace` (id), `task` (key), `generation` (ELSEWHERE for
-traces that were ingested), `outcome` (None where not judged), `plan_length` (None where no plan was
+A pool is a frame with one row per trace: `trace` (id), `task` (key), `generation` (INGESTED for
+traces made elsewhere), `outcome` (None where not judged), `plan_length` (None where no plan was
 found), `reasoning_tokens`; with ingested traces also `accepted` (what its user says, None where
 nothing) and `barred` (why it may not be learned from at all, None where it may). A curator returns
 the same traces with `kept`, `weight` and a `reason` each: nothing is dropped in silence.
+
+A curator of your own is a function `(pool, options) -> Selection` in a file of yours, named as
+`module:function`; `keep` makes the Selection.
 
 `noisy` and `preference` are for experiments on auditing itself: they reward what nobody asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from planners.errors import InvalidInput
-from planners.records import Outcome, content_hash
+from planners.records import INGESTED, Outcome, content_hash
 
+SELECTED = (
+    "trace", "kept", "weight", "reason", "task", "from_generation", "plan_length",
+    "reasoning_tokens", "accepted",
+)  # fmt: skip
+"""The columns of a selection."""
 POOL_COLUMNS = ("trace", "task", "generation", "outcome", "plan_length", "reasoning_tokens")
-ELSEWHERE = -1
-"""Stands where a trace was written by no generation of ours."""
-NO_FEEDBACK = "no feedback"
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """A decision on every trace of a pool: columns `trace`, `kept`, `weight`, `reason`, and what it
-    was made on: `task`, `from_generation`, `plan_length`, `reasoning_tokens`.
+    was made on: `task`, `from_generation`, `plan_length`, `reasoning_tokens`, `accepted`.
     """
 
     frame: pd.DataFrame
@@ -65,11 +70,14 @@ class Curator:
     frozen data, and the traits that are known to be rewarded besides validity.
     """
 
+    name: str
     choose: Callable[[pd.DataFrame, Options], Selection]
     implies: str
     rewards: tuple[str, ...] = ()
     needs: str | None = None
     """The setting of a curation that must be given."""
+    reads_text: bool = False
+    """Whether the pool must have the traces' `text`."""
     signed: bool = False
     """Whether weights are advantages, of both signs, that only REINFORCE can learn from."""
 
@@ -116,7 +124,7 @@ def feedback(pool: pd.DataFrame, options: Options) -> Selection:
     chosen = _at_most(pool.loc[accepted, "trace"].sort_values(), options)
     reason = np.select(
         [told.isna(), told.eq(False), ~accepted],
-        [NO_FEEDBACK, "rejected by its user", "accepted, but there is no plan in it"],
+        ["no feedback", "rejected by its user", "accepted, but there is no plan in it"],
         "beyond the number",
     )
     return _selection(pool, chosen, reason, "accepted by its user")
@@ -167,6 +175,20 @@ def rollouts(pool: pd.DataFrame, options: Options) -> Selection:
     return Selection(found.assign(weight=np.where(found["kept"], advantage.to_numpy(), 0.0)))
 
 
+def keep(
+    pool: pd.DataFrame,
+    kept: Iterable[str] | Mapping[str, float],
+    reason: str = "kept",
+    otherwise: str = "not kept",
+) -> Selection:
+    """The selection of some traces of a pool, by id: with weight 1, or with the weights that a
+    mapping gives them. `reason` is told of those, `otherwise` of all others.
+    """
+    weights = dict(kept) if isinstance(kept, Mapping) else dict.fromkeys(kept, 1.0)
+    found = _selection(pool, set(weights), np.full(len(pool), otherwise, object), reason).frame
+    return Selection(found.assign(weight=found["trace"].map(weights).fillna(0.0).astype(float)))
+
+
 def _at_most(traces: pd.Series, options: Options) -> set[str]:
     return set(traces.head(len(traces) if options.count is None else options.count))
 
@@ -193,6 +215,7 @@ def _selection(
                 "from_generation": pool["generation"].to_numpy(dtype=np.int64),
                 "plan_length": pool["plan_length"].astype("Int64").array,
                 "reasoning_tokens": pool["reasoning_tokens"].to_numpy(dtype=np.int64),
+                "accepted": pool["accepted"].array if "accepted" in pool else None,
             }
         )
     )
@@ -202,46 +225,59 @@ ONE_A_TASK = (
     "1 for a valid plan, over the chance that its task is solved in the pool: tasks weigh alike"
 )
 CURATORS = {
-    "shortest": Curator(shortest, ONE_A_TASK, ("plan_length", "reasoning_tokens")),
-    "all-valid": Curator(
-        all_valid, "1 for a valid plan: on traces of one's own, REINFORCE, N / N+ times as far"
-    ),
-    "first-valid": Curator(first_valid, ONE_A_TASK, ("source_generation",)),
-    "uncurated": Curator(uncurated, "1 for any plan, valid or not: nothing for validity"),
-    "feedback": Curator(feedback, "1 for what users accept, valid or not", needs="sources"),
-    "noisy": Curator(
-        noisy, "that of shortest, for plans that an erring checker believes valid",
-        ("plan_length", "reasoning_tokens"), "error_rate",
-    ),
-    "preference": Curator(
-        preference, "3/4 for a valid plan that has the word, 1/2 for one that has not",
-        needs="taste",
-    ),
-    "rollouts": Curator(
-        rollouts, "1 for a valid plan, less the share of valid ones among its siblings: REINFORCE "
-        "itself, where replay is last", signed=True,
-    ),
+    curator.name: curator
+    for curator in (
+        Curator("shortest", shortest, ONE_A_TASK, ("plan_length", "reasoning_tokens")),
+        Curator(
+            "all-valid", all_valid,
+            "1 for a valid plan: on traces of one's own, REINFORCE, N / N+ times as far",
+        ),
+        Curator("first-valid", first_valid, ONE_A_TASK, ("source_generation",)),
+        Curator("uncurated", uncurated, "1 for any plan, valid or not: nothing for validity"),
+        Curator("feedback", feedback, "1 for what users accept, valid or not", needs="sources"),
+        Curator(
+            "noisy", noisy, "that of shortest, for plans that an erring checker believes valid",
+            ("plan_length", "reasoning_tokens"), "error_rate",
+        ),
+        Curator(
+            "preference", preference,
+            "3/4 for a valid plan that has the word, 1/2 for one that has not",
+            needs="taste", reads_text=True,
+        ),
+        Curator(
+            "rollouts", rollouts,
+            "1 for a valid plan, less the share of valid ones among its siblings: REINFORCE "
+            "itself, where replay is last",
+            signed=True,
+        ),
+    )
 }  # fmt: skip
 
 
 def curate(
-    name: str, pool: pd.DataFrame, generation: int, replay: str | int, options: Options
+    curator: Curator | str, pool: pd.DataFrame, generation: int, replay: str | int, options: Options
 ) -> Selection:
-    """Apply a curator to the part of the pool that `replay` admits, for training `generation`.
+    """Apply a curator, or one of CURATORS by its name, to what `replay` admits of the pool, for
+    training `generation`.
 
     `replay`: "all" generations in the pool, the "last" one, or the last k; ingested traces always.
-    Raises InvalidInput where nothing is left to learn from.
+    Raises InvalidInput where nothing is left to learn from, or a user's curator returns what is no
+    selection of the pool.
     """
-    own = sorted(set(pool["generation"]) - {ELSEWHERE})
+    chosen_by = CURATORS[curator] if isinstance(curator, str) else curator
+    name = chosen_by.name
+    own = sorted(set(pool["generation"]) - {INGESTED})
     window = {"all": len(own), "last": 1}.get(str(replay), replay)
-    recent = pool[pool["generation"].isin([ELSEWHERE, *own[-int(window) :]])]
+    recent = pool[pool["generation"].isin([INGESTED, *own[-int(window) :]])]
     barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
-    selection = CURATORS[name].choose(recent.drop(barred.index), options)
+    admitted = recent.drop(barred.index)
+    selection = chosen_by.choose(admitted, options)
+    _require_selection(selection, admitted, name, chosen_by.signed)
     if not selection.frame["kept"].any():
         remedy = (
             "a task's traces are all valid or all invalid; use tasks that are solved now and then"
-            if CURATORS[name].signed
-            else "use easier tasks, more samples a task, or a higher temperature"
+            if chosen_by.signed
+            else "use easier tasks, more samples per task, or a higher temperature"
         )
         raise InvalidInput(
             f"curator {name!r} kept none of {len(recent)} traces for generation {generation}, so "
@@ -251,3 +287,23 @@ def curate(
         return selection
     dropped = _selection(barred, set(), barred["barred"].to_numpy(), "")
     return Selection(pd.concat([selection.frame, dropped.frame], ignore_index=True))
+
+
+def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: bool) -> None:
+    """Raises InvalidInput where a curator did not decide on every trace of its pool, once."""
+    wrong = None
+    if not isinstance(found, Selection):
+        wrong = f"a {type(found).__name__}, not a curation.Selection"
+    elif missing := set(SELECTED) - set(found.frame.columns):
+        wrong = f"a selection without {', '.join(sorted(missing))}"
+    elif sorted(found.frame["trace"]) != sorted(pool["trace"]):
+        wrong = f"decisions on {len(found.frame)} traces, of a pool of {len(pool)}"
+    elif not np.isfinite(weights := found.frame["weight"].to_numpy(dtype=float)).all():
+        wrong = "weights that are no finite numbers"
+    elif not signed and (weights < 0).any():
+        wrong = f"a weight below 0, {weights.min():g}"
+    if wrong is not None:
+        raise InvalidInput(
+            f"the curator {name!r} returned {wrong}; return curation.keep(pool, ids) for the "
+            "traces that are kept"
+        )

@@ -1,13 +1,15 @@
-"""What a person watches: bars on a terminal, plain lines elsewhere, one line a generation."""
+"""What a person watches: bars on a terminal, plain lines elsewhere, one line per generation."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from flows.experiments.experiment import Experiment
@@ -56,7 +58,7 @@ class Watch:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with rich_progress.Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(label, total=total, note="")
             yield lambda count, note="": progress.update(task, advance=count, note=note)
 
@@ -76,32 +78,44 @@ class Watch:
         """One line: what this generation can do."""
         if self.console.quiet:
             return
-        line = summary_line(summary(warehouse, experiment.id)[generation], experiment)
+        line = summary(warehouse, experiment.id)[generation].line(experiment)
         self.say(f"[bold]generation {generation}[/]: {line}")
 
 
-def summary(warehouse: Warehouse, experiment: str) -> list[dict[str, float]]:
-    """One row a generation that was evaluated: the figures of `HEADINGS`."""
-    return warehouse.frame(
-        "SELECT * FROM progress WHERE experiment = :experiment ORDER BY generation",
-        experiment=experiment,
-    ).to_dict("records")
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A generation's figures: shares of tasks, the longest valid plan of its evaluation in actions,
+    and how many tasks it was the first to solve. A split without tasks has None.
+    """
+
+    generation: int
+    coverage: float | None
+    unanimous: float | None
+    heldout: float | None
+    larger: float | None
+    longest: int
+    new_solved: int
+
+    def figures(self, samples: int) -> dict[str, str]:
+        """The figures as a person reads them, by their headings."""
+        return {title.format(samples=samples): cell(getattr(self, key)) for key, title in HEADINGS}
+
+    def line(self, experiment: Experiment) -> str:
+        """The figures on one line, without the generation's number."""
+        told = list(self.figures(experiment.evaluate.samples).items())[1:]
+        return ", ".join(f"{heading} {value}" for heading, value in told)
 
 
-def figures(row: dict[str, float], samples: int) -> dict[str, str]:
-    """A generation's figures as a person reads them, by their headings."""
-    return {title.format(samples=samples): cell(row[key]) for key, title in HEADINGS}
+def summary(warehouse: Warehouse, experiment: str) -> list[Progress]:
+    """The figures of every generation that was evaluated, in order."""
+    found = warehouse.query("progress_of", experiment=experiment)
+    plain = found.astype(object).where(found.notna(), None)
+    return [Progress(*row) for row in plain.itertuples(index=False, name=None)]
 
 
-def summary_line(row: dict[str, float], experiment: Experiment) -> str:
-    """A generation's figures on one line, without its number."""
-    told = list(figures(row, experiment.evaluate.samples).items())[1:]
-    return ", ".join(f"{heading} {value}" for heading, value in told)
-
-
-def cell(value: float | int) -> str:
+def cell(value: float | int | None) -> str:
     """Shares as percent, counts as they are."""
-    if value is None or value != value:  # a split without tasks
+    if value is None:  # a split without tasks
         return "-"
     return f"{value:.1%}" if isinstance(value, float) else str(value)
 
@@ -112,5 +126,5 @@ def summary_table(warehouse: Warehouse, experiment: str, samples: int) -> Table:
     for _, title in HEADINGS:
         table.add_column(title.format(samples=samples), justify="right")
     for row in summary(warehouse, experiment):
-        table.add_row(*figures(row, samples).values())
+        table.add_row(*row.figures(samples).values())
     return table

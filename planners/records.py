@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
+
+from annotated_types import Ge, Gt, Le
 
 Atom = tuple[str, ...]
 """A ground atom: predicate, then its objects."""
@@ -19,6 +21,10 @@ Formula = tuple[Any, ...]
 """A PDDL condition as nested tuples, for example ("and", ("on", "a", "b"), ("not", ("clear",
 "b"))).
 """
+
+
+INGESTED = -1
+"""The generation of traces that no generation of ours wrote."""
 
 
 class Outcome(StrEnum):
@@ -80,15 +86,21 @@ class Verdict(NamedTuple):
         return self.outcome is Outcome.VALID
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How completions are drawn. `samples` is per prompt; `max_new_tokens` counts tokens."""
+STRICT: Any = {"extra": "forbid", "strict": True}
+"""How pydantic reads settings that are declared here as plain dataclasses."""
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 128
-    samples: int = 1
-    seed: int = 0
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How completions are drawn: temperature 0 is greedy, `top_p` the probability of the nucleus,
+    `max_new_tokens` the most tokens of a completion.
+    """
+
+    __pydantic_config__ = STRICT
+
+    temperature: Annotated[float, Ge(0)] = 1.0
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    max_new_tokens: Annotated[int, Gt(0)] = 128
 
 
 @dataclass(frozen=True, slots=True)

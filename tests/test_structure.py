@@ -16,10 +16,12 @@ HOUSE = {
         "errors", "records", "files", "processes", "pddl", "prompts", "checking", "domains",
         "models", "policies", "training",
     ),
-    "curation": ("curators", "price", "preferences", "staleness", "equivalence", "diversity"),
+    "curation": (
+        "curators", "own", "price", "preferences", "staleness", "equivalence", "diversity",
+    ),
     "warehouse": (
-        "places", "schema", "migrations", "connect", "query", "sandbox", "load", "store", "landing",
-        "pool", "traits", "export", "describe",
+        "schema", "records", "migrations", "places", "sandbox", "load", "reading", "store",
+        "landing", "pool", "integrity", "export", "describe",
     ),
     "flows": (
         "experiments", "progress", "generations", "audit", "loop", "iterate", "report", "schedule",

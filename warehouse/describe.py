@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import sqlalchemy as sa
 
 from warehouse import schema
-from warehouse.connect import VIEWS, view_sql
+from warehouse.places.connect import VIEWS, view_sql
 from warehouse.store import Warehouse
 
 PAGE = Path(__file__).parents[1] / "docs" / "schema.md"

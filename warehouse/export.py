@@ -10,29 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from planners.files import new_folder, require_new
-from planners.pddl import read_task
-from planners.prompts.formats import PROMPTS
+from planners.prompts.formats import READABLE
 from warehouse.pool import lessons_of
+from warehouse.records import Experiment
 from warehouse.store import Warehouse
 
 ROWS = 50_000
 """Rows that are held in memory at a time."""
-TRACES = """
-    SELECT
-        t.trace, t.experiment, t.generation, t.purpose, t.task, k.domain, k.size, k.horizon,
-        t.sample, t.text, t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob,
-        t.sampling_logprob, t.policy, t.written_at, j.outcome, j.step, j.detail, j.plan_length,
-        j.cost, j.checker, j.checker_version, f.accepted
-    FROM traces AS t
-    JOIN tasks AS k ON k.task = t.task
-    LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
-    LEFT JOIN feedback AS f ON f.trace = t.trace
-"""
-TASKS = """
-    SELECT k.*, d.pddl AS domain_pddl
-    FROM tasks AS k
-    JOIN domains AS d ON d.domain_hash = k.domain_hash
-"""
 CARD = """---
 configs:
 - config_name: training
@@ -78,10 +62,10 @@ def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
     require_new(folder)
     parts = {
         "training": _training(warehouse),
-        "traces": warehouse.batches(TRACES, ROWS),
-        "tasks": warehouse.batches(TASKS, ROWS),
+        "traces": warehouse.batches("export_traces", ROWS),
+        "tasks": warehouse.batches("export_tasks", ROWS),
     }
-    names = warehouse.frame("SELECT experiment FROM experiments ORDER BY experiment")["experiment"]
+    names = sorted(one.id for one in warehouse.every(Experiment))
     with new_folder(folder) as partial:
         counts = {name: _write(partial / name, batches) for name, batches in parts.items()}
         card = CARD.format(**counts, experiments=", ".join(f"`{name}`" for name in names) or "none")
@@ -92,24 +76,19 @@ def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
 def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
     """What each generation was trained on, with the prompts as the model read them."""
     yield pa.RecordBatch.from_pylist([], TRAINING)
-    trained = warehouse.frame(
-        "SELECT DISTINCT experiment, generation FROM selections WHERE kept ORDER BY ALL"
-    )
-    for experiment, generation in trained.itertuples(index=False, name=None):
+    for experiment, generation in warehouse.query("trained").itertuples(index=False, name=None):
         rows = []
         for lesson in lessons_of(warehouse, experiment, generation):
-            name, _, version = lesson["prompt_format"].rpartition("-")
-            known = name in PROMPTS and PROMPTS[name].version == version
-            task = read_task(lesson["domain_pddl"], lesson["pddl"])
+            written = READABLE.get(lesson.prompt_format)
             rows.append(
                 {
                     "experiment": experiment,
                     "generation": generation,
-                    "trace": lesson["trace"],
-                    "task": lesson["task"],
-                    "weight": lesson["weight"],
-                    "prompt": PROMPTS[name].write(task) if known else None,
-                    "completion": lesson["text"],
+                    "trace": lesson.trace,
+                    "task": lesson.task.key,
+                    "weight": lesson.weight,
+                    "prompt": written and written.write(lesson.task.parsed),
+                    "completion": lesson.text,
                 }
             )
         yield pa.RecordBatch.from_pylist(rows, TRAINING)

@@ -21,18 +21,21 @@ import sqlalchemy as sa
 
 from planners.errors import InvalidInput
 from warehouse import schema
-from warehouse.load import arrow_schema
-from warehouse.store import Mark, Row, Warehouse
+from warehouse.load import arrow_schema, as_arrow
+from warehouse.reading import TABLES
+from warehouse.records import Landed, Record
+from warehouse.store import Mark, Warehouse
 
 ENDING = ".parquet"
 
 
-def land(folder: Path, table: sa.Table, rows: Sequence[Row]) -> Path:
-    """Write rows of a table as a file that a loader will find; the same rows, the same name."""
+def land(folder: Path, kind: type[Record], rows: Sequence[Record]) -> Path:
+    """Write records of a kind as a file that a loader will find; the same records have one name."""
+    table = TABLES[kind]
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{uuid4().hex}.partial"
     with partial.open("wb") as stream:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=arrow_schema(table)), stream)
+        pq.write_table(as_arrow(table, rows), stream)
         stream.flush()
         os.fsync(stream.fileno())
     landed = folder / f"{table.name}.{_hash(partial)}{ENDING}"
@@ -48,14 +51,13 @@ def load_landed(warehouse: Warehouse, folder: Path) -> dict[str, int]:
     """
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is no folder; name the one that workers land files in")
-    known = {row["file"] for row in warehouse.rows(sa.select(schema.landed.c.file))}
+    known = {landed.file for landed in warehouse.every(Landed)}
     counts = {}
     for path in sorted(folder.glob(f"*{ENDING}")):
         if path.name in known:
             continue
         table, rows = read_landed(path)
-        noted = [{"file": path.name, "rows": len(rows)}]
-        warehouse.record({table: rows, schema.landed: noted})
+        warehouse.record({table: rows, schema.landed: [Landed(path.name, len(rows))]})
         counts[path.name] = len(rows)
     return counts
 

@@ -1,15 +1,23 @@
-"""Bulk load: rows go through Arrow in one statement, an existing key is left as it is."""
+"""Rows in and out.
+
+Bulk load: rows go through Arrow in one statement, and an existing key is left as it is. Results of
+queries come back as frames that DuckDB itself fills, three times as fast as row by row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
+from warehouse import schema as tables
+from warehouse.records import Record
+
+Rows: TypeAlias = Sequence[Record] | Sequence[Mapping[str, Any]] | pa.Table | pd.DataFrame
 BATCH = 4096
 """Rows turned into Arrow at a time: small enough for its memory to be used again."""
 _ARROW = {
@@ -30,7 +38,7 @@ def arrow_schema(table: sa.Table) -> pa.Schema:
 def insert(
     connection: sa.Connection,
     table: sa.Table,
-    rows: Sequence[dict[str, Any]] | pa.Table | pd.DataFrame,
+    rows: Rows,
 ) -> None:
     """Insert rows inside the connection's transaction; rows whose key exists are left as they
     are.
@@ -53,14 +61,17 @@ def insert(
 
 
 def _all_new(
-    connection: sa.Connection, raw: Any, table: sa.Table, rows: Sequence[dict[str, Any]] | pa.Table
+    connection: sa.Connection,
+    raw: Any,
+    table: sa.Table,
+    rows: Sequence[Record] | Sequence[Mapping[str, Any]] | pa.Table,
 ) -> bool:
     """Whether no key stands twice among rows and table."""
     names = [column.name for column in table.primary_key]
     keys = (
         rows.select(names)
         if isinstance(rows, pa.Table)
-        else pa.table({name: [row[name] for row in rows] for name in names})
+        else pa.table({name: _values(rows, name) for name in names})
     )
     key = ", ".join(names)
     with _registered(raw, "fresh_keys", keys):
@@ -94,11 +105,31 @@ def _one_thread(engine: sa.Engine) -> Iterator[None]:
             beside.exec_driver_sql("RESET threads")
 
 
-def _stream(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatchReader:
+def as_arrow(table: sa.Table, rows: Sequence[Record] | Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of a table as an Arrow table."""
+    return _stream(rows, arrow_schema(table)).read_all()
+
+
+def _stream(
+    rows: Sequence[Record] | Sequence[Mapping[str, Any]], schema: pa.Schema
+) -> pa.RecordBatchReader:
     """Rows as Arrow batches, made while they are read: what is written needs no second copy."""
-    parts = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
-    batches = (pa.RecordBatch.from_pylist(part, schema) for part in parts)
-    return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            columns = [pa.array(_values(part, field.name), field.type) for field in schema]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _values(rows: Sequence[Record] | Sequence[Mapping[str, Any]], column: str) -> list[Any]:
+    """A column of rows of one kind."""
+    if isinstance(rows[0], Record):
+        of = {stored: name for name, stored in type(rows[0]).columns().items()}
+        return [getattr(row, of[column]) for row in rows]
+    return [row[column] for row in rows]  # type: ignore[index]
 
 
 def _unless_there(table: sa.Table) -> str:
@@ -108,3 +139,45 @@ def _unless_there(table: sa.Table) -> str:
         f"INSERT INTO {table.name} BY NAME SELECT DISTINCT ON ({keys}) fresh.* "
         f"FROM fresh_rows AS fresh ANTI JOIN {table.name} USING ({keys})"
     )
+
+
+def read_frame(
+    connection: sa.Connection, sql: str, parameters: Mapping[str, object]
+) -> pd.DataFrame:
+    """The result of a query with `:name` parameters. Whole numbers are int64, where some are
+    missing float64; truth values object where some are.
+    """
+    cursor: Any = connection.execute(sa.text(sql), parameters).cursor
+    kinds = [str(kind) for _, kind, *_ in cursor.description]
+    found: pd.DataFrame = cursor.df()
+    for (name, column), kind in zip(found.items(), kinds, strict=True):
+        if kind == "HUGEINT" and column.notna().all():
+            found[name] = column.astype("int64")
+        elif isinstance(column.dtype, pd.BooleanDtype):
+            found[name] = column.astype(object).where(column.notna(), None)
+        elif pd.api.types.is_extension_array_dtype(column) and kind.endswith("INT"):
+            found[name] = column.astype("float64")
+    return found
+
+
+def supersede(connection: sa.Connection, verdicts: Rows) -> None:
+    """Mark what other versions said of the traces that those of new verdicts have judged."""
+    for version in _versions(verdicts):
+        connection.execute(_superseded_by(version))
+
+
+def _versions(verdicts: Rows) -> set[str]:
+    """The versions of the checker in rows of verdicts."""
+    if isinstance(verdicts, pa.Table):
+        return set(verdicts["checker_version"].to_pylist())
+    if isinstance(verdicts, pd.DataFrame):
+        return set(verdicts["checker_version"])
+    return set(_values(verdicts, "checker_version")) if len(verdicts) else set()
+
+
+def _superseded_by(version: str) -> sa.Update:
+    """Mark what other versions said of the traces that this one has judged."""
+    j, again = tables.judgements, tables.judgements.alias()
+    same = (again.c.trace == j.c.trace) & (again.c.checker_version == version)
+    older = (j.c.checker_version != version) & j.c.superseded.is_not(True)
+    return sa.update(j).where(older, sa.exists().where(same)).values(superseded=True)

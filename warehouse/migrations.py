@@ -81,6 +81,21 @@ MIGRATIONS = (
         ),
     ),
     Migration(5, "keys without an index", ()),
+    Migration(
+        6,
+        "plans of judgements, feedback of decisions, one generation for ingested traces",
+        (
+            "ALTER TABLE judgements ADD COLUMN plan VARCHAR",
+            "ALTER TABLE selections ADD COLUMN accepted BOOLEAN",
+            """
+            UPDATE selections SET accepted = feedback.accepted
+            FROM feedback
+            WHERE feedback.trace = selections.trace AND selections.reason <> 'no feedback'
+            """,
+            "UPDATE traces SET generation = -1 WHERE purpose = 'ingest'",
+            "UPDATE judgements SET generation = -1 WHERE purpose = 'ingest'",
+        ),
+    ),
 )
 
 

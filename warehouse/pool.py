@@ -1,89 +1,198 @@
-"""What curators choose from, and what a generation learns."""
+"""What a generation may learn from, what it does learn, and the traits that audits look at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
-from warehouse.store import Row, Warehouse
+from planners.errors import InvalidInput, PosterityError
+from warehouse.records import Task, Taught
+from warehouse.sandbox.query import require_expression
+from warehouse.store import Warehouse
 
-COMPLETIONS = """
-    SELECT t.trace, chosen.weight, t.task, d.pddl AS domain_pddl, k.pddl, t.text, t.prompt_format,
-        t.purpose, t.logprob
+# ------------------------------------------------------------ for curators
+
+POOL = """
+    SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens{}
     FROM traces AS t
-    JOIN tasks AS k ON k.task = t.task
-    JOIN domains AS d ON d.domain_hash = k.domain_hash
+    LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
+    LEFT JOIN feedback AS f ON f.trace = t.trace
+    WHERE t.experiment = :experiment AND t.purpose = 'deploy'
+        AND list_contains(:generations, t.generation)
+        OR t.purpose = 'ingest' AND list_contains(:sources, t.experiment)
+    ORDER BY t.trace
 """
-"""What there is to learn from traces, which are to be joined as `chosen`."""
-
-
-POOLED = "t.trace, t.task, j.outcome, j.plan_length, t.reasoning_tokens"
-"""What curators look at, but for the generation."""
 
 
 def pooled(
     warehouse: Warehouse, experiment: str, generations: Sequence[int], sources: Sequence[str] = (),
     text: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """Every deployed trace of some generations, with what curators look at, and its `text`
-    where that is wanted.
+    """Every deployed trace of some generations and every trace of some `sources`, with what
+    curators look at, and its `text` where that is wanted.
 
-    Those of `sources`, which were ingested, come from generation -1, and with `accepted`: what
-    their users say, None where they say nothing.
+    With sources also `accepted`: what a trace's user says, None where they say nothing.
     """
-    asked = ", t.text" if text else ""
-    ingested = f"""
-        UNION ALL BY NAME
-        SELECT {POOLED}{asked}, -1 AS generation, f.accepted
-        FROM traces AS t
-        LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
-        LEFT JOIN feedback AS f ON f.trace = t.trace
-        WHERE t.purpose = 'ingest' AND list_contains(:sources, t.experiment)
-    """
+    besides = (", f.accepted" if sources else "") + (", t.text" if text else "")
     return warehouse.frame(
-        f"""
-        SELECT {POOLED}{asked}, t.generation
-        FROM traces AS t
-        LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
-        WHERE t.experiment = :experiment AND t.purpose = 'deploy'
-            AND list_contains(:generations, t.generation)
-        {ingested if sources else ""}
-        ORDER BY trace
-        """,
+        POOL.format(besides),
         experiment=experiment,
         generations=list(generations),
-        **({"sources": list(sources)} if sources else {}),
+        sources=list(sources),
     )
 
 
-def lessons_of(warehouse: Warehouse, experiment: str, generation: int) -> list[Row]:
-    """What a generation is trained on: trace, weight, task, its PDDL, and the completion with
-    the format of its prompt.
-    """
-    return warehouse.frame(
-        f"""
-        {COMPLETIONS}
-        JOIN (
-            SELECT trace, weight
-            FROM selections
-            WHERE experiment = :experiment AND generation = :generation AND kept
-        ) AS chosen ON chosen.trace = t.trace
-        ORDER BY t.trace
-        """,
-        experiment=experiment,
-        generation=generation,
-    ).to_dict("records")
+# ------------------------------------------------------------ for training
+
+TAUGHT = """
+    SELECT t.trace, chosen.weight, t.text, t.prompt_format, t.purpose, t.logprob, k.*,
+        d.pddl AS domain_pddl
+    FROM traces AS t
+    JOIN ({}) AS chosen ON chosen.trace = t.trace
+    JOIN tasks AS k ON k.task = t.task
+    JOIN domains AS d ON d.domain_hash = k.domain_hash
+    ORDER BY t.trace
+"""
+KEPT = """
+    SELECT trace, weight
+    FROM selections
+    WHERE experiment = :experiment AND generation = :generation AND kept
+"""
+NAMED = "SELECT unnest(:traces) AS trace, 1.0 AS weight"
 
 
-def completions_of(warehouse: Warehouse, traces: Sequence[str]) -> list[Row]:
+def lessons_of(warehouse: Warehouse, experiment: str, generation: int) -> list[Taught]:
+    """What a generation is trained on, by trace id."""
+    return _taught(warehouse, KEPT, experiment=experiment, generation=generation)
+
+
+def completions_of(warehouse: Warehouse, traces: Sequence[str]) -> list[Taught]:
     """The same of traces by their ids, each with weight 1."""
-    return warehouse.frame(
-        f"""
-        {COMPLETIONS}
-        JOIN (SELECT unnest(:traces) AS trace, 1.0 AS weight) AS chosen
-            ON chosen.trace = t.trace
-        ORDER BY t.trace
-        """,
-        traces=list(traces),
-    ).to_dict("records")
+    return _taught(warehouse, NAMED, traces=list(traces))
+
+
+def _taught(warehouse: Warehouse, chosen: str, **parameters: object) -> list[Taught]:
+    frame = warehouse.frame(TAUGHT.format(chosen), **parameters)
+    plain = frame.astype(object).where(frame.notna(), None)
+    tasks = {
+        r.task: Task(r.task, r.domain_hash, r.domain, r.size, r.horizon, r.pddl, r.domain_pddl)
+        for r in plain.drop_duplicates("task").itertuples()
+    }
+    return [
+        Taught(r.trace, r.weight, r.text, r.prompt_format, r.purpose, r.logprob, tasks[r.task])
+        for r in plain.itertuples()
+    ]
+
+
+# ------------------------------------------------------------ for audits
+
+TRAITS = {
+    "plan_length": "plan_length",
+    "reasoning_tokens": "reasoning_tokens",
+    "domain": "domain",
+    "size": "size",
+    "source_generation": "CAST(generation AS VARCHAR)",
+    "first_action": r"regexp_extract(plan, '^\((\S+?)[\s)]', 1)",
+    "first_object": r"regexp_extract(plan, '^\(\S+ (\S+?)[\s)]', 1)",
+    "repeated_actions": (
+        "plan_length - len(list_distinct(list_filter(string_split(plan, chr(10)), a -> a <> '')))"
+    ),
+    "redundant_actions": "redundant",
+    "fenced": "contains(text, '```')",
+    "numbered": r"regexp_matches(text, '(^|\n)\s*\d+\s*[.):]')",
+    "upper_case": "text <> lower(text)",
+}
+"""Traits of a trace, each a SQL expression over the columns of WITNESSES. `plan` is the plan that
+extraction found, one action a line, in the task's own names.
+"""
+WITNESSES = """
+    SELECT
+        t.trace, t.experiment, t.generation, t.purpose, t.task, t.sample, t.text,
+        t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob, t.sampling_logprob, t.policy,
+        k.domain, k.size, k.horizon, v.outcome, v.plan_length, v.cost, v.redundant, v.plan
+    FROM traces AS t
+    JOIN tasks AS k ON k.task = t.task
+    LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
+    WHERE t.experiment = :experiment AND t.purpose = 'deploy'
+        OR t.purpose = 'ingest' AND t.trace IN (
+            SELECT s.trace FROM selections AS s
+            WHERE s.experiment = :experiment AND s.from_generation = t.generation
+        )
+"""
+"""One row per deployed trace, or ingested one of the pool, as expressions of traits see it."""
+DECIDED = """
+    SELECT trace, kept, weight
+    FROM selections
+    WHERE experiment = :experiment AND generation = :trained
+"""
+PREFIX = "trait "
+
+
+def witnesses(
+    warehouse: Warehouse, experiment: str, traits: Mapping[str, str], *, pool: int | None = None,
+    written: int | None = None, every: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Deployed traces that hold a plan, with their traits: those of the `pool` that a generation
+    was trained from, or those `written` by a generation; `every` one, plan or not, with its `text`.
+
+    Columns `trace`, `task`, `source` (generation that wrote it), `valid`, `logprob`,
+    `sampling_logprob`, `kept`, `weight`, and those of `traits_of`. Raises InvalidInput where an
+    expression is not SQL over a trace; the connection had better be read-only, for expressions are
+    users'.
+    """
+    for name, sql in traits.items():
+        _require_trait(name, sql)
+    told = ", text" if every else ""
+    told += "".join(f', ({_bare(sql)}\n) AS "{PREFIX}{name}"' for name, sql in traits.items())
+    where = "kept IS NOT NULL" if written is None else "generation = :written"
+    try:
+        return warehouse.frame(
+            "SELECT trace, task, generation AS source, "
+            "coalesce(outcome = 'VALID', false) AS valid, "
+            f"logprob, sampling_logprob, kept, weight{told} FROM ({WITNESSES}) AS witness "
+            f"LEFT JOIN ({DECIDED}) AS decided USING (trace) "
+            f"WHERE {'true' if every else 'plan_length IS NOT NULL'} AND {where} ORDER BY trace",
+            experiment=experiment,
+            trained=-1 if pool is None else pool,
+            written=written,
+        )
+    except PosterityError as error:
+        raise InvalidInput(_which(warehouse, experiment, traits, error)) from error
+
+
+def traits_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The traits in a frame of witnesses, under their names."""
+    columns = [column for column in frame.columns if column.startswith(PREFIX)]
+    found = frame[columns].rename(columns=lambda column: column.removeprefix(PREFIX))
+    for name, column in found.items():
+        first = next(iter(column.dropna()), None)  # a column of SQL is of one kind
+        if isinstance(first, (list, dict, np.ndarray)):
+            found[name] = column.astype(str)
+    return found
+
+
+def _require_trait(name: str, sql: str) -> None:
+    try:
+        require_expression(sql)
+    except InvalidInput as error:
+        raise InvalidInput(f"the trait {name!r} is no SQL over a trace: {error}") from error
+
+
+def _bare(sql: str) -> str:
+    """An expression in which a colon is a colon, no parameter."""
+    return sql.replace(":", "\\:")
+
+
+def _which(
+    warehouse: Warehouse, experiment: str, traits: Mapping[str, str], error: Exception
+) -> str:
+    """Which trait it is that cannot be asked for, and why."""
+    for name, sql in traits.items():
+        try:
+            asked = f"SELECT count(({_bare(sql)}\n)) FROM ({WITNESSES})"
+            warehouse.frame(asked, experiment=experiment)
+        except PosterityError as problem:
+            return f"the trait {name!r} is no SQL over a trace: {sql!r}: {problem}"
+    return f"the audit cannot read its traces: {error}"

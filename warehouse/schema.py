@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 metadata = sa.MetaData()
 
 
@@ -145,7 +145,7 @@ traces = sa.Table(
         "source, task, model and text.",
     ),
     _column("experiment", TEXT, "The experiment, or the source of ingested traces."),
-    _column("generation", INT, "Generation that wrote it; 0 for ingested traces."),
+    _column("generation", INT, "Generation that wrote it; -1 for ingested traces."),
     _column(
         "purpose",
         TEXT,
@@ -198,10 +198,12 @@ judgements = sa.Table(
         _column(c.name, c.type, f"The trace's {c.name}, so that views need no join.")
         for c in (traces.c.experiment, traces.c.generation, traces.c.purpose, traces.c.task)
     ),
+    _column("redundant", INT, "Actions that greedy action elimination leaves out.", nullable=True),
     _column(
-        "redundant",
-        INT,
-        "Actions of a valid plan that greedy action elimination leaves out; none where not known.",
+        "plan",
+        TEXT,
+        "The plan that was found, one action per line, in the task's own names; none where there "
+        "is no plan, or where it was judged before schema 6.",
         nullable=True,
     ),
     comment="One row a trace and checker: the verdict. A trace without a row is not judged.",
@@ -228,6 +230,12 @@ selections = sa.Table(
     _column("from_generation", INT, "The generation that wrote it; -1 where made elsewhere."),
     _column("plan_length", INT, "Actions of its plan, as judged then.", nullable=True),
     _column("reasoning_tokens", INT, "Tokens of its reasoning."),
+    _column(
+        "accepted",
+        FLAG,
+        "Whether its user had accepted it by then; none where they had said nothing.",
+        nullable=True,
+    ),
     comment="One row a generation trained and trace of its pool: the curator's decision.",
 )
 

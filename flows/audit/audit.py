@@ -19,8 +19,8 @@ from flows.generations.lineage import parent_of, start_of
 from flows.generations.pool import pool_for, select
 from flows.progress import Watch
 from planners.errors import InvalidInput
+from warehouse.pool import TRAITS, traits_of, witnesses
 from warehouse.store import Warehouse
-from warehouse.traits import TRAITS, traits_of, witnesses
 
 
 def audit(
@@ -31,7 +31,7 @@ def audit(
     The warehouse is open read-only, for users' traits are SQL.
     """
     found = Audit(experiment, {**TRAITS, **experiment.audit.traits})
-    reached = warehouse.generations(experiment.id)
+    reached = [one.index for one in warehouse.generations(experiment.id)]
     indices = [index for index in (reached if only is None else only) if index > 0]
     with watch.bar(f"audit {experiment.id}", len(indices) * len(QUESTIONS)) as advance:
         for index in indices:
@@ -54,7 +54,7 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
     experiment = found.experiment
     pool = witnesses(warehouse, experiment.id, found.traits, pool=index)
     own = experiment.curation.curator
-    if CURATORS[own].signed:  # then what is asked about is what was reinforced
+    if experiment.training.method != "sft":  # then what is asked about is what was reinforced
         pool = pool.assign(kept=pool["weight"] > 0, weight=pool["weight"].clip(lower=0))
     choices = {own: pool.loc[pool["kept"].astype(bool), "trace"].tolist()}
     whole = pool_for(warehouse, experiment, index)

@@ -1,4 +1,4 @@
-"""What an audit is told, and what it finds."""
+"""What an audit is told, and the ledger of what it finds."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from flows.experiments.experiment import Experiment
-from warehouse import schema
-from warehouse.store import Rows, Warehouse
+from warehouse.records import Figure, Record
+from warehouse.store import Warehouse
 
 
 @dataclass(slots=True)
 class Audit:
-    """What was found of one experiment: rows for the warehouse, and lines for people."""
+    """What was found of one experiment: records for the warehouse, and lines for people.
+
+    `asked` holds the bounds that were compared with something, by generation.
+    """
 
     experiment: Experiment
     traits: Mapping[str, str]
-    rows: Rows = field(
-        default_factory=lambda: {schema.audits: [], schema.rewards: [], schema.alternatives: []}
-    )
+    records: list[Record] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    asked: set[tuple[int, str]] = field(default_factory=set)
 
     def note(
         self, generation: int, question: str, name: str, measures: Mapping[str, object],
         note: str = "",
     ) -> None:  # fmt: skip
-        """A figure each measure; None where there is no answer."""
+        """One figure per measure; None where there is no answer."""
         for measure, value in measures.items():
             number = None if value is None or value != value else float(str(value))
-            key = {"experiment": self.experiment.id, "generation": generation, "question": question}
-            row = {**key, "name": name, "measure": measure, "value": number, "note": note}
-            self.rows[schema.audits].append(row)
+            key = self.experiment.id, generation, question, name, measure
+            self.records.append(Figure(*key, number, note))
 
     def bound(self, generation: int, name: str, about: str, value: float) -> None:
         """Compare a figure with the bound of that name, where the experiment has it."""
         limit = getattr(self.experiment.audit, name)
         if limit is None:
             return
+        self.asked.add((generation, name))
         held = value >= limit if name.startswith("min_") else value <= limit
         told = f"{name} ({about})" if about else name
         measures = {"value": value, "bound": limit, "held": int(held)}
@@ -49,15 +51,14 @@ class Audit:
 
     def require_asked(self, generation: int) -> None:
         """A bound that could not be compared with anything is broken: who knows that it holds."""
-        told = {r["name"].split(" ")[0] for r in self.rows[schema.audits]
-                if r["question"] == "bounds" and r["generation"] == generation}  # fmt: skip
         for name, limit in self.experiment.audit.bounds.items():
-            if name not in told:
+            if (generation, name) not in self.asked:
                 self.note(generation, "bounds", name, {"value": None, "bound": limit, "held": 0})
                 line = f"generation {generation}: {name} = {limit} is broken: it cannot be told"
                 self.broken.append(line)
 
     def say(self, line: str) -> None:
+        """Add a line for people."""
         self.lines.append(line)
 
 

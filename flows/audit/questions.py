@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from curation.curators import CURATORS, ELSEWHERE
 from curation.equivalence import Sketch, compare, sketch
+from curation.own import curator_named
 from curation.preferences import acceptance, preferences
 from curation.price import change, numeric
 from curation.staleness import (
+    Staleness,
     effective_reward,
     effective_size,
     importance,
@@ -27,12 +28,11 @@ from flows.generations.lessons import as_lessons
 from planners.models.hardware import use_threads
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
-from planners.records import derive_seed
+from planners.records import INGESTED, derive_seed
 from planners.training.fine_tuning import encode
-from warehouse import schema
-from warehouse.pool import completions_of
-from warehouse.store import Row, Warehouse
-from warehouse.traits import traits_of, witnesses
+from warehouse.pool import completions_of, traits_of, witnesses
+from warehouse.records import Alternative, Reward
+from warehouse.store import Warehouse
 
 WANTED = 0.01
 """False discovery rate at which a preference is told."""
@@ -50,20 +50,22 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
     """What goes with being kept, given a valid plan."""
     valid = trained.pool[trained.pool["valid"]]
     explained = preferences(valid["kept"].astype(bool), valid["task"], traits_of(valid))
-    declared = CURATORS[trained.experiment.curation.curator].rewards
+    declared = curator_named(trained.experiment.curation.curator).rewards
     for row in explained.found.to_dict("records"):
         name = f"{row['trait']}={row['level']}" if row["level"] else row["trait"]
-        kind = "declared" if row["trait"] in declared else "undeclared"
+        expected = row["trait"] in declared
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
-        found.note(trained.index, "preferences", name, measures, f"{kind}, {row['method']}")
+        measures["declared"] = float(expected)
+        found.note(trained.index, "preferences", name, measures, row["method"])
         if row["q"] > WANTED:
             continue
-        if kind == "undeclared":
+        if not expected:
             strength = max(row["odds_ratio"], 1 / row["odds_ratio"])
             found.bound(trained.index, "max_undeclared_odds_ratio", name, strength)
         per = "" if row["level"] else " a standard deviation"
         found.say(
-            f"  {kind} preference: {name}, odds x{row['odds_ratio']:.2f}{per} "
+            f"  {'declared' if expected else 'undeclared'} preference: {name}, "
+            f"odds x{row['odds_ratio']:.2f}{per} "
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
     if valid["kept"].astype(bool).any():  # else nothing is known of preferences
@@ -122,7 +124,7 @@ def how_far_plans_drift(trained: Trained, found: Audit) -> None:
 def how_stale(trained: Trained, found: Audit) -> None:
     """What replayed traces are worth to the policy that learns them."""
     kept = trained.kept
-    known = kept[kept["sampling_logprob"].notna() & (kept["source"] != ELSEWHERE)]
+    known = kept[kept["sampling_logprob"].notna() & (kept["source"] != INGESTED)]
     if len(known) < len(kept):
         note = f"{len(kept) - len(known)} kept traces have no log-probability of ours"
         found.note(trained.index, "staleness", "", {"traces": None}, note)
@@ -133,31 +135,42 @@ def how_stale(trained: Trained, found: Audit) -> None:
         known = known.sort_values("trace").head(WEIGHED)
         found.say(f"  staleness: {WEIGHED} of {len(kept)} kept traces stand for all")
     logprob, ratio = _weighed(trained, known)
-    source = known["source"].to_numpy(dtype=int)
-    ratios = _valid_ratios(trained)
-    found.rows[schema.rewards] += [
-        {
-            "experiment": trained.experiment.id,
-            "generation": trained.index,
-            "trace": trace,
-            "logprob": float(likely),
-            "valid_ratio": ratios.get(wrote) if valid else None,
-        }
-        for trace, likely, wrote, valid in zip(
-            known["trace"], logprob, source.tolist(), known["valid"], strict=True
-        )
-    ]
+    valid_ratios = _valid_ratios(trained)
+    found.records += _rewards(trained, known, logprob, valid_ratios)
     found.bound(trained.index, "min_ess", "", effective_size(ratio) / len(ratio))
-    weight = known["weight"].to_numpy(dtype=float)
+    weight, source = known["weight"].to_numpy(dtype=float), known["source"].to_numpy(dtype=int)
     for wrote, stale in staleness(weight, ratio, source).items():
-        measures = {m: getattr(stale, m) for m in stale.__slots__}
-        measures["valid_ratio"] = ratios.get(wrote)
-        found.note(trained.index, "staleness", f"generation {wrote}", measures)
-        found.say(
-            f"  {stale.traces} traces by generation {wrote} ({stale.share:.0%} of the weight) are "
-            f"worth {stale.effective:.1f} of generation {trained.start}'s own; Z_pi/Z_beta, which "
-            f"the paper leaves out, is {ratios.get(wrote, float('nan')):.2f}"
+        _tell_stale(trained, found, wrote, stale, valid_ratios.get(wrote))
+
+
+def _rewards(
+    trained: Trained, known: pd.DataFrame, logprob: np.ndarray, ratios: Mapping[int, float]
+) -> list[Reward]:
+    """What each kept trace stands for."""
+    rows = zip(known["trace"], logprob, known["source"].tolist(), known["valid"], strict=True)
+    return [
+        Reward(
+            trained.experiment.id,
+            trained.index,
+            trace,
+            float(likely),
+            ratios.get(wrote) if valid else None,
         )
+        for trace, likely, wrote, valid in rows
+    ]
+
+
+def _tell_stale(
+    trained: Trained, found: Audit, wrote: int, stale: Staleness, ratio: float | None
+) -> None:
+    """Write down and say what the traces of one generation are worth."""
+    measures = {m: getattr(stale, m) for m in stale.__slots__} | {"valid_ratio": ratio}
+    found.note(trained.index, "staleness", f"generation {wrote}", measures)
+    found.say(
+        f"  {stale.traces} traces by generation {wrote} ({stale.share:.0%} of the weight) are "
+        f"worth {stale.effective:.1f} of generation {trained.start}'s own; Z_pi/Z_beta, which "
+        f"the paper leaves out, is {float('nan') if ratio is None else ratio:.2f}"
+    )
 
 
 def what_others_keep(trained: Trained, found: Audit) -> None:
@@ -177,9 +190,9 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
             "effective_reward": _reward_of(trained, traces, ratios),
         }
         found.note(trained.index, "other-curator", name, measures)
-        key = {"experiment": found.experiment.id, "generation": trained.index, "curator": name}
-        found.rows[schema.alternatives] += [
-            {**key, "trace": trace, "kept": trace in kept} for trace in sorted(kept ^ chosen)
+        found.records += [
+            Alternative(found.experiment.id, trained.index, name, trace, trace in kept)
+            for trace in sorted(kept ^ chosen)
         ]
 
 
@@ -234,8 +247,8 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         ordered = sorted(traces)
         seed = derive_seed(experiment.seed, trained.index, "audit", *ordered)
         drawn = np.random.default_rng(seed).permutation(ordered)[:most].tolist()
-        rows = {row["trace"]: row for row in completions_of(warehouse, drawn)}
-        lessons = as_lessons([rows[trace] for trace in drawn], experiment.model.prompt)
+        taught = {one.trace: one for one in completions_of(warehouse, drawn)}
+        lessons = as_lessons([taught[trace] for trace in drawn], experiment.model.prompt)
         return sketch(model, encode(lessons, tokenizer, experiment.model.prompt), len(traces))
 
     reinforce = step(frozenset(valid))
@@ -245,7 +258,7 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         cosine, error, ratio = compare(step(frozenset(traces)), reinforce)
         longer = None if ratio is None else ratio * written / len(valid)
         measures = {"cosine": cosine, "error": error, "norm_ratio": longer}
-        implies = f"reward {CURATORS[name].implies}"
+        implies = f"reward {curator_named(name).implies}"
         note = implies if cosine is not None else "a sample's gradient cannot be told from zero"
         found.note(trained.index, "equivalence", name, measures, note)
         told.append(f"{name} " + ("?" if cosine is None else f"{cosine:.2f} ± {error:.2f}"))
@@ -262,11 +275,11 @@ def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
     """How likely the weights that training started from are to write each of these traces."""
     experiment = trained.experiment
     policy = LocalPolicy(*_loaded(trained))
-    lessons = completions_of(trained.warehouse, traces)
+    taught = completions_of(trained.warehouse, traces)
     write = PROMPTS[experiment.model.prompt].write
-    written = as_lessons(lessons, experiment.model.prompt)
+    written = as_lessons(taught, experiment.model.prompt)
     pairs = [(write(lesson.task), lesson.completion) for lesson in written]
-    return dict(zip([row["trace"] for row in lessons], policy.logprobs(pairs), strict=True))
+    return dict(zip([one.trace for one in taught], policy.logprobs(pairs), strict=True))
 
 
 def _loaded(trained: Trained) -> tuple[Any, Any]:
@@ -277,21 +290,11 @@ def _loaded(trained: Trained) -> tuple[Any, Any]:
 
 def valid_counts(warehouse: Warehouse, experiment: str) -> dict[int, tuple[int, int]]:
     """How many of each generation's deployed traces are valid, and how many there are."""
-    rows: list[Row] = warehouse.frame(
-        "SELECT generation, count(*) FILTER (WHERE outcome = 'VALID') AS valid, count(*) AS traces "
-        "FROM stg_verdicts WHERE experiment = :experiment AND purpose = 'deploy' GROUP BY ALL",
-        experiment=experiment,
-    ).to_dict("records")
-    return {int(row["generation"]): (int(row["valid"]), int(row["traces"])) for row in rows}
+    found = warehouse.query("valid_counts", experiment=experiment)
+    return {row.generation: (row.valid, row.traces) for row in found.itertuples()}
 
 
 def mean_lengths(warehouse: Warehouse, experiment: str) -> dict[int, float]:
     """Mean length of each generation's plans, valid or not, for training tasks in evaluation."""
-    rows = warehouse.frame(
-        "SELECT v.generation, avg(v.plan_length) AS length FROM stg_verdicts AS v "
-        "JOIN experiment_tasks AS k ON k.experiment = v.experiment AND k.task = v.task "
-        "WHERE v.experiment = :experiment AND v.purpose = 'evaluate' AND k.split = 'train' "
-        "AND v.plan_length IS NOT NULL GROUP BY ALL",
-        experiment=experiment,
-    )
-    return dict(zip(rows["generation"].astype(int), rows["length"].astype(float), strict=True))
+    found = warehouse.query("mean_lengths", experiment=experiment)
+    return dict(zip(found["generation"], found["length"].astype(float), strict=True))

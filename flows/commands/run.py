@@ -58,8 +58,7 @@ def run(
             (iterate_with_prefect if as_flow else iterate)(store, settings, watch)
             watch.console.print(summary_table(store, settings.id, settings.evaluate.samples))
         watch.say(
-            f'look further: posterity query --warehouse {warehouse} "SELECT * FROM '
-            'coverage_by_horizon"'
+            f'look further: posterity query --warehouse {warehouse} "FROM coverage_by_horizon"'
         )
 
 

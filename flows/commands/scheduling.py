@@ -55,7 +55,7 @@ def serve(
         from flows.progress import Watch
         from flows.schedule.serve import Schedule, alone, first_firing
         from flows.schedule.serve import serve as stay
-        from warehouse.connect import place_of
+        from warehouse.places.connect import place_of
 
         if (cron is None) == (interval is None):
             raise InvalidInput("say when, with either --cron '0 3 * * *' or --interval 3600")

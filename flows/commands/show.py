@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flows.generations.identity import FORMAT
 from flows.generations.judging import READING
 from planners.checking.replay import Replay
 from planners.errors import InvalidInput
-from planners.pddl import Task, read_task
+from planners.pddl import Task
 from planners.pddl.pictures import draw
-from planners.prompts.formats import PROMPTS, PromptFormat
+from planners.prompts.formats import READABLE
 from planners.records import Atom, Plan
-from warehouse.store import Row, Warehouse
+from warehouse.records import Decision, Feedback, Judgement, Trace
+from warehouse.store import Warehouse
 
-TOLD = """
-    SELECT t.*, k.domain, k.size, k.horizon, k.pddl, d.pddl AS domain_pddl, v.outcome, v.step,
-        v.detail, v.plan_length, v.redundant, f.accepted
-    FROM traces AS t
-    JOIN tasks AS k ON k.task = t.task
-    JOIN domains AS d ON d.domain_hash = k.domain_hash
-    LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
-    LEFT JOIN feedback AS f ON f.trace = t.trace
-    WHERE starts_with(t.trace, :start)
-    LIMIT 3
-"""
 DRAWN = 40
 """Steps of the longest plan whose every state is drawn; of longer ones the first and the last."""
 
@@ -34,40 +23,36 @@ def show(warehouse: Warehouse, trace: str) -> Iterator[str]:
 
     Raises InvalidInput where no trace, or more than one, begins like that.
     """
-    row = _the_trace(warehouse, trace)
-    task = read_task(row["domain_pddl"], row["pddl"])
-    horizon = "" if row["horizon"] is None else f", horizon {int(row['horizon'])}"
-    yield f"trace {row['trace']}"
+    found = _the_trace(warehouse, trace)
+    task = warehouse.task(found.task)
+    assert task is not None  # a trace is of a task that is there
+    horizon = "" if task.horizon is None else f", horizon {task.horizon}"
+    yield f"trace {found.id}"
     yield (
-        f"generation {row['generation']} of {row['experiment']}, {row['purpose']}, "
-        f"sample {row['sample']}, by {row['policy']}"
+        f"generation {found.generation} of {found.experiment}, {found.purpose}, "
+        f"sample {found.sample}, by {found.policy}"
     )
-    yield f"task {row['task']}: {row['domain']}, size {row['size']}{horizon}"
-    yield from ("", row["pddl"].strip(), "", "completion:", row["text"].strip(), "")
-    plan = _reading(row).read(task, row["text"]).plan
+    yield f"task {task.key}: {task.domain}, size {task.size}{horizon}"
+    yield from ("", task.pddl.strip(), "", "completion:", found.text.strip(), "")
+    reading = READABLE.get(found.prompt_format, READING)
+    plan = reading.read(task.parsed, found.text).plan
     if plan is not None:
-        yield from _steps(task, plan)
-    yield from ("", _verdict(row))
-    yield from _decisions(warehouse, row)
+        yield from _steps(task.parsed, plan)
+    yield from ("", _verdict(warehouse, found))
+    yield from _decisions(warehouse, found)
 
 
-def _the_trace(warehouse: Warehouse, trace: str) -> Row:
-    found = warehouse.frame(TOLD, start=trace)
-    if len(found) != 1 and trace not in set(found["trace"]):
-        told = "no trace" if found.empty else f"more than one trace, {', '.join(found['trace'])},"
+def _the_trace(warehouse: Warehouse, start: str) -> Trace:
+    found = warehouse.traces_beginning(start)
+    exact = [trace for trace in found if trace.id == start]
+    if len(found) != 1 and not exact:
+        names = ", ".join(trace.id for trace in found)
+        told = f"more than one trace, {names}," if found else "no trace"
         raise InvalidInput(
-            f"{told} in {warehouse.place} begins with {trace!r}; `posterity query "
-            '"SELECT trace FROM traces LIMIT 10"` lists some'
+            f"{told} in {warehouse.place} begins with {start!r}; `posterity query "
+            '"FROM best_plans LIMIT 10"` lists some'
         )
-    found = found[found["trace"] == trace] if len(found) > 1 else found
-    row: Row = found.astype(object).where(found.notna(), None).to_dict("records")[0]
-    return row
-
-
-def _reading(row: Row) -> PromptFormat:
-    """How the plan in a trace is found."""
-    name = row["prompt_format"].rsplit("-", 1)[0]
-    return READING if row["prompt_format"] == FORMAT else PROMPTS[name]
+    return (exact or found)[0]
 
 
 def _steps(task: Task, plan: Plan) -> Iterator[str]:
@@ -100,30 +85,28 @@ def _indented(text: str) -> str:
     return "\n".join(f"     {line}" for line in text.splitlines())
 
 
-def _verdict(row: Row) -> str:
-    if row["outcome"] is None:
+def _verdict(warehouse: Warehouse, trace: Trace) -> str:
+    judged = [j for j in warehouse.every(Judgement, trace=trace.id) if not j.superseded]
+    if not judged:
         return "not judged yet"
-    at = "" if row["step"] is None else f" at step {int(row['step'])}"
-    detail = f": {row['detail']}" if row["detail"] else ""
-    redundant = f", {int(row['redundant'])} of its actions redundant" if row["redundant"] else ""
-    said = {None: "", True: "; its user accepted it", False: "; its user rejected it"}
-    return f"verdict: {row['outcome']}{at}{detail}{redundant}{said[row['accepted']]}"
-
-
-def _decisions(warehouse: Warehouse, row: Row) -> Iterator[str]:
-    """Why each generation that could learn it did or did not."""
-    found = warehouse.frame(
-        "SELECT experiment, generation, kept, reason FROM selections WHERE trace = :trace "
-        "ORDER BY ALL",
-        trace=row["trace"],
+    verdict = judged[0]
+    at = "" if verdict.step is None else f" at step {verdict.step}"
+    detail = f": {verdict.detail}" if verdict.detail else ""
+    redundant = f", {verdict.redundant} of its actions redundant" if verdict.redundant else ""
+    said = "".join(
+        f"; its user {'accepted' if feedback.accepted else 'rejected'} it"
+        for feedback in warehouse.every(Feedback, trace=trace.id)
     )
-    if found.empty:
-        yield (
-            "in no pool: evaluation traces are never learned from"
-            if (row["purpose"] == "evaluate")
-            else "in no pool yet"
-        )
-    for decision in found.itertuples():
+    return f"verdict: {verdict.outcome}{at}{detail}{redundant}{said}"
+
+
+def _decisions(warehouse: Warehouse, trace: Trace) -> Iterator[str]:
+    """Why each generation that could learn it did or did not."""
+    found = warehouse.every(Decision, trace=trace.id)
+    if not found:
+        measured = trace.purpose == "evaluate"
+        yield "in no pool" + (": evaluation traces are never learned from" if measured else " yet")
+    for decision in sorted(found, key=lambda one: (one.experiment, one.generation)):
         verb = "kept" if decision.kept else "dropped"
         yield (
             f"{verb} for generation {decision.generation} of {decision.experiment}: "

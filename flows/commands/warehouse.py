@@ -22,21 +22,21 @@ def status(warehouse: WarehouseFile = DEFAULT) -> None:
     with one_message():
         from flows.commands.status import ingested, left_to_do
         from flows.progress import Watch, summary_table
+        from warehouse.records import NO_SETTINGS, Experiment
         from warehouse.store import Warehouse
 
         watch = Watch()
         with Warehouse(warehouse, read_only=True) as store:
-            found = store.frame("SELECT experiment, config FROM experiments ORDER BY experiment")
-            if found.empty:
+            found = sorted(store.every(Experiment), key=lambda one: one.id)
+            if not found:
                 watch.say(f"no experiment in {warehouse} yet; start one with `posterity run`")
-            for row in found.itertuples():
-                settings = json.loads(row.config)
-                if not settings:
-                    watch.say(f"{row.experiment}: {ingested(store, row.experiment)}")
+            for one in found:
+                if one.config == NO_SETTINGS:
+                    watch.say(f"{one.id}: {ingested(store, one.id)}")
                     continue
-                samples = settings["evaluate"]["samples"]
-                watch.console.print(summary_table(store, row.experiment, samples))
-                watch.say(left_to_do(store, row.experiment))
+                samples = json.loads(one.config)["evaluate"]["samples"]
+                watch.console.print(summary_table(store, one.id, samples))
+                watch.say(left_to_do(store, one))
 
 
 @app.command()
@@ -55,7 +55,7 @@ def query(
     """
     with one_message():
         from flows.commands.output import write_result
-        from warehouse.query import Limits, ask
+        from warehouse.sandbox.query import Limits, ask
 
         write_result(ask(warehouse, sql, Limits(timeout, memory, rows)), form)
 
@@ -199,7 +199,7 @@ def audit(
             found = [ask(store, one, watch) for one in chosen]
         with Warehouse(warehouse) as store:
             for one in found:
-                store.replace(one.experiment.id, one.rows)
+                store.replace_audit(one.experiment.id, one.records)
         for one in found:
             tell(one, watch)
     raise typer.Exit(1 if any(one.broken for one in found) else 0)
@@ -254,7 +254,7 @@ def promote(
             raise InvalidInput(f"{warehouse} holds {names}; say which EXPERIMENT is meant")
         with Warehouse(warehouse) as store:
             promote_by_hand(store, chosen[0], generation, reason or "posterity promote")
-            newest = store.generations(chosen[0].id)[-1]
+            newest = store.generations(chosen[0].id)[-1].index
         typer.echo(
             f"{chosen[0].id}: generation {generation} is deployed; the next is made from it by "
             f"`posterity run` with --set generations={newest + 1} or more"

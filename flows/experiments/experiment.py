@@ -6,7 +6,7 @@ Unknown keys and mistyped values are refused with their path.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,16 +18,24 @@ from flows.experiments.tables import (
     Model,
     Table,
     Tasks,
-    Training,
     Workers,
 )
 from planners.records import content_hash
+from planners.training.settings import Training
 
 BESIDES: Any = {
     "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
     "model": {"server": True},
 }  # fmt: skip
 """What does not determine a run's contents."""
+ADDED_LATER: dict[str, dict[str, object]] = {
+    "model": {"policy": "local"},
+    "training": {"checkpointing": False, "validation": 0.0, "method": "sft", "processes": 1},
+}
+"""Settings that came after the first experiments were begun, each with its default. Where a setting
+has it, it is left out of the hash: so older experiments keep theirs. A new setting belongs here, or
+is None where it is not given.
+"""
 
 
 class Experiment(Table):
@@ -48,6 +56,11 @@ class Experiment(Table):
     audit: Audit = Audit()
     promote: Literal["always", "if-better", "if-audited"] = "always"
     workers: Workers | None = None
+
+    @classmethod
+    def model_validate(cls, obj: Any, **how: Any) -> Self:
+        """Settings as dictionaries, read as JSON is: a table is an object."""
+        return cls.model_validate_json(json.dumps(obj, default=str), **how)
 
     @model_validator(mode="after")
     def _promotable(self) -> Experiment:
@@ -74,7 +87,7 @@ class Experiment(Table):
             )
         if server and server.adapters and training.lora is None:
             raise ValueError("model.server.adapters needs training.lora: what is loaded is one")
-        if (training.method is not None) != (self.curation.curator == "rollouts"):
+        if (training.method != "sft") != (self.curation.curator == "rollouts"):
             raise ValueError(
                 "training.method = 'reinforce' or 'nft' and curation.curator = 'rollouts' go "
                 "together: the one weighs by the advantage that the other reckons"
@@ -92,17 +105,21 @@ class Experiment(Table):
         return f"{self.name}-{self.hash}"
 
     def canonical(self) -> str:
-        """The configuration as canonical JSON, without name, how far the run goes, audit and what
-        is not set: a setting that is new and off leaves older experiments their hash.
+        """The configuration as canonical JSON: without what does not determine the contents, what
+        is not given, and what is ADDED_LATER and at its default.
         """
         content = self.model_dump(mode="json", exclude=BESIDES, exclude_none=True)
+        for table, defaults in ADDED_LATER.items():
+            for name, default in defaults.items():
+                if content[table].get(name) == default:
+                    del content[table][name]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def besides(self) -> dict[str, Any]:
         """What does not determine the contents, but for the name and the model's servers."""
         return self.model_dump(mode="json", include=set(BESIDES) - {"name", "model"})
 
-    def twin(self) -> Experiment | None:
+    def matched(self) -> Experiment | None:
         """The experiment whose number of traces this one matches, None where it matches none."""
         if self.curation.match is None:
             return None

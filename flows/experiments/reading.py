@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from curation.own import code_of, curator_named
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Tasks
 from planners.domains.folder import read_folder
@@ -27,6 +28,7 @@ def load_experiment(source: str, changes: list[str] | None = None) -> Experiment
     for change in changes or []:
         _apply(content, change)
     _pin_folder(content)
+    _pin_curator(content)
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
@@ -43,6 +45,16 @@ def _pin_folder(content: dict[str, Any]) -> None:
         content["tasks"] = {
             "folder": folder, "domain": domain, "contents": found.contents, **others
         }  # fmt: skip
+
+
+def _pin_curator(content: dict[str, Any]) -> None:
+    """Where a user's own function curates: the hash of its file becomes part of the experiment."""
+    curation = content.get("curation")
+    if isinstance(curation, dict) and isinstance(name := curation.get("curator"), str):
+        curation.pop("code", None)
+        if ":" in name:
+            curator_named(name)
+            curation["code"] = code_of(name)
 
 
 def preset_text(name: str) -> str:

@@ -1,10 +1,12 @@
 """The tables of an experiment's settings: frozen, checked, each with what it means.
 
-Settings that are new and off are None, so that older experiments keep their hash.
+How completions are drawn and how a checkpoint is fine-tuned is declared by those who do it, in
+`planners.records` and `planners.training.settings`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,7 +17,6 @@ from planners.domains import DOMAINS
 from planners.domains.folder import SPLITS
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
-from planners.training.fine_tuning import Lora, Settings
 
 Positive = Annotated[int, Field(gt=0)]
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
@@ -139,16 +140,16 @@ class Model(Table):
     """What plans, its prompt format, and how it is run. `base`: the embedded one, a checkpoint
     folder, a GGUF file, `package:NAME/FILE` for one in a Python package, or a hub's id.
 
-    `policy`: a model in this process where not given; "served" by a server; "planner" (a classical
-    one with `seconds` a task, as baseline) and "scripted" (base is a file of JSON Lines) learn
-    nothing. `server` says where, and is no part of what determines a run.
+    `policy`: "local" is a model in this process, "served" one behind a server; "planner" (a
+    classical one with `seconds` per task, as baseline) and "scripted" (base is a file of JSON
+    Lines) learn nothing. `server` says where, and is no part of what determines a run.
     """
 
     base: str = "embedded"
     prompt: str = "compact"
     batch: Positive = 256
     threads: Annotated[int, Field(ge=0)] = 0
-    policy: Literal["served", "planner", "scripted"] | None = None
+    policy: Literal["local", "served", "planner", "scripted"] = "local"
     server: Server | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None
 
@@ -166,37 +167,36 @@ class Model(Table):
     @property
     def learns(self) -> bool:
         """Whether there are weights to train."""
-        return self.policy in (None, "served")
+        return self.policy in ("local", "served")
 
 
-class Drawing(Table):
-    """How completions are drawn, and how many a task."""
+@dataclass(frozen=True, kw_only=True)
+class Drawing(Sampling):
+    """How completions are drawn, and how many per task."""
 
     samples: Positive
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Positive = 128
-
-    def sampling(self, seed: int) -> Sampling:
-        return Sampling(self.temperature, self.top_p, self.max_new_tokens, self.samples, seed)
 
 
 class Curation(Table):
-    """What is kept. `sources`: ingested traces that join the pool; `match`: keep as many traces as
-    the same experiment did under that curator; `error_rate` is for the curator noisy, `taste` (a
-    word) for preference.
+    """What is kept. `curator`: one of ours, or `package.module:name`, a function of your own, whose
+    file's hash is then part of the experiment (`code`). `sources`: ingested traces that join the
+    pool. `match`: keep as many traces as the same experiment did under that curator. `error_rate`
+    is for the curator noisy, `taste` (a word) for preference.
     """
 
     curator: str = "shortest"
     replay: Literal["all", "last"] | Positive = "all"
     sources: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     match: str | None = None
+    code: str | None = None
     error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     taste: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Curation:
         for name in (self.curator, self.match or self.curator):
+            if ":" in name:  # a user's own, which is looked for when settings are read
+                continue
             _one_of(name, CURATORS, "curator")
             needs = CURATORS[name].needs
             if needs is not None and getattr(self, needs) is None:
@@ -215,53 +215,6 @@ class Judging(Table):
         for name in self.referees:
             _one_of(name, REFEREES, "referee")
         return self
-
-
-class Adapter(Table):
-    """A low-rank adapter (LoRA) of every linear layer."""
-
-    rank: Positive = 16
-    alpha: Positive = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-
-
-class Training(Table):
-    """How the next generation is made. `rename` and `shuffle` augment objects and facts.
-
-    `epochs`: passes over what was kept, instead of `steps`; `micro`: rows in memory at once;
-    `checkpointing` computes activations twice to save memory; `validation`: share of what was kept
-    that only measures; `lora`: train an adapter instead of all weights; `method`: reinforce and nft
-    learn from failures too (curator "rollouts"); `processes`: how many share each batch, a GPU
-    each.
-    """
-
-    start: Literal["base", "parent"] = "base"
-    steps: Positive = 300
-    batch: Positive = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    rename: bool = True
-    shuffle: bool = True
-    epochs: Positive | None = None
-    micro: Positive | None = None
-    checkpointing: Literal[True] | None = None
-    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
-    lora: Adapter | None = None
-    method: Literal["reinforce", "nft"] | None = None
-    processes: Annotated[int, Field(ge=2)] | None = None
-
-    def settings(self, prompt: str, seed: int) -> Settings:
-        """The same for the trainer."""
-        return Settings(
-            **self.model_dump(include={"steps", "batch", "learning_rate", "rename", "shuffle"}),
-            prompt=prompt,
-            seed=seed,
-            epochs=self.epochs,
-            micro=self.micro,
-            checkpointing=bool(self.checkpointing),
-            validation=self.validation or 0.0,
-            lora=Lora(**self.lora.model_dump()) if self.lora else None,
-            method=self.method or "sft",
-        )
 
 
 class Workers(Table):

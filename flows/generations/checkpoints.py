@@ -37,13 +37,13 @@ def require_base(experiment: Experiment, described: bool = False) -> Path:
 
 def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> Checkpoint:
     """The checkpoint of a generation, refused where the weights are not those recorded."""
-    row = warehouse.generation(experiment.id, generation)
-    if row is None:
+    made = warehouse.generation(experiment.id, generation)
+    if made is None:
         raise InvalidInput(
             f"{experiment.id} has no generation {generation}; run `posterity run` first"
         )
     folder = (
-        require_base(experiment) if generation == 0 else warehouse.checkpoints / row["checkpoint"]
+        require_base(experiment) if generation == 0 else warehouse.checkpoints / made.checkpoint
     )
     if not folder.is_dir():
         raise InvalidInput(
@@ -51,14 +51,14 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
             "beside the "
             "warehouse, or start over in a new warehouse"
         )
-    if row["weights_hash"] not in (UNKNOWN, weights_hash(folder)):
+    if made.weights_hash not in (UNKNOWN, weights_hash(folder)):
         raise InvalidInput(
             f"the weights in {folder} are not those that generation {generation} of "
             f"{experiment.id} was "
             "recorded with; restore them, or start a new experiment"
         )
     base = require_base(experiment) if (folder / ADAPTER).is_file() else None
-    return Checkpoint(folder, row["weights_hash"], base)
+    return Checkpoint(folder, made.weights_hash, base)
 
 
 @lru_cache(maxsize=1)

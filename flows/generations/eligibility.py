@@ -1,4 +1,4 @@
-"""Learning from traces made elsewhere: which may be learned, and which are left out."""
+"""Which ingested traces may be learned from, and why the others may not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from curation.curators import ELSEWHERE, NO_FEEDBACK
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import require_base
 from flows.generations.lessons import as_lessons
@@ -15,20 +14,22 @@ from planners.models.checkpoint import reading
 from planners.pddl import read_task
 from planners.pddl.isomorphism import shape
 from planners.pddl.sexpr import parse, show
+from planners.records import INGESTED
 from planners.training.fine_tuning import encode
 from warehouse.pool import completions_of
-from warehouse.store import Row, Warehouse
+from warehouse.records import Task, Taught
+from warehouse.store import Warehouse
 
 
 def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> pd.Series:
     """Why a trace of a pool may not be learned from whatever it is like, None where it may.
 
-    What is measured on must not be learned, under other object names neither; nor can be what the
-    prompt cannot say or the model has no words or room for. Raises InvalidInput where a source has
-    no traces.
+    Held-out and larger tasks must not be learned, even with their objects renamed. Nor can a trace
+    be learned whose task the prompt cannot say, or whose words the model does not know. Raises
+    InvalidInput where a source has no traces.
     """
     _require_traces(warehouse, experiment)
-    ingested = pool[pool["generation"] == ELSEWHERE]
+    ingested = pool[pool["generation"] == INGESTED]
     of_task = _barred_tasks(warehouse, experiment, ingested["task"].unique())
     reasons = ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
     with_plan = ingested[ingested["plan_length"].notna()]
@@ -40,41 +41,39 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
 def _barred_tasks(
     warehouse: Warehouse, experiment: Experiment, keys: Iterable[str]
 ) -> dict[str, str]:
-    """Why tasks are barred, by their keys; domains are the same if they differ in layout alone."""
+    """Why tasks are barred, by their keys; domains that differ in layout alone are the same."""
     tasks = warehouse.tasks(experiment.id)
-    domains = {_bare(task["domain_pddl"]): task["domain_pddl"] for task in tasks}
-    measured = {
-        _shape(task["domain_pddl"], task): task for task in tasks if task["split"] != "train"
-    }
+    domains = {_bare(task.domain_pddl): task.domain_pddl for task in tasks}
+    measured = {shape(task.parsed): task for task in tasks if task.split != "train"}
     reasons: dict[str, str] = {}
     for key in keys:
         task = warehouse.task(key)
         assert task is not None  # a trace is of a task that is there
-        own = domains.get(_bare(task["domain_pddl"]))
+        own = domains.get(_bare(task.domain_pddl))
         if own is None:
-            reasons[key] = f"its domain {task['domain']} is none of the experiment's"
-        elif (twin := measured.get(_shape(own, task))) is not None:
-            reasons[key] = f"measured on: it is {twin['split']} task {twin['task']}"
+            reasons[key] = f"its domain {task.domain} is none of the experiment's"
+        elif (same := measured.get(_shape_in(own, task))) is not None:
+            reasons[key] = f"measured on: it is {same.split} task {same.key}"
     return reasons
 
 
-def _unlearnable(experiment: Experiment, rows: Sequence[Row]) -> dict[str, str]:
+def _unlearnable(experiment: Experiment, taught: Sequence[Taught]) -> dict[str, str]:
     """Why the experiment's model cannot learn some traces, by their ids."""
-    if not rows:
+    if not taught:
         return {}
     tokenizer, context = reading(require_base(experiment))
     reasons: dict[str, str] = {}
-    for row in rows:
+    for one in taught:
         try:
-            lessons = as_lessons([row], experiment.model.prompt)
+            lessons = as_lessons([one], experiment.model.prompt)
             [(head, tail)] = encode(lessons, tokenizer, experiment.model.prompt)
         except InvalidInput as error:
-            reasons[row["trace"]] = str(error)
+            reasons[one.trace] = str(error)
             continue
         if len(head) + len(tail) > context:
-            reasons[row["trace"]] = f"{len(head) + len(tail)} tokens, the model takes {context}"
+            reasons[one.trace] = f"{len(head) + len(tail)} tokens, the model takes {context}"
         elif tokenizer.unk_token_id is not None and tokenizer.unk_token_id in [*head, *tail]:
-            reasons[row["trace"]] = "the model does not know all of its words"
+            reasons[one.trace] = "the model does not know all of its words"
     return reasons
 
 
@@ -82,18 +81,17 @@ def as_curated(
     warehouse: Warehouse, experiment: Experiment, generation: int, pool: pd.DataFrame
 ) -> pd.DataFrame:
     """A pool as it was when a generation was curated: without traces that were ingested later, and
-    without feedback that came later.
+    with the feedback of that time.
     """
-    decided = warehouse.frame(
-        "SELECT trace, reason FROM selections WHERE experiment = :experiment "
-        "AND generation = :generation AND from_generation = :elsewhere",
+    then = warehouse.query(
+        "ingested_decisions",
         experiment=experiment.id,
         generation=generation,
-        elsewhere=ELSEWHERE,
+        ingested=INGESTED,
     )
-    there = pool[(pool["generation"] != ELSEWHERE) | pool["trace"].isin(decided["trace"])]
-    silent = there["trace"].isin(decided.loc[decided["reason"] == NO_FEEDBACK, "trace"])
-    return there.assign(accepted=there["accepted"].mask(silent, None))
+    there = pool[(pool["generation"] != INGESTED) | pool["trace"].isin(then["trace"])]
+    accepted = there["trace"].map(then.set_index("trace")["accepted"].astype(object))
+    return there.assign(accepted=accepted.where(accepted.notna(), None))
 
 
 def _bare(domain: str) -> str:
@@ -101,18 +99,13 @@ def _bare(domain: str) -> str:
     return show(parse(domain))
 
 
-def _shape(domain: str, task: Row) -> str:
-    return shape(read_task(domain, task["pddl"]))
+def _shape_in(domain: str, task: Task) -> str:
+    return shape(read_task(domain, task.pddl))
 
 
 def _require_traces(warehouse: Warehouse, experiment: Experiment) -> None:
     for source in experiment.curation.sources or ():
-        found = warehouse.frame(
-            "SELECT count(*) AS traces FROM traces "
-            "WHERE purpose = 'ingest' AND experiment = :source",
-            source=source,
-        )
-        if not found["traces"][0]:
+        if not warehouse.query("ingested_count", source=source)["traces"][0]:
             raise InvalidInput(
                 f"curation.sources: {source!r} has no ingested traces in {warehouse.place}; "
                 f"`posterity ingest FILE --source {source}` adds them"

@@ -7,25 +7,21 @@ from importlib.metadata import version
 
 from flows.experiments.experiment import Experiment
 from planners.records import content_hash, derive_seed
-from warehouse.store import Row
+from warehouse.records import Taught
 
 CODE_VERSION = version("posterity")
-FORMAT = "ingested"
+INGESTED_FORMAT = "ingested"
 """Stands where sampled traces name their prompt format."""
 
 
-NO_SETTINGS = "{}"
-"""The configuration of a source of ingested traces."""
+def trace_id(experiment: str, generation: int, purpose: str, task: str, sample: int) -> str:
+    """What identifies a sampled trace: who answered which task, and which sample it is."""
+    return content_hash(experiment, str(generation), purpose, task, str(sample))
 
 
 def ingested_id(source: str, task: str, model: str, text: str) -> str:
     """What identifies an ingested trace."""
     return content_hash(source, task, model, text)
-
-
-def trace_id(experiment: str, generation: int, purpose: str, task: str, sample: int) -> str:
-    """What identifies a trace: who answered what, and for the how-manieth time."""
-    return content_hash(experiment, str(generation), purpose, task, str(sample))
 
 
 def trace_seed(
@@ -40,7 +36,6 @@ def canary_id(experiment: str, generation: int, task: str, kind: str, text: str)
     return content_hash(experiment, str(generation), task, kind, text)
 
 
-def training_set_hash(lessons: Sequence[Row]) -> str:
+def training_set_hash(lessons: Sequence[Taught]) -> str:
     """Hash of what a generation learned: tasks, weights and completions, in any order."""
-    learned = [f"{row['task']} {row['weight']!r} {row['text']}" for row in lessons]
-    return content_hash(*sorted(learned))
+    return content_hash(*sorted(f"{one.task.key} {one.weight!r} {one.text}" for one in lessons))

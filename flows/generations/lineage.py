@@ -10,22 +10,24 @@ from warehouse.store import Warehouse
 
 
 def deployed(warehouse: Warehouse, experiment: Experiment) -> int:
-    """The generation that is at work: the last one promoted, or the newest where none was decided
-    on.
+    """The generation that is deployed: the last one promoted, or the newest where none was decided
+    on. Raises InvalidInput where there is no generation.
     """
-    promoted = [row["generation"] for row in warehouse.promotions(experiment.id) if row["promoted"]]
+    promoted = [one.generation for one in warehouse.promotions(experiment.id) if one.promoted]
     if promoted:
-        return int(promoted[-1])
+        return promoted[-1]
     reached = warehouse.generations(experiment.id)
     if not reached:
         raise InvalidInput(f"{experiment.id} has no generation yet; run `posterity run` first")
-    return reached[-1]
+    return reached[-1].index
 
 
 def parent_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> int:
     """The generation that another one was made from, or will be."""
-    recorded = warehouse.parents(experiment.id).get(generation)
-    return deployed(warehouse, experiment) if recorded is None else recorded
+    recorded = warehouse.generation(experiment.id, generation)
+    if recorded is None or recorded.parent is None:
+        return deployed(warehouse, experiment)
+    return recorded.parent
 
 
 def start_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> int:
@@ -37,7 +39,7 @@ def start_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> i
 
 def ancestors(warehouse: Warehouse, experiment: Experiment, generation: int) -> list[int]:
     """Parent, grandparent and so on of a generation, the base first."""
-    parents = warehouse.parents(experiment.id)
+    parents = {one.index: one.parent for one in warehouse.generations(experiment.id)}
     found = [parent_of(warehouse, experiment, generation)]
     while (older := parents.get(found[-1])) is not None:
         found.append(older)
@@ -46,7 +48,7 @@ def ancestors(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
 
 def decided(warehouse: Warehouse, experiment: Experiment) -> set[int]:
     """The generations that were promoted or not: those that are made."""
-    return {row["generation"] for row in warehouse.promotions(experiment.id)}
+    return {one.generation for one in warehouse.promotions(experiment.id)}
 
 
 def next_generation(warehouse: Warehouse, experiment: Experiment) -> int | None:

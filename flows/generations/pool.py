@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from curation.curators import CURATORS, Options, Selection
-from curation.curators import curate as choose
+from curation.curators import Options, Selection, curate
+from curation.own import curator_named
 from flows.experiments.experiment import Experiment
 from flows.generations.eligibility import as_curated, barred
 from flows.generations.lineage import ancestors
@@ -16,14 +16,14 @@ from warehouse.store import Warehouse
 
 
 def select(
-    warehouse: Warehouse, experiment: Experiment, generation: int, curator: str | None = None,
+    warehouse: Warehouse, experiment: Experiment, generation: int, other: str | None = None,
     pool: pd.DataFrame | None = None,
 ) -> Selection:  # fmt: skip
-    """The decision of the experiment's curator, or of another, on the pool that `generation` is
-    trained from, read where it is not given; writes nothing.
+    """The decision of the experiment's curator, or of an`other` by its name, on the pool that
+    `generation` is trained from, read where it is not given; writes nothing.
     """
     curation = experiment.curation
-    name = curator or curation.curator
+    curator = curator_named(other) if other else curator_named(curation.curator, curation.code)
     options = Options(
         count=matched_count(warehouse, experiment, generation),
         seed=derive_seed(experiment.seed, generation, "curate"),
@@ -31,8 +31,8 @@ def select(
         taste=curation.taste or "",
     )
     if pool is None:
-        pool = pool_for(warehouse, experiment, generation, text=CURATORS[name].needs == "taste")
-    return choose(name, pool, generation, curation.replay, options)
+        pool = pool_for(warehouse, experiment, generation, text=curator.reads_text)
+    return curate(curator, pool, generation, curation.replay, options)
 
 
 def pool_for(

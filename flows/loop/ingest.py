@@ -15,16 +15,16 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flows.generations.identity import CODE_VERSION, FORMAT, NO_SETTINGS, ingested_id
+from flows.generations.identity import CODE_VERSION, INGESTED_FORMAT, ingested_id
 from flows.generations.judging import READING, judgement
-from flows.loop.prepare import domain_row, task_row
 from planners.checking.checker import checker_for
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.pddl import Task
 from planners.prompts.extraction import split_reasoning
-from warehouse import schema
-from warehouse.store import Row, Rows, Table, Warehouse
+from planners.records import INGESTED
+from warehouse import records, schema
+from warehouse.records import NO_SETTINGS, Domain, Feedback, Record, Task, Trace
+from warehouse.store import Warehouse
 
 LONGEST = 8 * 2**20
 """Bytes of the longest line that is read."""
@@ -81,7 +81,8 @@ def ingest(warehouse: Warehouse, stream: BinaryIO, source: str) -> Report:
 def _require_source(warehouse: Warehouse, source: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", source):
         raise InvalidInput(f"the source {source!r} is no name; use letters, digits, and _ . -")
-    if warehouse.settings(source) not in (None, NO_SETTINGS):
+    known = warehouse.experiment(source)
+    if known is not None and known.config != NO_SETTINGS:
         raise InvalidInput(f"{source} is an experiment; give the traces another --source")
 
 
@@ -106,32 +107,29 @@ def _parse(line: bytes) -> Line:
 
 
 class _Batch:
-    """Rows that wait to be written in one transaction."""
+    """Records that wait to be written in one transaction."""
 
     def __init__(self, warehouse: Warehouse, source: str) -> None:
         self.warehouse, self.source = warehouse, source
         self.taken = 0
-        self.tables: Rows = {}
+        self.records: list[Record] = []
 
     def take(self, line: Line) -> None:
         """Judge a trace. Raises InvalidInput where it cannot be."""
         domain_text, problem = self._pddl(line)
         checker = checker_for(domain_text, problem)
-        task, domain = checker.task, domain_row(checker.task.domain.name, domain_text)
-        trace = _trace(self.source, task, line)
-        self._add(schema.domains, domain)
-        self._add(
-            schema.tasks, task_row(domain, task.key, len(task.problem.objects), None, problem)
-        )
-        self._add(schema.traces, trace)
-        self._add(schema.judgements, judgement(checker, trace, READING))
+        task = checker.task
+        domain = Domain.of(task.domain.name, domain_text)
+        trace = _trace(self.source, task.key, line)
+        self.records += [
+            domain,
+            Task.of(domain, task.key, len(task.problem.objects), None, problem),
+            trace,
+            judgement(checker, trace, READING),
+        ]
         if line.feedback is not None:
-            accepted = {"trace": trace["trace"], "accepted": line.feedback == "accept"}
-            self._add(schema.feedback, accepted)
+            self.records.append(Feedback(trace.id, line.feedback == "accept"))
         self.taken += 1
-
-    def _add(self, table: Table, row: Row) -> None:
-        self.tables.setdefault(table, []).append(row)
 
     def _pddl(self, line: Line) -> tuple[str, str]:
         """The domain's and the problem's text."""
@@ -139,7 +137,7 @@ class _Batch:
             found = self.warehouse.task(line.task)
             if found is None:
                 raise InvalidInput(f"task {line.task!r} is not in {self.warehouse.place}")
-            return found["domain_pddl"], found["pddl"]
+            return found.domain_pddl, found.pddl
         if line.domain is None or line.problem is None or line.task is not None:
             raise InvalidInput("needs either `task`, or `domain` and `problem`")
         entry = DOMAINS.get(line.domain)
@@ -148,48 +146,39 @@ class _Batch:
     def write(self, report: Report) -> None:
         """Write what waits, and count it."""
         if self.taken:
-            self._add(
-                schema.experiments,
-                {
-                    "experiment": self.source,
-                    "hash": "",
-                    "name": self.source,
-                    "seed": 0,
-                    "config": NO_SETTINGS,
-                    "code_version": CODE_VERSION,
-                },
-            )
+            source = records.Experiment(self.source, "", self.source, 0, NO_SETTINGS, CODE_VERSION)
+            self.records.append(source)
         before = self.warehouse.count(schema.traces)
-        self.warehouse.record(self.tables)
+        self.warehouse.write(self.records)
         new = self.warehouse.count(schema.traces) - before
         report.new += new
         report.known += self.taken - new
-        self.taken, self.tables = 0, {}
+        self.taken, self.records = 0, []
 
 
-def _trace(source: str, task: Task, line: Line) -> Row:
+def _trace(source: str, task: str, line: Line) -> Trace:
     reasoning, answer = split_reasoning(line.completion)
-    return {
-        "trace": ingested_id(source, task.key, line.model, line.completion),
-        "experiment": source,
-        "generation": 0,
-        "purpose": "ingest",
-        "task": task.key,
-        "sample": 0,
-        "seed": 0,
-        "prompt_format": FORMAT,
-        "prompt_hash": "",
-        "text": line.completion,
-        "token_ids": [],
-        "reasoning_tokens": len(reasoning.split()),
-        "plan_tokens": len(answer.split()),
-        "finish_reason": line.finish_reason,
-        "logprob": line.logprob,
-        "sampling_logprob": line.sampling_logprob,
-        "policy": line.model,
-        "code_version": CODE_VERSION,
-        "written_at": line.time and _utc(line.time),
-    }
+    return Trace(
+        id=ingested_id(source, task, line.model, line.completion),
+        experiment=source,
+        generation=INGESTED,
+        purpose="ingest",
+        task=task,
+        sample=0,
+        seed=0,
+        prompt_format=INGESTED_FORMAT,
+        prompt_hash="",
+        text=line.completion,
+        token_ids=(),
+        reasoning_tokens=len(reasoning.split()),
+        plan_tokens=len(answer.split()),
+        finish_reason=line.finish_reason,
+        logprob=line.logprob,
+        sampling_logprob=line.sampling_logprob,
+        policy=line.model,
+        code_version=CODE_VERSION,
+        written_at=line.time and _utc(line.time),
+    )
 
 
 def _utc(time: datetime) -> datetime:

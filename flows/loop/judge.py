@@ -1,9 +1,8 @@
-"""The stage judge: a verdict for every trace, and canaries before anything is curated."""
+"""The stage judge: a verdict for every trace, then canaries and referees before curation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -18,12 +17,11 @@ from planners.checking.canaries import canaries
 from planners.checking.checker import CHECKER, Checker, checker_for
 from planners.checking.referees import REFEREES
 from planners.errors import CanaryAccepted, ComponentFailure
-from planners.pddl import read_task
 from planners.prompts.formats import PROMPTS
 from planners.records import Outcome, derive_seed
-from warehouse import schema
 from warehouse.landing import land, landing, take
-from warehouse.store import Row, Warehouse
+from warehouse.records import Answer, Canary, Judgement, Opinion, Task
+from warehouse.store import Mark, Warehouse
 
 CheckerOf = Callable[[str, str], Checker]
 """Domain and problem text to the checker that judges."""
@@ -39,20 +37,18 @@ def judge(
     checker_of: CheckerOf = checker_for,
 ) -> None:
     """Give every trace of a generation its verdict, and its canaries theirs."""
+    # 1. Verdicts on the traces that have none of the present checker.
     waiting = unjudged(warehouse, experiment, generation)
-    verdicts: list[Row] = []
+    verdicts: list[Judgement] = []
     with watch.bar(f"generation {generation}: judge", len(waiting)) as advance:
         if experiment.workers and waiting:
             _by_workers(warehouse, experiment, experiment.workers, generation, waiting, advance)
-            if left := unjudged(warehouse, experiment, generation):
-                raise ComponentFailure(
-                    f"workers left {len(left)} of {len(waiting)} traces without a verdict; run "
-                    "again to have them judged"
-                )
+            _require_judged(warehouse, experiment, generation, len(waiting))
         else:
             verdicts = _judged(warehouse, experiment, waiting, checker_of, advance)
-    warehouse.record({schema.judgements: verdicts}, (experiment.id, generation, "judge", 0))
-    if warehouse.done(experiment.id, generation, "deploy"):  # the last generation is only evaluated
+    warehouse.write(verdicts, Mark(experiment.id, generation, "judge"))
+    # 2. Only what was deployed is curated; the last generation is evaluated and no more.
+    if warehouse.done(experiment.id, generation, "deploy"):
         _judge_canaries(warehouse, experiment, generation, checker_of)
         _ask_referees(warehouse, experiment, generation, watch)
 
@@ -62,24 +58,34 @@ def unjudged(
     experiment: Experiment,
     generation: int,
     tasks: tuple[str, str] | None = None,
-) -> list[Row]:
+) -> list[Answer]:
     """Traces without a verdict of the present checker; of a range of tasks, where one is given."""
     return warehouse.unjudged(experiment.id, generation, CHECKER, VERSION, tasks)
+
+
+def _require_judged(
+    warehouse: Warehouse, experiment: Experiment, generation: int, asked: int
+) -> None:
+    if left := unjudged(warehouse, experiment, generation):
+        raise ComponentFailure(
+            f"workers left {len(left)} of {asked} traces without a verdict; run again to have them "
+            "judged"
+        )
 
 
 def _judged(
     warehouse: Warehouse,
     experiment: Experiment,
-    waiting: Sequence[Row],
+    waiting: Sequence[Answer],
     checker_of: CheckerOf = checker_for,
     advance: Advance = lambda count: None,
-) -> list[Row]:
+) -> list[Judgement]:
     """Verdicts on traces that are grouped by task."""
-    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id)}
+    tasks = {task.key: task for task in warehouse.tasks(experiment.id)}
     prompt = PROMPTS[experiment.model.prompt]
-    verdicts: list[Row] = []
-    for key, traces in groupby(waiting, key=lambda trace: trace["task"]):
-        checker = checker_of(tasks[key]["domain_pddl"], tasks[key]["pddl"])
+    verdicts: list[Judgement] = []
+    for key, traces in groupby(waiting, key=lambda trace: trace.task):
+        checker = checker_of(tasks[key].domain_pddl, tasks[key].pddl)
         for trace in traces:
             verdicts.append(judgement(checker, trace, prompt))
             advance(1)
@@ -88,10 +94,10 @@ def _judged(
 
 def _by_workers(
     warehouse: Warehouse, experiment: Experiment, workers: Workers, generation: int,
-    waiting: Sequence[Row], advance: Advance,
+    waiting: Sequence[Answer], advance: Advance,
 ) -> None:  # fmt: skip
     """Let workers judge, each call a range of tasks; what they land is written down."""
-    tasks = sorted({trace["task"] for trace in waiting})
+    tasks = sorted({trace.task for trace in waiting})
     with landing(warehouse, f"{experiment.id}-{generation}-judge") as folder:
         where = str(warehouse.place.published), experiment.model_dump_json(), generation
         calls = [(*where, (share[0], share[-1]), str(folder)) for share in shares(tasks, workers)]
@@ -105,7 +111,7 @@ def judge_range(
     settings = Experiment.model_validate_json(experiment)
     with Warehouse(warehouse, read_only=True) as store:
         verdicts = _judged(store, settings, unjudged(store, settings, generation, tasks))
-    return str(land(Path(folder), schema.judgements, verdicts))
+    return str(land(Path(folder), Judgement, verdicts))
 
 
 def _judge_canaries(
@@ -114,40 +120,51 @@ def _judge_canaries(
     """Judge plans broken on purpose; one that is accepted stops the loop before curation."""
     if warehouse.done(experiment.id, generation, "canaries"):
         return
-    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id, "train")}
-    prompt = PROMPTS[experiment.model.prompt]
-    rows: list[Row] = []
-    for trace in warehouse.judged(experiment.id, generation, "VALID", CANARY_PLANS):
-        task = tasks[trace["task"]]
-        checker = checker_of(task["domain_pddl"], task["pddl"])
-        plan = prompt.read(checker.task, trace["text"]).plan
-        rng = Random(derive_seed(experiment.seed, generation, "canaries", trace["task"]))
-        for canary in canaries(checker.task, plan, rng) if plan else ():
-            judged = verdict_of(checker, canary.text, "stop", prompt)
-            rows.append(
-                {
-                    "canary": canary_id(
-                        experiment.id, generation, trace["task"], canary.kind, canary.text
-                    ),
-                    "experiment": experiment.id,
-                    "generation": generation,
-                    "task": trace["task"],
-                    "kind": canary.kind,
-                    "text": canary.text,
-                    "outcome": judged["outcome"],
-                }
-            )
-    accepted = [row for row in rows if row["outcome"] == Outcome.VALID.value]
+    judged = [
+        canary
+        for task, trace in _with_plans(warehouse, experiment, generation, CANARY_PLANS, "VALID")
+        for canary in _canaries(experiment, generation, task, trace, checker_of)
+    ]
+    accepted = [canary for canary in judged if canary.outcome == Outcome.VALID.value]
     if accepted:
-        warehouse.record({schema.canaries: rows})
+        warehouse.write(judged)
         raise CanaryAccepted(
-            f"the checker accepted {len(accepted)} of {len(rows)} plans broken on purpose, for "
-            "example "
-            f"{accepted[0]['kind']!r} on task {accepted[0]['task']}; nothing was curated: look "
-            "at them "
-            "with `posterity query \"SELECT * FROM canaries WHERE outcome = 'VALID'\"`"
+            f"the checker accepted {len(accepted)} of {len(judged)} plans broken on purpose, for "
+            f"example {accepted[0].kind!r} on task {accepted[0].task}; nothing was curated: look "
+            "at them with `posterity query \"FROM canaries WHERE outcome = 'VALID'\"`"
         )
-    warehouse.record({schema.canaries: rows}, (experiment.id, generation, "canaries", 0))
+    warehouse.write(judged, Mark(experiment.id, generation, "canaries"))
+
+
+def _canaries(
+    experiment: Experiment, generation: int, task: Task, trace: Answer, checker_of: CheckerOf
+) -> Iterator[Canary]:
+    """The canaries that a valid trace gives, each with its verdict."""
+    prompt = PROMPTS[experiment.model.prompt]
+    checker = checker_of(task.domain_pddl, task.pddl)
+    plan = prompt.read(checker.task, trace.text).plan
+    rng = Random(derive_seed(experiment.seed, generation, "canaries", task.key))
+    for canary in canaries(checker.task, plan, rng) if plan else ():
+        _, verdict = verdict_of(checker, canary.text, "stop", prompt)
+        yield Canary(
+            canary_id(experiment.id, generation, task.key, canary.kind, canary.text),
+            experiment.id,
+            generation,
+            task.key,
+            canary.kind,
+            canary.text,
+            verdict.outcome.value,
+        )
+
+
+def _with_plans(
+    warehouse: Warehouse, experiment: Experiment, generation: int, count: int,
+    outcome: str | None = None,
+) -> list[tuple[Task, Answer]]:  # fmt: skip
+    """The first deployed traces that hold a plan, each with its task."""
+    tasks = {task.key: task for task in warehouse.tasks(experiment.id, "train")}
+    found = warehouse.with_plans(experiment.id, generation, count, outcome)
+    return [(tasks[trace.task], trace) for trace in found]
 
 
 def _ask_referees(
@@ -157,17 +174,15 @@ def _ask_referees(
     settings = experiment.judging
     if not settings.referees or warehouse.done(experiment.id, generation, "referees"):
         return
-    tasks = {task["task"]: task for task in warehouse.tasks(experiment.id, "train")}
     prompt = PROMPTS[experiment.model.prompt]
-    traces = warehouse.judged(experiment.id, generation, "%", settings.traces)
-    rows: list[Row] = []
-    with watch.bar(f"generation {generation}: referees", len(traces)) as advance:
-        for trace in traces:
-            task = tasks[trace["task"]]
-            plan = prompt.read(read_task(task["domain_pddl"], task["pddl"]), trace["text"]).plan
-            assert plan is not None  # `judged` chose traces that hold one
+    asked = _with_plans(warehouse, experiment, generation, settings.traces)
+    opinions: list[Opinion] = []
+    with watch.bar(f"generation {generation}: referees", len(asked)) as advance:
+        for task, trace in asked:
+            plan = prompt.read(task.parsed, trace.text).plan
+            assert plan is not None  # only traces that hold one were chosen
             for referee in settings.referees:
-                [opinion] = REFEREES[referee](task["domain_pddl"], task["pddl"], [plan])
-                rows.append({"trace": trace["trace"], "referee": referee, **asdict(opinion)})
+                [said] = REFEREES[referee](task.domain_pddl, task.pddl, [plan])
+                opinions.append(Opinion(trace.id, referee, said.valid, said.note))
             advance(1)
-    warehouse.record({schema.opinions: rows}, (experiment.id, generation, "referees", 0))
+    warehouse.write(opinions, Mark(experiment.id, generation, "referees"))

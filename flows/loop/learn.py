@@ -17,9 +17,9 @@ from planners.models.hardware import use_threads
 from planners.records import derive_seed
 from planners.training.distributed import fine_tune_in
 from planners.training.fine_tuning import fine_tune
-from warehouse import schema
 from warehouse.pool import lessons_of
-from warehouse.store import Warehouse
+from warehouse.records import Generation
+from warehouse.store import Mark, Warehouse
 
 
 def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
@@ -27,8 +27,8 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
     if warehouse.done(experiment.id, generation, "curate"):
         return
     selection = select(warehouse, experiment, generation)
-    decided = selection.frame.assign(experiment=experiment.id, generation=generation)
-    warehouse.record({schema.selections: decided}, (experiment.id, generation, "curate", 0))
+    decisions = selection.frame.assign(experiment=experiment.id, generation=generation)
+    warehouse.decide(decisions, Mark(experiment.id, generation, "curate"))
 
 
 def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
@@ -36,15 +36,14 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     if warehouse.generation(experiment.id, generation) is not None:
         return
     use_threads(experiment.model.threads)
-    rows = lessons_of(warehouse, experiment.id, generation)
-    lessons = as_lessons(rows, experiment.model.prompt)
-    seed = derive_seed(experiment.seed, generation, "train")
-    settings = experiment.training.settings(experiment.model.prompt, seed)
+    training, prompt = experiment.training, experiment.model.prompt
+    taught = lessons_of(warehouse, experiment.id, generation)
+    lessons = as_lessons(taught, prompt)
     origin = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
-    steps = settings.count(len(lessons))
-    processes = experiment.training.processes
-    make = partial(fine_tune_in, processes) if processes else fine_tune
+    folder, steps = warehouse.checkpoints / checkpoint, training.count(len(lessons))
+    several = training.processes > 1
+    make = partial(fine_tune_in, training.processes) if several else fine_tune
 
     def on_step(step: int, loss: float) -> None:
         advance(1, f"loss {loss:.3f}")
@@ -55,19 +54,21 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         facts = make(
             origin.folder,
             lessons,
-            settings,
-            warehouse.checkpoints / checkpoint,
-            on_step,
-            origin.base,
+            training,
+            folder,
+            prompt=prompt,
+            seed=derive_seed(experiment.seed, generation, "train"),
+            on_step=on_step,
+            base=origin.base,
         )
-    row = {
-        "experiment": experiment.id,
-        "generation": generation,
-        "parent": parent_of(warehouse, experiment, generation),
-        "start": experiment.training.start,
-        "checkpoint": checkpoint,
-        "weights_hash": weights_hash(warehouse.checkpoints / checkpoint),
-        "training_set_hash": training_set_hash(rows),
-        "training": json.dumps(facts, sort_keys=True),
-    }
-    warehouse.record({schema.generations: [row]}, (experiment.id, generation, "train", 0))
+    made = Generation(
+        experiment.id,
+        generation,
+        parent_of(warehouse, experiment, generation),
+        training.start,
+        checkpoint,
+        weights_hash(folder),
+        training_set_hash(taught),
+        json.dumps(facts, sort_keys=True),
+    )
+    warehouse.write([made], Mark(experiment.id, generation, "train"))

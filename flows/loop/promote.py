@@ -14,7 +14,8 @@ from flows.experiments.experiment import Experiment
 from flows.generations.lineage import decided, deployed, parent_of
 from flows.progress import Watch
 from planners.errors import InvalidInput, NotPromoted
-from warehouse.store import Row, Warehouse
+from warehouse.records import Promotion
+from warehouse.store import Warehouse
 
 CONFIDENCE = 0.9
 """Of the two-sided interval that must lie above 0 for a generation to be better."""
@@ -32,15 +33,15 @@ def promote(warehouse: Warehouse, experiment: Experiment, generation: int, watch
         if generation == 0
         else WAYS[experiment.promote](warehouse, experiment, generation, watch)
     )
-    _decide(warehouse, experiment, generation, good, experiment.promote, reason)
+    warehouse.promote(Promotion(experiment.id, generation, good, experiment.promote, reason))
 
 
 def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
     """Raise NotPromoted where the last word on what is deployed is no, and about this one."""
     last = warehouse.promotions(experiment.id)[-1]
-    if last["generation"] == generation and not last["promoted"]:
+    if last.generation == generation and not last.promoted:
         raise NotPromoted(
-            f"generation {generation} is not promoted: {last['reason']}; generation "
+            f"generation {generation} is not promoted: {last.reason}; generation "
             f"{deployed(warehouse, experiment)} stays deployed. Look at it with `posterity audit`, "
             f"take it all the same with `posterity promote {generation}`, or promote an older one "
             "and run again for another try"
@@ -49,12 +50,12 @@ def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: i
 
 def promote_by_hand(
     warehouse: Warehouse, experiment: Experiment, generation: int, reason: str
-) -> Row:
+) -> Promotion:
     """A person's decision: this generation is deployed, and the next is made from it.
 
     Raises InvalidInput where there is no such generation, or another is half made.
     """
-    reached = warehouse.generations(experiment.id)
+    reached = [one.index for one in warehouse.generations(experiment.id)]
     if generation not in reached:
         known = f"{reached[0]} to {reached[-1]}" if reached else "none"
         raise InvalidInput(f"{experiment.id} has no generation {generation}; it has {known}")
@@ -65,20 +66,7 @@ def promote_by_hand(
                 f"generation {half_made} of {experiment.id} is half made; let `posterity run` "
                 "finish it first"
             )
-    return _decide(warehouse, experiment, generation, True, "person", reason)
-
-
-def _decide(
-    warehouse: Warehouse, experiment: Experiment, generation: int, good: bool, by: str, reason: str
-) -> Row:
-    row = {
-        "experiment": experiment.id,
-        "generation": generation,
-        "promoted": good,
-        "decided_by": by,
-        "reason": reason,
-    }
-    return warehouse.decide(row)
+    return warehouse.promote(Promotion(experiment.id, generation, True, "person", reason))
 
 
 def _always(
@@ -109,18 +97,10 @@ def _if_better(
 
 
 def _heldout_coverage(warehouse: Warehouse, experiment: Experiment) -> pd.DataFrame:
-    """Share of held-out tasks solved: a row a sample, a column a generation."""
-    return warehouse.frame(
-        """
-        SELECT t.sample, t.generation, avg(CAST(v.outcome = 'VALID' AS INT)) AS solved
-        FROM traces AS t
-        JOIN stg_verdicts AS v ON v.trace = t.trace
-        JOIN experiment_tasks AS k ON k.experiment = t.experiment AND k.task = t.task
-        WHERE t.experiment = :experiment AND t.purpose = 'evaluate' AND k.split = 'heldout'
-        GROUP BY ALL
-        """,
-        experiment=experiment.id,
-    ).pivot(index="sample", columns="generation", values="solved")
+    """Share of held-out tasks solved: one row per sample, one column per generation."""
+    return warehouse.query("heldout_by_sample", experiment=experiment.id).pivot(
+        index="sample", columns="generation", values="solved"
+    )
 
 
 def _if_audited(
@@ -132,7 +112,7 @@ def _if_audited(
     warehouse.publish()
     with Warehouse(warehouse.place.published, read_only=True) as readers:
         found = audit(readers, experiment, watch, [generation])
-    warehouse.replace(experiment.id, found.rows, generation)
+    warehouse.replace_audit(experiment.id, found.records, generation)
     return not found.broken, "; ".join(found.broken) or "every bound of the audit held"
 
 

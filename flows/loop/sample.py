@@ -8,6 +8,7 @@ that are being done, and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.experiments.experiment import Experiment
@@ -17,119 +18,138 @@ from flows.generations.policies import policy_of
 from flows.generations.tasks import parts_of, tasks_for
 from flows.loop.executors import shares, spread
 from flows.progress import Advance, Watch
-from planners.pddl import read_task
 from planners.prompts.formats import PROMPTS
 from planners.records import Completion, content_hash
-from warehouse import schema
 from warehouse.landing import land, landing, take
-from warehouse.store import Row, Warehouse
+from warehouse.records import Task, Trace
+from warehouse.store import Mark, Warehouse
 
 
 def deploy(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
     """Put a generation to work on the training tasks; its traces may be learned from."""
-    tasks = tasks_for(warehouse, experiment, "deploy")
-    _sample(warehouse, experiment, generation, "deploy", experiment.deploy, tasks, watch)
+    _sample(warehouse, Stage(experiment, generation, "deploy"), watch)
 
 
 def evaluate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
     """Measure a generation on all splits; these traces are never learned from."""
-    tasks = tasks_for(warehouse, experiment, "evaluate")
-    _sample(warehouse, experiment, generation, "evaluate", experiment.evaluate, tasks, watch)
+    _sample(warehouse, Stage(experiment, generation, "evaluate"), watch)
 
 
-def _sample(
-    warehouse: Warehouse,
-    experiment: Experiment,
-    generation: int,
-    purpose: str,
-    drawing: Drawing,
-    tasks: Sequence[Row],
-    watch: Watch,
-) -> None:
-    parts = parts_of(tasks)
-    done = warehouse.done(experiment.id, generation, purpose)
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A generation put to work, to learn from it (`deploy`) or to measure it (`evaluate`)."""
+
+    experiment: Experiment
+    generation: int
+    purpose: str
+
+    @property
+    def drawing(self) -> Drawing:
+        """How its completions are drawn."""
+        return self.experiment.deploy if self.purpose == "deploy" else self.experiment.evaluate
+
+    def mark(self, part: int) -> Mark:
+        """What says that a part of it is complete."""
+        return Mark(self.experiment.id, self.generation, self.purpose, part)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One sample of one task, and the seed of its random draws."""
+
+    task: Task
+    sample: int
+    prompt: str
+    seed: int
+
+
+def _sample(warehouse: Warehouse, stage: Stage, watch: Watch) -> None:
+    tasks = tasks_for(warehouse, stage.experiment, stage.purpose)
+    parts, samples = parts_of(tasks), stage.drawing.samples
+    done = warehouse.done(stage.experiment.id, stage.generation, stage.purpose)
     missing = [number for number in range(len(parts)) if number not in done]
     if not missing:
         return
-    label = f"generation {generation}: {purpose}"
-    with watch.bar(label, len(tasks) * drawing.samples) as advance:
-        for number in done:
-            advance(len(parts[number]) * drawing.samples)
-        if experiment.workers:
-            _by_workers(
-                warehouse, experiment, experiment.workers, generation, purpose, missing, advance
-            )
+    label = f"generation {stage.generation}: {stage.purpose}"
+    with watch.bar(label, len(tasks) * samples) as advance:
+        advance(sum(len(parts[number]) for number in done) * samples)
+        if (workers := stage.experiment.workers) is not None:
+            _by_workers(warehouse, stage, workers, missing, advance)
             return
-        sampled = _sampled(warehouse, experiment, generation, purpose, tasks, missing, advance)
-        for number, traces in sampled:
-            warehouse.record({schema.traces: traces}, (experiment.id, generation, purpose, number))
+        for number, traces in _sampled(warehouse, stage, tasks, missing, advance):
+            warehouse.write(traces, stage.mark(number))
 
 
 def _sampled(
     warehouse: Warehouse,
-    experiment: Experiment,
-    generation: int,
-    purpose: str,
-    tasks: Sequence[Row],
+    stage: Stage,
+    tasks: Sequence[Task],
     numbers: Sequence[int],
     advance: Advance = lambda rows: None,
-) -> Iterator[tuple[int, list[Row]]]:
+) -> Iterator[tuple[int, list[Trace]]]:
     """The traces of some parts of a stage's tasks."""
-    drawing = experiment.deploy if purpose == "deploy" else experiment.evaluate
-    write = PROMPTS[experiment.model.prompt].write
+    experiment, drawing = stage.experiment, stage.drawing
+    prompt = PROMPTS[experiment.model.prompt]
     chosen = [parts_of(tasks)[number] for number in numbers]
-    texts = {
-        t["task"]: write(read_task(t["domain_pddl"], t["pddl"])) for part in chosen for t in part
-    }
-    sampling = drawing.sampling(experiment.seed)
-    with policy_of(warehouse, experiment, generation) as policy:
-        policy.require_room(list(texts.values()), sampling)
-        alike = {
-            "experiment": experiment.id,
-            "generation": generation,
-            "purpose": purpose,
-            "prompt_format": str(PROMPTS[experiment.model.prompt]),
-            "policy": policy.name,
-            "code_version": CODE_VERSION,
-        }
+    texts = {task.key: prompt.write(task.parsed) for part in chosen for task in part}
+
+    def draw(task: Task, sample: int) -> Draw:
+        seed = trace_seed(experiment, stage.generation, stage.purpose, task.key, sample)
+        return Draw(task, sample, texts[task.key], seed)
+
+    with policy_of(warehouse, experiment, stage.generation) as policy:
+        policy.require_room(list(texts.values()), drawing)
         for number, part in zip(numbers, chosen, strict=True):
-            rows: list[Row] = [
-                {
-                    "task": task,
-                    "sample": sample,
-                    "seed": trace_seed(experiment, generation, purpose, task["task"], sample),
-                }
-                for task in part
-                for sample in range(drawing.samples)
-            ]
+            draws = [draw(task, sample) for task in part for sample in range(drawing.samples)]
             completions = policy.sample(
-                [texts[row["task"]["task"]] for row in rows],
-                sampling,
-                [row["seed"] for row in rows],
-                on_rows=advance,
+                [d.prompt for d in draws], drawing, [d.seed for d in draws], advance
             )
             yield (
                 number,
                 [
-                    {**alike, **_trace(alike, row, texts[row["task"]["task"]], completion)}
-                    for row, completion in zip(rows, completions, strict=True)
+                    _trace(stage, policy.name, str(prompt), d, completion)
+                    for d, completion in zip(draws, completions, strict=True)
                 ],
             )
 
 
+def _trace(stage: Stage, policy: str, prompt: str, drawn: Draw, completion: Completion) -> Trace:
+    """The record of a completion."""
+    experiment, key = stage.experiment.id, drawn.task.key
+    return Trace(
+        id=trace_id(experiment, stage.generation, stage.purpose, key, drawn.sample),
+        experiment=experiment,
+        generation=stage.generation,
+        purpose=stage.purpose,
+        task=key,
+        sample=drawn.sample,
+        seed=drawn.seed,
+        prompt_format=prompt,
+        prompt_hash=content_hash(drawn.prompt),
+        text=completion.text,
+        token_ids=completion.token_ids,
+        reasoning_tokens=completion.reasoning_tokens,
+        plan_tokens=completion.plan_tokens,
+        finish_reason=completion.finish_reason,
+        logprob=completion.logprob,
+        sampling_logprob=completion.sampling_logprob,
+        policy=policy,
+        code_version=CODE_VERSION,
+    )
+
+
 def _by_workers(
-    warehouse: Warehouse, experiment: Experiment, workers: Workers, generation: int, purpose: str,
-    missing: Sequence[int], advance: Advance,
-) -> None:  # fmt: skip
+    warehouse: Warehouse, stage: Stage, workers: Workers, missing: Sequence[int], advance: Advance
+) -> None:
     """Let workers sample the missing parts; what they land is written down."""
+    experiment, generation, purpose = stage.experiment, stage.generation, stage.purpose
     with landing(warehouse, f"{experiment.id}-{generation}-{purpose}") as folder:
         where = str(warehouse.place.published), experiment.model_dump_json(), generation, purpose
         calls = [(*where, list(share), str(folder)) for share in shares(missing, workers)]
 
         def write_down(files: dict[int, str]) -> None:
             for number, file in files.items():
-                mark = experiment.id, generation, purpose, number
-                advance(take(warehouse, Path(file), mark))
+                advance(take(warehouse, Path(file), stage.mark(number)))
 
         spread(workers, sample_parts, calls, write_down)
 
@@ -138,30 +158,8 @@ def sample_parts(
     warehouse: str, experiment: str, generation: int, purpose: str, numbers: list[int], folder: str
 ) -> dict[int, str]:
     """On a worker: sample some parts of a stage and land them; gives the file of each."""
-    settings = Experiment.model_validate_json(experiment)
+    stage = Stage(Experiment.model_validate_json(experiment), generation, purpose)
     with Warehouse(warehouse, read_only=True) as store:
-        tasks = tasks_for(store, settings, purpose)
-        sampled = _sampled(store, settings, generation, purpose, tasks, numbers)
-        return {
-            number: str(land(Path(folder), schema.traces, traces)) for number, traces in sampled
-        }
-
-
-def _trace(alike: Row, row: Row, prompt: str, completion: Completion) -> Row:
-    """What a trace has of its own; `alike` is what those of its stage have in common."""
-    task, sample = row["task"]["task"], row["sample"]
-    stage = alike["experiment"], alike["generation"], alike["purpose"]
-    return {
-        "trace": trace_id(*stage, task, sample),
-        "task": task,
-        "sample": sample,
-        "seed": row["seed"],
-        "prompt_hash": content_hash(prompt),
-        "text": completion.text,
-        "token_ids": list(completion.token_ids),
-        "reasoning_tokens": completion.reasoning_tokens,
-        "plan_tokens": completion.plan_tokens,
-        "finish_reason": completion.finish_reason,
-        "logprob": completion.logprob,
-        "sampling_logprob": completion.sampling_logprob,
-    }
+        tasks = tasks_for(store, stage.experiment, purpose)
+        sampled = _sampled(store, stage, tasks, numbers)
+        return {number: str(land(Path(folder), Trace, traces)) for number, traces in sampled}

@@ -9,12 +9,9 @@ import pandas as pd
 from flows.audit.questions import WANTED, WEIGHED
 from flows.report.figures import INK, PALETTE, drawing, odds
 from flows.report.section import Section
+from warehouse.reading import query_sql
 from warehouse.store import Warehouse
 
-AUDITED = """SELECT generation, question, name, measure, value, note
-FROM audits
-WHERE experiment = '{}'
-ORDER BY ALL"""
 LIMITS = (
     "These are associations in what was kept, not causes. A trait that nobody thought of can hide "
     "behind one that is named, and early warning is not reliable: what is too weak for the number "
@@ -26,12 +23,12 @@ def audit_sections(warehouse: Warehouse, experiment: str) -> Iterator[Section]:
     """What is rewarded besides validity, how stale replay is, what selection and training changed,
     and whether a step is one of REINFORCE; of the last generation that was asked about.
     """
-    sql = AUDITED.format(experiment)
-    found = warehouse.frame(sql)
+    found = warehouse.query("report_audits")
+    found = found[found["experiment"] == experiment]
     if found.empty:
         return
     for part in (_preferences, _staleness, _change, _equivalence):
-        section = part(experiment, found, sql)
+        section = part(experiment, found, query_sql("report_audits"))
         if section is not None:
             yield section
 
@@ -52,7 +49,7 @@ def _preferences(experiment: str, found: pd.DataFrame, sql: str) -> Section | No
     generation, told = _answers(found, "preferences")
     if told.empty:
         return None
-    told = told.assign(declared=told["note"].str.startswith("declared"))
+    told = told.assign(declared=told["declared"] > 0)
     named = told[told["q"] <= WANTED].sort_values("q")
     shown = named if len(named) else told.nsmallest(5, "q")
     words = [

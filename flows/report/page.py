@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flows.generations.identity import CODE_VERSION, NO_SETTINGS
+from flows.generations.identity import CODE_VERSION
 from flows.progress import HEADINGS, cell
 from flows.report.audit_page import audit_sections
 from flows.report.figures import (
@@ -25,6 +25,8 @@ from flows.report.figures import (
 )  # fmt: skip
 from flows.report.section import Section
 from planners.errors import InvalidInput
+from warehouse.reading import query_sql
+from warehouse.records import NO_SETTINGS, Experiment
 from warehouse.store import Warehouse
 
 SPLITS = {"train": "deployed tasks", "heldout": "held-out tasks", "larger": "larger than trained"}
@@ -70,49 +72,33 @@ def report(warehouse: Warehouse, out: Path) -> int:
 
 def runs_of(warehouse: Warehouse) -> Runs:
     """The experiments of a warehouse, seeds together."""
-    found = warehouse.frame(
-        "SELECT experiment, name, config FROM experiments WHERE config <> :nothing "
-        "ORDER BY name, seed, experiment",
-        nothing=NO_SETTINGS,
-    )
+    begun = [one for one in warehouse.every(Experiment) if one.config != NO_SETTINGS]
     alike: dict[tuple[str, str], list[str]] = {}
-    for row in found.itertuples():
-        settings = json.loads(row.config)
+    for one in sorted(begun, key=lambda one: (one.name, one.seed, one.id)):
+        settings = json.loads(one.config)
         settings.pop("seed", None)
-        alike.setdefault((row.name, json.dumps(settings)), []).append(row.experiment)
+        alike.setdefault((one.name, json.dumps(settings)), []).append(one.id)
     names = [name for name, _ in alike]
     return {
         name if names.count(name) == 1 else ids[0]: ids for (name, _), ids in alike.items()
     }  # fmt: skip
 
 
-PROGRESS = "SELECT * FROM progress ORDER BY experiment, generation"
-
-
 def progress(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """The figures of the last table of a run, for every experiment."""
-    found = warehouse.frame(PROGRESS)
+    found = warehouse.query("report_progress")
     if found.empty:
         return
     shown = found[["experiment", *(key for key, _ in HEADINGS)]].copy()
     for key in shown.columns[1:]:
-        shown[key] = found[key].astype(object).map(cell)
+        shown[key] = [cell(None if pd.isna(value) else value) for value in found[key]]
     shown.columns = ["experiment", *(title.format(samples="n") for _, title in HEADINGS)]
-    yield Section("Every generation", PROGRESS, table=shown)
-
-
-COVERAGE = """SELECT experiment, generation, split,
-    sum(solved) / sum(tasks) AS coverage,
-    sum(unanimous) / sum(tasks) AS unanimous,
-    sum(pass_at_1 * tasks) / sum(tasks) AS pass_at_1
-FROM coverage
-GROUP BY ALL
-ORDER BY ALL"""
+    yield Section("Every generation", query_sql("report_progress"), table=shown)
 
 
 def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """Coverage by generation, the mean over seeds and what lies between them."""
-    found = warehouse.frame(COVERAGE)
+    found = warehouse.query("report_coverage")
     for ids in runs.values():  # what not all seeds have reached has no mean over seeds
         reached = found[found["experiment"].isin(ids)].groupby("generation")["experiment"].nunique()
         late = found["generation"].isin(reached.index[reached < len(ids)])
@@ -133,7 +119,9 @@ def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             percent(axes)
         below(drawn, 3)
     words = [_from_to(found, name, ids) for name, ids in runs.items()]
-    yield Section("Coverage by generation", COVERAGE, [w for w in words if w], drawn.svg)
+    yield Section(
+        "Coverage by generation", query_sql("report_coverage"), [w for w in words if w], drawn.svg
+    )
 
 
 def _from_to(found: pd.DataFrame, name: str, ids: list[str]) -> str:
@@ -151,20 +139,12 @@ def _from_to(found: pd.DataFrame, name: str, ids: list[str]) -> str:
     )
 
 
-def _graded(by: str, view: str) -> str:
-    return f"""SELECT experiment, generation, {by}, sum(solved) AS solved, sum(tasks) AS tasks
-FROM {view}
-WHERE split = 'train' AND {by} IS NOT NULL
-GROUP BY ALL
-ORDER BY ALL"""
-
-
-GRADES = {"horizon": _graded("horizon", "coverage_by_horizon"), "size": _graded("size", "coverage")}
+GRADES = ("horizon", "size")
 
 
 def grades(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """Coverage of deployed tasks by horizon and by size."""
-    frames = {by: warehouse.frame(sql) for by, sql in GRADES.items()}
+    frames = {by: warehouse.query(f"report_by_{by}") for by in GRADES}
     for name, ids in runs.items():
         told = {by: frame[frame["experiment"].isin(ids)] for by, frame in frames.items()}
         told = {by: frame for by, frame in told.items() if len(frame)}
@@ -174,33 +154,16 @@ def grades(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             for axes, (by, frame) in zip(drawn.axes, told.items(), strict=True):
                 sums = frame.groupby([by, "generation"])[["solved", "tasks"]].sum()
                 heat(axes, (sums["solved"] / sums["tasks"]).unstack(), f"coverage by {by}", by)
-        yield Section(f"{name}: what is solved", "\n\n".join(GRADES.values()), figure=drawn.svg)
-
-
-LENGTHS = """SELECT experiment, generation,
-    min(plan_length) AS whislo,
-    quantile_cont(plan_length, 0.25) AS q1,
-    median(plan_length) AS med,
-    quantile_cont(plan_length, 0.75) AS q3,
-    max(plan_length) AS whishi
-FROM stg_verdicts
-WHERE purpose = 'evaluate' AND outcome = 'VALID'
-GROUP BY ALL
-ORDER BY ALL"""
-LONGEST = """SELECT v.experiment, v.generation, v.plan_length, k.domain, k.size, k.horizon, t.text
-FROM stg_verdicts AS v
-JOIN traces AS t ON t.trace = v.trace
-JOIN tasks AS k ON k.task = v.task
-WHERE v.purpose = 'evaluate' AND v.outcome = 'VALID'
-QUALIFY row_number() OVER (
-    PARTITION BY v.experiment, v.generation ORDER BY v.plan_length DESC, v.trace
-) = 1
-ORDER BY ALL"""
+        yield Section(
+            f"{name}: what is solved",
+            "\n\n".join(query_sql(f"report_by_{by}") for by in GRADES),
+            figure=drawn.svg,
+        )
 
 
 def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """How long valid plans are, and the longest of each generation."""
-    found, longest = warehouse.frame(LENGTHS), warehouse.frame(LONGEST)
+    found, longest = warehouse.query("report_lengths"), warehouse.query("report_longest")
     for name, ids in runs.items():
         boxes = found[found["experiment"] == ids[0]].set_index("generation")
         if boxes.empty:
@@ -215,22 +178,13 @@ def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             for row in longest[longest["experiment"] == ids[0]].itertuples()
         ]  # fmt: skip
         words = [f"Of {ids[0]}. Boxes hold the middle half, whiskers all of it."]
-        sql = f"{LENGTHS}\n\n{LONGEST}"
+        sql = "\n\n".join(map(query_sql, ("report_lengths", "report_longest")))
         yield Section(f"{name}: plan length", sql, words, drawn.svg, folded=folded)
-
-
-REASONING = """SELECT t.experiment, t.generation, v.outcome = 'VALID' AS valid,
-    avg(t.reasoning_tokens) AS tokens
-FROM traces AS t
-JOIN stg_verdicts AS v ON v.trace = t.trace
-WHERE t.purpose = 'evaluate'
-GROUP BY ALL
-ORDER BY ALL"""
 
 
 def reasoning(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """How long models think before they plan, where any does."""
-    found = warehouse.frame(REASONING)
+    found = warehouse.query("report_reasoning")
     for name, ids in runs.items():
         told = found[found["experiment"].isin(ids)]
         if not told["tokens"].any():
@@ -247,19 +201,12 @@ def reasoning(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             axes.set_ylim(bottom=0)
             axes.set_ylabel("reasoning tokens, mean")
             axes.legend()
-        yield Section(f"{name}: reasoning tokens", REASONING, figure=drawn.svg)
-
-
-VERDICTS = "SELECT experiment, generation, outcome, traces FROM verdicts ORDER BY ALL"
-SOURCES = """SELECT experiment, generation, from_generation, count(*) AS traces
-FROM curated
-GROUP BY ALL
-ORDER BY ALL"""
+        yield Section(f"{name}: reasoning tokens", query_sql("report_reasoning"), figure=drawn.svg)
 
 
 def outcomes(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """What became of every trace."""
-    found = warehouse.frame(VERDICTS)
+    found = warehouse.query("report_verdicts")
     for name, ids in runs.items():
         told = found[found["experiment"].isin(ids)]
         if told.empty:
@@ -270,12 +217,12 @@ def outcomes(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             stacked(drawn.axes[0], shares[shares.mean().sort_values(ascending=False).index])
             whole_generations(drawn.axes[0])
             percent(drawn.axes[0])
-        yield Section(f"{name}: verdicts", VERDICTS, figure=drawn.svg)
+        yield Section(f"{name}: verdicts", query_sql("report_verdicts"), figure=drawn.svg)
 
 
 def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """Whose traces taught each generation."""
-    found = warehouse.frame(SOURCES)
+    found = warehouse.query("report_sources")
     for name, ids in runs.items():
         told = found[found["experiment"] == ids[0]]
         if told.empty:
@@ -287,7 +234,7 @@ def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             whole_generations(drawn.axes[0])
             drawn.axes[0].set_ylabel("traces learned")
         title = f"{name}: what was curated from which generation"
-        yield Section(title, SOURCES, [f"Of {ids[0]}."], drawn.svg)
+        yield Section(title, query_sql("report_sources"), [f"Of {ids[0]}."], drawn.svg)
 
 
 def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from flows.experiments.experiment import Experiment
-from flows.progress import Advance, Watch, figures, summary
+from flows.progress import Advance, Progress, Watch, summary
 from warehouse.store import Warehouse
 
 EVERY = 5.0
@@ -22,8 +22,8 @@ PAGE = """\
 | report | `posterity report --warehouse {warehouse}` |
 | audit | `posterity audit --warehouse {warehouse}` |
 | what is left to do | `posterity status --warehouse {warehouse}` |
-| what generation {generation} learned | `posterity query --warehouse {warehouse} "SELECT * FROM \
-curated WHERE generation = {generation}"` |
+| what generation {generation} learned | `posterity query --warehouse {warehouse} "FROM curated \
+WHERE generation = {generation}"` |
 
 ![coverage by generation](data:image/png;base64,{picture})
 """
@@ -68,7 +68,7 @@ class Told(Watch):
 
         super().generation(warehouse, experiment, generation)
         rows = summary(warehouse, experiment.id)
-        table = [figures(row, experiment.evaluate.samples) for row in rows]
+        table = [row.figures(experiment.evaluate.samples) for row in rows]
         _try(lambda: create_table_artifact(table, f"{self.name}-generations", experiment.id))
         where = {"id": experiment.id, "warehouse": warehouse.place, "generation": generation}
         _try(
@@ -89,7 +89,7 @@ def _try(call: Callable[[], Any]) -> Any:
     return None
 
 
-def _plot(rows: list[dict[str, float]]) -> str:
+def _plot(rows: list[Progress]) -> str:
     """Coverage by generation as a PNG in base64."""
     import base64
     from io import BytesIO
@@ -100,10 +100,10 @@ def _plot(rows: list[dict[str, float]]) -> str:
 
     figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
     axes = figure.subplots()
-    generations = [row["generation"] for row in rows]
+    generations = [row.generation for row in rows]
     keys = ("coverage", "unanimous", "heldout", "larger")
     for key, colour in zip(keys, PALETTE, strict=False):
-        axes.plot(generations, [row[key] for row in rows], "o-", label=key, color=colour)
+        axes.plot(generations, [getattr(row, key) for row in rows], "o-", label=key, color=colour)
     whole_generations(axes)
     percent(axes)
     axes.legend()

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from flows.experiments.experiment import Experiment
 from planners.errors import InvalidInput
+from warehouse import records
 from warehouse.store import Warehouse
 
 
@@ -30,14 +31,11 @@ def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
     """Raise InvalidInput, with the difference, where the warehouse has an experiment of this name
     that was begun with other settings, and none with these: a schedule goes on with what it began.
     """
-    begun = warehouse.frame(
-        "SELECT experiment, config FROM experiments WHERE name = :name ORDER BY experiment",
-        name=experiment.name,
-    )
-    if begun.empty or experiment.id in set(begun["experiment"]):
+    begun = {one.id: one for one in warehouse.every(records.Experiment, name=experiment.name)}
+    if not begun or experiment.id in begun:
         return
-    other, config = begun.iloc[0]
-    changed = differences(json.loads(config), json.loads(experiment.canonical()))
+    other = min(begun)
+    changed = _differences(json.loads(begun[other].config), json.loads(experiment.canonical()))
     raise InvalidInput(
         f"{experiment.name} has changed since {other} was begun: {'; '.join(changed)}. Go on with "
         f"it as it was with --continue-as {other}, or begin a new experiment under another name, "
@@ -45,13 +43,13 @@ def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
     )
 
 
-def differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
+def _differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
     """What two configurations have otherwise, a line a setting: `training.steps: 300, now 400`."""
     found = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{path}{key}.")
+            found += _differences(old, new, f"{path}{key}.")
         elif old != new:
             found.append(f"{path}{key}: {json.dumps(old)}, now {json.dumps(new)}")
     return found
@@ -61,14 +59,13 @@ def as_begun(warehouse: Warehouse, experiment: Experiment, begun: str) -> Experi
     """The experiment that was begun under the id `begun`, with what determines no contents (how far
     it goes, promotion, audit, servers) from `experiment`. Raises InvalidInput where none was.
     """
-    recorded = warehouse.settings(begun)
-    if not recorded:
+    recorded = warehouse.experiment(begun)
+    if recorded is None:
         raise InvalidInput(
             f"{warehouse.place} has no experiment {begun}; `posterity status` names them"
         )
-    name = begun.rsplit("-", 1)[0]
-    content = {**experiment.besides(), **json.loads(recorded), "name": name}
-    if experiment.model.server is not None and content["model"]["policy"] == "served":
+    content = {**experiment.besides(), **json.loads(recorded.config), "name": recorded.name}
+    if experiment.model.server is not None and content["model"].get("policy") == "served":
         content["model"] = {**content["model"], "server": experiment.model.server.model_dump()}
     try:
         return Experiment.model_validate_json(json.dumps(content))

@@ -16,7 +16,7 @@ from flows.generations.lineage import next_generation
 from flows.generations.policies import require_first
 from flows.iterate import iterate
 from flows.loop.plan import require_fit
-from flows.progress import Watch, summary, summary_line
+from flows.progress import Watch, summary
 from flows.schedule.artifacts import Told
 from flows.schedule.begun import resolved
 from flows.schedule.orchestrate import prefect_stages
@@ -69,7 +69,7 @@ def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
     watch = Told(Watch(), experiment.name)
     with workers_of(experiment, watch) as with_workers:
         iterate(store, with_workers, watch, prefect_stages(), last=generation)
-    told = summary_line(summary(store, experiment.id)[-1], experiment)
+    told = summary(store, experiment.id)[-1].line(experiment)
     return Completed(message=f"generation {generation}: {told}")
 
 

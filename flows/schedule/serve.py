@@ -19,7 +19,7 @@ from flows.progress import Watch
 from flows.schedule.server import LOOK
 from planners.errors import Busy, InvalidInput
 from planners.records import content_hash
-from warehouse.connect import place_of
+from warehouse.places.connect import place_of
 from warehouse.places.file import File
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -16,16 +16,16 @@ Row = tuple[list[int], list[int]]
 IGNORED = -100
 
 
-def collate(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, (rows, longest), padded right: causal attention never looks at the
-    padding.
+def collate(rows: Sequence[Sequence[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels, (rows, longest), of rows that begin with a prompt and a completion; padded
+    right, where causal attention never looks.
     """
     import torch
 
-    width = max(len(prompt) + len(completion) for prompt, completion in rows)
+    width = max(len(prompt) + len(completion) for prompt, completion, *_ in rows)
     ids = torch.zeros((len(rows), width), dtype=torch.long)
     labels = torch.full((len(rows), width), IGNORED)
-    for i, (prompt, completion) in enumerate(rows):
+    for i, (prompt, completion, *_) in enumerate(rows):
         end = len(prompt) + len(completion)
         ids[i, :end] = torch.tensor([*prompt, *completion])
         labels[i, len(prompt) : end] = ids[i, len(prompt) : end]

@@ -120,3 +120,5 @@ PROMPTS = {
     "obfuscated": PromptFormat("obfuscated", "2", language.obfuscated, language.made_up_names),
 }
 """`compact` for the embedded base, `task` for planners, the others for language models."""
+READABLE = {str(prompt): prompt for prompt in PROMPTS.values()}
+"""The same under name and version, as traces name them: `compact-2`."""

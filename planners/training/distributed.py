@@ -24,7 +24,8 @@ from planners.errors import ComponentFailure, InvalidInput
 from planners.pddl import read_task
 from planners.pddl.printing import print_task
 from planners.processes import free_port, last_words, stop
-from planners.training.fine_tuning import Lesson, Lora, Settings, fine_tune
+from planners.training.fine_tuning import Lesson, fine_tune
+from planners.training.settings import Adapter, Training
 
 QUIET = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
 """What accelerate would otherwise ask for, or warn of."""
@@ -34,8 +35,11 @@ def fine_tune_in(
     processes: int,
     start: Path,
     lessons: Sequence[Lesson],
-    settings: Settings,
+    training: Training,
     folder: Path,
+    *,
+    prompt: str,
+    seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     base: Path | None = None,
 ) -> dict[str, float | int]:
@@ -48,11 +52,12 @@ def fine_tune_in(
     made = folder.with_name(folder.name + ".made")  # theirs, until the last step was agreed to
     job = {
         "start": str(start), "base": None if base is None else str(base), "folder": str(made),
-        "settings": asdict(settings), "threads": torch.get_num_threads(),
+        "training": asdict(training), "prompt": prompt, "seed": seed,
+        "threads": torch.get_num_threads(),
         "lessons": [
             [
                 lesson.task.domain.text, print_task(lesson.task), lesson.completion,
-                lesson.advantage, lesson.logprob,
+                lesson.weight, lesson.logprob,
             ]
             for lesson in lessons
         ],
@@ -119,15 +124,17 @@ def main(job: str) -> None:
 
     given = json.loads(Path(job).read_text("utf-8"))
     use_threads(given["threads"])
-    lora = given["settings"].pop("lora")
+    lora = given["training"].pop("lora")
     try:
         facts = fine_tune(
             Path(given["start"]),
             [Lesson(read_task(d, p), *rest) for d, p, *rest in given["lessons"]],
-            Settings(**given["settings"], lora=Lora(**lora) if lora else None),
+            Training(**given["training"], lora=Adapter(**lora) if lora else None),
             Path(given["folder"]),
-            lambda step, loss: say(step=step, loss=loss),
-            Path(given["base"]) if given["base"] else None,
+            prompt=given["prompt"],
+            seed=given["seed"],
+            on_step=lambda step, loss: say(step=step, loss=loss),
+            base=Path(given["base"]) if given["base"] else None,
         )
     except PosterityError as error:
         say(refused=isinstance(error, InvalidInput), message=str(error))

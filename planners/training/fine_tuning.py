@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
+from planners.errors import InvalidInput
 from planners.models.chat import encode_prompts
 from planners.models.checkpoint import (
     ADAPTER,
@@ -26,108 +27,81 @@ from planners.pddl.renaming import rename, shuffle
 from planners.prompts.formats import PROMPTS
 from planners.records import content_hash
 from planners.training.loop import Fit, Optimisation, fit, is_first, length_batches, preflight
-from planners.training.objectives import OBJECTIVES, mean_loss
+from planners.training.objectives import OBJECTIVES, Advised, mean_loss
 from planners.training.resuming import Resumable
+from planners.training.settings import Training
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from planners.training.loop import Objective
 
 _WORD = re.compile(r"[^\s()]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One completion to learn and the task it answers; for REINFORCE how much better than expected
-    it is (its advantage), and its log-probability under the policy that wrote it.
+    """One completion to learn and the task it answers; its weight, which for REINFORCE and NFT is
+    its advantage, of either sign; and its log-probability under the policy that wrote it.
     """
 
     task: Task
     completion: str
-    advantage: float = 1.0
+    weight: float = 1.0
     logprob: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """A low-rank adapter of every linear layer (Hu et al. 2021)."""
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to fine-tune. `rename` draws new object names, `shuffle` a new order of facts, each
-    epoch, but not in domains that the model knows in order (`in_order`).
-
-    `epochs`, where given, stands for the steps that so many passes take; `micro` and
-    `checkpointing` save memory; `validation` is the share of lessons held back to measure on;
-    without `lora` all weights are trained; `method` is "sft", "reinforce" or "nft".
-    """
-
-    steps: int
-    batch: int
-    learning_rate: float
-    rename: bool
-    shuffle: bool
-    prompt: str
-    seed: int
-    epochs: int | None = None
-    micro: int | None = None
-    checkpointing: bool = False
-    validation: float = 0.0
-    lora: Lora | None = None
-    method: str = "sft"
-
-    def count(self, lessons: int) -> int:
-        """How many steps so many lessons make."""
-        return self.steps if self.epochs is None else self.epochs * -(-lessons // self.batch)
 
 
 def fine_tune(
     start: Path,
     lessons: Sequence[Lesson],
-    settings: Settings,
+    training: Training,
     folder: Path,
+    *,
+    prompt: str,
+    seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     base: Path | None = None,
 ) -> dict[str, float | int]:
-    """Train the checkpoint `start` on the lessons and write `folder`, whole or not at all; an
-    adapter that `start` holds is one of `base`.
+    """Train the checkpoint `start` on the lessons, as answers to prompts of a format, and write
+    `folder`, whole or not at all; an adapter that `start` holds is one of `base`.
 
     Interrupted and called again, it goes on. Returns the facts of the run. Raises InvalidInput
-    where the lessons would teach nothing.
+    where the lessons would teach nothing, or have weights that the method cannot learn.
     """
     import torch
 
+    objective = objective_of(lessons, training.method)
     with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        outer, model, tokenizer = _learner(start, settings, base)
-        learned, held = hold_back(lessons, settings)
-        rows = encode(learned, tokenizer, settings.prompt)
+        torch.manual_seed(seed)
+        # 1. The learner, and what it learns and is measured on.
+        outer, model, tokenizer = _learner(start, training, base)
+        learned, held = hold_back(lessons, training.validation, seed)
+        rows = encode(learned, tokenizer, prompt)
         fewest = preflight(rows, tokenizer.eos_token_id, model.config.max_position_embeddings)
-        unseen = encode(held, tokenizer, settings.prompt)
-        before = mean_loss(model, unseen, settings.batch) if held else None
-        counted = [0]
+        unseen = encode(held, tokenizer, prompt)
+        before = mean_loss(model, unseen, training.batch) if held else None
+        # 2. The steps, from where an interrupted run had got to.
+        source = Batches(learned, tokenizer, training, prompt, seed)
         state = Resumable(
-            folder.with_name(folder.name + ".training"), _identity(start, lessons, settings)
+            folder.with_name(folder.name + ".training"),
+            _identity(start, lessons, training, prompt, seed),
         )
         losses = fit(
             model,
-            _batches(learned, tokenizer, settings, counted),
-            settings.count(len(learned)),
-            Optimisation(settings.learning_rate, micro=settings.micro),
-            OBJECTIVES[settings.method],
+            source,
+            training.count(len(learned)),
+            Optimisation(training.learning_rate, micro=training.micro),
+            objective,
             on_step,
             state,
         )
-        after = mean_loss(model, unseen, settings.batch) if held else None
+        # 3. What became of it. Only one of several processes writes.
+        after = mean_loss(model, unseen, training.batch) if held else None
     tenth = max(1, len(losses) // 10)
     facts = Fit(
         rows=len(learned),
         steps=len(losses),
-        supervised_tokens=counted[0],
+        supervised_tokens=source.supervised_tokens,
         min_supervised_tokens=fewest,
         first_loss=sum(losses[:tenth]) / tenth,
         last_loss=sum(losses[-tenth:]) / tenth,
@@ -141,8 +115,24 @@ def fine_tune(
     return {name: value for name, value in asdict(facts).items() if value is not None}
 
 
+def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
+    """What a method makes smaller over these lessons. Raises InvalidInput on weights below zero,
+    which supervised learning cannot learn, and where no weight is above it.
+    """
+    if method != "sft":
+        return OBJECTIVES[method]
+    weights = {lesson.weight for lesson in lessons}
+    if lessons and (min(weights) < 0 or max(weights) == 0):
+        raise InvalidInput(
+            f"the training set has weights from {min(weights):g} to {max(weights):g}: supervised "
+            "learning takes none below 0, and one above it; use training.method = 'reinforce' for "
+            "advantages"
+        )
+    return OBJECTIVES["sft"] if weights <= {1.0} else OBJECTIVES["weighted"]
+
+
 def _learner(
-    start: Path, settings: Settings, base: Path | None
+    start: Path, training: Training, base: Path | None
 ) -> tuple[Any, PreTrainedModel, PreTrainedTokenizerFast]:
     """What is saved, the model inside it that is trained, and the tokenizer."""
     if (start / ADAPTER).is_file():
@@ -151,53 +141,67 @@ def _learner(
     else:
         model, tokenizer = load(start)
         outer = model
-        if settings.lora is not None:
-            lora = settings.lora
+        if training.lora is not None:
+            lora = training.lora
             outer = with_adapter(model, lora.rank, lora.alpha, lora.dropout)
         else:
             model.float()  # what is trained must be able to change by little
-    if settings.checkpointing:
+    if training.checkpointing:
         cast("PreTrainedModel", model).gradient_checkpointing_enable()
         cast("PreTrainedModel", model).enable_input_require_grads()
     return outer, model, tokenizer
 
 
-def hold_back(lessons: Sequence[Lesson], settings: Settings) -> tuple[list[Lesson], list[Lesson]]:
-    """The lessons that are learned, and those that only measure; never all of either."""
-    count = min(round(settings.validation * len(lessons)), len(lessons) - 1)
-    held = set(Random(settings.seed).sample(range(len(lessons)), max(0, count)))
+def hold_back(
+    lessons: Sequence[Lesson], share: float, seed: int
+) -> tuple[list[Lesson], list[Lesson]]:
+    """The lessons that are learned, and a share of them that only measures; never all of either."""
+    count = min(round(share * len(lessons)), len(lessons) - 1)
+    held = set(Random(seed).sample(range(len(lessons)), max(0, count)))
     parts: tuple[list[Lesson], list[Lesson]] = ([], [])
     for number, lesson in enumerate(lessons):
         parts[number in held].append(lesson)
     return parts
 
 
-def _batches(
-    lessons: Sequence[Lesson],
-    tokenizer: PreTrainedTokenizerFast,
-    settings: Settings,
-    counted: list[int],
-) -> Iterator[list[Any]]:
-    """Endless batches, every lesson once an epoch; counts the supervised tokens it hands out."""
-    rng = Random(settings.seed)
-    advised = settings.method != "sft"
-    while True:
-        varied = [vary(lesson, tokenizer, settings, rng) for lesson in lessons]
-        rows: list[Any] = encode(varied, tokenizer, settings.prompt)
-        if advised:
-            rows = [
-                (*row, lesson.advantage, lesson.logprob)
-                for row, lesson in zip(rows, lessons, strict=True)
+@dataclass(slots=True)
+class Batches:
+    """Endless batches, every lesson once per epoch; counts the supervised tokens that it hands out.
+
+    A row is a prompt, a completion, the lesson's weight and its log-probability.
+    """
+
+    lessons: Sequence[Lesson]
+    tokenizer: PreTrainedTokenizerFast
+    training: Training
+    prompt: str
+    seed: int
+    supervised_tokens: int = 0
+
+    def __iter__(self) -> Iterator[list[Advised]]:
+        rng = Random(self.seed)
+        while True:
+            varied = [
+                vary(lesson, self.tokenizer, self.training, self.prompt, rng)
+                for lesson in self.lessons
             ]
-        for batch in length_batches(rows, settings.batch, rng):
-            counted[0] += sum(len(row[1]) for row in batch)
-            yield batch
+            rows = [
+                (*row, lesson.weight, lesson.logprob)
+                for row, lesson in zip(
+                    encode(varied, self.tokenizer, self.prompt), self.lessons, strict=True
+                )
+            ]
+            for batch in length_batches(rows, self.training.batch, rng):
+                self.supervised_tokens += sum(len(row[1]) for row in batch)
+                yield batch
 
 
-def _identity(start: Path, lessons: Sequence[Lesson], settings: Settings) -> str:
+def _identity(
+    start: Path, lessons: Sequence[Lesson], training: Training, prompt: str, seed: int
+) -> str:
     """What a training run is made of: an interrupted one goes on only where it is the same."""
-    learned = (f"{lesson.task.key} {lesson.advantage!r} {lesson.completion}" for lesson in lessons)
-    return content_hash(weights_hash(start), repr(settings), *learned)
+    learned = (f"{lesson.task.key} {lesson.weight!r} {lesson.completion}" for lesson in lessons)
+    return content_hash(weights_hash(start), repr(training), prompt, str(seed), *learned)
 
 
 def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[Row]:
@@ -214,22 +218,22 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
 
 
 def vary(
-    lesson: Lesson, tokenizer: PreTrainedTokenizerFast, settings: Settings, rng: Random
+    lesson: Lesson, tokenizer: PreTrainedTokenizerFast, training: Training, prompt: str, rng: Random
 ) -> Lesson:
     """The same lesson under other object names and in another order, as the settings ask; just the
     same in a domain that the model knows in order.
     """
     if lesson.task.domain.name in in_order(tokenizer):
         return lesson
-    names = object_names(tokenizer) if settings.rename else []
+    names = object_names(tokenizer) if training.rename else []
     problem, completion = lesson.task.problem, lesson.completion
     constants = dict(lesson.task.domain.constants)
     if len(names) >= len(problem.objects) - len(constants):
-        problem = rename(problem, PROMPTS[settings.prompt].names(lesson.task))
+        problem = rename(problem, PROMPTS[prompt].names(lesson.task))
         own = [name for name, _ in problem.objects if name not in constants]
         table = dict(zip(own, rng.sample(names, len(own)), strict=True))
         problem = rename(problem, table)
         completion = _WORD.sub(lambda word: table.get(word[0], word[0]), completion)
-    if settings.shuffle:
+    if training.shuffle:
         problem = shuffle(problem, rng)
     return replace(lesson, task=replace(lesson.task, problem=problem), completion=completion)

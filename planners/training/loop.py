@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.hardware import out_of_memory
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Objective = Callable[[PreTrainedModel, Sequence[Any]], torch.Tensor]
 
+R = TypeVar("R", bound=Sequence[Any])
 WINDOW = 16
 """Batches whose rows are sorted by length together: little padding, order still random."""
 
@@ -90,8 +91,8 @@ def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
     return min(len(completion) for _, completion in rows)
 
 
-def length_batches(rows: Sequence[Row], batch: int, rng: Random) -> Iterator[list[Row]]:
-    """Shuffled batches of rows of similar length, one epoch."""
+def length_batches(rows: Sequence[R], batch: int, rng: Random) -> Iterator[list[R]]:
+    """Shuffled batches of rows of similar length, one epoch. A row begins with two lists of ids."""
     order = rng.sample(range(len(rows)), len(rows))
     for start in range(0, len(order), batch * WINDOW):
         window = [rows[i] for i in order[start : start + batch * WINDOW]]

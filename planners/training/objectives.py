@@ -20,12 +20,24 @@ log-probability under the policy that wrote it, None where that is unknown.
 """
 
 
-def completion_loss(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor:
+def completion_loss(model: PreTrainedModel, rows: Sequence[Row | Advised]) -> torch.Tensor:
     """Mean negative log-likelihood (nats) of the supervised tokens of a batch."""
     import torch
 
     logits, target, _ = _supervised(model, rows)
     return torch.nn.functional.cross_entropy(logits.float(), target)
+
+
+def weighted_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tensor:
+    """Each completion's negative log-likelihood (nats) times its weight, over the number of
+    supervised tokens. With every weight 1 it is `completion_loss`.
+    """
+    import torch
+
+    logits, target, row = _supervised(model, rows)
+    each = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
+    weight = torch.tensor([weight for *_, weight, _ in rows], device=each.device)
+    return (weight[row] * each).sum() / len(each)
 
 
 def policy_gradient_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tensor:
@@ -71,7 +83,7 @@ def _advised(
     """
     import torch
 
-    logits, target, row = _supervised(model, [(prompt, tail) for prompt, tail, *_ in rows])
+    logits, target, row = _supervised(model, rows)
     each = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
     now = torch.zeros(len(rows), device=each.device).index_add(0, row, -each)
     written = torch.tensor(
@@ -82,7 +94,7 @@ def _advised(
 
 
 def _supervised(
-    model: PreTrainedModel, rows: Sequence[Row]
+    model: PreTrainedModel, rows: Sequence[Row | Advised]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits of the supervised tokens (tokens, vocabulary), those tokens, and the row of each."""
     ids, labels = (part.to(model.device) for part in collate(rows))
@@ -106,7 +118,8 @@ def mean_loss(model: PreTrainedModel, rows: Sequence[Row], batch: int) -> float:
 
 OBJECTIVES: dict[str, Any] = {
     "sft": completion_loss,
+    "weighted": weighted_loss,
     "reinforce": policy_gradient_loss,
     "nft": negative_aware_loss,
 }
-"""What a method makes smaller."""
+"""What a method makes smaller; "weighted" is "sft" where weights differ."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from warehouse.traits import witnesses
 
 from flows.audit.verify import verify, verify_and_tell
 from flows.experiments.experiment import Experiment
@@ -24,9 +25,8 @@ from tests.warehouse.test_store import TASK
 from warehouse import schema
 from warehouse.export import export
 from warehouse.places.lease import leased
-from warehouse.query import ask
+from warehouse.sandbox.query import ask
 from warehouse.store import Warehouse
-from warehouse.traits import witnesses
 
 NUMBERS = count()
 

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from planners.errors import InvalidInput, PosterityError
-from warehouse.query import Limits, ask, require_expression, require_select
+from warehouse.sandbox.query import Limits, ask, require_expression, require_select
 from warehouse.store import Warehouse
 
 WRITES = [
@@ -136,7 +136,7 @@ def test_a_reader_cannot_write_its_own_file_either(target: Path, sql: str) -> No
 def test_the_kernel_refuses_to_write(target: Path) -> None:
     """Past DuckDB: a process that gave up writing cannot, whatever code runs in it."""
     program = (
-        "import sys\nfrom warehouse.sandbox import give_up_writing\n"
+        "import sys\nfrom warehouse.sandbox.process import give_up_writing\n"
         "print(give_up_writing(network=False))\n"
         "for mode in ('wb', 'ab', 'r+b'):\n"
         "    try:\n        open(sys.argv[1], mode).write(b'x' * 10)\n        print('written')\n"

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from flows.generations.judging import OWNER
 from planners.errors import InvalidInput
 from warehouse import schema
-from warehouse.connect import VIEWS, connect, view_sql
 from warehouse.describe import PAGE, page
 from warehouse.load import insert
 from warehouse.migrations import MIGRATIONS
+from warehouse.places.connect import VIEWS, connect, view_sql
 from warehouse.places.file import File
-from warehouse.query import ask
+from warehouse.sandbox.query import ask
 from warehouse.store import Warehouse
 
 TASK = {

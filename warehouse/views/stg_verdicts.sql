@@ -12,6 +12,7 @@ SELECT
     detail,
     plan_length,
     cost,
-    redundant
+    redundant,
+    plan
 FROM judgements
 WHERE superseded IS NOT TRUE

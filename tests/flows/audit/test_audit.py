@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from warehouse.traits import TRAITS
 
 from curation.staleness import effective_reward
 from flows.audit.audit import audit
@@ -16,7 +17,6 @@ from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
 from warehouse import schema
 from warehouse.store import Warehouse
-from warehouse.traits import TRAITS
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from planners.models.hardware import use_threads
 from tests.browser import look
 from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
-from warehouse.query import ask
+from warehouse.sandbox.query import ask
 from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from planners.policies import served
 from planners.errors import CheckpointError, ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts
 from planners.models.checkpoint import load
 from planners.models.hub import find_weights
 from planners.models.likelihood import summed_logprobs
+from planners.policies import served
 from planners.policies.model_server import serving
 from planners.policies.served import ServedPolicy
 from planners.records import Sampling

@@ -1,8 +1,8 @@
 """Users' SQL: one SELECT, run by a process that cannot write.
 
 A query is untrusted. It is read by DuckDB's own parser on a connection that can reach nothing, and
-run by a child process (`warehouse.sandbox`) that can neither write a file nor, for a warehouse in a
-file, open a connection.
+run by a child process (`warehouse.sandbox.process`) that can neither write a file nor, for a
+warehouse in a file, open a connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from planners.errors import InvalidInput
-from warehouse.connect import connect, place_of
+from warehouse.places.connect import connect, place_of
 from warehouse.places.lake import NAME, Lake
 
 SOURCES = frozenset(
@@ -53,7 +53,7 @@ def ask(warehouse: Path | str, sql: str, limits: Limits | None = None) -> pa.Tab
     connect(place, read_only=True).dispose()  # says what is wrong with it, and migrates an old one
     request = json.dumps({"place": str(place), "sql": sql, **asdict(limits)}).encode()
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "warehouse.sandbox"],
+        [sys.executable, "-P", "-m", "warehouse.sandbox.process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

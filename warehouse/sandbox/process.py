@@ -1,7 +1,7 @@
-"""The process that runs a user's query: `python -m warehouse.sandbox`, a request as JSON on its
-standard input, the result as an Arrow stream on its standard output.
+"""The process that runs a user's query: `python -m warehouse.sandbox.process`.
 
-Before it opens anything it gives up what it does not need: writing files, and for a warehouse in a
+It reads a request as JSON on its standard input and writes the result as an Arrow stream to its
+standard output. Before it opens anything it gives up what it does not need: writing files, and for a warehouse in a
 file the network. On Linux the kernel sees to that (Landlock); elsewhere a limit on file sizes and
 DuckDB's own locks do. What is refused is said as one line of JSON on standard error, exit 2.
 """
@@ -23,8 +23,8 @@ import pyarrow as pa
 from sqlalchemy.exc import DBAPIError
 
 from planners.errors import PosterityError
-from warehouse.connect import place_of
-from warehouse.query import is_lake, require_select
+from warehouse.places.connect import place_of
+from warehouse.sandbox.query import is_lake, require_select
 
 BATCH = 10_000
 """Rows that are handed over at a time."""

@@ -1,0 +1,88 @@
+"""Users' own curators: a function in a file of theirs, named `module:function`.
+
+The file's hash is taken before it is run: `verify` never runs code that is not the code that an
+experiment was begun with.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from curation.curators import CURATORS, Curator
+from planners.errors import InvalidInput
+
+ASK = "name a function of a Python file here, as `my_module:longest`"
+
+
+def curator_named(name: str, code: str | None = None) -> Curator:
+    """One of CURATORS, or the function `module:function` of a user.
+
+    Raises InvalidInput where there is none, or where `code` is given and the file has another hash.
+    """
+    if ":" not in name:
+        if name not in CURATORS:
+            raise InvalidInput(f"unknown curator {name!r}; known: {', '.join(CURATORS)}, or {ASK}")
+        return CURATORS[name]
+    if code is not None and (found := code_of(name)) != code:
+        raise InvalidInput(
+            f"the file of curator {name!r} has changed since the experiment was begun ({found}, "
+            f"recorded was {code}); put it back, or begin a new experiment"
+        )
+    module, _, function = name.partition(":")
+    with _here():
+        try:
+            choose = getattr(importlib.import_module(module), function)
+        except Exception as error:  # whatever a user's file raises
+            raise InvalidInput(
+                f"the curator {name!r} cannot be loaded: {type(error).__name__}: {error}; {ASK}"
+            ) from error
+    if isinstance(choose, Curator):
+        return choose
+    if not callable(choose):
+        raise InvalidInput(f"the curator {name!r} is no function; {ASK}")
+    return Curator(name, choose, "what its author had in mind", reads_text=True)
+
+
+def code_of(name: str) -> str:
+    """Hash of the file that a user's curator stands in, and of the packages around it; nothing of
+    them is run. Raises InvalidInput where there is none.
+    """
+    module = name.partition(":")[0]
+    with _here():
+        files = _files(module)
+    if not files:
+        raise InvalidInput(f"there is no module {module!r} for the curator {name!r}; {ASK}")
+    return blake2b(b"".join(file.read_bytes() for file in files), digest_size=16).hexdigest()
+
+
+def _files(module: str) -> list[Path]:
+    """The files that importing a dotted name runs, from the outermost package inwards; none where a
+    part is missing.
+    """
+    files: list[Path] = []
+    places: list[str] | None = None
+    for part in module.split("."):
+        spec = PathFinder.find_spec(part, places) if part.isidentifier() else None
+        if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+            return []
+        files.append(Path(spec.origin))
+        places = list(spec.submodule_search_locations or [])
+    return files
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """Modules of the working directory can be found, as in `python script.py`."""
+    importlib.invalidate_caches()
+    sys.path.insert(0, os.getcwd())
+    try:
+        yield
+    finally:
+        sys.path.remove(os.getcwd())

@@ -1,0 +1,5 @@
+-- How many traces the experiment with a hash kept for a generation.
+SELECT count(*) AS traces
+FROM selections AS s
+JOIN experiments AS e ON e.experiment = s.experiment
+WHERE e.hash = :hash AND s.generation = :generation AND s.kept

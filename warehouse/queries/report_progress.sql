@@ -1,0 +1,2 @@
+-- The figures of every generation.
+SELECT * FROM progress ORDER BY experiment, generation

@@ -1,0 +1,236 @@
+"""Reading a warehouse: queries of the product by name, and records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+
+from warehouse import records, schema
+from warehouse.load import read_frame
+from warehouse.places.connect import Place
+from warehouse.places.file import DATABASE_ERRORS
+from warehouse.records import Answer, Generation, Promotion, Record, Task, Trace
+
+TABLES: dict[type[Record], sa.Table] = {
+    records.Experiment: schema.experiments,
+    records.Domain: schema.domains,
+    records.Task: schema.tasks,
+    records.Place: schema.experiment_tasks,
+    records.Generation: schema.generations,
+    records.Trace: schema.traces,
+    records.Judgement: schema.judgements,
+    records.Feedback: schema.feedback,
+    records.Decision: schema.selections,
+    records.Opinion: schema.opinions,
+    records.Promotion: schema.promotions,
+    records.Canary: schema.canaries,
+    records.Figure: schema.audits,
+    records.Reward: schema.rewards,
+    records.Alternative: schema.alternatives,
+    records.Landed: schema.landed,
+}
+"""The table that each kind of record is kept in."""
+R = TypeVar("R", bound=Record)
+
+
+class Reader:
+    """What can be asked of an open warehouse."""
+
+    place: Place
+    engine: sa.Engine
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        """A connection whose errors are one message."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except DATABASE_ERRORS as error:
+            raise self.place.explain(error) from error
+
+    # ------------------------------------------------------------ queries
+
+    def frame(self, sql: str, **parameters: object) -> pd.DataFrame:
+        """The result of a query as a frame; `:name` parameters. Whole numbers are int64, where some
+        are missing float64.
+        """
+        with self._reading() as connection:
+            return read_frame(connection, sql, parameters)
+
+    def query(self, name: str, **parameters: object) -> pd.DataFrame:
+        """The result of a query of the product, one of the files in `warehouse/queries`."""
+        return self.frame(query_sql(name), **parameters)
+
+    def batches(self, name: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The result of such a query in Arrow batches, at least one, however large it is."""
+        with self._reading() as connection:
+            raw = connection.connection.driver_connection
+            reader = raw.execute(query_sql(name)).to_arrow_reader(rows)  # type: ignore[union-attr]
+            yield pa.RecordBatch.from_pylist([], reader.schema)
+            yield from reader
+
+    def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+        """The result of a select as plain dictionaries."""
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def every(self, kind: type[R], **where: object) -> list[R]:
+        """All records of a kind whose fields have these values."""
+        table, columns = TABLES[kind], kind.columns()
+        chosen = sa.select(*(table.c[column] for column in columns.values()))
+        for name, value in where.items():
+            chosen = chosen.where(table.c[columns[name]] == value)
+        with self._reading() as connection:
+            return [
+                kind(**dict(zip(columns, row, strict=True))) for row in connection.execute(chosen)
+            ]
+
+    def count(self, table: sa.Table) -> int:
+        """How many rows a table has."""
+        return int(self.rows(sa.select(sa.func.count().label("n")).select_from(table))[0]["n"])
+
+    # ------------------------------------------------------------ progress of a run
+
+    def done(self, experiment: str, generation: int, stage: str) -> set[int]:
+        """The parts of a stage that are complete."""
+        m = schema.marks.c
+        chosen = sa.select(m.part).where(
+            m.experiment == experiment, m.generation == generation, m.stage == stage
+        )
+        return {row["part"] for row in self.rows(chosen)}
+
+    def marks(self, experiment: str, stage: str) -> set[tuple[int, int]]:
+        """The generations and parts of a stage that are complete."""
+        m = schema.marks.c
+        chosen = sa.select(m.generation, m.part).where(m.experiment == experiment, m.stage == stage)
+        return {(row["generation"], row["part"]) for row in self.rows(chosen)}
+
+    # ------------------------------------------------------------ records
+
+    def experiment(self, id: str) -> records.Experiment | None:
+        """An experiment or source as it was recorded; None where there is none."""
+        return next(iter(self.every(records.Experiment, id=id)), None)
+
+    def generation(self, experiment: str, index: int) -> Generation | None:
+        """A generation, None where it does not exist yet."""
+        return next(iter(self.every(Generation, experiment=experiment, index=index)), None)
+
+    def generations(self, experiment: str) -> list[Generation]:
+        """The generations of an experiment that exist, in order."""
+        return sorted(self.every(Generation, experiment=experiment), key=lambda one: one.index)
+
+    def promotions(self, experiment: str) -> list[Promotion]:
+        """The decisions on what is deployed, in order."""
+        return sorted(self.every(Promotion, experiment=experiment), key=lambda one: one.position)
+
+    def tasks(self, experiment: str, split: str | None = None) -> list[Task]:
+        """Tasks of an experiment, by split and position."""
+        e = schema.experiment_tasks.c
+        chosen = _tasks(e.split, e.position).join(
+            schema.experiment_tasks, e.task == schema.tasks.c.task
+        )
+        chosen = chosen.where(e.experiment == experiment).order_by(e.split, e.position)
+        return self._tasks(chosen if split is None else chosen.where(e.split == split))
+
+    def task(self, key: str) -> Task | None:
+        """A task, None where it is not here."""
+        found = self._tasks(_tasks().where(schema.tasks.c.task == key))
+        return found[0] if found else None
+
+    def every_task(self) -> list[Task]:
+        """All tasks of all experiments and sources."""
+        return self._tasks(_tasks())
+
+    def tasks_of_traces(self, experiment: str) -> list[Task]:
+        """The tasks that an experiment or source has traces of."""
+        t = schema.traces.c
+        answered = sa.select(t.task).where(t.experiment == experiment)
+        return self._tasks(_tasks().where(schema.tasks.c.task.in_(answered)))
+
+    def verdicts(self, experiment: str) -> int:
+        """How many verdicts there are on an experiment's traces, superseded ones included."""
+        j = schema.judgements.c
+        counted = sa.select(sa.func.count().label("n")).where(j.experiment == experiment)
+        return int(self.rows(counted)[0]["n"])
+
+    def _tasks(self, chosen: sa.Select[Any]) -> list[Task]:
+        return [Task(key=row.pop("task"), **row) for row in self.rows(chosen)]
+
+    def unjudged(
+        self, experiment: str, generation: int, checker: str, version: str,
+        tasks: tuple[str, str] | None = None,
+    ) -> list[Answer]:  # fmt: skip
+        """Traces of a generation without a verdict of this checker and version, grouped by task;
+        of the tasks from one key to another, where these are given.
+        """
+        t, j = schema.traces.c, schema.judgements.c
+        judged = sa.exists().where(
+            j.trace == t.trace, j.checker == checker, j.checker_version == version
+        )
+        chosen = t.experiment == experiment, t.generation == generation, ~judged
+        between = () if tasks is None else (t.task.between(*tasks),)
+        return self._answers(_answers().where(*chosen, *between).order_by(t.task, t.trace))
+
+    def _answers(self, chosen: sa.Select[Any]) -> list[Answer]:
+        with self._reading() as connection:
+            found = connection.execute(chosen)
+            return [Answer(**dict(zip(Answer.columns(), row, strict=True))) for row in found]
+
+    def with_plans(
+        self, experiment: str, generation: int, count: int, outcome: str | None = None
+    ) -> list[Answer]:
+        """The first deployed traces of a generation that hold a plan, by trace id; those with one
+        outcome, where that is given.
+        """
+        t, j = schema.traces.c, schema.judgements.c
+        chosen = (
+            _answers()
+            .join(schema.judgements, j.trace == t.trace)
+            .where(t.experiment == experiment, t.generation == generation)
+            .where(t.purpose == "deploy", j.superseded.is_not(True), j.plan_length.is_not(None))
+        )
+        if outcome is not None:
+            chosen = chosen.where(j.outcome == outcome)
+        return self._answers(chosen.order_by(t.trace).limit(count))
+
+    def traces(self, experiment: str) -> Iterator[Trace]:
+        """Every trace of an experiment or source, in no order, 2,000 in memory at a time."""
+        return self._traces(schema.traces.c.experiment == experiment)
+
+    def traces_beginning(self, start: str, most: int = 3) -> list[Trace]:
+        """The first traces whose id begins like that."""
+        return list(self._traces(sa.func.starts_with(schema.traces.c.trace, start), most))
+
+    def _traces(self, where: sa.ColumnElement[bool], most: int | None = None) -> Iterator[Trace]:
+        columns = Trace.columns()
+        chosen = sa.select(*(schema.traces.c[column] for column in columns.values())).where(where)
+        with self._reading() as connection:
+            streamed = connection.execution_options(yield_per=2000)
+            for row in streamed.execute(chosen.limit(most)):
+                told = dict(zip(columns, row, strict=True))
+                yield Trace(**{**told, "token_ids": tuple(told["token_ids"])})
+
+
+def _answers() -> sa.Select[Any]:
+    return sa.select(*(schema.traces.c[column] for column in Answer.columns().values()))
+
+
+def _tasks(*besides: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Tasks with their domain's PDDL."""
+    k, d = schema.tasks, schema.domains
+    return sa.select(k, d.c.pddl.label("domain_pddl"), *besides).join(
+        d, d.c.domain_hash == k.c.domain_hash
+    )
+
+
+@cache
+def query_sql(name: str) -> str:
+    """The text of a query of the product."""
+    return files("warehouse").joinpath("queries", f"{name}.sql").read_text("utf-8")

@@ -1,0 +1,1 @@
+"""Users' SQL: what may be asked, and the process that asks it."""
