@@ -129,7 +129,7 @@ def _values(rows: Sequence[Record] | Sequence[Mapping[str, Any]], column: str) -
     if isinstance(rows[0], Record):
         of = {stored: name for name, stored in type(rows[0]).columns().items()}
         return [getattr(row, of[column]) for row in rows]
-    return [row[column] for row in rows]  # type: ignore[index]
+    return [row.get(column) for row in rows]  # type: ignore[union-attr]
 
 
 def _unless_there(table: sa.Table) -> str:

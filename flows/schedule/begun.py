@@ -35,7 +35,7 @@ def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
     if not begun or experiment.id in begun:
         return
     other = min(begun)
-    changed = _differences(json.loads(begun[other].config), json.loads(experiment.canonical()))
+    changed = differences(json.loads(begun[other].config), json.loads(experiment.canonical()))
     raise InvalidInput(
         f"{experiment.name} has changed since {other} was begun: {'; '.join(changed)}. Go on with "
         f"it as it was with --continue-as {other}, or begin a new experiment under another name, "
@@ -43,13 +43,13 @@ def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
     )
 
 
-def _differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
+def differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
     """What two configurations have otherwise, a line a setting: `training.steps: 300, now 400`."""
     found = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{path}{key}.")
+            found += differences(old, new, f"{path}{key}.")
         elif old != new:
             found.append(f"{path}{key}: {json.dumps(old)}, now {json.dumps(new)}")
     return found

@@ -1,3 +1,5 @@
+from planners.records import INGESTED
+
 """Curators against the obvious loop; every trace gets a decision and a reason."""
 
 import pandas as pd
@@ -5,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.curators import CURATORS, ELSEWHERE, POOL_COLUMNS, Options, Selection, curate
+from curation.curators import CURATORS, POOL_COLUMNS, Options, Selection, curate
 from planners.errors import InvalidInput
 
 OUTCOMES = ["VALID", "VALID", "PRECONDITION_FAILED", "NO_PLAN", None]
@@ -122,7 +124,7 @@ def test_what_is_barred_is_as_if_it_were_not_there(
 
 
 def test_what_was_ingested_is_in_every_window() -> None:
-    rows = [(f"t{g}", f"task{g}", g, "VALID", 2, 0) for g in (ELSEWHERE, 0, 1)]
+    rows = [(f"t{g}", f"task{g}", g, "VALID", 2, 0) for g in (INGESTED, 0, 1)]
     pool = pd.DataFrame(rows, columns=list(POOL_COLUMNS))
     assert curate("shortest", pool, 2, "last", Options()).kept == ["t-1", "t1"]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from warehouse.traits import witnesses
 
 from flows.audit.verify import verify, verify_and_tell
 from flows.experiments.experiment import Experiment
@@ -21,10 +20,11 @@ from planners.errors import Busy, InvalidInput, LeaseLost
 from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.postgres import create_database, server
-from tests.warehouse.test_store import TASK
+from tests.warehouse.test_store import ROW
 from warehouse import schema
 from warehouse.export import export
 from warehouse.places.lease import leased
+from warehouse.pool import witnesses
 from warehouse.sandbox.query import ask
 from warehouse.store import Warehouse
 
@@ -82,13 +82,13 @@ def test_verify_finds_a_key_that_stands_twice(lake: str) -> None:
 WRITER = """
 import sys
 from random import Random
-from tests.warehouse.test_store import TASK
+from tests.warehouse.test_store import ROW
 from warehouse import schema
 from warehouse.store import Warehouse
 rng = Random(int(sys.argv[2]))
 with Warehouse(sys.argv[1]) as store:
     for part in range(int(sys.argv[3])):
-        rows = [{**TASK, "task": str(rng.randrange(200))} for _ in range(20)]
+        rows = [{**ROW, "task": str(rng.randrange(200))} for _ in range(20)]
         store.record({schema.tasks: rows}, (sys.argv[2], 0, "write", part))
         print(" ".join(row["task"] for row in rows), flush=True)
 """
@@ -127,7 +127,7 @@ def test_a_killed_writer_leaves_whole_parts_and_gives_up_its_turn(
     killed.send_signal(signal.SIGKILL)
     told += killed.communicate()[0]
     with Warehouse(lake) as store:
-        store.record({schema.tasks: [{**TASK, "task": "mine"}]})
+        store.record({schema.tasks: [{**ROW, "task": "mine"}]})
         parts = store.done("1", 0, "write")
         assert parts == set(range(len(parts)))
         assert len(parts) - told.count("\n") in (0, 1)

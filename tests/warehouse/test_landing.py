@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -15,17 +16,18 @@ from planners.errors import InvalidInput
 from tests.warehouse.test_store import TASK
 from warehouse import schema
 from warehouse.landing import land, load_landed
+from warehouse.records import Task
 from warehouse.store import Warehouse
 
 
-def tasks(first: int, count: int) -> list[dict[str, object]]:
-    return [{**TASK, "task": f"k{i:05d}"} for i in range(first, first + count)]
+def tasks(first: int, count: int) -> list[Task]:
+    return [replace(TASK, key=f"k{i:05d}") for i in range(first, first + count)]
 
 
 def test_what_lands_is_loaded_once(warehouse: Warehouse, tmp_path: Path) -> None:
     folder = tmp_path / "landing"
-    first, again = (land(folder, schema.tasks, tasks(0, 3)) for _ in range(2))
-    other = land(folder, schema.tasks, tasks(2, 3))
+    first, again = (land(folder, Task, tasks(0, 3)) for _ in range(2))
+    other = land(folder, Task, tasks(2, 3))
     (folder / ".half.partial").write_bytes(b"PAR1")
     assert first == again
     assert load_landed(warehouse, folder) == {first.name: 3, other.name: 3}
@@ -34,7 +36,7 @@ def test_what_lands_is_loaded_once(warehouse: Warehouse, tmp_path: Path) -> None
 
 
 def test_what_is_not_what_it_says_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
-    path = land(tmp_path, schema.tasks, tasks(0, 3))
+    path = land(tmp_path, Task, tasks(0, 3))
     elsewhere = path.rename(tmp_path / path.name.replace("tasks", "chess"))
     with pytest.raises(InvalidInput, match="'chess' is no table"):
         load_landed(warehouse, tmp_path)
@@ -66,7 +68,7 @@ def test_killed_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
     """POSTERITY_KILLS says how many."""
     folder, rng = tmp_path / "landing", Random(os.environ.get("KILL_SEED", "0"))
     for first in range(0, 4000, 100):
-        land(folder, schema.tasks, tasks(first, 150))
+        land(folder, Task, tasks(first, 150))
     killed = runs = 0
     while killed < int(os.environ.get("POSTERITY_KILLS", "4")):
         runs, loaded = runs + 1, set[str]()

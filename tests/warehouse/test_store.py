@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from flows.generations.judging import OWNER
 from planners.errors import InvalidInput
 from warehouse import schema
 from warehouse.describe import PAGE, page
@@ -18,17 +17,13 @@ from warehouse.load import insert
 from warehouse.migrations import MIGRATIONS
 from warehouse.places.connect import VIEWS, connect, view_sql
 from warehouse.places.file import File
+from warehouse.reading import TABLES
+from warehouse.records import Task
 from warehouse.sandbox.query import ask
-from warehouse.store import Warehouse
+from warehouse.store import Mark, Warehouse
 
-TASK = {
-    "task": "k",
-    "domain_hash": "d",
-    "domain": "blocksworld",
-    "size": 3,
-    "horizon": 1,
-    "pddl": "(...)",
-}
+TASK = Task("k", "d", "blocksworld", 3, 1, "(...)")
+ROW = {stored: getattr(TASK, name) for name, stored in Task.columns().items()}
 
 
 def test_every_table_and_column_has_its_sentence(warehouse: Warehouse) -> None:
@@ -49,13 +44,13 @@ def test_view_files_and_registry_agree() -> None:
 
 def test_rows_come_back_and_twice_is_once(warehouse: Warehouse) -> None:
     for _ in range(2):
-        warehouse.record({schema.tasks: [TASK]}, ("e", 0, "prepare", 0))
-    assert warehouse.frame("SELECT * FROM tasks").to_dict("records") == [TASK]
+        warehouse.write([TASK], Mark("e", 0, "prepare"))
+    assert warehouse.frame("SELECT * FROM tasks").to_dict("records") == [ROW]
     assert warehouse.done("e", 0, "prepare") == {0}
 
 
 def test_rows_and_mark_are_one_transaction(warehouse: Warehouse) -> None:
-    broken = {**TASK, "pddl": None}
+    broken = {**ROW, "pddl": None}
     with pytest.raises(Exception, match=r"(?i)null"):
         warehouse.record(
             {
@@ -71,7 +66,7 @@ def test_rows_and_mark_are_one_transaction(warehouse: Warehouse) -> None:
 def test_threads_that_write_the_same_keys_write_them_once(warehouse: Warehouse) -> None:
     def write(number: int) -> None:
         keys = [number % 3, *range(20), number % 5]  # some twice
-        warehouse.record({schema.tasks: [{**TASK, "task": str(key)} for key in keys]})
+        warehouse.record({schema.tasks: [{**ROW, "task": str(key)} for key in keys]})
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(12)))
@@ -80,7 +75,7 @@ def test_threads_that_write_the_same_keys_write_them_once(warehouse: Warehouse) 
 
 def test_bulk_load_takes_arrow_and_lists(warehouse: Warehouse) -> None:
     with warehouse.writing() as connection:
-        insert(connection, schema.tasks, pa.Table.from_pylist([TASK]))
+        insert(connection, schema.tasks, pa.Table.from_pylist([ROW]))
         insert(connection, schema.tasks, [])
     assert len(warehouse.frame("SELECT * FROM tasks")) == 1
 
@@ -125,14 +120,47 @@ def test_an_older_schema_is_backed_up_and_migrated(
             for sql in (DESCRIBED, CONSTRAINTS):
                 assert store.frame(sql).equals(warehouse.frame(sql))
             assert store.frame("SELECT text FROM traces")["text"].tolist() == ["(a b)"]
-            assert store.rows(sa.select(*(schema.judgements.c[name] for name in OWNER))) == [
+            owner = ("trace", "experiment", "generation", "purpose", "task")
+            assert store.rows(sa.select(*(schema.judgements.c[name] for name in owner))) == [
                 {"trace": "t", "experiment": "e", "generation": 0, "purpose": "deploy", "task": "k"}
             ]
-            decided = [(row["generation"], row["promoted"]) for row in store.promotions("e")]
-            assert decided == [(g, True) for g in store.generations("e")]
+            decided = [(one.generation, one.promoted) for one in store.promotions("e")]
+            assert decided == [(one.index, True) for one in store.generations("e")]
     backup = tmp_path / f"old.duckdb.schema-{old.stem}.backup"
     assert backup.read_bytes() == before
     assert {file.name for file in tmp_path.glob("old*")} == {path.name, backup.name}
+
+
+def test_ingested_traces_get_their_one_generation(tmp_path: Path) -> None:
+    """Schema 6: -1 in every table, and what users had said is a field of the decision."""
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute(SCHEMAS[-1].read_text("utf-8"))
+        for trace, reason in (("a", "accepted by its user"), ("b", "no feedback")):
+            connection.execute(
+                f"INSERT INTO traces BY NAME SELECT * REPLACE ('{trace}' AS trace, "
+                "'ingest' AS purpose, 'shop' AS experiment) FROM traces WHERE trace = 't'"
+            )
+            connection.execute(
+                f"INSERT INTO judgements BY NAME SELECT * REPLACE ('{trace}' AS trace, "
+                "'ingest' AS purpose, 'shop' AS experiment) FROM judgements WHERE trace = 't'"
+            )
+            connection.execute(
+                f"INSERT INTO selections BY NAME SELECT * REPLACE ('{trace}' AS trace, "
+                f"-1 AS from_generation, '{reason}' AS reason) FROM selections WHERE trace = 't'"
+            )
+            connection.execute(f"INSERT INTO feedback VALUES ('{trace}', true)")
+    with Warehouse(path) as store:
+        for table in ("traces", "judgements"):
+            sql = f"SELECT DISTINCT generation FROM {table} WHERE purpose = 'ingest'"
+            assert store.frame(sql)["generation"].tolist() == [-1]
+        said = store.frame("SELECT trace, accepted FROM selections ORDER BY trace")
+        assert said["accepted"].tolist() == [True, None, None]
+
+
+def test_every_record_is_a_row_of_its_table() -> None:
+    for kind, table in TABLES.items():
+        assert set(kind.columns().values()) == {c.name for c in table.columns}, kind
 
 
 def test_every_earlier_schema_has_its_file_and_its_migration() -> None:
@@ -171,11 +199,11 @@ def test_foreign_files_are_refused_untouched(tmp_path: Path) -> None:
 
 def test_a_snapshot_is_what_was_written_so_far(warehouse: Warehouse) -> None:
     for number in range(3):
-        warehouse.record({schema.tasks: [{**TASK, "task": str(number)}]})
+        warehouse.record({schema.tasks: [{**ROW, "task": str(number)}]})
         warehouse.publish()
         assert isinstance(warehouse.place, File)
         path = warehouse.place.snapshot
-        warehouse.record({schema.tasks: [{**TASK, "task": f"later {number}"}]})
+        warehouse.record({schema.tasks: [{**ROW, "task": f"later {number}"}]})
         counted = "SELECT count(*) AS n FROM tasks"
         assert ask(path, counted).to_pylist() == [{"n": 2 * number + 1}]
     with Warehouse(path, read_only=True) as other:
@@ -241,7 +269,7 @@ def test_queries_only_read(warehouse: Warehouse, sql: str) -> None:
 
 
 def test_a_query_answers(warehouse: Warehouse) -> None:
-    warehouse.record({schema.tasks: [TASK]})
+    warehouse.write([TASK])
     warehouse.close()
     assert ask(str(warehouse.place), "SELECT task, size FROM tasks").to_pylist() == [
         {"task": "k", "size": 3}

@@ -1,9 +1,10 @@
 """The process that runs a user's query: `python -m warehouse.sandbox.process`.
 
 It reads a request as JSON on its standard input and writes the result as an Arrow stream to its
-standard output. Before it opens anything it gives up what it does not need: writing files, and for a warehouse in a
-file the network. On Linux the kernel sees to that (Landlock); elsewhere a limit on file sizes and
-DuckDB's own locks do. What is refused is said as one line of JSON on standard error, exit 2.
+standard output. Before it opens anything it gives up what it does not need: writing files, and for
+a warehouse in a file the network. On Linux the kernel sees to that (Landlock); elsewhere a limit on
+file sizes and DuckDB's own locks do. What is refused is said as one line of
+JSON on standard error, exit 2.
 """
 
 from __future__ import annotations

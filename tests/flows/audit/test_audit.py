@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from warehouse.traits import TRAITS
 
 from curation.staleness import effective_reward
 from flows.audit.audit import audit
@@ -16,6 +15,7 @@ from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
 from warehouse import schema
+from warehouse.pool import TRAITS
 from warehouse.store import Warehouse
 
 

@@ -77,9 +77,9 @@ def test_identity_is_content_without_name_and_length() -> None:
     assert first.id == f"small-{first.hash}"
 
 
-def test_the_controls_twin_is_the_quickstart() -> None:
+def test_the_control_matches_the_quickstart() -> None:
     control, quick = (load_experiment(name, ["seed=4"]) for name in ("control", "quickstart"))
-    twin = control.twin()
-    assert twin is not None
-    assert twin.hash == quick.hash != control.hash
-    assert quick.twin() is None
+    matched = control.matched()
+    assert matched is not None
+    assert matched.hash == quick.hash != control.hash
+    assert quick.matched() is None

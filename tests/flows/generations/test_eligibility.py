@@ -16,7 +16,6 @@ from planners.checking.checker import checker_for
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.models.hardware import use_threads
-from planners.pddl import read_task
 from planners.pddl.printing import print_problem
 from planners.pddl.renaming import rename
 from planners.prompts.formats import PROMPTS
@@ -94,7 +93,7 @@ def test_feedback_decides_and_the_verdict_stands_beside_it(warehouse: Warehouse)
         "unseen": (False, "no feedback"),
         "empty": (False, "accepted, but there is no plan in it"),
     }
-    assert [row["text"] for row in lessons_of(warehouse, learner("feedback").id, 1)] == [
+    assert [one.text for one in lessons_of(warehouse, learner("feedback").id, 1)] == [
         wrong["completion"]
     ]
     outcome = "SELECT outcome FROM stg_verdicts JOIN curated ON trace = trace_id"
@@ -109,7 +108,7 @@ def test_what_is_measured_on_is_not_learned_under_other_names_neither(
     take(warehouse, {**GOOD, "model": "good"})
     iterate(warehouse, learner(), QUIET)
     held_out = warehouse.tasks(learner().id, "heldout")[0]
-    task = read_task(held_out["domain_pddl"], held_out["pddl"])
+    task = held_out.parsed
     names = {name: f"box-{i}" for i, (name, _) in enumerate(task.problem.objects)}
     twin = print_problem(rename(task.problem, names))
     ferry = DOMAINS["ferry"]

@@ -21,7 +21,6 @@ from flows.loop.ingest import ingest
 from flows.progress import Watch
 from planners.checking.reference import reference_plan
 from planners.errors import InvalidInput
-from planners.pddl import read_task
 from planners.policies.model_server import serving
 from planners.prompts.formats import PROMPTS
 from tests.conftest import small
@@ -57,11 +56,11 @@ def test_a_script_answers_by_prompt(warehouse: Warehouse, tmp_path: Path) -> Non
     with Warehouse(tmp_path / "draft.duckdb") as other:
         iterate(other, draft, QUIET)
         assert coverage(other)["train"] == 0
-        train = [t for t in tasks_for(other, draft, "evaluate") if t["split"] == "train"]
+        train = [t for t in tasks_for(other, draft, "evaluate") if t.split == "train"]
     lines = []
     for task in train:
-        prompt = PROMPTS["pddl"].write(read_task(task["domain_pddl"], task["pddl"]))
-        plan = reference_plan(task["domain_pddl"], task["pddl"])
+        prompt = PROMPTS["pddl"].write(task.parsed)
+        plan = reference_plan(task.domain_pddl, task.pddl)
         lines.append(json.dumps({"prompt": prompt, "completions": [f"<plan>\n{plan}</plan>"]}))
     script.write_text("\n".join(lines))
     iterate(warehouse, draft, QUIET)

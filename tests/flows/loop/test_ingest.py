@@ -13,8 +13,8 @@ from flows.progress import Watch
 from planners.errors import InvalidInput
 from tests.flows.commands.test_cli import PROBLEM, posterity
 from tests.warehouse.test_store import TASK
-from warehouse import schema
 from warehouse.landing import land
+from warehouse.records import Experiment, Task
 from warehouse.store import Warehouse
 
 GOOD = {"domain": "blocksworld", "problem": PROBLEM, "completion": "(pickup a)\n(stack a b)\n"}
@@ -91,8 +91,7 @@ def test_a_refused_line_is_named_and_costs_no_other(
 def test_a_source_is_a_name_of_its_own(warehouse: Warehouse) -> None:
     with pytest.raises(InvalidInput, match="is no name"):
         take(warehouse, GOOD, source="a b")
-    run = {"hash": "h", "name": "run", "seed": 0, "config": '{"seed":0}', "code_version": "0"}
-    warehouse.record({schema.experiments: [{"experiment": "run", **run}]})
+    warehouse.write([Experiment("run", "h", "run", 0, '{"seed":0}', "0")])
     with pytest.raises(InvalidInput, match="run is an experiment"):
         take(warehouse, GOOD, source="run")
 
@@ -112,7 +111,7 @@ def test_ingest_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_load_on_the_command_line(tmp_path: Path) -> None:
-    land(tmp_path / "landing", schema.tasks, [TASK])
+    land(tmp_path / "landing", Task, [TASK])
     for counted in ("1 files loaded, 1 rows\n", "0 files loaded, 0 rows\n"):
         assert posterity("load", "landing", folder=tmp_path).stdout == counted
     done = posterity("load", "nowhere", folder=tmp_path)

@@ -40,9 +40,7 @@ def test_another_experiment_in_the_warehouse_changes_no_task(tmp_path: Path) -> 
             for experiment in (*others, mine):
                 prepare(store, experiment, Watch(quiet=True))
             texts[len(others)] = {
-                task["task"]: task["pddl"]
-                for split in SPLITS
-                for task in store.tasks(mine.id, split)
+                task.key: task.pddl for split in SPLITS for task in store.tasks(mine.id, split)
             }
             if others:
                 common = store.frame(

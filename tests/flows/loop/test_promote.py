@@ -18,7 +18,7 @@ from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.flows.commands.test_cli import SMALL, posterity
 from warehouse import schema
-from warehouse.store import Warehouse
+from warehouse.store import Mark, Warehouse
 
 QUIET = Watch(quiet=True)
 
@@ -34,8 +34,8 @@ def experiment(**changes: Any) -> Experiment:
 
 def decisions(store: Warehouse, of: Experiment) -> list[tuple[int, bool, str]]:
     rows = store.promotions(of.id)
-    assert [row["position"] for row in rows] == list(range(len(rows)))
-    return [(row["generation"], row["promoted"], row["decided_by"]) for row in rows]
+    assert [row.position for row in rows] == list(range(len(rows)))
+    return [(row.generation, row.promoted, row.decided_by) for row in rows]
 
 
 def wrong(store: Warehouse) -> list[str]:
@@ -92,9 +92,12 @@ def test_a_rollback_is_gone_on_from(warehouse: Warehouse) -> None:
     iterate(warehouse, experiment(), QUIET)
     promote_by_hand(warehouse, experiment(), 0, "2 is odd")
     iterate(warehouse, experiment(), QUIET)
-    assert warehouse.generations(experiment().id) == [0, 1, 2], "nothing is left to do"
+    assert [one.index for one in warehouse.generations(experiment().id)] == [0, 1, 2], (
+        "nothing is left to do"
+    )
     iterate(warehouse, experiment(generations=3), QUIET)
-    assert warehouse.parents(experiment().id) == {0: None, 1: 0, 2: 1, 3: 0}
+    parents = {one.index: one.parent for one in warehouse.generations(experiment().id)}
+    assert parents == {0: None, 1: 0, 2: 1, 3: 0}
     assert deployed_by(warehouse, 2) == 0, "what is rolled back is not put to work"
     sources = warehouse.frame("SELECT traces_by_source FROM lineage WHERE generation = 3")
     assert set(sources["traces_by_source"][0]) == {0}
@@ -108,7 +111,7 @@ def test_what_cannot_be_promoted_is_one_message(warehouse: Warehouse) -> None:
     iterate(warehouse, experiment(generations=1), QUIET)
     with pytest.raises(InvalidInput, match="has no generation 9; it has 0 to 1"):
         promote_by_hand(warehouse, of, 9, "")
-    warehouse.record({schema.marks: []}, (of.id, 2, "curate", 0))
+    warehouse.write([], Mark(of.id, 2, "curate"))
     with pytest.raises(InvalidInput, match=r"generation 2 .* is half made"):
         promote_by_hand(warehouse, of, 0, "")
     with warehouse.writing() as connection:

@@ -38,7 +38,7 @@ def audited(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Warehouse(path) as store:
         iterate(store, Experiment.model_validate(small(seed=1, generations=1)), QUIET)
         found = audit(store, Experiment.model_validate(small()), QUIET)
-        store.replace(found.experiment.id, found.rows)
+        store.replace_audit(found.experiment.id, found.records)
     return path
 
 

@@ -9,27 +9,30 @@ from typing import Any
 import pytest
 import torch
 
-from planners.errors import CheckpointError, ComponentFailure
+from planners.errors import CheckpointError, ComponentFailure, InvalidInput
 from planners.models.checkpoint import load, weights_hash, with_adapter
 from planners.models.likelihood import summed_logprobs
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
-from planners.training.fine_tuning import Lesson, Lora, Settings, encode, fine_tune, hold_back
+from planners.training.fine_tuning import Lesson, encode, fine_tune, hold_back
 from planners.training.loop import Optimisation, fit
 from planners.training.objectives import (
     completion_loss,
     mean_loss,
     negative_aware_loss,
     policy_gradient_loss,
+    weighted_loss,
 )
 from planners.training.resuming import Resumable
+from planners.training.settings import Adapter, Training
 from tests.conftest import blocks_task
 
-SETTINGS = Settings(
-    steps=30, batch=4, learning_rate=1e-2, rename=False, shuffle=False, prompt="compact", seed=1,
-    lora=Lora(rank=4, alpha=8, dropout=0.1),
+SETTINGS = Training(
+    steps=30, batch=4, learning_rate=1e-2, rename=False, shuffle=False,
+    lora=Adapter(rank=4, alpha=8, dropout=0.1),
 )  # fmt: skip
+TOLD: Any = {"prompt": "compact", "seed": 1}
 HOW = Optimisation(learning_rate=1e-2)
 
 
@@ -44,7 +47,7 @@ def loss_of(folder: Path, base: Path | None) -> float:
 
 def test_an_adapter_learns_and_its_base_stays(tiny_checkpoint: Path, tmp_path: Path) -> None:
     before = weights_hash(tiny_checkpoint)
-    facts = fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "a")
+    facts = fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "a", **TOLD)
     assert weights_hash(tiny_checkpoint) == before
     assert facts["last_loss"] < facts["first_loss"]
     first, untrained = loss_of(tmp_path / "a", tiny_checkpoint), loss_of(tiny_checkpoint, None)
@@ -52,7 +55,7 @@ def test_an_adapter_learns_and_its_base_stays(tiny_checkpoint: Path, tmp_path: P
     small = sum(file.stat().st_size for file in (tmp_path / "a").glob("*.safetensors"))
     whole = (tiny_checkpoint / "model.safetensors").stat().st_size
     assert small < whole / 4
-    fine_tune(tmp_path / "a", lessons(), SETTINGS, tmp_path / "b", base=tiny_checkpoint)
+    fine_tune(tmp_path / "a", lessons(), SETTINGS, tmp_path / "b", **TOLD, base=tiny_checkpoint)
     assert loss_of(tmp_path / "b", tiny_checkpoint) < first
     with pytest.raises(CheckpointError, match="cannot be read without its base"):
         load(tmp_path / "a")
@@ -60,7 +63,7 @@ def test_an_adapter_learns_and_its_base_stays(tiny_checkpoint: Path, tmp_path: P
 
 def test_an_adapter_is_the_same_again(tiny_checkpoint: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / name)
+        fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / name, **TOLD)
     assert weights_hash(tmp_path / "a") == weights_hash(tmp_path / "b")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "b"]
 
@@ -69,9 +72,9 @@ class Killed(Exception):
     """Stands for whatever ends a process."""
 
 
-@pytest.mark.parametrize("lora", [None, Lora(rank=4, dropout=0.1)])
+@pytest.mark.parametrize("lora", [None, Adapter(rank=4, dropout=0.1)])
 def test_interrupted_training_ends_with_the_same_weights(
-    tiny_checkpoint: Path, tmp_path: Path, lora: Lora | None
+    tiny_checkpoint: Path, tmp_path: Path, lora: Adapter | None
 ) -> None:
     def train(state: Resumable | None, killed_at: int = -1) -> tuple[list[float], torch.Tensor]:
         torch.manual_seed(5)
@@ -177,6 +180,43 @@ def test_on_its_own_samples_nft_has_the_gradient_of_reinforce(tiny_checkpoint: P
     assert torch.allclose(plain, aware, rtol=1e-3, atol=1e-6)
 
 
+def test_weights_are_learned(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Half of the lessons at another weight: other weights of the model, the more the smaller."""
+    settings = replace(SETTINGS, lora=None)
+    losses = {}
+    for weight in (1.0, 0.5, 0.01):
+        given = [replace(one, weight=weight if i % 2 else 1.0) for i, one in enumerate(lessons())]
+        fine_tune(tiny_checkpoint, given, settings, tmp_path / str(weight), **TOLD)
+        model, tokenizer = load(tmp_path / str(weight))
+        light = encode(given[1::2], tokenizer, "compact")
+        losses[weights_hash(tmp_path / str(weight))] = mean_loss(model, light, 4)
+    assert len(losses) == 3
+    assert sorted(losses.values()) == list(losses.values())
+
+
+def test_a_weight_is_a_factor_of_the_gradient(tiny_checkpoint: Path) -> None:
+    model, tokenizer = load(tiny_checkpoint)
+    rows = encode(lessons(), tokenizer, "compact")
+    plain = completion_loss(model, rows)
+    for weight in (1.0, 0.25):
+        told = weighted_loss(model, [(*row, weight, None) for row in rows])
+        assert told.item() == pytest.approx(weight * plain.item(), rel=1e-5)
+    half = weighted_loss(model, [(*row, float(i % 2), None) for i, row in enumerate(rows)])
+    lengths = [len(tail) for _, tail in rows]
+    only = completion_loss(model, rows[1::2]).item() * sum(lengths[1::2]) / sum(lengths)
+    assert half.item() == pytest.approx(only, rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [[-0.5, 1.0], [0.0, 0.0]])
+def test_weights_that_cannot_be_learned_are_refused(
+    weights: list[float], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    given = [replace(one, weight=w) for one, w in zip(lessons(2), weights, strict=True)]
+    with pytest.raises(InvalidInput, match="supervised learning takes none below 0"):
+        fine_tune(tiny_checkpoint, given, SETTINGS, tmp_path / "none", **TOLD)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("method", ["reinforce", "nft"])
 def test_the_better_answer_becomes_likelier(
     method: str, tiny_checkpoint: Path, tmp_path: Path
@@ -187,7 +227,7 @@ def test_the_better_answer_becomes_likelier(
     then = start.logprobs([(prompt, bad)])[0]
     rollouts = [Lesson(task, good, 0.5), Lesson(task, bad, -0.5, then)]
     settings = replace(SETTINGS, lora=None, method=method, learning_rate=1e-3, steps=10)
-    fine_tune(tiny_checkpoint, rollouts, settings, tmp_path / "a")
+    fine_tune(tiny_checkpoint, rollouts, settings, tmp_path / "a", **TOLD)
     for folder in (tiny_checkpoint, tmp_path / "a"):
         policy = LocalPolicy(*load(folder))
         gap = [policy.logprobs([(prompt, text)])[0] for text in (good, bad)]
@@ -198,10 +238,10 @@ def test_the_better_answer_becomes_likelier(
 
 def test_what_is_held_back_is_never_learned(tiny_checkpoint: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, lora=None, validation=0.25, epochs=2, batch=3)
-    learned, held = hold_back(lessons(8), settings)
+    learned, held = hold_back(lessons(8), 0.25, 1)
     assert (len(learned), len(held)) == (6, 2)
     assert not {x.task.key for x in learned} & {x.task.key for x in held}
-    facts = fine_tune(tiny_checkpoint, lessons(8), settings, tmp_path / "a")
+    facts = fine_tune(tiny_checkpoint, lessons(8), settings, tmp_path / "a", **TOLD)
     assert (facts["rows"], facts["validation_rows"], facts["steps"]) == (6, 2, 4)
     assert facts["validation_loss_after"] < facts["validation_loss_before"]
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -22,15 +23,15 @@ from planners.prompts.formats import OBJECT_NAMES, PROMPTS
 from planners.records import Plan
 from planners.training.curriculum import Pretraining
 from planners.training.distributed import fine_tune_in
-from planners.training.fine_tuning import Lesson, Settings, encode, fine_tune, vary, weights_hash
+from planners.training.fine_tuning import Lesson, encode, fine_tune, vary, weights_hash
 from planners.training.loop import length_batches, preflight
 from planners.training.objectives import completion_loss
 from planners.training.pretraining import build_tokenizer, pretrain
+from planners.training.settings import Training
 from tests.conftest import blocks_task
 
-SETTINGS = Settings(
-    steps=60, batch=4, learning_rate=3e-3, rename=True, shuffle=True, prompt="compact", seed=1
-)
+SETTINGS = Training(steps=60, batch=4, learning_rate=3e-3)
+TOLD: Any = {"prompt": "compact", "seed": 1}
 
 
 def lessons() -> list[Lesson]:
@@ -73,10 +74,10 @@ def test_loss_is_that_of_the_model_itself(tiny_checkpoint: Path) -> None:
 
 
 def test_fine_tuning_learns_and_repeats(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    facts = fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "a")
+    facts = fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "a", **TOLD)
     assert facts["last_loss"] < facts["first_loss"] / 2
     assert facts["supervised_tokens"] > facts["steps"] * 4 * facts["min_supervised_tokens"] / 2
-    fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "b")
+    fine_tune(tiny_checkpoint, lessons(), SETTINGS, tmp_path / "b", **TOLD)
     assert (
         weights_hash(tmp_path / "a")
         == weights_hash(tmp_path / "b")
@@ -88,7 +89,7 @@ def test_fine_tuning_learns_and_repeats(tiny_checkpoint: Path, tmp_path: Path) -
 def test_renaming_changes_prompt_and_completion_alike() -> None:
     tokenizer = build_tokenizer()
     lesson = Lesson(blocks_task(4, 1, 0), "(pickup b1)\n(stack b1 b2)\n")
-    changed = vary(lesson, tokenizer, SETTINGS, Random(5))
+    changed = vary(lesson, tokenizer, SETTINGS, "compact", Random(5))
     names = {name for name, _ in changed.task.problem.objects}
     words = set(changed.completion.replace("(", " ").replace(")", " ").split())
     assert len(names) == 4
@@ -103,7 +104,7 @@ def test_lessons_in_a_prompts_own_names_are_renamed_too() -> None:
     given = PROMPTS["compact"].names(task)
     answer = Plan(tuple(tuple(given.get(w, w) for w in action) for action in found[1].actions))
     tokenizer = build_tokenizer(("childsnack",), OBJECT_NAMES)
-    changed = vary(Lesson(task, str(answer)), tokenizer, SETTINGS, Random(5))
+    changed = vary(Lesson(task, str(answer)), tokenizer, SETTINGS, "compact", Random(5))
     assert ("kitchen", "place") in changed.task.problem.objects
     plan = PROMPTS["compact"].read(changed.task, changed.completion).plan
     assert plan is not None
@@ -117,7 +118,7 @@ def test_what_a_model_knows_in_order_is_not_renamed() -> None:
         found = DOMAINS[name].solved_example(4, 3, Random(0))
         assert found is not None
         lesson = Lesson(read_task(DOMAINS[name].text, print_problem(found[0])), str(found[1]))
-        assert (vary(lesson, tokenizer, SETTINGS, Random(5)) == lesson) is kept
+        assert (vary(lesson, tokenizer, SETTINGS, "compact", Random(5)) == lesson) is kept
 
 
 def test_the_tokenizer_gives_texts_back(tmp_path: Path) -> None:
@@ -175,11 +176,12 @@ def test_two_processes_make_the_steps_of_one(tiny_checkpoint: Path, tmp_path: Pa
     alone: list[float] = []
     together: list[float] = []
     facts = fine_tune(
-        tiny_checkpoint, lessons(), settings, tmp_path / "a", lambda step, loss: alone.append(loss)
-    )
+        tiny_checkpoint, lessons(), settings, tmp_path / "a",
+        on_step=lambda step, loss: alone.append(loss), **TOLD,
+    )  # fmt: skip
     shared = fine_tune_in(
         2, tiny_checkpoint, lessons(), settings, tmp_path / "b",
-        lambda step, loss: together.append(loss),
+        on_step=lambda step, loss: together.append(loss), **TOLD,
     )  # fmt: skip
     assert together == pytest.approx(alone, rel=1e-4)
     assert shared == pytest.approx(facts, rel=1e-4)
@@ -190,11 +192,13 @@ def test_two_processes_make_the_steps_of_one(tiny_checkpoint: Path, tmp_path: Pa
 
 def test_several_processes_fail_as_one_does(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="the training set is empty"):
-        fine_tune_in(2, tiny_checkpoint, [], SETTINGS, tmp_path / "none")
+        fine_tune_in(2, tiny_checkpoint, [], SETTINGS, tmp_path / "none", **TOLD)
 
     def stop(step: int, loss: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fine_tune_in(2, tiny_checkpoint, lessons(), SETTINGS, tmp_path / "stopped", stop)
+        fine_tune_in(
+            2, tiny_checkpoint, lessons(), SETTINGS, tmp_path / "stopped", on_step=stop, **TOLD
+        )
     assert not (tmp_path / "stopped").exists()
