@@ -1,1 +1,29 @@
 """What is kept of the traces, and why: pure functions over frames."""
+
+from typing import TYPE_CHECKING
+
+from planners.fronts import exporting
+
+if TYPE_CHECKING:
+    from curation.curators import CURATORS, Curator, Options, Selection, curate, keep
+
+__all__ = [
+    "CURATORS",
+    "Curator",
+    "Options",
+    "Selection",
+    "curate",
+    "keep",
+]
+
+__getattr__ = exporting(
+    __name__,
+    {
+        "CURATORS": "curation.curators",
+        "Curator": "curation.curators",
+        "Options": "curation.curators",
+        "Selection": "curation.curators",
+        "curate": "curation.curators",
+        "keep": "curation.curators",
+    },
+)

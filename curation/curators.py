@@ -271,7 +271,7 @@ def curate(
     recent = pool[pool["generation"].isin([INGESTED, *own[-int(window) :]])]
     barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
     admitted = recent.drop(barred.index)
-    selection = chosen_by.choose(admitted, options)
+    selection = _chosen(chosen_by, admitted, options)
     _require_selection(selection, admitted, name, chosen_by.signed)
     if not selection.frame["kept"].any():
         remedy = (
@@ -287,6 +287,19 @@ def curate(
         return selection
     dropped = _selection(barred, set(), barred["barred"].to_numpy(), "")
     return Selection(pd.concat([selection.frame, dropped.frame], ignore_index=True))
+
+
+def _chosen(curator: Curator, pool: pd.DataFrame, options: Options) -> Selection:
+    """What a curator chooses. Raises InvalidInput where a user's own fails."""
+    if CURATORS.get(curator.name) is curator:
+        return curator.choose(pool, options)
+    try:
+        return curator.choose(pool, options)
+    except Exception as error:  # whatever a user's function raises
+        raise InvalidInput(
+            f"the curator {curator.name!r} raised {type(error).__name__}: {error}; nothing was "
+            "curated: mend it and run again"
+        ) from error
 
 
 def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: bool) -> None:

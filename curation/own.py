@@ -30,7 +30,7 @@ def curator_named(name: str, code: str | None = None) -> Curator:
         if name not in CURATORS:
             raise InvalidInput(f"unknown curator {name!r}; known: {', '.join(CURATORS)}, or {ASK}")
         return CURATORS[name]
-    if code is not None and (found := code_of(name)) != code:
+    if (found := code_of(name)) != code and code is not None:
         raise InvalidInput(
             f"the file of curator {name!r} has changed since the experiment was begun ({found}, "
             f"recorded was {code}); put it back, or begin a new experiment"

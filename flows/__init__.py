@@ -1,1 +1,25 @@
-"""The loop, its stages, schedules, command line and presets. The only code that imports Prefect."""
+"""The loop, its experiments, audit, report and schedule, and the command line."""
+
+from typing import TYPE_CHECKING
+
+from planners.fronts import exporting
+
+if TYPE_CHECKING:
+    from flows.experiments.experiment import Experiment
+    from flows.experiments.reading import load_experiment
+    from flows.front import run
+
+__all__ = [
+    "Experiment",
+    "load_experiment",
+    "run",
+]
+
+__getattr__ = exporting(
+    __name__,
+    {
+        "Experiment": "flows.experiments.experiment",
+        "load_experiment": "flows.experiments.reading",
+        "run": "flows.front",
+    },
+)

@@ -29,6 +29,16 @@ def read_pddl(path: Path) -> str:
         raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
+def read_plan(path: Path) -> str:
+    """The text of a plan file. Bytes that are no UTF-8 become U+FFFD, which no name holds: they
+    spoil their own plan and no other. Raises InvalidInput where it cannot be read.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+
+
 def require_new(folder: Path, hint: str = "") -> None:
     """Raises InvalidInput where something stands at a folder that is to be written, or none can."""
     try:

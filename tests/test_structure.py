@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HOUSE = {
     "planners": (
-        "errors", "records", "files", "processes", "pddl", "prompts", "checking", "domains",
-        "models", "policies", "training",
+        "fronts", "errors", "records", "files", "processes", "pddl", "prompts", "checking",
+        "domains", "models", "policies", "training",
     ),
     "curation": (
         "curators", "own", "price", "preferences", "staleness", "equivalence", "diversity",
@@ -24,8 +24,8 @@ HOUSE = {
         "landing", "pool", "integrity", "export", "describe",
     ),
     "flows": (
-        "experiments", "progress", "generations", "audit", "loop", "iterate", "report", "schedule",
-        "commands",
+        "experiments", "progress", "generations", "audit", "loop", "iterate", "front", "report",
+        "schedule", "commands",
     ),
 }  # fmt: skip
 """Packages from left to right, and the wings of each: imports go to the left only."""

@@ -1,3 +1,24 @@
-"""The warehouse: every trace, verdict and decision in one DuckDB file. The only code that touches
-it.
-"""
+"""Every trace, verdict and decision in one DuckDB file or a lake; nothing else touches it."""
+
+from typing import TYPE_CHECKING
+
+from planners.fronts import exporting
+
+if TYPE_CHECKING:
+    from warehouse.sandbox.query import Limits, ask
+    from warehouse.store import Warehouse
+
+__all__ = [
+    "Limits",
+    "Warehouse",
+    "ask",
+]
+
+__getattr__ = exporting(
+    __name__,
+    {
+        "Limits": "warehouse.sandbox.query",
+        "Warehouse": "warehouse.store",
+        "ask": "warehouse.sandbox.query",
+    },
+)

@@ -4,19 +4,79 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker
+from planners.checking.check import judge_text
+from planners.checking.checker import CHECKER, Checker
 from planners.checking.fallback import Fallback
-from planners.checking.referees import REFEREES
+from planners.checking.referees import REFEREES, Opinion
 from planners.checking.reference import redundant_actions, reference_plan
 from planners.errors import InvalidInput, NotJudged
-from planners.files import naming, read_pddl
+from planners.files import naming, read_pddl, read_plan
 from planners.pddl import read_domain, read_task, require_same_domain
-from planners.prompts.extraction import extract_lines
-from planners.records import Outcome, Plan, Verdict
+from planners.records import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdict on a plan file, and the opinions of the referees that were asked.
+
+    Where a reference was asked for (`compared`): the `redundant` actions of a valid plan, and the
+    cost of the reference plan, None where unknown.
+    """
+
+    file: str
+    verdict: Verdict
+    opinions: dict[str, Opinion] = field(default_factory=dict)
+    compared: bool = False
+    redundant: int | None = None
+    reference_cost: float | None = None
+
+    @property
+    def judge(self) -> str | None:
+        """Who judged, where it was not our checker."""
+        by = self.verdict
+        return None if by.checker == CHECKER else f"{by.checker} {by.checker_version}"
+
+    def to_json(self) -> dict[str, Any]:
+        """What `check --json` prints of it."""
+        verdict = self.verdict
+        told: dict[str, Any] = {
+            "file": self.file,
+            "outcome": verdict.outcome.value,
+            "step": verdict.step,
+            "detail": verdict.detail,
+            "cost": verdict.cost,
+        }
+        if self.judge:
+            told["checker"] = self.judge
+        if self.compared:
+            told |= {"redundant": self.redundant, "reference_cost": self.reference_cost}
+        if self.opinions:
+            told["referees"] = {
+                name: {"valid": said.valid, "note": said.note}
+                for name, said in self.opinions.items()
+            }
+        return told
+
+    def __str__(self) -> str:
+        """The line that `check` prints, and a line for each referee."""
+        verdict = self.verdict
+        at = "" if verdict.step is None else f" at step {verdict.step}"
+        tail = f": {verdict.detail}" if verdict.cost is None else f" (cost {verdict.cost:g})"
+        if self.redundant is not None:
+            tail += f", redundant {self.redundant:g}"
+        if self.reference_cost is not None:
+            tail += f", reference cost {self.reference_cost:g}"
+        judge = f" [by {self.judge}]" if self.judge else ""
+        said = {None: "no verdict", True: "valid", False: "invalid"}
+        opinions = "".join(
+            f"\n  {name}: {said[one.valid]}{f' ({one.note})' if one.note else ''}"
+            for name, one in self.opinions.items()
+        )
+        return f"{self.file}: {verdict.outcome}{at}{tail}{judge}{opinions}"
 
 
 def judge_files(
@@ -25,13 +85,11 @@ def judge_files(
     plans: Sequence[str],
     referees: Sequence[str] = (),
     reference: float | None = None,
-) -> Iterator[dict[str, Any]]:
-    """One result a plan, in order, with the opinions of the referees named.
+) -> Iterator[Judged]:
+    """One result per plan, in order, with the opinions of the referees named.
 
-    With `reference`, the seconds that a reference planner gets for the task, each result also has
-    the redundant actions of a valid plan and the cost of the reference plan (None where unknown).
-
-    Raises InvalidInput where a file cannot be read or judged.
+    With `reference`, the seconds that a reference planner gets for the task, each plan is compared
+    with the plan that it finds. Raises InvalidInput where a file cannot be read or judged.
     """
     for name in referees:
         if name not in REFEREES:
@@ -43,38 +101,16 @@ def judge_files(
     texts = [(name, _plan_text(name)) for name in plans]
     aside = None if reference is None else reference_plan(domain_text, problem_text, reference)
     for name, text in texts:
-        found = extract_lines(text)
-        verdict = (
-            Verdict(Outcome.NO_PLAN, None, found.reason, None, CHECKER, CHECKER_VERSION)
-            if found.plan is None
-            else checker.check(found.plan)
+        plan, verdict = judge_text(checker, text)
+        asked = referees if plan is not None else ()
+        yield Judged(
+            name,
+            verdict,
+            {one: REFEREES[one](domain_text, problem_text, [plan])[0] for one in asked if plan},
+            reference is not None,
+            redundant_actions(checker, plan) if reference and plan and verdict.valid else None,
+            None if aside is None else checker.check(aside).cost,
         )
-        result: dict[str, Any] = {
-            "file": name,
-            "outcome": verdict.outcome.value,
-            "step": verdict.step,
-            "detail": verdict.detail,
-            "cost": verdict.cost,
-        }
-        if verdict.checker != CHECKER:
-            result["checker"] = f"{verdict.checker} {verdict.checker_version}"
-        if reference is not None:
-            valid = found.plan if verdict.outcome is Outcome.VALID else None
-            result |= _beside(checker, valid, aside)
-        if referees and found.plan is not None:
-            result["referees"] = {
-                referee: asdict(REFEREES[referee](domain_text, problem_text, [found.plan])[0])
-                for referee in referees
-            }
-        yield result
-
-
-def _beside(checker: Checker | Fallback, plan: Plan | None, aside: Plan | None) -> dict[str, Any]:
-    """A valid plan beside the reference: what it has too much, and what the other one costs."""
-    return {
-        "redundant": None if plan is None else redundant_actions(checker, plan),
-        "reference_cost": None if aside is None else checker.check(aside).cost,
-    }
 
 
 def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checker | Fallback:
@@ -91,11 +127,7 @@ def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checke
 
 
 def _plan_text(name: str) -> str:
-    """A plan file's text, or standard input's for `-`. Bytes that are no UTF-8 become U+FFFD, which
-    no name holds: they spoil their own plan, not the others'.
-    """
-    try:
-        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{name} cannot be read: {error.strerror}") from error
-    return content.decode("utf-8-sig", errors="replace")
+    """A plan file's text, or standard input's for `-`."""
+    if name == "-":
+        return sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
+    return read_plan(Path(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -122,27 +122,9 @@ def check(
         valid = True
         names = [name.strip() for name in referee.split(",") if name.strip()]
         for result in judge_files(domain, problem, plans, names, reference):
-            typer.echo(json.dumps(result) if as_json else _check_line(result))
-            valid &= result["outcome"] == "VALID"
+            typer.echo(json.dumps(result.to_json()) if as_json else str(result))
+            valid &= result.verdict.valid
     raise typer.Exit(0 if valid else 1)
-
-
-def _check_line(result: dict[str, Any]) -> str:
-    at = "" if result["step"] is None else f" at step {result['step']}"
-    tail = f" (cost {result['cost']:g})" if result["cost"] is not None else f": {result['detail']}"
-    opinions = "".join(
-        f"\n  {name}: "
-        f"{'no verdict' if o['valid'] is None else 'valid' if o['valid'] else 'invalid'}"
-        f"{' (' + o['note'] + ')' if o['note'] else ''}"
-        for name, o in result.get("referees", {}).items()
-    )
-    beside = "".join(
-        f", {key.replace('_', ' ')} {result[key]:g}"
-        for key in ("redundant", "reference_cost")
-        if result.get(key) is not None
-    )
-    judge = f" [by {result['checker']}]" if "checker" in result else ""
-    return f"{result['file']}: {result['outcome']}{at}{tail}{beside}{judge}{opinions}"
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,13 @@ PRESETS = (
 )  # fmt: skip
 
 
-def load_experiment(source: str, changes: list[str] | None = None) -> Experiment:
-    """An experiment from a preset's name or a TOML file, with `table.key=value` changes."""
-    content = _read(source)
+def load_experiment(
+    source: str, changes: list[str] | None = None, settings: Mapping[str, object] | None = None
+) -> Experiment:
+    """An experiment from a preset's name or a TOML file, with other `settings` of its outermost
+    table and `table.key=value` changes. Raises InvalidInput with the path of what is wrong.
+    """
+    content = _merge(_read(source), dict(settings or {}))
     for change in changes or []:
         _apply(content, change)
     _pin_folder(content)
@@ -135,7 +140,7 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors()[:5]:
         path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             lines.append(f"unknown setting {path!r}")
         elif problem["type"] == "missing":
             lines.append(f"setting {path!r} is missing")

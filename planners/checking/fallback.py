@@ -1,14 +1,13 @@
 """Judging what our checker does not cover, by unified-planning's SequentialPlanValidator.
 
-Only for tasks that raise NotJudged, only where unified-planning is installed, only with its own
-checks on (it refuses what it would ignore), and always under its own name in the verdict. Today
-that is `:constraints` of the form `always`; its reader knows no derived predicates and no object
-fluents, so these stay not judged.
+Only for tasks that raise NotJudged, only with its own checks on (it refuses what it would ignore),
+and always under its own name in the verdict. Today that is `:constraints` of the form `always`; its
+reader knows no derived predicates and no object fluents, so these stay not judged.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 from planners.checking.referees import up_results
@@ -25,11 +24,7 @@ class Fallback:
     """
 
     def __init__(self, domain: str, problem: str, why: NotJudged) -> None:
-        try:
-            self.version = version(FALLBACK)
-        except PackageNotFoundError:
-            hint = "; `pip install 'posterity[referees]'` lets unified-planning try"
-            raise NotJudged(f"{why.reason}{hint}") from why
+        self.version = version(FALLBACK)
         self.domain, self.problem, self.why = domain, problem, why
 
     def check(self, plan: Plan) -> Verdict:

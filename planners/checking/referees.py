@@ -136,7 +136,6 @@ def up_results(
 
     With its checks on it refuses a task that has a feature it would ignore.
     """
-    _module("unified_planning", "up")
     from pyparsing import ParseBaseException
     from unified_planning.engines import SequentialPlanValidator
     from unified_planning.environment import get_environment

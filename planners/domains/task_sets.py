@@ -12,7 +12,7 @@ from random import Random
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.files import new_folder, require_new
-from planners.pddl import canonical, read_task
+from planners.pddl import Task, canonical, read_task
 from planners.pddl.isomorphism import shape
 from planners.pddl.printing import print_problem
 from planners.records import Plan, Problem, derive_seed
@@ -34,6 +34,19 @@ class GradedTask:
     horizon: int
     key: str
     shape: str
+
+
+def generate(domain: str, size: int, horizon: int, seed: int = 0) -> tuple[Task, Plan]:
+    """A task of a domain of ours with a plan that solves it; the same seed gives the same task.
+
+    What `size` and `horizon` count is in `DOMAINS`. Raises InvalidInput where there is no such
+    domain, or no task of that grade is found.
+    """
+    if domain not in DOMAINS:
+        raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
+    rng = Random(derive_seed(seed, "tasks", domain))
+    found = next(fresh_tasks(domain, (size, size), (horizon, horizon), rng))
+    return read_task(DOMAINS[domain].text, print_problem(found.problem)), found.plan
 
 
 def fresh_tasks(

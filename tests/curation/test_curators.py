@@ -1,5 +1,3 @@
-from planners.records import INGESTED
-
 """Curators against the obvious loop; every trace gets a decision and a reason."""
 
 import pandas as pd
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 
 from curation.curators import CURATORS, POOL_COLUMNS, Options, Selection, curate
 from planners.errors import InvalidInput
+from planners.records import INGESTED
 
 OUTCOMES = ["VALID", "VALID", "PRECONDITION_FAILED", "NO_PLAN", None]
 

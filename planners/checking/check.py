@@ -1,0 +1,69 @@
+"""`check`: the verdict on a plan, however task and plan are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker
+from planners.checking.fallback import Fallback
+from planners.errors import InvalidInput
+from planners.files import read_pddl, read_plan
+from planners.pddl import Task, read_task
+from planners.pddl.unified import from_unified, plan_from_unified
+from planners.prompts.extraction import extract_lines
+from planners.records import Outcome, Plan, Verdict
+
+USE = (
+    "give check(task, plan) or check(domain, problem, plan); a task is what read_task returns, or "
+    "a Problem of unified-planning; a file is a Path, for a string is the text itself"
+)
+
+
+def check(task: Any, *rest: Any) -> Verdict:
+    """The verdict on a plan: `check(task, plan)` or `check(domain, problem, plan)`.
+
+    A task is one of ours or a `Problem` of unified-planning. Domain and problem are PDDL texts, or
+    Paths of files; a plan is a `Plan`, a text, a Path, or a `SequentialPlan`. A string is never a
+    path. A text that is no plan gets the verdict NO_PLAN. Raises InvalidInput where a file cannot
+    be read or the arguments are none of these, and NotJudged where the task asks for more than the
+    checker covers.
+    """
+    if len(rest) == 2:
+        return judge_text(Checker(read_task(_pddl(task), _pddl(rest[0]))), _plan(rest[1]))[1]
+    if len(rest) != 1:
+        raise InvalidInput(f"check takes two arguments or three, found {1 + len(rest)}: {USE}")
+    if _of_unified(task):
+        given = plan_from_unified(task, rest[0]) if _of_unified(rest[0]) else rest[0]
+        return judge_text(Checker(from_unified(task)), _plan(given))[1]
+    task = getattr(task, "parsed", task)
+    if not isinstance(task, Task):
+        raise InvalidInput(f"a {type(task).__name__} is no task: {USE}")
+    return judge_text(Checker(task), _plan(rest[0]))[1]
+
+
+def judge_text(checker: Checker | Fallback, plan: Plan | str) -> tuple[Plan | None, Verdict]:
+    """The plan of a text, None where it is none, and the verdict on it."""
+    if isinstance(plan, str):
+        found = extract_lines(plan)
+        if found.plan is None:
+            outcome = Outcome.NO_PLAN
+            return None, Verdict(outcome, None, found.reason, None, CHECKER, CHECKER_VERSION)
+        plan = found.plan
+    return plan, checker.check(plan)
+
+
+def _pddl(given: Any) -> str:
+    if not isinstance(given, str | Path):
+        raise InvalidInput(f"a {type(given).__name__} is no PDDL: {USE}")
+    return read_pddl(given) if isinstance(given, Path) else given
+
+
+def _plan(given: Any) -> Plan | str:
+    if not isinstance(given, Plan | str | Path):
+        raise InvalidInput(f"a {type(given).__name__} is no plan: {USE}")
+    return read_plan(given) if isinstance(given, Path) else given
+
+
+def _of_unified(thing: object) -> bool:
+    return type(thing).__module__.startswith("unified_planning.")

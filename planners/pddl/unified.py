@@ -1,0 +1,81 @@
+"""The two-way door to unified-planning: its `Problem` and `SequentialPlan` as ours, and back.
+
+Both ways go through PDDL text, which is what the two have in common. unified-planning is imported
+when it is first needed: it takes a second.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from planners.errors import InvalidInput
+from planners.pddl.printing import print_task
+from planners.pddl.reader import Task, read_task
+from planners.pddl.sexpr import parse
+from planners.records import Plan
+
+if TYPE_CHECKING:
+    from unified_planning.model import Problem
+    from unified_planning.plans import SequentialPlan
+
+
+def to_unified(task: Task) -> Problem:
+    """A task as a `Problem` of unified-planning. Raises InvalidInput where that refuses it."""
+    from unified_planning.io import PDDLReader
+
+    with _refusals(f"the task {task.problem.name}"):
+        return PDDLReader().parse_problem_string(task.domain.text, print_task(task))
+
+
+def from_unified(problem: Problem) -> Task:
+    """A `Problem` of unified-planning as a task. Raises InvalidInput where PDDL cannot say it, and
+    NotJudged where it asks for more than our checker covers.
+    """
+    with _refusals(f"unified-planning's problem {problem.name!r}"):
+        writer = _writer(problem)
+        domain, text = writer.get_domain(), writer.get_problem()
+    return read_task(domain, text)
+
+
+def plan_to_unified(problem: Problem, plan: Plan) -> SequentialPlan:
+    """A plan as a `SequentialPlan` for a problem that `to_unified` made."""
+    from unified_planning.io import PDDLReader
+
+    with _refusals("the plan"):
+        return PDDLReader().parse_plan_string(problem, str(plan))
+
+
+def plan_from_unified(problem: Problem, plan: SequentialPlan) -> Plan:
+    """A `SequentialPlan` for a `Problem`, in the names that `from_unified` gives its task."""
+    with _refusals(f"a {type(plan).__name__} for unified-planning's problem {problem.name!r}"):
+        writer = _writer(problem)
+        writer.get_domain()  # which decides what things are called
+        writer.get_problem()
+        lines = writer.get_plan(plan).splitlines()
+    actions = [line for line in map(str.strip, lines) if line.startswith("(")]
+    return Plan(tuple(tuple(parse(action)) for action in actions))
+
+
+def _writer(problem: Problem) -> Any:
+    from unified_planning.io import PDDLWriter
+
+    return PDDLWriter(problem)
+
+
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Make one message of whatever unified-planning raises."""
+    from unified_planning.exceptions import UPException
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its use of pyparsing
+        try:
+            yield
+        except (UPException, AssertionError, KeyError, NotImplementedError, ValueError) as error:
+            raise InvalidInput(
+                f"{what} cannot be converted: {type(error).__name__}: {error}; write it as PDDL "
+                "and judge that"
+            ) from error

@@ -1,0 +1,145 @@
+"""Curators of users: functions of a file of theirs, found by name and held to its hash."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from curation import CURATORS, Options, curate
+from curation.own import code_of, curator_named
+from flows.audit.verify import verify_and_tell
+from flows.experiments.experiment import Experiment
+from flows.experiments.reading import load_experiment
+from flows.iterate import iterate
+from flows.progress import Watch
+from planners.errors import InvalidInput
+from tests.flows.commands.test_cli import SMALL, posterity
+from warehouse.store import Warehouse
+
+LONGEST = """
+from curation import keep
+
+def longest(pool, options):
+    valid = pool[pool["outcome"] == "VALID"].sort_values(["plan_length", "trace"])
+    best = valid.drop_duplicates("task", keep="last")
+    return keep(pool, dict(zip(best["trace"], best["plan_length"] / 10)), "the longest of its task")
+
+def everything(pool, options):
+    return keep(pool, pool["trace"])
+
+def nothing(pool, options):
+    return list(pool["trace"])
+
+def half(pool, options):
+    return keep(pool.head(1), pool["trace"].head(1))
+
+def negative(pool, options):
+    return keep(pool, dict.fromkeys(pool["trace"], -1.0))
+
+def broken(pool, options):
+    return pool["no such column"]
+
+number = 7
+"""
+POOL = pd.DataFrame(
+    {
+        "trace": ["a", "b", "c"],
+        "task": ["k", "k", "l"],
+        "generation": [0, 0, 0],
+        "outcome": ["VALID", "VALID", "NO_PLAN"],
+        "plan_length": [2, 4, None],
+        "reasoning_tokens": [0, 0, 0],
+    }
+)
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a user's file, as the working directory."""
+    (tmp_path / "mine.py").write_text(LONGEST)
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (tmp_path / "pack" / "inner.py").write_text(LONGEST)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in ("mine", "pack", "pack.inner", "raises"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["mine:longest", "pack.inner:longest"])
+def test_a_users_curator_chooses(name: str, mine: Path) -> None:
+    found = curate(curator_named(name, code_of(name)), POOL, 1, "all", Options()).frame
+    assert found[["trace", "kept", "weight"]].values.tolist() == [
+        ["a", False, 0.0], ["b", True, 0.4], ["c", False, 0.0],
+    ]  # fmt: skip
+    assert set(found["reason"]) == {"the longest of its task", "not kept"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("longest", "unknown curator 'longest'; known: shortest"),
+        ("nowhere:longest", "there is no module 'nowhere'"),
+        ("../mine:longest", "there is no module '../mine'"),
+        ("mine:shortest", "cannot be loaded: AttributeError"),
+        ("mine:number", "is no function"),
+        ("raises:longest", "cannot be loaded: RuntimeError: not today"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_message(name: str, message: str, mine: Path) -> None:
+    (mine / "raises.py").write_text("raise RuntimeError('not today')")
+    with pytest.raises(InvalidInput, match=message):
+        curator_named(name)
+    done = posterity("run", "tiny", "--set", f"curation.curator={name}", folder=mine)
+    assert (done.returncode, done.stderr.count("error:")) == (2, 1)
+    assert "Traceback" not in done.stderr
+    assert not list(mine.glob("*.duckdb*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mine:nothing", "returned a list, not a curation.Selection"),
+        ("mine:half", "decisions on 1 traces, of a pool of 3"),
+        ("mine:negative", "a weight below 0, -1"),
+        ("mine:broken", "raised KeyError"),
+    ],
+)
+def test_what_is_no_selection_is_refused(name: str, message: str, mine: Path) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        curate(curator_named(name), POOL, 1, "all", Options())
+
+
+def test_a_file_that_changed_is_not_run(mine: Path) -> None:
+    before = code_of("mine:longest")
+    (mine / "mine.py").write_text("raise SystemExit('run')")
+    with pytest.raises(InvalidInput, match="has changed since the experiment was begun"):
+        curator_named("mine:longest", before)
+
+
+def test_a_run_learns_what_the_users_curator_keeps(mine: Path) -> None:
+    changes = [one for one in SMALL if one != "--set"]
+    experiment = load_experiment("tiny", [*changes, "curation.curator=mine:longest"])
+    assert experiment.curation.code == code_of("mine:longest")
+    assert experiment.id != load_experiment("tiny", changes).id
+    quiet = Watch(quiet=True)
+    with Warehouse(mine / "w.duckdb") as store:
+        iterate(store, experiment, quiet)
+        kept = store.frame("SELECT DISTINCT weight, plan_length FROM curated")
+        assert (kept["weight"] * 10).round().tolist() == kept["plan_length"].tolist()
+        assert verify_and_tell(store, quiet) == 0
+        again = Experiment.model_validate_json(experiment.model_dump_json())
+        assert again.id == experiment.id
+    (mine / "mine.py").write_text("raise SystemExit('run')")
+    told = posterity("verify", "--warehouse", "w.duckdb", folder=mine)
+    assert "not checked: the file of curator 'mine:longest' has changed" in told.stdout
+    os.remove(mine / "mine.py")
+    told = posterity("verify", "--warehouse", "w.duckdb", folder=mine)
+    assert "not checked: there is no module 'mine'" in told.stdout
+
+
+def test_the_registry_is_named() -> None:
+    assert all(name == curator.name for name, curator in CURATORS.items())
