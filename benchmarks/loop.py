@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from benchmarks.harness import Row, Scale, Taken, both_rows, compared, say, taken
-from flows import learn
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
 from flows.experiments.tables import Workers
 from flows.iterate import Stages, iterate
+from flows.loop import learn
 from flows.loop.executors import shares, spread
 from flows.loop.judge import judge_range
 from flows.loop.prepare import prepare
@@ -27,10 +27,10 @@ from flows.schedule.workers import workers_of
 from planners.domains import blocksworld
 from planners.domains.folder import SPLITS
 from planners.models.embedded import embedded_base
-from planners.pddl import Task, read_task
+from planners.pddl import Task
 from planners.policies.local import LocalPolicy
-from warehouse import schema
 from warehouse.landing import landing
+from warehouse.records import Trace
 from warehouse.store import Warehouse
 
 SMALL = (
@@ -128,11 +128,7 @@ def _run(path: Path, experiment: Experiment) -> None:
 def _tasks(path: Path, experiment: Experiment) -> dict[str, list[Task]]:
     with Warehouse(path, read_only=True) as store:
         return {
-            split: [
-                read_task(task["domain_pddl"], task["pddl"])
-                for task in store.tasks(experiment.id, split)
-            ]
-            for split in SPLITS
+            split: [task.parsed for task in store.tasks(experiment.id, split)] for split in SPLITS
         }
 
 
@@ -197,7 +193,7 @@ def workers(scale: Scale) -> list[Row]:
 def _judged_by(store: Warehouse, experiment: Experiment, workers: Workers) -> float:
     """Wall seconds until workers have judged and landed all that waits."""
     chosen, watch = experiment.model_copy(update={"workers": workers}), Watch(quiet=True)
-    tasks = sorted(task["task"] for task in store.tasks(experiment.id))
+    tasks = sorted(task.key for task in store.tasks(experiment.id))
     with workers_of(chosen, watch) as there, landing(store, "bench") as folder:
         assert there.workers is not None
         where = str(store.place.published), experiment.model_dump_json(), 0
@@ -216,18 +212,17 @@ def _walks(store: Warehouse, experiment: Experiment, each: int) -> int:
     prepare(store, experiment, Watch(quiet=True))
     rng, traces = Random(0), []
     for task in store.tasks(experiment.id):
-        init = blocksworld.state_of(read_task(task["domain_pddl"], task["pddl"]).problem)
+        init = blocksworld.state_of(task.parsed.problem)
         for sample in range(each):
             plan = blocksworld.plan_of(init, blocksworld.walk(init, 10, rng)[1])
             traces.append(
-                {
-                    "trace": f"{task['task']}-{sample}", "experiment": experiment.id,
-                    "generation": 0, "purpose": "evaluate", "task": task["task"],
-                    "sample": sample, "seed": 0,
-                    "prompt_format": "", "prompt_hash": "", "text": str(plan), "token_ids": [],
-                    "reasoning_tokens": 0, "plan_tokens": 0, "finish_reason": "stop",
-                    "policy": "walk", "code_version": "",
-                }
+                Trace(
+                    id=f"{task.key}-{sample}", experiment=experiment.id, generation=0,
+                    purpose="evaluate", task=task.key, sample=sample, seed=0, prompt_format="",
+                    prompt_hash="", text=str(plan), token_ids=(), reasoning_tokens=0,
+                    plan_tokens=0, finish_reason="stop", logprob=None, sampling_logprob=None,
+                    policy="walk", code_version="",
+                )
             )  # fmt: skip
-    store.record({schema.traces: traces})
+    store.write(traces)
     return len(traces)

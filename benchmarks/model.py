@@ -22,8 +22,9 @@ from planners.pddl.printing import print_problem
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
-from planners.training.fine_tuning import Lesson, Settings, encode, fine_tune
+from planners.training.fine_tuning import Lesson, encode, fine_tune
 from planners.training.objectives import mean_loss
+from planners.training.settings import Training
 
 SAMPLES, BATCH = 16, 400
 """Completions of a task, and rows decoded together: what the quickstart does."""
@@ -74,13 +75,13 @@ def trainings(scale: Scale) -> list[Row]:
     losses: dict[str, list[float]] = {"ours": [], "peer": []}
     _, tokenizer = load(base)
     held = encode(unseen, tokenizer, "compact")
-    settings = Settings(steps, ROWS, RATE, rename=False, shuffle=False, prompt="compact", seed=0)
+    training = Training(steps=steps, batch=ROWS, learning_rate=RATE, rename=False, shuffle=False)
 
     with TemporaryDirectory() as folder:
         made = Path(folder) / "ours"
 
         def ours() -> None:
-            fine_tune(base, lessons, settings, made)
+            fine_tune(base, lessons, training, made, prompt="compact", seed=0)
             losses["ours"].append(mean_loss(load(made)[0], held, ROWS))
 
         def peer() -> None:

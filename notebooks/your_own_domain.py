@@ -134,7 +134,7 @@ print(PROMPTS["pddl"].write(task))
 
 # %%
 trained = warehouse.tasks(load_experiment(str(experiment)).id, "train")
-pddl = {row["task"]: row["pddl"] for row in trained}
+pddl = {task.key: task.pddl for task in trained}
 lines = [
     json.dumps({"domain": domain, "problem": pddl[row.task], "completion": row.text})
     for row in plans.itertuples()

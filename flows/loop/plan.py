@@ -80,7 +80,7 @@ def estimate(experiment: Experiment, machine: Machine) -> Estimate:
     """Reckon what an experiment takes. Raises InvalidInput where its base is not to be had, or its
     prompts leave no room for an answer.
     """
-    if experiment.model.policy is not None:
+    if experiment.model.policy != "local":
         raise InvalidInput(
             f"policy {experiment.model.policy!r} does not run a model here: what it costs is for "
             "its server or planner to say"
@@ -98,7 +98,7 @@ def require_fit(experiment: Experiment) -> None:
     """Raises InvalidInput where this machine cannot hold the experiment's model and what it needs
     beside it.
     """
-    if experiment.model.policy is not None:
+    if experiment.model.policy != "local":
         return
     for stage in (found := estimate(experiment, this_machine())).too_large:
         raise InvalidInput(
@@ -185,7 +185,7 @@ def _training(experiment: Experiment, machine: Machine, shape: Shape, lengths: l
     lessons, _ = _counts(experiment)  # one trace a task, where each is solved
     rows = how.epochs * lessons if how.epochs else how.steps * how.batch
     tokens = rows * (sum(lengths) / len(lengths) + answer)
-    at_once, checkpointing = min(how.micro or how.batch, lessons), bool(how.checkpointing)
+    at_once, checkpointing = min(how.micro or how.batch, lessons), how.checkpointing
     rank = how.lora.rank if how.lora else None
     return Stage(
         "train",

@@ -16,6 +16,7 @@ from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
 from warehouse import schema
 from warehouse.pool import TRAITS
+from warehouse.records import Figure
 from warehouse.store import Warehouse
 
 
@@ -145,9 +146,10 @@ def test_traces_without_log_probabilities_leave_a_question_open(run: Path) -> No
         with store.writing() as connection:
             connection.exec_driver_sql("UPDATE traces SET sampling_logprob = NULL")
         found = audit(store, experiment, Watch(quiet=True))
-    rows = [row for row in found.rows[schema.audits] if row["question"] == "staleness"]
-    assert all(row["value"] is None and "no log-probability" in row["note"] for row in rows)
-    assert any(row["question"] == "change" for row in found.rows[schema.audits])
+    figures = [one for one in found.records if isinstance(one, Figure)]
+    stale = [one for one in figures if one.question == "staleness"]
+    assert all(one.value is None and "no log-probability" in one.note for one in stale)
+    assert any(one.question == "change" for one in figures)
 
 
 def test_every_trait_is_sql(finished: Path) -> None:

@@ -64,14 +64,14 @@ def test_ingested_traces_are_learned_in_the_prompts_own_words(warehouse: Warehou
     assert decisions(warehouse) == {
         "good": (True, "valid"), "x": (False, "invalid: GOAL_NOT_REACHED")
     }  # fmt: skip
-    rows = [row for row in lessons_of(warehouse, learner().id, 1) if row["purpose"] == "ingest"]
-    [lesson] = as_lessons(rows, "compact")
+    taught = [one for one in lessons_of(warehouse, learner().id, 1) if one.purpose == "ingest"]
+    [lesson] = as_lessons(taught, "compact")
     assert lesson.completion == "(pickup b2)\n(stack b2 b3)\n(pickup b1)\n(stack b1 b2)\n"
     checker = checker_for(DOMAINS["blocksworld"].text, TOWER)
     answered = PROMPTS["compact"].read(lesson.task, lesson.completion).plan
     assert answered is not None
     assert checker.check(answered).valid
-    assert as_lessons(rows, "pddl")[0].completion == ANSWER, "a language model learns it as it is"
+    assert as_lessons(taught, "pddl")[0].completion == ANSWER, "a language model learns it as it is"
     assert not any(check.wrong for check in verify(warehouse, QUIET))
     told = audit(warehouse, learner(), QUIET)
     assert any("no log-probability of ours" in line for line in told.lines)
@@ -129,7 +129,7 @@ def test_what_is_measured_on_is_not_learned_under_other_names_neither(
     )
     told = {row.policy: (row.kept, row.reason) for row in found.itertuples()}
     assert told["good"] == (True, "valid")
-    assert told["twin"] == (False, f"measured on: it is heldout task {held_out['task']}")
+    assert told["twin"] == (False, f"measured on: it is heldout task {held_out.key}")
     assert told["ferry"] == (False, "its domain ferry is none of the experiment's")
     assert not any(check.wrong for check in verify(warehouse, QUIET)), "what came later is no part"
 

@@ -38,6 +38,10 @@ def decisions(store: Warehouse, of: Experiment) -> list[tuple[int, bool, str]]:
     return [(row.generation, row.promoted, row.decided_by) for row in rows]
 
 
+def parents(store: Warehouse, of: Experiment) -> dict[int, int | None]:
+    return {one.index: one.parent for one in store.generations(of.id)}
+
+
 def wrong(store: Warehouse) -> list[str]:
     return [line for check in verify(store, QUIET) for line in check.wrong]
 
@@ -58,14 +62,14 @@ def test_what_is_not_better_is_not_deployed_until_a_person_says_so(warehouse: Wa
         with Warehouse(warehouse.place.published, read_only=True) as snapshot:
             assert len(snapshot.promotions(strict.id)) == 2, "readers see the decision"
         assert decisions(warehouse, strict) == [(0, True, "if-better"), (1, False, "if-better")]
-        assert warehouse.generations(strict.id) == [0, 1]
+        assert list(parents(warehouse, strict)) == [0, 1]
         assert deployed(warehouse, strict) == 0
         assert deployed_by(warehouse, 1) == 0
     promote_by_hand(warehouse, strict, 1, "I looked at it")
     iterate(warehouse, experiment(), QUIET)
     assert decisions(warehouse, strict)[2:] == [(1, True, "person"), (2, True, "always")]
     assert deployed_by(warehouse, 1) == 36
-    assert warehouse.parents(strict.id) == {0: None, 1: 0, 2: 1}
+    assert parents(warehouse, strict) == {0: None, 1: 0, 2: 1}
     assert wrong(warehouse) == []
 
 
@@ -78,7 +82,7 @@ def test_another_try_after_a_refusal_is_made_from_the_parent(warehouse: Warehous
     promote_by_hand(warehouse, audited, 0, "another try")
     loose = experiment(promote="if-audited", audit={"max_length_drift": 1e9}, generations=3)
     iterate(warehouse, loose, QUIET)
-    assert warehouse.parents(audited.id) == {0: None, 1: 0, 2: 0, 3: 2}
+    assert parents(warehouse, audited) == {0: None, 1: 0, 2: 0, 3: 2}
     assert ancestors(warehouse, audited, 3) == [0, 2]
     assert (deployed_by(warehouse, 1), deployed_by(warehouse, 2)) == (0, 36)
     learned = warehouse.frame(
@@ -92,12 +96,9 @@ def test_a_rollback_is_gone_on_from(warehouse: Warehouse) -> None:
     iterate(warehouse, experiment(), QUIET)
     promote_by_hand(warehouse, experiment(), 0, "2 is odd")
     iterate(warehouse, experiment(), QUIET)
-    assert [one.index for one in warehouse.generations(experiment().id)] == [0, 1, 2], (
-        "nothing is left to do"
-    )
+    assert list(parents(warehouse, experiment())) == [0, 1, 2], "nothing is left to do"
     iterate(warehouse, experiment(generations=3), QUIET)
-    parents = {one.index: one.parent for one in warehouse.generations(experiment().id)}
-    assert parents == {0: None, 1: 0, 2: 1, 3: 0}
+    assert parents(warehouse, experiment()) == {0: None, 1: 0, 2: 1, 3: 0}
     assert deployed_by(warehouse, 2) == 0, "what is rolled back is not put to work"
     sources = warehouse.frame("SELECT traces_by_source FROM lineage WHERE generation = 3")
     assert set(sources["traces_by_source"][0]) == {0}
@@ -167,9 +168,9 @@ def test_a_generation_that_was_once_the_last_is_put_to_work_before_one_learns_fr
     assert deployed_by(warehouse, 1) == 0
     promote_by_hand(warehouse, experiment(), 0, "back")
     iterate(warehouse, experiment(generations=2), QUIET)
-    assert warehouse.parents(experiment().id)[2] == 0
+    assert parents(warehouse, experiment())[2] == 0
     promote_by_hand(warehouse, experiment(), 1, "on second thoughts")
     iterate(warehouse, experiment(generations=3), QUIET)
-    assert warehouse.parents(experiment().id)[3] == 1
+    assert parents(warehouse, experiment())[3] == 1
     assert deployed_by(warehouse, 1) == 36
     assert wrong(warehouse) == []
