@@ -113,28 +113,29 @@ def some_rows(number: int) -> list[Record]:
     return found
 
 
+def _without(row: Record, name: str) -> Record:
+    return {column: value for column, value in row.items() if column != name}
+
+
 def _loads(folder: Path, number: int, runs: int) -> list[Row]:
     say(f"making {number} traces to load")
     every = some_rows(number)
-    ours = [
-        records.Trace(id=one["trace"], **{k: v for k, v in one.items() if k != "trace"})
-        for one in every
-    ]
+    kept = [records.Trace(id=one["trace"], **_without(one, "trace")) for one in every]
     arrow = pa.Table.from_pylist(every, schema=arrow_schema(schema.traces))
     files = (folder / f"load{i}.duckdb" for i in count())
     unit = "CPU s a trace"
-    tenth, some, few = (every[: number // part] for part in (10, 50, 500))
+    ten, some, few = number // 10, every[: number // 50], every[: number // 500]
     return [
         row(f"load {number} traces / DuckDB INSERT from Arrow", unit,
-            _ours(files, ours), _arrow(files, arrow), runs, sizes=(number, number)),
+            _ours(files, kept), _arrow(files, arrow), runs, sizes=(number, number)),
         row(f"load {number} traces / DuckDB INSERT from Arrow, unchecked", unit,
-            _ours(files, ours), _arrow(files, arrow, keys=False), runs, sizes=(number, number)),
-        row(f"load {len(tenth)} traces / ORM add_all of {len(some)}", unit,
-            _ours(files, ours[: len(tenth)]), _orm(files, some), runs, sizes=(len(tenth), len(some))),
-        row(f"load {len(tenth)} traces / executemany of {len(few)}", unit,
-            _ours(files, ours[: len(tenth)]), _executemany(files, few), runs, sizes=(len(tenth), len(few))),
+            _ours(files, kept), _arrow(files, arrow, keys=False), runs, sizes=(number, number)),
+        row(f"load {ten} traces / ORM add_all of {len(some)}", unit,
+            _ours(files, kept[:ten]), _orm(files, some), runs, sizes=(ten, len(some))),
+        row(f"load {ten} traces / executemany of {len(few)}", unit,
+            _ours(files, kept[:ten]), _executemany(files, few), runs, sizes=(ten, len(few))),
         growth("growth loading traces", [number // 100, number // 10, number],
-            lambda n: _ours(files, ours[:n]), 3),
+            lambda n: _ours(files, kept[:n]), 3),
     ]  # fmt: skip
 
 

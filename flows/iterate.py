@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import decided, deployed
@@ -21,18 +20,23 @@ from flows.progress import Watch
 from warehouse.landing import clear_landing
 from warehouse.store import Warehouse
 
+Stage = Callable[[Warehouse, Experiment, int, Watch], None]
+"""What is done to one generation."""
+EVERY_GENERATION = ("curate", "train", "evaluate", "judge", "promote", "deploy")
+"""The stages of a generation, in their order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stages:
     """The stages as plain functions, or the same ones wrapped by an orchestrator."""
 
-    prepare: Callable[..., Any] = prepare
-    deploy: Callable[..., Any] = deploy
-    evaluate: Callable[..., Any] = evaluate
-    judge: Callable[..., Any] = judge
-    promote: Callable[..., Any] = promote
-    curate: Callable[..., Any] = curate
-    train: Callable[..., Any] = train
+    prepare: Callable[[Warehouse, Experiment, Watch], None] = prepare
+    curate: Stage = curate
+    train: Stage = train
+    evaluate: Stage = evaluate
+    judge: Stage = judge
+    promote: Stage = promote
+    deploy: Stage = deploy
 
 
 def iterate(

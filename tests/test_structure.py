@@ -20,8 +20,8 @@ HOUSE = {
         "curators", "own", "price", "preferences", "staleness", "equivalence", "diversity",
     ),
     "warehouse": (
-        "schema", "records", "migrations", "places", "sandbox", "load", "reading", "store",
-        "landing", "pool", "integrity", "export", "describe",
+        "records", "schema", "migrations", "places", "sandbox", "load", "reading", "store",
+        "landing", "pool", "integrity", "export",
     ),
     "flows": (
         "experiments", "progress", "generations", "audit", "loop", "iterate", "front", "report",

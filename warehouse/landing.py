@@ -22,9 +22,9 @@ import sqlalchemy as sa
 from planners.errors import InvalidInput
 from warehouse import schema
 from warehouse.load import arrow_schema, as_arrow
-from warehouse.reading import TABLES
-from warehouse.records import Landed, Record
-from warehouse.store import Mark, Warehouse
+from warehouse.records import Landed, Mark, Record
+from warehouse.schema import TABLES
+from warehouse.store import Warehouse
 
 ENDING = ".parquet"
 

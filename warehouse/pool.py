@@ -125,38 +125,57 @@ WITNESSES = """
 DECIDED = """
     SELECT trace, kept, weight
     FROM selections
-    WHERE experiment = :experiment AND generation = :trained
+    WHERE experiment = :experiment AND generation = :generation
 """
 PREFIX = "trait "
 
 
-def witnesses(
-    warehouse: Warehouse, experiment: str, traits: Mapping[str, str], *, pool: int | None = None,
-    written: int | None = None, every: bool = False,
-) -> pd.DataFrame:  # fmt: skip
-    """Deployed traces that hold a plan, with their traits: those of the `pool` that a generation
-    was trained from, or those `written` by a generation; `every` one, plan or not, with its `text`.
+def pool_traits(
+    warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
+) -> pd.DataFrame:
+    """The traces with a plan in the pool that a generation was trained from, with their traits.
 
     Columns `trace`, `task`, `source` (generation that wrote it), `valid`, `logprob`,
     `sampling_logprob`, `kept`, `weight`, and those of `traits_of`. Raises InvalidInput where an
-    expression is not SQL over a trace; the connection had better be read-only, for expressions are
+    expression is not SQL over a trace. The connection had better be read-only: expressions are
     users'.
     """
+    where = "plan_length IS NOT NULL AND kept IS NOT NULL"
+    return _witnesses(warehouse, experiment, traits, where, generation)
+
+
+def written_traits(
+    warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
+) -> pd.DataFrame:
+    """The same of the deployed traces with a plan that a generation wrote."""
+    where = "plan_length IS NOT NULL AND generation = :generation"
+    return _witnesses(warehouse, experiment, traits, where, generation)
+
+
+def written_texts(
+    warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
+) -> pd.DataFrame:
+    """The same of all deployed traces that a generation wrote, plan or not, with their `text`."""
+    where = "generation = :generation"
+    return _witnesses(warehouse, experiment, traits, where, generation, ", text")
+
+
+def _witnesses(
+    warehouse: Warehouse, experiment: str, traits: Mapping[str, str], where: str, generation: int,
+    besides: str = "",
+) -> pd.DataFrame:  # fmt: skip
     for name, sql in traits.items():
         _require_trait(name, sql)
-    told = ", text" if every else ""
-    told += "".join(f', ({_bare(sql)}\n) AS "{PREFIX}{name}"' for name, sql in traits.items())
-    where = "kept IS NOT NULL" if written is None else "generation = :written"
+    told = "".join(f', ({_bare(sql)}\n) AS "{PREFIX}{name}"' for name, sql in traits.items())
     try:
         return warehouse.frame(
             "SELECT trace, task, generation AS source, "
             "coalesce(outcome = 'VALID', false) AS valid, "
-            f"logprob, sampling_logprob, kept, weight{told} FROM ({WITNESSES}) AS witness "
-            f"LEFT JOIN ({DECIDED}) AS decided USING (trace) "
-            f"WHERE {'true' if every else 'plan_length IS NOT NULL'} AND {where} ORDER BY trace",
+            f"logprob, sampling_logprob, kept, weight{besides}{told} "
+            f"FROM ({WITNESSES}) AS witness LEFT JOIN ({DECIDED}) AS decided USING (trace) "
+            f"WHERE {where} ORDER BY trace",
             experiment=experiment,
-            trained=-1 if pool is None else pool,
-            written=written,
+            generation=generation,
         )
     except PosterityError as error:
         raise InvalidInput(_which(warehouse, experiment, traits, error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -17,26 +18,9 @@ from warehouse.load import read_frame
 from warehouse.places.connect import Place
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.records import Answer, Generation, Promotion, Record, Task, Trace
+from warehouse.schema import TABLES
 
-TABLES: dict[type[Record], sa.Table] = {
-    records.Experiment: schema.experiments,
-    records.Domain: schema.domains,
-    records.Task: schema.tasks,
-    records.Place: schema.experiment_tasks,
-    records.Generation: schema.generations,
-    records.Trace: schema.traces,
-    records.Judgement: schema.judgements,
-    records.Feedback: schema.feedback,
-    records.Decision: schema.selections,
-    records.Opinion: schema.opinions,
-    records.Promotion: schema.promotions,
-    records.Canary: schema.canaries,
-    records.Figure: schema.audits,
-    records.Reward: schema.rewards,
-    records.Alternative: schema.alternatives,
-    records.Landed: schema.landed,
-}
-"""The table that each kind of record is kept in."""
+ANSWER = [field.name for field in fields(Answer)]
 R = TypeVar("R", bound=Record)
 
 
@@ -181,7 +165,7 @@ class Reader:
     def _answers(self, chosen: sa.Select[Any]) -> list[Answer]:
         with self._reading() as connection:
             found = connection.execute(chosen)
-            return [Answer(**dict(zip(Answer.columns(), row, strict=True))) for row in found]
+            return [Answer(*row) for row in found]
 
     def with_plans(
         self, experiment: str, generation: int, count: int, outcome: str | None = None
@@ -219,7 +203,7 @@ class Reader:
 
 
 def _answers() -> sa.Select[Any]:
-    return sa.select(*(schema.traces.c[column] for column in Answer.columns().values()))
+    return sa.select(*(schema.traces.c[Trace.columns()[name]] for name in ANSWER))
 
 
 def _tasks(*besides: sa.ColumnElement[Any]) -> sa.Select[Any]:

@@ -1,17 +1,26 @@
-"""The records that the warehouse keeps, one class for each table that others write or read.
+"""The records that the warehouse keeps, one class for each table, with a sentence for each column.
 
 They cross from one package to the next; rows do not. What is not known is None in all of them.
+`warehouse.schema` makes the tables from these classes, so a column is declared once. Ids are made
+from content, so that writing the same record twice is one row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from planners import pddl as planning
-from planners.records import INGESTED, content_hash
+from planners.records import content_hash
+
+
+def stored(sentence: str, *, key: bool = False, column: str | None = None, **how: Any) -> Any:
+    """A field that is a column, of another name where `column` says so; `key` where it is part of
+    what identifies a row.
+    """
+    return field(metadata={"sentence": sentence, "key": key, "column": column}, **how)
 
 
 @lru_cache(maxsize=4096)
@@ -20,33 +29,18 @@ def _parsed(domain: str, problem: str) -> planning.Task:
 
 
 class Record:
-    """A row of a table. `renamed` says which fields are called otherwise in the table."""
+    """A row of a table; `grain` says what a row is."""
 
     __slots__ = ()
-    renamed: ClassVar[dict[str, str]] = {}
-    left_out: ClassVar[frozenset[str]] = frozenset()
+    table: ClassVar[str]
+    grain: ClassVar[str]
 
     @classmethod
     @cache
     def columns(cls) -> dict[str, str]:
         """The fields that are stored, and the column of each."""
-        names = [field.name for field in fields(cls) if field.name not in cls.left_out]  # type: ignore[arg-type]
-        return {name: cls.renamed.get(name, name) for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class Experiment(Record):
-    """What was begun: `config` is everything that determines the run, as canonical JSON. It is
-    NO_SETTINGS for a source of ingested traces.
-    """
-
-    id: str
-    hash: str
-    name: str
-    seed: int
-    config: str
-    code_version: str
-    renamed: ClassVar = {"id": "experiment"}
+        declared: tuple[Any, ...] = fields(cls)  # type: ignore[arg-type]
+        return {f.name: f.metadata["column"] or f.name for f in declared if f.metadata}
 
 
 NO_SETTINGS = "{}"
@@ -54,37 +48,60 @@ NO_SETTINGS = "{}"
 
 
 @dataclass(frozen=True, slots=True)
+class Experiment(Record):
+    """What was begun, or a source of ingested traces."""
+
+    table = "experiments"
+    grain = (
+        "One row per experiment: everything that determines a run. A source of ingested traces has "
+        "a row with empty settings."
+    )
+
+    id: str = stored(
+        "Name and hash of the experiment, as the views show it.", key=True, column="experiment"
+    )
+    hash: str = stored("Hash of all that determines the run's contents.")
+    name: str = stored("Name of the preset or file it came from.")
+    seed: int = stored("The seed that every other seed of the run derives from.")
+    config: str = stored("Everything that determines the run, as canonical JSON.")
+    code_version: str = stored("Version of Posterity that started it.")
+
+
+@dataclass(frozen=True, slots=True)
 class Domain(Record):
     """A domain's PDDL text, under the hash of it."""
 
-    name: str
-    pddl: str
-    hash: str
-    renamed: ClassVar = {"hash": "domain_hash"}
+    table = "domains"
+    grain = "One row per PDDL domain."
+
+    hash: str = stored("Hash of the domain's PDDL text.", key=True, column="domain_hash")
+    name: str = stored("Name of the domain.")
+    pddl: str = stored("The domain's PDDL text.")
 
     @classmethod
     def of(cls, name: str, text: str) -> Domain:
         """The domain that a text describes."""
-        return cls(name, text, content_hash(text))
+        return cls(content_hash(text), name, text)
 
 
 @dataclass(frozen=True, slots=True)
 class Task(Record):
-    """A planning task as PDDL texts, with its grade; `split` and `position` are its place in the
-    experiment that it was asked for by.
+    """A planning task as PDDL texts, with its grade. `split` and `position` are its place in the
+    experiment for which it was asked for.
     """
 
-    key: str
-    domain_hash: str
-    domain: str
-    size: int
-    horizon: int | None
-    pddl: str
+    table = "tasks"
+    grain = "One row per planning task."
+
+    key: str = stored("Hash of the task's canonical PDDL.", key=True, column="task")
+    domain_hash: str = stored("The domain it belongs to.")
+    domain: str = stored("Name of that domain.")
+    size: int = stored("Size as the domain's generator counts it, for example blocks.")
+    horizon: int | None = stored("Graded difficulty, for example moves of an optimal plan.")
+    pddl: str = stored("The problem's PDDL text.")
     domain_pddl: str = ""
     split: str | None = None
     position: int | None = None
-    renamed: ClassVar = {"key": "task"}
-    left_out: ClassVar = frozenset(("domain_pddl", "split", "position"))
 
     @classmethod
     def of(cls, domain: Domain, key: str, size: int, horizon: int | None, text: str) -> Task:
@@ -101,32 +118,78 @@ class Task(Record):
 class Place(Record):
     """Where an experiment has a task."""
 
-    experiment: str
-    task: str
-    split: str
-    position: int
+    table = "experiment_tasks"
+    grain = "One row per task of an experiment: which split it is in."
+
+    experiment: str = stored("The experiment.", key=True)
+    task: str = stored("The task.", key=True)
+    split: str = stored(
+        "train (deployed and learned from), heldout, or larger than any trained on."
+    )
+    position: int = stored("Place of the task in its split, from 0.")
 
 
 @dataclass(frozen=True, slots=True)
 class Generation(Record):
-    """A generation: what it was made from, where its weights are, and the hash of what it learned.
+    """A generation: what it was made from, where its weights are, and what it learned."""
 
-    `training` holds the facts of its training run as JSON.
-    """
+    table = "generations"
+    grain = "One row per model generation."
 
-    experiment: str
-    index: int
-    parent: int | None
-    start: str
-    checkpoint: str
-    weights_hash: str
-    training_set_hash: str | None = None
-    training: str | None = None
-    renamed: ClassVar = {"index": "generation"}
+    experiment: str = stored("The experiment.", key=True)
+    index: int = stored("Index of the generation; 0 is the base.", key=True, column="generation")
+    parent: int | None = stored("The generation deployed when it was made; none for the base.")
+    start: str = stored("Weights that training started from: base, parent, or none for the base.")
+    checkpoint: str = stored("Folder of the weights, in the warehouse's folder of checkpoints.")
+    weights_hash: str = stored("Hash of the weights file.")
+    training_set_hash: str | None = stored(
+        "Hash of tasks, completions and weights learned.", default=None
+    )
+    training: str | None = stored(
+        "Facts of the training run as JSON: rows, steps, tokens, losses.", default=None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer(Record):
+class Trace(Record):
+    """A completion for a task, with all that was recorded when it was sampled."""
+
+    table = "traces"
+    grain = "One row per trace; kept for ever, valid or not."
+
+    id: str = stored(
+        "Hash of experiment, generation, purpose, task and sample; of an ingested trace, of its "
+        "source, task, model and text.",
+        key=True,
+        column="trace",
+    )
+    experiment: str = stored("The experiment, or the source of ingested traces.")
+    generation: int = stored("Generation that wrote it; -1 for ingested traces.")
+    purpose: str = stored("deploy (may be learned from), evaluate (never is), or ingest.")
+    task: str = stored("The task it answers.")
+    sample: int = stored("Number of the sample of this task, from 0.")
+    seed: int = stored("Seed of its random draws.")
+    prompt_format: str = stored("Name and version of the prompt format.")
+    prompt_hash: str = stored("Hash of the prompt text.")
+    text: str = stored("The whole completion: reasoning, then a plan.")
+    token_ids: tuple[int, ...] = stored(
+        "Token ids of the completion, end-of-sequence included; none where only their number is "
+        "known."
+    )
+    reasoning_tokens: int = stored("Tokens up to and with the end of the reasoning.")
+    plan_tokens: int = stored("Tokens after the reasoning.")
+    finish_reason: str = stored("stop (the model ended it) or length (cut).")
+    logprob: float | None = stored("Natural log-probability under the model itself.")
+    sampling_logprob: float | None = stored("The same under the distribution it was drawn from.")
+    policy: str = stored("Name and weights hash of what wrote it.")
+    code_version: str = stored("Version of Posterity that sampled or ingested it.")
+    written_at: datetime | None = stored(
+        "When an ingested trace was written, in UTC.", default=None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
     """What a checker needs of a trace: whose it is, and its text."""
 
     id: str
@@ -136,77 +199,69 @@ class Answer(Record):
     task: str
     text: str
     finish_reason: str
-    renamed: ClassVar = {"id": "trace"}
-
-    @property
-    def ingested(self) -> bool:
-        """Whether it was made elsewhere, by no generation of ours."""
-        return self.generation == INGESTED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace(Answer):
-    """A completion for a task, with all that was recorded when it was sampled."""
-
-    sample: int
-    seed: int
-    prompt_format: str
-    prompt_hash: str
-    token_ids: tuple[int, ...]
-    reasoning_tokens: int
-    plan_tokens: int
-    logprob: float | None
-    sampling_logprob: float | None
-    policy: str
-    code_version: str
-    written_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement(Record):
-    """A checker's verdict on a trace. `superseded`: another version has judged the trace since."""
+    """A checker's verdict on a trace."""
 
-    trace: str
-    checker: str
-    checker_version: str
-    extraction_version: str
-    outcome: str
-    step: int | None
-    detail: str
-    plan_length: int | None
-    cost: float | None
-    redundant: int | None
-    plan: str | None
-    experiment: str
-    generation: int
-    purpose: str
-    task: str
-    superseded: bool | None = False
+    table = "judgements"
+    grain = "One row per trace and checker: the verdict. A trace without a row is not judged."
+
+    trace: str = stored("The trace.", key=True)
+    checker: str = stored("Name of the checker.", key=True)
+    checker_version: str = stored("Version of the checker + that of the extraction.", key=True)
+    extraction_version: str = stored("Version of the step that finds the plan in the text.")
+    outcome: str = stored("What became of the plan, from the closed table of outcomes.")
+    step: int | None = stored("Index of the first bad action, from 0.")
+    detail: str = stored("The unmet condition in PDDL, or what else was wrong.")
+    plan_length: int | None = stored("Actions of the plan found; none where there is no plan.")
+    cost: float | None = stored("Cost of a valid plan under the task's metric.")
+    superseded: bool | None = stored(
+        "Whether another version has judged the trace since; views show the newest.", default=False
+    )
+    experiment: str = stored("The trace's experiment, so that views need no join.")
+    generation: int = stored("The trace's generation, so that views need no join.")
+    purpose: str = stored("The trace's purpose, so that views need no join.")
+    task: str = stored("The trace's task, so that views need no join.")
+    redundant: int | None = stored("Actions that greedy action elimination leaves out.")
+    plan: str | None = stored(
+        "The plan that was found, one action per line, in the task's own names; none where there "
+        "is no plan, or where it was judged before schema 6."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback(Record):
     """Whether a trace's user accepted it."""
 
-    trace: str
-    accepted: bool
+    table = "feedback"
+    grain = "One row per trace that a user accepted or rejected."
+
+    trace: str = stored("The trace.", key=True)
+    accepted: bool = stored("Whether its user accepted it; no verdict on its plan.")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision(Record):
     """A curator's decision on a trace of the pool that a generation was trained from."""
 
-    experiment: str
-    generation: int
-    trace: str
-    kept: bool
-    weight: float
-    reason: str
-    task: str
-    from_generation: int
-    plan_length: int | None
-    reasoning_tokens: int
-    accepted: bool | None = None
+    table = "selections"
+    grain = "One row per generation trained and trace of its pool: the curator's decision."
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("Generation that is trained on the selection.", key=True)
+    trace: str = stored("A trace of the pool.", key=True)
+    kept: bool = stored("Whether the generation learns from it.")
+    weight: float = stored("Its weight in training; 0 where dropped.")
+    reason: str = stored("Why it was kept or dropped.")
+    task: str = stored("The trace's task.")
+    from_generation: int = stored("The generation that wrote it; -1 for ingested traces.")
+    plan_length: int | None = stored("Actions of its plan, as judged then.")
+    reasoning_tokens: int = stored("Tokens of its reasoning.")
+    accepted: bool | None = stored(
+        "Whether its user had accepted it by then; none where they had said nothing."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,78 +279,136 @@ class Taught:
 
 @dataclass(frozen=True, slots=True)
 class Opinion(Record):
-    """What a referee says of a trace's plan; `valid` is None where it has no verdict."""
+    """What a referee says of a trace's plan."""
 
-    trace: str
-    referee: str
-    valid: bool | None
-    note: str
+    table = "opinions"
+    grain = "One row per trace and referee: a second opinion, which never decides anything."
+
+    trace: str = stored("The trace.", key=True)
+    referee: str = stored("Whose opinion it is.", key=True)
+    valid: bool | None = stored("Whether the plan is valid; none where there is no verdict.")
+    note: str = stored("Why there is no verdict.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion(Record):
-    """A decision on whether a generation is deployed; `position` is its place among them."""
+    """A decision on whether a generation is deployed."""
 
-    experiment: str
-    generation: int
-    promoted: bool
-    decided_by: str
-    reason: str
-    position: int = 0
+    table = "promotions"
+    grain = "One row per decision on whether a generation is deployed, and followed by others."
+
+    experiment: str = stored("The experiment.", key=True)
+    position: int = stored(
+        "Place of the decision, from 0; the last one promoted is deployed.", key=True, default=0
+    )
+    generation: int = stored("The generation that was decided on.")
+    promoted: bool = stored("Whether it may be deployed.")
+    decided_by: str = stored("always, if-better, if-audited, or person (posterity promote).")
+    reason: str = stored("What it was decided on.")
 
 
 @dataclass(frozen=True, slots=True)
 class Canary(Record):
     """A plan that was broken on purpose, and the checker's verdict on it."""
 
-    id: str
-    experiment: str
-    generation: int
-    task: str
-    kind: str
-    text: str
-    outcome: str
-    renamed: ClassVar = {"id": "canary"}
+    table = "canaries"
+    grain = "One row per plan broken on purpose and judged beside the traces."
+
+    id: str = stored("Hash of experiment, generation, kind and text.", key=True, column="canary")
+    experiment: str = stored("The experiment.")
+    generation: int = stored("Generation whose valid plan was broken.")
+    task: str = stored("The task.")
+    kind: str = stored("What was done to the plan.")
+    text: str = stored("The broken completion.")
+    outcome: str = stored("The checker's verdict; VALID here stops the loop.")
 
 
 @dataclass(frozen=True, slots=True)
 class Figure(Record):
-    """A figure of an audit. `value` is None where the question has no answer; `note` says why."""
+    """A figure of an audit."""
 
-    experiment: str
-    generation: int
-    question: str
-    name: str
-    measure: str
-    value: float | None
-    note: str
+    table = "audits"
+    grain = "One row per figure of an audit; auditing again replaces them."
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("The generation that is asked about.", key=True)
+    question: str = stored(
+        "preferences, acceptance, change, staleness, equivalence, diversity, other-curator or "
+        "bounds.",
+        key=True,
+    )
+    name: str = stored("Whom it is about: a trait, a source generation, a curator.", key=True)
+    measure: str = stored("What was measured.", key=True)
+    value: float | None = stored("How much; none where the question has no answer.")
+    note: str = stored("How it was found, or why there is no answer.")
 
 
 @dataclass(frozen=True, slots=True)
 class Reward(Record):
     """How likely the weights that learned a trace would have been to write it."""
 
-    experiment: str
-    generation: int
-    trace: str
-    logprob: float
-    valid_ratio: float | None
+    table = "rewards"
+    grain = (
+        "One row per kept trace that was audited: how likely what learned it would have been to "
+        "write it."
+    )
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("The generation that learned the trace.", key=True)
+    trace: str = stored("A kept trace.", key=True)
+    logprob: float = stored("Its log-probability under the weights that training started from.")
+    valid_ratio: float | None = stored(
+        "Share of valid traces under those weights, over that under the ones that wrote it; none "
+        "where the trace is invalid."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative(Record):
     """A trace on which another curator would have decided otherwise."""
 
-    experiment: str
-    generation: int
-    curator: str
-    trace: str
-    kept: bool
+    table = "alternatives"
+    grain = "One row per trace that another curator would have decided on otherwise."
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("The generation that was trained.", key=True)
+    curator: str = stored("Another curator.", key=True)
+    trace: str = stored("A trace on which it differs.", key=True)
+    kept: bool = stored(
+        "Whether the generation learned it; the other curator decides the opposite."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Landed(Record):
-    """A landed file that is loaded, and how many rows it had."""
+    """A landed file that is loaded."""
 
-    file: str
-    rows: int
+    table = "landed"
+    grain = "One row per landed file that is loaded; written with the file's rows."
+
+    file: str = stored("Name of the file: table and hash of the contents.", key=True)
+    rows: int = stored("Rows in it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark(Record):
+    """A finished part of a stage."""
+
+    table = "marks"
+    grain = "One row per finished part of a stage: what is here need not be done again."
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("The generation.", key=True)
+    stage: str = stored("The stage that is complete.", key=True)
+    part: int = stored(
+        "Which part of the stage, from 0; written with its data in one transaction.",
+        key=True,
+        default=0,
+    )
+
+
+RECORDS: tuple[type[Record], ...] = (
+    Experiment, Domain, Task, Place, Generation, Trace, Judgement, Feedback, Decision, Opinion,
+    Promotion, Canary, Figure, Reward, Alternative, Landed, Mark,
+)  # fmt: skip
+"""Every kind of record, in the order of the tables."""

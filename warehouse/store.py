@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
@@ -17,20 +16,12 @@ from warehouse.load import Rows, insert, supersede
 from warehouse.places.connect import Place, connect, place_of
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.places.lease import Lease
-from warehouse.reading import TABLES, Reader
-from warehouse.records import Promotion, Record, Task
+from warehouse.reading import Reader
+from warehouse.records import Mark, Promotion, Record, Task
+from warehouse.schema import TABLES
 
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)
 """What an audit fills."""
-
-
-class Mark(NamedTuple):
-    """A finished part of a stage."""
-
-    experiment: str
-    generation: int
-    stage: str
-    part: int = 0
 
 
 class Warehouse(Reader):
@@ -114,9 +105,7 @@ class Warehouse(Reader):
         """
         self.record(_by_table(what), mark)
 
-    def record(
-        self, tables: Mapping[sa.Table, Rows], mark: Mark | tuple[str, int, str, int] | None = None
-    ) -> None:
+    def record(self, tables: Mapping[sa.Table, Rows], mark: Mark | None = None) -> None:
         """The same for rows of tables.
 
         Where verdicts are among them, what other versions said of these traces is superseded.
@@ -126,7 +115,7 @@ class Warehouse(Reader):
                 insert(connection, table, rows)
             supersede(connection, tables.get(schema.judgements, ()))
             if mark is not None:
-                insert(connection, schema.marks, [Mark(*mark)._asdict()])
+                insert(connection, schema.marks, [mark])
 
     def decide(self, decisions: pd.DataFrame, mark: Mark) -> None:
         """Write a curator's decisions: a frame with the columns of Decision."""

@@ -19,7 +19,7 @@ from flows.generations.lineage import parent_of, start_of
 from flows.generations.pool import pool_for, select
 from flows.progress import Watch
 from planners.errors import InvalidInput
-from warehouse.pool import TRAITS, traits_of, witnesses
+from warehouse.pool import TRAITS, pool_traits, traits_of, written_texts
 from warehouse.store import Warehouse
 
 
@@ -52,7 +52,7 @@ def audit(
 
 def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
     experiment = found.experiment
-    pool = witnesses(warehouse, experiment.id, found.traits, pool=index)
+    pool = pool_traits(warehouse, experiment.id, found.traits, index)
     own = experiment.curation.curator
     if experiment.training.method != "sft":  # then what is asked about is what was reinforced
         pool = pool.assign(kept=pool["weight"] > 0, weight=pool["weight"].clip(lower=0))
@@ -74,10 +74,8 @@ def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
     series: dict[str, list[float]] = {}
     last = -1
     for generation in reached:
-        written = witnesses(
-            warehouse, found.experiment.id, {"first_action": TRAITS["first_action"]},
-            written=generation, every=True,
-        )  # fmt: skip
+        first_action = {"first_action": TRAITS["first_action"]}
+        written = written_texts(warehouse, found.experiment.id, first_action, generation)
         if written.empty:
             continue
         last = generation

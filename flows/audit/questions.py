@@ -30,7 +30,7 @@ from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import INGESTED, derive_seed
 from planners.training.fine_tuning import encode
-from warehouse.pool import completions_of, traits_of, witnesses
+from warehouse.pool import completions_of, traits_of, written_traits
 from warehouse.records import Alternative, Reward
 from warehouse.store import Warehouse
 
@@ -91,7 +91,7 @@ def what_changed(trained: Trained, found: Audit) -> None:
     if not pool["weight"].sum():
         found.note(trained.index, "change", "", {"selection": None}, "nothing was learned")
         return
-    after = witnesses(trained.warehouse, trained.experiment.id, found.traits, written=trained.index)
+    after = written_traits(trained.warehouse, trained.experiment.id, found.traits, trained.index)
     both = [traits_of(frame) for frame in (pool, after) if len(frame)]
     traits = numeric(pd.concat(both, ignore_index=True))
     weight = pool["weight"].to_numpy(dtype=float)
@@ -231,7 +231,7 @@ def _valid_ratios(trained: Trained) -> dict[int, float]:
 def is_it_reinforce(trained: Trained, found: Audit) -> None:
     """How far each curator's step goes from that of REINFORCE with reward 1 for valid plans."""
     warehouse, experiment = trained.warehouse, trained.experiment
-    own = witnesses(warehouse, experiment.id, {}, written=trained.start)
+    own = written_traits(warehouse, experiment.id, {}, trained.start)
     valid = own.loc[own["valid"], "trace"].tolist()
     if not valid:
         note = f"generation {trained.start} wrote no valid trace"

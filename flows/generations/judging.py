@@ -7,7 +7,7 @@ from planners.checking.reference import redundant_actions
 from planners.prompts.extraction import EXTRACTION_VERSION
 from planners.prompts.formats import PROMPTS, PromptFormat
 from planners.records import Outcome, Plan, Verdict
-from warehouse.records import Answer, Judgement
+from warehouse.records import Answer, Judgement, Trace
 
 READING = PROMPTS["pddl"]
 """How a plan is found in an ingested completion: in the task's own names."""
@@ -15,7 +15,7 @@ VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
 """What judged: the checker, and the extraction before it."""
 
 
-def judgement(checker: Checker, trace: Answer, prompt: PromptFormat) -> Judgement:
+def judgement(checker: Checker, trace: Answer | Trace, prompt: PromptFormat) -> Judgement:
     """The record of the verdict on a trace that answers a prompt of this format."""
     plan, verdict = verdict_of(checker, trace.text, trace.finish_reason, prompt)
     return Judgement(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from flows.experiments.tables import Workers
 from planners.errors import ComponentFailure, PosterityError
@@ -35,14 +34,16 @@ def spread(
     """
     import prefect
 
-    runner = _runner(workers)
+    order = _Order(work, calls, on_result)
+
+    def on_workers() -> None:
+        order.carry_out()
+
     flow = prefect.flow(
-        name=f"posterity {work.__name__}", task_runner=runner, persist_result=False
-    )(_on_workers)
-    order = uuid4().hex
-    _ORDERS[order] = work, calls, on_result
+        name=f"posterity {work.__name__}", task_runner=_runner(workers), persist_result=False
+    )(on_workers)
     try:
-        Context().run(flow, order)  # what surrounds it here, workers cannot be sent
+        Context().run(flow)  # what surrounds it here, workers cannot be sent
     except PosterityError:
         raise
     except Exception as error:  # whatever Dask, Ray and Prefect raise where they lose a worker
@@ -50,24 +51,37 @@ def spread(
             f"{work.__name__} failed on workers of {workers.runner}: {type(error).__name__}: "
             f"{error}; nothing finished is lost: run again"
         ) from error
-    finally:
-        del _ORDERS[order]
 
 
-def _on_workers(order: str) -> None:
-    """The flow that spreads. Prefect sends it to the workers, so it holds nothing but a number."""
-    import prefect
-    from prefect.cache_policies import NO_CACHE
-    from prefect.futures import as_completed
+class _Order:
+    """Calls of a function on workers, and where their results go.
 
-    work, calls, on_result = _ORDERS[order]
-    task = prefect.task(name=work.__name__, cache_policy=NO_CACHE, persist_result=False)(work)
-    for future in as_completed([task.submit(*call) for call in calls]):
-        on_result(future.result())
+    Prefect sends the flow to the workers, which need nothing of this: it is pickled as an empty
+    order, since what it holds (an open warehouse) cannot be sent.
+    """
 
+    def __init__(
+        self,
+        work: Callable[..., Any] = lambda: None,
+        calls: Sequence[tuple[Any, ...]] = (),
+        on_result: Callable[[Any], None] = lambda result: None,
+    ) -> None:
+        self.work, self.calls, self.on_result = work, calls, on_result
 
-_ORDERS: dict[str, tuple[Callable[..., Any], Sequence[tuple[Any, ...]], Callable[[Any], None]]] = {}
-"""What is being spread by this process."""
+    def __reduce__(self) -> tuple[type[_Order], tuple[()]]:
+        return _Order, ()
+
+    def carry_out(self) -> None:
+        """Submit every call as a Prefect task; hand over each result as it is there."""
+        import prefect
+        from prefect.cache_policies import NO_CACHE
+        from prefect.futures import as_completed
+
+        task = prefect.task(name=self.work.__name__, cache_policy=NO_CACHE, persist_result=False)(
+            self.work
+        )
+        for future in as_completed([task.submit(*call) for call in self.calls]):
+            self.on_result(future.result())
 
 
 def shares(items: Sequence[Any], workers: Workers) -> list[Sequence[Any]]:

@@ -20,8 +20,8 @@ from planners.errors import CanaryAccepted, ComponentFailure
 from planners.prompts.formats import PROMPTS
 from planners.records import Outcome, derive_seed
 from warehouse.landing import land, landing, take
-from warehouse.records import Answer, Canary, Judgement, Opinion, Task
-from warehouse.store import Mark, Warehouse
+from warehouse.records import Answer, Canary, Judgement, Mark, Opinion, Task
+from warehouse.store import Warehouse
 
 CheckerOf = Callable[[str, str], Checker]
 """Domain and problem text to the checker that judges."""

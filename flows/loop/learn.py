@@ -18,8 +18,8 @@ from planners.records import derive_seed
 from planners.training.distributed import fine_tune_in
 from planners.training.fine_tuning import fine_tune
 from warehouse.pool import lessons_of
-from warehouse.records import Generation
-from warehouse.store import Mark, Warehouse
+from warehouse.records import Generation, Mark
+from warehouse.store import Warehouse
 
 
 def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:

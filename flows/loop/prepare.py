@@ -20,8 +20,8 @@ from planners.pddl.isomorphism import require_no_leak
 from planners.pddl.printing import print_problem
 from planners.records import derive_seed
 from warehouse import records
-from warehouse.records import Domain, Generation, Place, Task
-from warehouse.store import Mark, Warehouse
+from warehouse.records import Domain, Generation, Mark, Place, Task
+from warehouse.store import Warehouse
 
 
 def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:

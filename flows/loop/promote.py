@@ -33,7 +33,7 @@ def promote(warehouse: Warehouse, experiment: Experiment, generation: int, watch
         if generation == 0
         else WAYS[experiment.promote](warehouse, experiment, generation, watch)
     )
-    warehouse.promote(Promotion(experiment.id, generation, good, experiment.promote, reason))
+    _decide(warehouse, experiment, generation, good, experiment.promote, reason)
 
 
 def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
@@ -66,7 +66,16 @@ def promote_by_hand(
                 f"generation {half_made} of {experiment.id} is half made; let `posterity run` "
                 "finish it first"
             )
-    return warehouse.promote(Promotion(experiment.id, generation, True, "person", reason))
+    return _decide(warehouse, experiment, generation, True, "person", reason)
+
+
+def _decide(
+    warehouse: Warehouse, experiment: Experiment, generation: int, good: bool, by: str, reason: str
+) -> Promotion:
+    decision = Promotion(
+        experiment=experiment.id, generation=generation, promoted=good, decided_by=by, reason=reason
+    )
+    return warehouse.promote(decision)
 
 
 def _always(

@@ -21,8 +21,8 @@ from flows.progress import Advance, Watch
 from planners.prompts.formats import PROMPTS
 from planners.records import Completion, content_hash
 from warehouse.landing import land, landing, take
-from warehouse.records import Task, Trace
-from warehouse.store import Mark, Warehouse
+from warehouse.records import Mark, Task, Trace
+from warehouse.store import Warehouse
 
 
 def deploy(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:

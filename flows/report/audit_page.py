@@ -8,7 +8,7 @@ import pandas as pd
 
 from flows.audit.questions import WANTED, WEIGHED
 from flows.report.figures import INK, PALETTE, drawing, odds
-from flows.report.section import Section
+from flows.report.parts import Section
 from warehouse.reading import query_sql
 from warehouse.store import Warehouse
 

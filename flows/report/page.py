@@ -23,7 +23,7 @@ from flows.report.figures import (
     stacked,
     whole_generations,
 )  # fmt: skip
-from flows.report.section import Section
+from flows.report.parts import Section
 from planners.errors import InvalidInput
 from warehouse.reading import query_sql
 from warehouse.records import NO_SETTINGS, Experiment

@@ -8,12 +8,10 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from flows.experiments.experiment import Experiment
-from flows.iterate import Stages, iterate
+from flows.iterate import EVERY_GENERATION, Stage, Stages, iterate
 from flows.progress import Watch
 from flows.schedule.assets import made_by
 from flows.schedule.server import api_url, quiet
@@ -56,18 +54,20 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
 
 
 def prefect_stages() -> Stages:
-    """Each stage as a Prefect task; about seven task runs a generation, whatever the number of
+    """Each stage as a Prefect task: about seven task runs per generation, whatever the number of
     traces.
     """
+    plain = Stages()
+    first = _as_task(
+        "prepare", lambda store, of, generation, watch: plain.prepare(store, of, watch)
+    )
     return Stages(
-        **{
-            field.name: _as_task(field.name, getattr(Stages(), field.name))
-            for field in fields(Stages)
-        }
+        lambda warehouse, experiment, watch: first(warehouse, experiment, 0, watch),
+        **{name: _as_task(name, getattr(plain, name)) for name in EVERY_GENERATION},
     )
 
 
-def _as_task(name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
+def _as_task(name: str, stage: Stage) -> Stage:
     """A function of the stage's signature that runs it as a Prefect task, again where a component
     failed; where it makes an asset, as one that says so.
     """
@@ -76,8 +76,7 @@ def _as_task(name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
     from prefect.cache_policies import NO_CACHE
     from prefect.tasks import exponential_backoff
 
-    def run(warehouse: Warehouse, experiment: Experiment, *rest: Any) -> None:
-        generation = rest[0] if len(rest) > 1 else 0
+    def run(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
         made = made_by(name, warehouse, experiment, generation)
         options: dict[str, Any] = {
             "name": name,
@@ -92,7 +91,7 @@ def _as_task(name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
         }
 
         def do(experiment_id: str, generation: int) -> None:
-            stage(warehouse, experiment, *rest)
+            stage(warehouse, experiment, generation, watch)
 
         if made is None:
             prefect.task(**options)(do)(experiment.id, generation)

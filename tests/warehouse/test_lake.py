@@ -24,7 +24,7 @@ from tests.warehouse.test_store import ROW
 from warehouse import schema
 from warehouse.export import export
 from warehouse.places.lease import leased
-from warehouse.pool import witnesses
+from warehouse.pool import written_traits
 from warehouse.sandbox.query import ask
 from warehouse.store import Warehouse
 
@@ -89,7 +89,7 @@ rng = Random(int(sys.argv[2]))
 with Warehouse(sys.argv[1]) as store:
     for part in range(int(sys.argv[3])):
         rows = [{**ROW, "task": str(rng.randrange(200))} for _ in range(20)]
-        store.record({schema.tasks: rows}, (sys.argv[2], 0, "write", part))
+        store.record({schema.tasks: rows}, Mark(sys.argv[2], 0, "write", part))
         print(" ".join(row["task"] for row in rows), flush=True)
 """
 
@@ -154,7 +154,7 @@ def test_queries_only_read_the_lake(lake: str, sql: str) -> None:
     with pytest.raises(InvalidInput):
         ask(lake, sql)
     with Warehouse(lake, read_only=True) as store, pytest.raises(InvalidInput):
-        witnesses(store, "e", {"x": f"({sql})"}, written=0)
+        written_traits(store, "e", {"x": f"({sql})"}, 0)
     assert ask(lake, "SELECT count(*) AS n FROM tasks, range(3)").to_pylist() == [{"n": 0}]
 
 

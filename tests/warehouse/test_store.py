@@ -12,15 +12,14 @@ import sqlalchemy as sa
 
 from planners.errors import InvalidInput
 from warehouse import schema
-from warehouse.describe import PAGE, page
 from warehouse.load import insert
 from warehouse.migrations import MIGRATIONS
 from warehouse.places.connect import VIEWS, connect, view_sql
 from warehouse.places.file import File
-from warehouse.reading import TABLES
-from warehouse.records import Task
+from warehouse.records import Mark, Task
 from warehouse.sandbox.query import ask
-from warehouse.store import Mark, Warehouse
+from warehouse.schema import TABLES
+from warehouse.store import Warehouse
 
 TASK = Task("k", "d", "blocksworld", 3, 1, "(...)")
 ROW = {stored: getattr(TASK, name) for name, stored in Task.columns().items()}
@@ -57,7 +56,7 @@ def test_rows_and_mark_are_one_transaction(warehouse: Warehouse) -> None:
                 schema.domains: [{"domain_hash": "d", "name": "n", "pddl": "p"}],
                 schema.tasks: [broken],
             },
-            ("e", 0, "x", 0),
+            Mark("e", 0, "x", 0),
         )
     assert warehouse.frame("SELECT * FROM domains").empty
     assert warehouse.done("e", 0, "x") == set()
@@ -274,7 +273,3 @@ def test_a_query_answers(warehouse: Warehouse) -> None:
     assert ask(str(warehouse.place), "SELECT task, size FROM tasks").to_pylist() == [
         {"task": "k", "size": 3}
     ]
-
-
-def test_the_schema_page_is_the_schema() -> None:
-    assert PAGE.read_text("utf-8") == page(), "run `python -m warehouse.describe`"

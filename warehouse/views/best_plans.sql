@@ -1,4 +1,4 @@
--- One row an experiment and task solved: the shortest valid plan so far, of equals the one with the least id.
+-- One row per experiment and task solved: the shortest valid plan so far, of equals the one with the least id.
 WITH ranked AS (
     SELECT
         experiment,

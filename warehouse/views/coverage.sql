@@ -1,4 +1,4 @@
--- One row an experiment, generation, split, domain and size.
+-- One row per experiment, generation, split, domain and size.
 SELECT
     experiment,
     generation,

@@ -1,4 +1,4 @@
--- One row an experiment, generation, split, domain and horizon.
+-- One row per experiment, generation, split, domain and horizon.
 SELECT
     experiment,
     generation,

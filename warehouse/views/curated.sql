@@ -1,4 +1,4 @@
--- One row an experiment, generation trained and trace that teaches it: of most curators, one a task.
+-- One row per experiment, generation trained and trace that teaches it: of most curators, one a task.
 SELECT
     experiment,
     generation,

@@ -1,4 +1,4 @@
--- One row a trace and referee that call its plan differently.
+-- One row per trace and referee that call its plan differently.
 SELECT
     t.experiment,
     t.generation,

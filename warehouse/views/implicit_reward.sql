@@ -1,4 +1,4 @@
--- One row an experiment, generation trained and trace learned: the reward it stands for (posterity audit fills it).
+-- One row per experiment, generation trained and trace learned: the reward it stands for (posterity audit fills it).
 WITH ratios AS (
     SELECT
         r.experiment,

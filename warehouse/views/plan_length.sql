@@ -1,4 +1,4 @@
--- One row an experiment, generation, split and domain: lengths (in actions) of valid evaluation plans.
+-- One row per experiment, generation, split and domain: lengths (in actions) of valid evaluation plans.
 WITH valid AS (
     SELECT experiment, generation, task, plan_length
     FROM stg_verdicts

@@ -1,4 +1,4 @@
--- One row an experiment, generation trained and trait: the Price equation (posterity audit fills it).
+-- One row per experiment, generation trained and trait: the Price equation (posterity audit fills it).
 SELECT
     experiment,
     generation,

@@ -1,4 +1,4 @@
--- One row a task of a generation's evaluation, as stg_task_samples has it, with its split and grades.
+-- One row per task of a generation's evaluation, as stg_task_samples has it, with its split and grades.
 SELECT
     s.experiment,
     s.generation,

@@ -1,4 +1,4 @@
--- One row a judged trace: what the newest judge says of it.
+-- One row per judged trace: what the newest judge says of it.
 SELECT
     trace,
     experiment,

@@ -232,9 +232,3 @@ def test_a_full_disk_is_one_message_and_loses_nothing(files: Path, room: int) ->
     assert not list(files.rglob("*.partial"))
     assert posterity(*command, folder=files).returncode == 0
     assert posterity("verify", folder=files).returncode == 0
-
-
-def test_the_page_of_commands_is_theirs() -> None:
-    from flows.commands.describe import PAGE, page
-
-    assert PAGE.read_text("utf-8") == page(), "run `python -m flows.commands.describe`"

@@ -18,7 +18,8 @@ from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.flows.commands.test_cli import SMALL, posterity
 from warehouse import schema
-from warehouse.store import Mark, Warehouse
+from warehouse.records import Mark
+from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)
 
