@@ -9,10 +9,17 @@ from typing import Any, get_args, get_type_hints
 
 import sqlalchemy as sa
 
-from warehouse import records
-from warehouse.records import RECORDS, Record
+from warehouse import findings, records
+from warehouse.records import Record
 
 SCHEMA_VERSION = 6
+RECORDS: tuple[type[Record], ...] = (
+    records.Experiment, records.Domain, records.Task, records.Place, records.Generation,
+    records.Trace, records.Judgement, records.Feedback, records.Decision, records.Opinion,
+    records.Promotion, records.Canary, findings.Figure, findings.Reward, findings.Alternative,
+    records.Landed, records.Mark,
+)  # fmt: skip
+"""Every kind of record, in the order of the tables."""
 KINDS: dict[object, sa.types.TypeEngine[Any]] = {
     str: sa.String(),
     int: sa.BigInteger(),
@@ -64,9 +71,11 @@ selections, promotions, marks = (
     TABLES[kind] for kind in (records.Decision, records.Promotion, records.Mark)
 )
 audits, rewards, alternatives = (
-    TABLES[kind] for kind in (records.Figure, records.Reward, records.Alternative)
+    TABLES[kind] for kind in (findings.Figure, findings.Reward, findings.Alternative)
 )
-landed = TABLES[records.Landed]
+landed, opinions, canaries = (
+    TABLES[kind] for kind in (records.Landed, records.Opinion, records.Canary)
+)
 
 
 def keyless() -> sa.MetaData:

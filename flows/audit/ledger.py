@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from flows.experiments.experiment import Experiment
-from warehouse.records import Figure, Record
+from warehouse.findings import Figure
+from warehouse.records import Record
 from warehouse.store import Warehouse
 
 

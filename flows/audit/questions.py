@@ -30,8 +30,8 @@ from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import INGESTED, derive_seed
 from planners.training.fine_tuning import encode
+from warehouse.findings import Alternative, Reward
 from warehouse.pool import completions_of, traits_of, written_traits
-from warehouse.records import Alternative, Reward
 from warehouse.store import Warehouse
 
 WANTED = 0.01

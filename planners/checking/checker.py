@@ -97,19 +97,23 @@ class Checker:
         values = dict(self.task.values)
         memo = self._memo
         for index, action in enumerate(plan.actions):
+            # 1. The first time a ground action is seen, it is checked and compiled.
             step = memo.get(action)
             if step is None:
                 step = memo[action] = self._compile(action)
             needs, forbids, deletes, adds, schema, arguments, fault = step
+            # 2. Its literal conditions are two set operations. A fault needs what no state has.
             if not (needs <= state and forbids.isdisjoint(state)):
                 if fault is not None:
                     return self._verdict(fault.outcome, index, fault.detail)
                 unmet = " ".join(self._unmet(needs, forbids, state))
                 return self._verdict(Outcome.PRECONDITION_FAILED, index, unmet)
+            # 3. Effects that are plain literals are two more: deletes before adds.
             if schema is None:
                 state -= deletes
                 state |= adds
                 continue
+            # 4. Quantifiers, conditional effects and numbers are evaluated in this state.
             failure = self._apply(schema, arguments, state, values)
             if failure is not None:
                 return self._verdict(Outcome.PRECONDITION_FAILED, index, failure)

@@ -136,39 +136,44 @@ class LocalPolicy:
     def _decode(
         self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
     ) -> list[Completion]:
-        """Decode one batch, finished rows leaving as they end."""
+        """Decode one batch, finished rows leaving as they end.
+
+        A *row* is a completion that was asked for; a *line* is its place in the batch, which moves
+        when other rows leave. `alive` leads from lines to rows.
+        """
         import torch
 
-        cache, logits, padding = self._prefill(rows, sampling.max_new_tokens)
-        draws = torch.from_numpy(
-            np.stack(
-                [
-                    np.random.Generator(np.random.Philox(key=s)).random(sampling.max_new_tokens)
-                    for s in seeds
-                ]
-            )
-        )
-        device = self.model.device
-        draws, stops = draws.to(device), torch.tensor(self.stops, device=device)
-        tokens = torch.full((len(rows), sampling.max_new_tokens), -1, device=device)
+        device, most = self.model.device, sampling.max_new_tokens
+        # 1. Random numbers first: a row's depend on its seed alone, not on its neighbours.
+        uniform = torch.from_numpy(np.stack([_uniform(seed, most) for seed in seeds])).to(device)
+        # 2. One prefill per distinct prompt; then every row has its line of the cache.
+        cache, logits, padding = self._prefill(rows, most)
+        # 3. By row: what was written (-1 where nothing is), its log-probability under the model and
+        #    under the distribution it was drawn from, and the length of its prompt.
+        tokens = torch.full((len(rows), most), -1, device=device)
         scores = torch.zeros((len(rows), 2), dtype=torch.float64, device=device)
-        alive = torch.arange(len(rows), device=device)  # which row a line of the cache belongs to
-        writing = torch.ones(len(rows), dtype=torch.bool, device=device)  # by line of the cache
         lengths = torch.tensor([len(row) for row in rows], device=device)
-        for step in range(sampling.max_new_tokens):
-            token, own, drawn = draw(logits, draws[alive, step], sampling)
+        # 4. By line: the row, and whether it is still being written.
+        alive = torch.arange(len(rows), device=device)
+        writing = torch.ones(len(rows), dtype=torch.bool, device=device)
+        stops = torch.tensor(self.stops, device=device)
+        for step in range(most):
+            # 5. Draw a token for each line; only rows still being written take it.
+            token, own, drawn = draw(logits, uniform[alive, step], sampling)
             live = alive[writing]
             tokens[live, step] = token[writing]
             scores[live, 0] += own[writing]
             scores[live, 1] += drawn[writing]
             writing &= ~torch.isin(token, stops)
-            if not writing.any() or step + 1 == sampling.max_new_tokens:
+            if not writing.any() or step + 1 == most:
                 break
+            # 6. Finished lines leave together once they are a fifth: dropping copies the cache.
             if writing.sum() < SHRINK * len(alive):
                 keep = writing.nonzero().squeeze(1)
                 cache.batch_select_indices(keep)
                 alive, token, writing = alive[keep], token[keep], writing[keep]
                 padding = None if padding is None else padding[keep]
+            # 7. One forward pass over the lines that are left.
             if padding is not None:
                 padding = torch.cat([padding, padding.new_ones(len(alive), 1)], dim=1)
             logits = self.model(
@@ -250,3 +255,8 @@ class LocalPolicy:
             for chosen in by_length(rows, MEASURED):
                 found[chosen] = summed_logprobs(self.model, [rows[i] for i in chosen]).cpu()
         return found.tolist()
+
+
+def _uniform(seed: int, count: int) -> np.ndarray:
+    """The random numbers of one row, in [0, 1), one per token."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(count)

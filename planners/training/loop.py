@@ -118,6 +118,7 @@ def fit(
     """
     import torch
 
+    # 1. The optimizer, in the state of an interrupted run where there is one.
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=how.learning_rate,
@@ -126,19 +127,22 @@ def fit(
         fused=True,
     )
     losses = state.restore(optimizer) if state else []
+    # 2. What makes gradients of a batch, in parts where memory is short.
     learner = _Learner(model, objective or completion_loss, how.micro)
     model.train()
     begun = len(losses)
     for step, rows in zip(range(steps), batches, strict=False):
-        if step < begun:
+        if step < begun:  # made before the interruption; only its batch had to be drawn again
             on_step(step, losses[step])
             continue
+        # 3. Gradient, over all processes; a bound on its length; the step at its learning rate.
         optimizer.zero_grad(set_to_none=True)
         losses.append(_added_up(model, learner.backward(rows)))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = how.rate(step, steps)
         optimizer.step()
         on_step(step, losses[-1])
+        # 4. Keep the state now and then; of several processes one writes.
         if state and is_first():
             state.save_if_due(optimizer, losses)
     model.eval()

@@ -15,8 +15,8 @@ from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
 from warehouse import schema
+from warehouse.findings import Figure
 from warehouse.pool import TRAITS
-from warehouse.records import Figure
 from warehouse.store import Warehouse
 
 

@@ -1,0 +1,63 @@
+"""The records of audits: figures, what kept traces stand for, what others would have kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from warehouse.records import Record, stored
+
+
+@dataclass(frozen=True, slots=True)
+class Figure(Record):
+    """A figure of an audit."""
+
+    table = "audits"
+    grain = "One row per figure of an audit; auditing again replaces them."
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("The generation that is asked about.", key=True)
+    question: str = stored(
+        "preferences, acceptance, change, staleness, equivalence, diversity, other-curator or "
+        "bounds.",
+        key=True,
+    )
+    name: str = stored("Whom it is about: a trait, a source generation, a curator.", key=True)
+    measure: str = stored("What was measured.", key=True)
+    value: float | None = stored("How much; none where the question has no answer.")
+    note: str = stored("How it was found, or why there is no answer.")
+
+
+@dataclass(frozen=True, slots=True)
+class Reward(Record):
+    """How likely the weights that learned a trace would have been to write it."""
+
+    table = "rewards"
+    grain = (
+        "One row per kept trace that was audited: how likely what learned it would have been to "
+        "write it."
+    )
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("The generation that learned the trace.", key=True)
+    trace: str = stored("A kept trace.", key=True)
+    logprob: float = stored("Its log-probability under the weights that training started from.")
+    valid_ratio: float | None = stored(
+        "Share of valid traces under those weights, over that under the ones that wrote it; none "
+        "where the trace is invalid."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative(Record):
+    """A trace on which another curator would have decided otherwise."""
+
+    table = "alternatives"
+    grain = "One row per trace that another curator would have decided on otherwise."
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("The generation that was trained.", key=True)
+    curator: str = stored("Another curator.", key=True)
+    trace: str = stored("A trace on which it differs.", key=True)
+    kept: bool = stored(
+        "Whether the generation learned it; the other curator decides the opposite."
+    )
