@@ -1,4 +1,4 @@
-"""`run`: the loop from Python, in one line."""
+"""`run`: the loop from Python, in one call."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def run(
     """Run an experiment to its last generation, and return its warehouse, open for reading.
 
     `experiment` is a preset's name, a TOML file, or an Experiment. `changes` are what `--set` takes
-    (`training.steps=200`), `settings` values of the outermost table (`generations=1`). A second
-    call resumes. Close the warehouse, or use it in a `with` block. Raises InvalidInput, before
-    anything is written, where a setting is wrong or a base is missing.
+    (`training.steps=200`), `settings` are top-level settings (`generations=1`). A second call
+    resumes. Close the warehouse, or use it in a `with` block.
+
+    Raises InvalidInput, before anything is written, where a setting is wrong or a base is missing.
     """
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment, list(changes), settings)

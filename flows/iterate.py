@@ -1,7 +1,7 @@
 """The loop. Everything else is detail.
 
-Each stage asks the warehouse what is missing, does that, and marks it done last; so a run killed
-anywhere and started again ends with the same contents as one that was never stopped.
+Each stage asks the warehouse what is missing, does that, and writes its completion mark last. So a
+run killed anywhere and started again ends with the same contents as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from warehouse.landing import clear_landing
 from warehouse.store import Warehouse
 
 Stage = Callable[[Warehouse, Experiment, int, Watch], None]
-"""What is done to one generation."""
+"""Does one stage of one generation."""
 EVERY_GENERATION = ("curate", "train", "evaluate", "judge", "promote", "deploy")
 """The stages of a generation, in their order."""
 
@@ -46,15 +46,15 @@ def iterate(
     do: Stages | None = None,
     last: int | None = None,
 ) -> None:
-    """Run an experiment to its last generation, or to generation `last` (the paper's §2); run again
-    to resume.
+    """Run an experiment to its last generation, or to `last` (the paper, section 2).
 
-    Each generation is measured on all tasks and, if promoted, put to work on the training tasks;
-    the checker judges every trace; the curator chooses from the traces of all ancestors; the next
-    generation learns them. Raises NotPromoted where a generation may not be deployed. After each
-    generation others can read a snapshot of the warehouse.
+    Each generation is measured on all tasks and, if promoted, put to work on the training tasks.
+    The checker judges every trace; the curator chooses from the traces of all ancestors; the next
+    generation learns from those. Running again resumes. A snapshot is published for readers after
+    each generation. Raises NotPromoted where a generation may not be deployed.
     """
     do = do or Stages()
+    # Files that workers of a killed run have left.
     clear_landing(warehouse, f"{experiment.id}-*")
     do.prepare(warehouse, experiment, watch)
     for generation in range((experiment.generations if last is None else last) + 1):
@@ -73,6 +73,7 @@ def _make(
     do.evaluate(warehouse, experiment, generation, watch)
     do.judge(warehouse, experiment, generation, watch)
     do.promote(warehouse, experiment, generation, watch)
+    # The last generation has none to teach, and one that is not promoted is not put to work.
     if generation < experiment.generations and generation == deployed(warehouse, experiment):
         do.deploy(warehouse, experiment, generation, watch)
         do.judge(warehouse, experiment, generation, watch)
@@ -81,13 +82,14 @@ def _make(
 
 
 def finished(warehouse: Warehouse, experiment: Experiment, generation: int) -> bool:
-    """Whether nothing is left to do of a generation: decided on, judged by the present checker, and
-    put to work where it is the one deployed.
+    """Whether a generation is done: decided on, judged by the present checker and, if it is the one
+    deployed, put to work.
     """
     made = generation in decided(warehouse, experiment)
     if not made or unjudged(warehouse, experiment, generation):
         return False
     if generation == experiment.generations or generation != deployed(warehouse, experiment):
         return True
+    # The last mark that judging writes, which it does only after deployment.
     last = "referees" if experiment.judging.referees else "canaries"
     return bool(warehouse.done(experiment.id, generation, last))

@@ -1,4 +1,4 @@
-"""What a person watches: bars on a terminal, plain lines elsewhere, one line per generation."""
+"""A run's progress for people: bars on a terminal, plain lines elsewhere, a line per generation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from flows.experiments.experiment import Experiment
 from warehouse.store import Warehouse
 
 Advance = Callable[..., None]
-"""advance(how many, note)"""
+"""Called as `advance(count, note)`; the note may be left out."""
 
 LINE_EVERY = 60.0
-"""Seconds between lines about the same work, where there is no terminal."""
+"""Seconds between lines about the same work, without a terminal."""
 LINE = 120
-"""Columns of what is printed where there is no terminal."""
+"""Columns of the output without a terminal."""
 HEADINGS = (
     ("generation", "generation"),
     ("coverage", "coverage"),
@@ -34,7 +34,7 @@ HEADINGS = (
 
 
 class Watch:
-    """Shows a run. `quiet` shows nothing at all."""
+    """Shows a run's progress; with `quiet`, nothing at all."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(quiet=quiet)
@@ -46,7 +46,7 @@ class Watch:
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
-        """A progress bar while the block runs; without a terminal a line a minute."""
+        """Show a progress bar while the block runs; without a terminal, one line per minute."""
         if not self.console.is_terminal:
             yield self._lines(label, total)
             return
@@ -75,7 +75,7 @@ class Watch:
         return advance
 
     def generation(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
-        """One line: what this generation can do."""
+        """Print a generation's figures on one line."""
         if self.console.quiet:
             return
         line = summary(warehouse, experiment.id)[generation].line(experiment)
@@ -84,8 +84,8 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A generation's figures: shares of tasks, the longest valid plan of its evaluation in actions,
-    and how many tasks it was the first to solve. A split without tasks has None.
+    """A generation's figures: shares of tasks solved, its longest valid plan in evaluation (in
+    actions), and how many tasks it was the first to solve. A split without tasks has None.
     """
 
     generation: int
@@ -97,7 +97,7 @@ class Progress:
     new_solved: int
 
     def figures(self, samples: int) -> dict[str, str]:
-        """The figures as a person reads them, by their headings."""
+        """The figures as text, by heading."""
         return {title.format(samples=samples): cell(getattr(self, key)) for key, title in HEADINGS}
 
     def line(self, experiment: Experiment) -> str:
@@ -114,14 +114,14 @@ def summary(warehouse: Warehouse, experiment: str) -> list[Progress]:
 
 
 def cell(value: float | int | None) -> str:
-    """Shares as percent, counts as they are."""
+    """A share as a percentage, a count as it is."""
     if value is None:  # a split without tasks
         return "-"
     return f"{value:.1%}" if isinstance(value, float) else str(value)
 
 
 def summary_table(warehouse: Warehouse, experiment: str, samples: int) -> Table:
-    """The generations of an experiment side by side."""
+    """A table with one row per generation of an experiment."""
     table = Table(title=experiment, title_justify="left")
     for _, title in HEADINGS:
         table.add_column(title.format(samples=samples), justify="right")

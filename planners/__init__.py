@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from planners.fronts import exporting
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time, `exporting` imports each name on first use
     from planners.checking.check import check
     from planners.checking.checker import Checker
     from planners.domains import DOMAINS

@@ -1,15 +1,15 @@
 """The exceptions of Posterity, one small tree.
 
     PosterityError            raised on purpose; the command line prints it as one message
-    ├── InvalidInput          what a user gave us is wrong (exit 2)
-    │   ├── Busy              somebody else is at work there
+    ├── InvalidInput          the user's input is wrong (exit 2)
+    │   ├── Busy              another process is using the same thing
     │   ├── PddlError         PDDL that cannot be read
-    │   │   └── NotJudged     PDDL that asks for a feature the checker does not have
+    │   │   └── NotJudged     PDDL that uses a feature the checker does not support
     │   └── CheckpointError   a folder that is not a usable checkpoint
     ├── NotPromoted           a generation that may not be deployed (exit 1)
-    └── ComponentFailure      a part of ours, or of the machine, failed (exit 3)
-        ├── CanaryAccepted    the checker called a plan valid that was broken on purpose
-        └── LeaseLost         another process has taken over what this one was doing
+    └── ComponentFailure      a part of Posterity, or of the machine, failed (exit 3)
+        ├── CanaryAccepted    the checker accepted a plan that was broken on purpose
+        └── LeaseLost         another process has taken over this one's work
 
 Each message says what is wrong, which value, why, and what to do next.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 
 class PosterityError(Exception):
-    """Base of everything Posterity raises on purpose."""
+    """Base class of every exception that Posterity raises on purpose."""
 
     exit_code = 3
 
@@ -30,23 +30,23 @@ class InvalidInput(PosterityError):
 
 
 class Busy(InvalidInput):
-    """Somebody else is at work there; later it can be done."""
+    """Another process is using the same thing; trying again later can succeed."""
 
 
 class PddlError(InvalidInput):
-    """PDDL that cannot be read. `line` is the 1-based line where it is known."""
+    """PDDL that cannot be read. `line` is the 1-based line, or None if unknown."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message if line is None else f"line {line}: {message}")
         self.message, self.line = message, line
 
     def at(self, line: int | None) -> PddlError:
-        """The same on a line, where none is known yet."""
+        """The same error with a line, unless it has one already."""
         return self if self.line is not None or line is None else type(self)(self.message, line)
 
 
 class NotJudged(PddlError):
-    """PDDL that may be right, but asks for more than the checker covers: no verdict at all."""
+    """PDDL that may be right but needs a feature the checker lacks, so there is no verdict."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message, line)
@@ -57,30 +57,29 @@ class NotJudged(PddlError):
 
 
 class CheckpointError(InvalidInput):
-    """A folder that should hold a model and does not."""
+    """A folder that should hold a model checkpoint but does not."""
 
 
 class NotPromoted(PosterityError):
-    """A generation was made and may not be deployed; running again says so again."""
+    """A generation was trained but may not be deployed; running again raises this again."""
 
     exit_code = 1
 
 
 class ComponentFailure(PosterityError):
-    """A component failed while it worked; running again resumes. `may_pass`: a second try may
-    help.
-    """
+    """A component failed while it worked; running again resumes."""
 
     may_pass = True
+    """Whether an automatic retry may help."""
 
 
 class CanaryAccepted(ComponentFailure):
-    """The checker accepted a plan that was broken on purpose: its verdicts cannot be trusted."""
+    """The checker accepted a plan that was broken on purpose, so no verdict can be trusted."""
 
     may_pass = False
 
 
 class LeaseLost(ComponentFailure):
-    """Another process has taken over; what this one has done since was not written."""
+    """Another process has taken over; nothing that this one did since then was written."""
 
     may_pass = False

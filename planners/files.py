@@ -1,4 +1,4 @@
-"""Reading the PDDL files of users: with the file's name in whatever is wrong with them."""
+"""Reading users' PDDL and plan files, with the file named in every error, and writing folders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from planners.errors import ComponentFailure, InvalidInput, NotJudged, PddlError
 
 LARGEST = 32 * 1024 * 1024
-"""Bytes of the largest PDDL file that is read; one of that size takes about two gigabytes."""
+"""Largest PDDL file that is read, in bytes; reading it takes about two gigabytes of memory."""
 
 
 def read_pddl(path: Path) -> str:
-    """The text of a PDDL file. Raises InvalidInput where it is missing, too large, or no text."""
+    """The text of a PDDL file. Raises InvalidInput if it is missing, too large, or not UTF-8."""
     try:
         if path.stat().st_size > LARGEST:
             raise InvalidInput(
@@ -30,8 +30,9 @@ def read_pddl(path: Path) -> str:
 
 
 def read_plan(path: Path) -> str:
-    """The text of a plan file. Bytes that are no UTF-8 become U+FFFD, which no name holds: they
-    spoil their own plan and no other. Raises InvalidInput where it cannot be read.
+    """The text of a plan file. Raises InvalidInput if it cannot be read.
+
+    Bytes that are not UTF-8 become U+FFFD, which no name contains: they spoil only their own plan.
     """
     try:
         return path.read_bytes().decode("utf-8-sig", errors="replace")
@@ -40,7 +41,7 @@ def read_plan(path: Path) -> str:
 
 
 def require_new(folder: Path, hint: str = "") -> None:
-    """Raises InvalidInput where something stands at a folder that is to be written, or none can."""
+    """Raise InvalidInput if a new folder cannot be made here: it is not empty, or not possible."""
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidInput(f"{folder} exists and is not empty; name another folder{hint}")
@@ -54,9 +55,11 @@ def require_new(folder: Path, hint: str = "") -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Where to write what shall be a new folder, whole or not at all. Raises ComponentFailure where
-    the machine cannot write it.
+    """Yield a folder to write into, which becomes `folder` when all went well.
+
+    Raises ComponentFailure if the machine cannot write it.
     """
+    # Renamed at the end, so that `folder` is complete or absent, even after a crash.
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -74,7 +77,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(*paths: Path) -> Iterator[None]:
-    """Put the files' names before what is wrong with their PDDL."""
+    """Put the names of the files in front of any PddlError raised inside."""
     names = " and ".join(map(str, paths))
     try:
         yield

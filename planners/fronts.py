@@ -1,5 +1,5 @@
-"""How a package exports its public names: each is imported when it is first asked for, so that
-importing the package alone loads nothing heavy.
+"""Lazy exports: a public name is imported when it is first used, so that importing the package
+alone loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def exporting(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for a package: `homes` says in which module each public name is defined."""
+    """A `__getattr__` for a package; `homes` maps each public name to its defining module."""
 
     def find(name: str) -> Any:
         if name not in homes:

@@ -1,4 +1,4 @@
-"""Child processes that serve: a free port for one, ending it, and what it said last."""
+"""Child processes that run servers: find a free port, stop one, read the end of its log."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import subprocess
 from typing import IO, Any
 
 STOP = 20.0
-"""Seconds that a process may take to stop, before it is killed."""
+"""Seconds that a process has to stop before it is killed."""
 
 
 def stop(process: subprocess.Popen[Any]) -> None:
-    """End a process, by force where it takes too long."""
+    """Terminate a process and wait for it; kill it if that takes longer than STOP."""
     process.terminate()
     try:
         process.wait(STOP)
@@ -21,7 +21,7 @@ def stop(process: subprocess.Popen[Any]) -> None:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody uses."""
+    """A loopback port that is free now; another process may still take it first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -29,6 +29,6 @@ def free_port() -> int:
 
 
 def last_words(log: IO[bytes]) -> str:
-    """The end of a log."""
+    """The last 1,000 bytes of a log as text, or "nothing" if it is empty."""
     log.seek(0)
     return log.read()[-1000:].decode(errors="replace").strip() or "nothing"

@@ -1,7 +1,4 @@
-"""The frozen records that every package speaks in.
-
-Identity is content: a task's key is the hash of its canonical PDDL, whatever its file looked like.
-"""
+"""The frozen records that all packages share, and the hashes that identify things by content."""
 
 from __future__ import annotations
 
@@ -18,17 +15,15 @@ Atom = tuple[str, ...]
 Action = tuple[str, ...]
 """A ground action: schema name, then its objects."""
 Formula = tuple[Any, ...]
-"""A PDDL condition as nested tuples, for example ("and", ("on", "a", "b"), ("not", ("clear",
-"b"))).
-"""
+"""A PDDL condition as nested tuples: ("and", ("on", "a", "b"), ("not", ("clear", "b")))."""
 
 
 INGESTED = -1
-"""The generation of traces that no generation of ours wrote."""
+"""The generation number of imported traces, which none of our models sampled."""
 
 
 class Outcome(StrEnum):
-    """What became of a plan: a closed table. A trace that was not judged has no outcome at all."""
+    """Every outcome that a judged plan can have. A trace that was not judged has None instead."""
 
     VALID = "VALID"
     GOAL_NOT_REACHED = "GOAL_NOT_REACHED"
@@ -62,16 +57,16 @@ class Plan:
         return len(self.actions)
 
     def __str__(self) -> str:
-        """One action a line, each line ended, as plan files have it."""
+        """The text of a plan file: one action per line, each ending in a newline."""
         return "".join(f"({' '.join(action)})\n" for action in self.actions)
 
 
 class Verdict(NamedTuple):
     """A checker's judgement of one plan.
 
-    `step` is the 0-based index of the first bad action, None where no single action is to blame.
-    `detail` is the unmet condition in PDDL, or what else was wrong, in words. `cost` is the plan's
-    cost under the task's metric (its length where there is none), None unless VALID.
+    `step` is the 0-based index of the first bad action, None if no single action is to blame.
+    `detail` is the unmet condition in PDDL, or in words whatever else was wrong. `cost` is None
+    unless VALID, then the plan's cost under the task's metric, or its length without a metric.
     """
 
     outcome: Outcome
@@ -87,13 +82,13 @@ class Verdict(NamedTuple):
 
 
 STRICT: Any = {"extra": "forbid", "strict": True}
-"""How pydantic reads settings that are declared here as plain dataclasses."""
+"""Pydantic's configuration for the plain dataclasses that hold settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How completions are drawn: temperature 0 is greedy, `top_p` the probability of the nucleus,
-    `max_new_tokens` the most tokens of a completion.
+    """Sampling settings. Temperature 0 is greedy decoding; `top_p` is the probability mass of
+    nucleus sampling; `max_new_tokens` is the most tokens that a completion may have.
     """
 
     __pydantic_config__ = STRICT
@@ -107,11 +102,11 @@ class Sampling:
 class Completion:
     """One sampled completion.
 
-    `logprob` is the natural log-probability of the tokens under the model itself (temperature 1);
-    `sampling_logprob` under the distribution they were drawn from. None where a backend cannot
-    tell. `finish_reason` is "stop" (the model ended it) or "length" (cut at max_new_tokens).
-    `token_ids` are empty where a backend tells only how many `tokens` there are, None where not
-    even that; `reasoning_tokens` are those up to and with the end of the reasoning.
+    `logprob` is the natural log-probability of its tokens under the model at temperature 1, and
+    `sampling_logprob` under the distribution they were drawn from; None if the backend reports
+    none. `finish_reason` is "stop" (the model ended it) or "length" (cut at max_new_tokens).
+    `token_ids` is empty if the backend reports only the number of `tokens`, and `tokens` is None
+    if it reports neither. `reasoning_tokens` counts tokens up to the end mark of the reasoning.
     """
 
     text: str
@@ -124,18 +119,18 @@ class Completion:
 
     @property
     def plan_tokens(self) -> int:
-        """Tokens behind the reasoning."""
+        """Number of tokens after the reasoning."""
         written = len(self.token_ids) if self.tokens is None else self.tokens
         return written - self.reasoning_tokens
 
 
 class Policy(Protocol):
-    """What samples completions: a model, a server, a script."""
+    """The interface of anything that samples completions: a model, a server, a script."""
 
     name: str
 
     def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
-        """Raises InvalidInput where prompts are too long to be answered, as far as it can tell."""
+        """Raise InvalidInput if prompts are known to be too long to leave room for an answer."""
         ...
 
     def sample(
@@ -145,20 +140,21 @@ class Policy(Protocol):
         seeds: Sequence[int],
         on_rows: Callable[[int], None] = lambda rows: None,
     ) -> list[Completion]:
-        """One completion per prompt, in order; `seeds[i]` alone decides the random draws of row
-        i. `on_rows` is told how many are done.
+        """One completion per prompt, in order. `seeds[i]` alone decides the random draws of row i.
+
+        `on_rows` is called with the number of rows that were completed.
         """
         ...
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float | None]:
-        """Log-probability (natural, summed over tokens) of each completion given its prompt, None
-        where a backend cannot tell.
+        """Natural log-probability of each (prompt, completion) pair's completion given its prompt,
+        summed over tokens; None if the backend reports none.
         """
         ...
 
 
 def content_hash(*parts: str, length: int = 32) -> str:
-    """Hex digest (`length` characters of blake2b) of the parts; part boundaries count."""
+    """blake2b hex digest, `length` characters, of the parts; ("ab", "c") and ("a", "bc") differ."""
     digest = hashlib.blake2b(digest_size=length // 2)
     for part in parts:
         encoded = part.encode()
@@ -168,5 +164,5 @@ def content_hash(*parts: str, length: int = 32) -> str:
 
 
 def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from what identifies a draw (experiment seed, generation, task, sample ...)."""
+    """A 63-bit seed from the parts that identify a draw: experiment seed, generation, task ..."""
     return int(content_hash(*map(str, parts)), 16) >> 65

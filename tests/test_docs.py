@@ -5,6 +5,8 @@ experiments; its experiments load; commands in its text exist.
 import json
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 from itertools import pairwise
 from pathlib import Path
@@ -14,19 +16,21 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import flows.commands.main
-import flows.commands.scheduling
-import flows.commands.warehouse  # noqa: F401
+import flows.commands.main  # noqa: F401  which has every command
 from flows.commands.terminal import app
 from flows.experiments.reading import PRESETS, load_experiment
 from planners.domains import DOMAINS
+from tools.describe import PAGES
+from warehouse import Warehouse
 
 ROOT = Path(__file__).parent.parent
 TEXTS = {
     path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
-    if path.name != "commands.md"  # which the program writes
+    if path.name not in PAGES  # which are made from the code
 }
+WORDS = 900
+"""Of the README, at most."""
 INLINE = re.compile(r"`(posterity [^`]+)`")
 SMALL = (
     "generations=2", "tasks.train.count=8", "tasks.heldout.count=3", "tasks.larger.count=2",
@@ -39,10 +43,10 @@ ELSEWHERE = {
     "make ": "CI gives make test; the others are the quickstart and the benchmarks whole",
     "-m venv": "installs",
     "pip install": "installs",
-    "--prefect": "tests/flows/test_cli.py",
-    "workers.runner": "tests/flows/test_spread.py",
-    "posterity serve": "tests/flows/test_schedule.py",
-    "prefect ": "tests/flows/test_schedule.py",
+    "--prefect": "tests/flows/commands/test_cli.py",
+    "workers.runner": "tests/flows/loop/test_executors.py",
+    "posterity serve": "tests/flows/schedule/test_schedule.py",
+    "prefect ": "tests/flows/schedule/test_schedule.py",
     "createdb": "tests/warehouse/test_lake.py",
     "ducklake:": "tests/warehouse/test_lake.py",
 }
@@ -99,6 +103,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     first = (tmp_path / "my-tasks" / "traces.jsonl").read_text().split("\n")[0]
     for name in ("plan1", "plan2", "p01.plan"):
         (tmp_path / name).write_text(json.loads(first)["completion"])
+    (tmp_path / "mine.py").write_text(blocks("python", TEXTS["docs/your-own.md"])[0])
     return tmp_path
 
 
@@ -117,11 +122,54 @@ def give(line: str) -> None:
 def test_commands_in_blocks_work_in_order(page: str, folder: Path) -> None:
     give("posterity run quickstart")
     for line in given(TEXTS[page]):
+        if line == "posterity show 00":  # no trace may begin so in a run this small
+            with Warehouse("posterity.duckdb", read_only=True) as store:
+                line = f"posterity show {store.frame('FROM traces')['trace'][0]}"
         give(line)
 
 
-def test_the_readme_is_among_them() -> None:
-    assert len(given(TEXTS["README.md"])) > 20
+def test_the_readme_and_the_guide_are_among_them() -> None:
+    assert len(given(TEXTS["README.md"])) > 8
+    assert len(given(TEXTS["docs/guide.md"])) > 15
+    assert len(TEXTS["README.md"].split()) <= WORDS
+
+
+def test_the_python_of_the_readme_runs(folder: Path) -> None:
+    [front, curator] = blocks("python", TEXTS["README.md"])
+    small = [change for change in SMALL if not change.startswith("generations")]
+    exec(front.replace('run("tiny",', f'run("tiny", {small!r},'), {})
+    pool: dict[str, Any] = {}
+    exec(curator, pool)
+    assert callable(pool["longest"])
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_generated_pages_are_made_from_the_code(name: str) -> None:
+    made = (ROOT / "docs" / name).read_text("utf-8")
+    assert made == PAGES[name](), "run `python -m tools.describe`"
+
+
+def test_the_site_builds_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "-q",
+        "-d",
+        str(tmp_path / "site"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {path.stem for path in ROOT.glob("docs/*.md")} - {"index"}
+    assert pages <= {path.parent.name for path in (tmp_path / "site").glob("*/index.html")}
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for name in ("README.md", "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\(([^)#]+)", TEXTS[name]):
+            assert link.startswith("https://") or (ROOT / link).exists(), link
 
 
 def test_what_is_tried_elsewhere_is_still_shown() -> None:

@@ -128,3 +128,27 @@ def test_light_packages_load_neither_torch_nor_prefect() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert out.stdout.strip() == "[]"
+
+
+EDGES = {"to_json", "parameters", "besides"}
+"""Where a dictionary leaves for JSON, or for Prefect."""
+
+
+def test_records_cross_borders_and_dictionaries_do_not() -> None:
+    loose = []
+    for name, file in modules():
+        if name.split(".")[0] not in ("flows", "curation"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                told = [a.annotation for a in (*node.args.args, *node.args.kwonlyargs)]
+                signature = " ".join(ast.unparse(one) for one in (*told, node.returns) if one)
+                if "dict[str, Any]" in signature and node.name not in EDGES:
+                    loose.append(f"{name}.{node.name}")
+    assert not loose
+    rows = [n for n, f in modules() if '["domain_pddl"]' in f.read_text() and "warehouse" not in n]
+    assert not rows
+
+
+def test_no_docstring_begins_with_what() -> None:
+    assert not [name for name, file in modules() if '"""What ' in file.read_text("utf-8")]

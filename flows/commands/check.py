@@ -23,8 +23,8 @@ from planners.records import Verdict
 class Judged:
     """The verdict on a plan file, and the opinions of the referees that were asked.
 
-    Where a reference was asked for (`compared`): the `redundant` actions of a valid plan, and the
-    cost of the reference plan, None where unknown.
+    If it was compared with a reference plan (`compared`): the number of `redundant` actions of a
+    valid plan, and the cost of the reference plan, None where unknown.
     """
 
     file: str
@@ -36,12 +36,12 @@ class Judged:
 
     @property
     def judge(self) -> str | None:
-        """Who judged, where it was not our checker."""
+        """Name and version of the checker that judged, None where it was ours."""
         by = self.verdict
         return None if by.checker == CHECKER else f"{by.checker} {by.checker_version}"
 
     def to_json(self) -> dict[str, Any]:
-        """What `check --json` prints of it."""
+        """The object that `check --json` prints."""
         verdict = self.verdict
         told: dict[str, Any] = {
             "file": self.file,
@@ -62,7 +62,7 @@ class Judged:
         return told
 
     def __str__(self) -> str:
-        """The line that `check` prints, and a line for each referee."""
+        """The line that `check` prints, and one line per referee."""
         verdict = self.verdict
         at = "" if verdict.step is None else f" at step {verdict.step}"
         tail = f": {verdict.detail}" if verdict.cost is None else f" (cost {verdict.cost:g})"
@@ -86,10 +86,10 @@ def judge_files(
     referees: Sequence[str] = (),
     reference: float | None = None,
 ) -> Iterator[Judged]:
-    """One result per plan, in order, with the opinions of the referees named.
+    """Yield one result per plan, in order, with the opinions of the referees named.
 
-    With `reference`, the seconds that a reference planner gets for the task, each plan is compared
-    with the plan that it finds. Raises InvalidInput where a file cannot be read or judged.
+    With `reference`, a planner gets that many seconds to find a plan to compare each one with.
+    Raises InvalidInput where a file cannot be read or judged.
     """
     for name in referees:
         if name not in REFEREES:
@@ -98,6 +98,7 @@ def judge_files(
         raise InvalidInput("standard input (-) can be read once, and is named more than once")
     domain_text, problem_text = read_pddl(domain), read_pddl(problem)
     checker = _checker(domain, domain_text, problem, problem_text)
+    # Before the reference planner, so that a missing file is told at once.
     texts = [(name, _plan_text(name)) for name in plans]
     aside = None if reference is None else reference_plan(domain_text, problem_text, reference)
     for name, text in texts:
@@ -114,8 +115,9 @@ def judge_files(
 
 
 def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checker | Fallback:
-    """What judges the task: our checker, or where a feature is beyond it, the fallback."""
+    """Our checker of the task, or the fallback where the task has a feature beyond ours."""
     try:
+        # Read by itself first, so that an error names the file it is in.
         with naming(domain):
             read_domain(domain_text)
         with naming(problem):

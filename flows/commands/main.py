@@ -14,7 +14,7 @@ from flows.commands.terminal import FAILED, app
 
 
 def main() -> None:
-    """Entry point of the `posterity` command. What nobody foresaw is a failed component: exit 3."""
+    """Entry point of the `posterity` command. An unforeseen exception exits with 3."""
     try:
         app()
     except Exception:

@@ -48,7 +48,7 @@ def run(
         from warehouse.store import Warehouse
 
         settings, watch = load_experiment(experiment, changes), Watch()
-        require_first(settings)  # what is not there is said before anything is written
+        require_first(settings)  # what is missing is named before anything is written
         require_fit(settings)
         as_flow = prefect or (prefect is None and bool(settings.workers or server_configured()))
         if not as_flow:
@@ -161,7 +161,7 @@ def tasks(
 
 
 def _known(domains: str) -> tuple[str, ...]:
-    """The names in a list with commas, each of which must be of the registry."""
+    """The names in a comma-separated list. Raises InvalidInput on an unknown domain."""
     names = tuple(name.strip() for name in domains.split(",") if name.strip())
     for name in names:
         _require_known(name)
@@ -176,12 +176,12 @@ def _require_known(domain: str) -> None:
 
 
 def _bounds(option: str, text: str) -> tuple[int, int]:
-    """The ends of `4` or `4-9`, both included."""
+    """The ends of `4` or `4-9`, both included. Raises InvalidInput on anything else."""
     low, _, high = text.partition("-")
     try:
         bounds = int(low), int(high or low)
     except ValueError:
-        bounds = (0, 0)
+        bounds = (0, 0)  # refused below, like a range that runs backwards
     if not 0 < bounds[0] <= bounds[1]:
         raise InvalidInput(f"{option} {text!r}: expected a number above 0, or a range such as 4-9")
     return bounds

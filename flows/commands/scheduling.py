@@ -82,7 +82,7 @@ def serve(
 def _checked(
     source: str, changes: list[str] | None, warehouse: str, continue_as: str | None
 ) -> Experiment:
-    """The experiment to schedule. Raises InvalidInput on what every firing would refuse."""
+    """The experiment to schedule. Raises InvalidInput where every firing would fail."""
     from flows.experiments.reading import load_experiment
     from flows.generations.policies import require_first
     from flows.loop.plan import require_fit

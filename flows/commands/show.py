@@ -1,4 +1,4 @@
-"""`posterity show`: one trace, its plan step by step, its verdict, and what became of it."""
+"""`posterity show`: one trace, its plan step by step, its verdict, and who learned from it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from warehouse.records import Decision, Feedback, Judgement, Trace
 from warehouse.store import Warehouse
 
 DRAWN = 40
-"""Steps of the longest plan whose every state is drawn; of longer ones the first and the last."""
+"""Steps up to which every state of a plan is drawn; of a longer one, only the first and last."""
 
 
 def show(warehouse: Warehouse, trace: str) -> Iterator[str]:
-    """Lines about a trace, given by its id or the beginning of it.
+    """Yield lines about a trace, given by its id or the beginning of it.
 
     Raises InvalidInput where no trace, or more than one, begins like that.
     """
     found = _the_trace(warehouse, trace)
     task = warehouse.task(found.task)
-    assert task is not None  # a trace is of a task that is there
+    assert task is not None  # every trace's task is in the warehouse
     horizon = "" if task.horizon is None else f", horizon {task.horizon}"
     yield f"trace {found.id}"
     yield (
@@ -44,6 +44,7 @@ def show(warehouse: Warehouse, trace: str) -> Iterator[str]:
 
 def _the_trace(warehouse: Warehouse, start: str) -> Trace:
     found = warehouse.traces_beginning(start)
+    # A whole id names its trace, even where longer ids begin with it.
     exact = [trace for trace in found if trace.id == start]
     if len(found) != 1 and not exact:
         names = ", ".join(trace.id for trace in found)
@@ -56,7 +57,7 @@ def _the_trace(warehouse: Warehouse, start: str) -> Trace:
 
 
 def _steps(task: Task, plan: Plan) -> Iterator[str]:
-    """The plan with what each action changes, up to the first that cannot be done."""
+    """The plan with what each action changes, up to the first that cannot be applied."""
     run = Replay(task)
     picture = draw(task, run.state)
     if picture:
@@ -75,7 +76,7 @@ def _steps(task: Task, plan: Plan) -> Iterator[str]:
 
 
 def _change(before: set[Atom], after: set[Atom]) -> list[str]:
-    """What became true and what ceased to be."""
+    """Atoms that became true, marked with +, and atoms that ceased to be, with -."""
     marks = ((f"+({' '.join(atom)})" for atom in sorted(after - before)),
              (f"-({' '.join(atom)})" for atom in sorted(before - after)))  # fmt: skip
     return [word for part in marks for word in part]
@@ -101,7 +102,7 @@ def _verdict(warehouse: Warehouse, trace: Trace) -> str:
 
 
 def _decisions(warehouse: Warehouse, trace: Trace) -> Iterator[str]:
-    """Why each generation that could learn it did or did not."""
+    """Why each generation that could learn from the trace kept or dropped it."""
     found = warehouse.every(Decision, trace=trace.id)
     if not found:
         measured = trace.purpose == "evaluate"

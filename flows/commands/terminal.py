@@ -1,4 +1,4 @@
-"""What every command shares: the application, one message for what goes wrong, the warehouse."""
+"""Shared by all commands: the application, common options, and one message for an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ os.environ.setdefault(
 )  # waiting threads sleep: spinning starves the other core
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # says again what we say once
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # repeats our own message
 
 app = typer.Typer(
     help="Generation-to-generation training as a scheduled data workflow.",
@@ -49,7 +49,7 @@ INTERRUPTED = FAILED = 3
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Turn what goes wrong into one message and the exit code that means it."""
+    """Turn an expected error, or Ctrl-C, into one message and its exit code."""
     try:
         yield
     except PosterityError as error:

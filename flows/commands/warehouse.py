@@ -1,4 +1,4 @@
-"""The commands that look into a warehouse, bring traces in, and take them out."""
+"""The commands on a warehouse: look into it, add and export traces, audit and promote."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def verify(warehouse: WarehouseFile = DEFAULT) -> None:
 
 
 def _named(experiment: str | None, changes: list[str] | None) -> Experiment | None:
-    """The experiment that a command names, with its settings changed."""
+    """The experiment that a command names, with its settings changed; None if it names none."""
     from flows.experiments.reading import load_experiment
 
     if experiment is None and changes:
@@ -192,6 +192,7 @@ def audit(
         from warehouse.store import Warehouse
 
         watch, named = Watch(), _named(experiment, changes)
+        # Users' traits are SQL, so they are computed where nothing can be written.
         with Warehouse(warehouse, read_only=True) as store:
             chosen, skipped = chosen_from(store, named)
             if skipped:

@@ -1,7 +1,7 @@
-"""Spreading a stage's work over several processes or machines, on engines that exist: Dask, Ray.
+"""Spreading a stage's work over several processes or machines with Dask or Ray.
 
-A worker is given handles, reads what is published of the warehouse, and lands its rows as a file;
-the process that runs the loop is the only one that writes them down.
+A worker is given handles, reads the published snapshot of the warehouse, and lands its rows as a
+file. Only the process that runs the loop writes to the warehouse.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
 A_WORKER = 2
-"""Calls for each worker: a task there costs a third of a second, and none should wait long for the
-last.
+"""Calls per worker: each costs a third of a second more; fewer would leave workers waiting for the
+slowest.
 """
 
 
@@ -29,8 +29,10 @@ def spread(
     calls: Sequence[tuple[Any, ...]],
     on_result: Callable[[Any], None],
 ) -> None:
-    """Call `work` with each of some arguments, on workers; `on_result` gets each result as it is
-    there. What a call raises is raised. Arguments and results are to be small.
+    """Call `work` on workers with each tuple of `calls`; pass each result to `on_result` at once.
+
+    Raises the PosterityError of a call, and ComponentFailure for anything else that goes wrong
+    there. Arguments and results should be small.
     """
     import prefect
 
@@ -43,10 +45,10 @@ def spread(
         name=f"posterity {work.__name__}", task_runner=_runner(workers), persist_result=False
     )(on_workers)
     try:
-        Context().run(flow)  # what surrounds it here, workers cannot be sent
+        Context().run(flow)  # the surrounding context cannot be sent to workers
     except PosterityError:
         raise
-    except Exception as error:  # whatever Dask, Ray and Prefect raise where they lose a worker
+    except Exception as error:  # whatever Dask, Ray or Prefect raises for a lost worker
         raise ComponentFailure(
             f"{work.__name__} failed on workers of {workers.runner}: {type(error).__name__}: "
             f"{error}; nothing finished is lost: run again"
@@ -56,8 +58,8 @@ def spread(
 class _Order:
     """Calls of a function on workers, and where their results go.
 
-    Prefect sends the flow to the workers, which need nothing of this: it is pickled as an empty
-    order, since what it holds (an open warehouse) cannot be sent.
+    Prefect sends the flow to the workers, which need none of this. So an order is pickled as an
+    empty one: the open warehouse that it holds cannot be sent.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class _Order:
         return _Order, ()
 
     def carry_out(self) -> None:
-        """Submit every call as a Prefect task; hand over each result as it is there."""
+        """Submit every call as a Prefect task; pass on each result as soon as it is ready."""
         import prefect
         from prefect.cache_policies import NO_CACHE
         from prefect.futures import as_completed
@@ -85,14 +87,14 @@ class _Order:
 
 
 def shares(items: Sequence[Any], workers: Workers) -> list[Sequence[Any]]:
-    """Items in as many runs of the same length, nearly, as workers are to be called."""
+    """Items in consecutive, nearly equal shares, one per call: A_WORKER calls per worker."""
     count = min(len(items), A_WORKER * workers.count)
     ends = [len(items) * i // count for i in range(count + 1)] if count else []
     return [items[low:high] for low, high in pairwise(ends)]
 
 
 def _runner(workers: Workers) -> TaskRunner[Any]:
-    """Prefect's task runner for workers that are there."""
+    """Prefect's task runner for workers that have been started."""
     if workers.runner == "dask":
         from prefect_dask import DaskTaskRunner
 

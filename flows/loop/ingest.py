@@ -1,8 +1,8 @@
-"""Traces made elsewhere: JSON Lines in, judged, into the warehouse. Twice is once.
+"""Judges traces made elsewhere and adds them to the warehouse. Adding them again changes nothing.
 
-One object a line: `completion` and either `task` (a key of the warehouse) or `problem` with
-`domain` (PDDL, or the name of one of ours); and, where known, `model`, `finish_reason`, `logprob`,
-`sampling_logprob`, `feedback` ("accept" or "reject") and `time` (ISO 8601).
+The input is JSON Lines, one object per line: `completion` and either `task` (a warehouse key) or
+`problem` with `domain` (PDDL, or a built-in domain's name). Optional: `model`, `finish_reason`,
+`logprob`, `sampling_logprob`, `feedback` ("accept" or "reject") and `time` (ISO 8601).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from warehouse.store import Warehouse
 LONGEST = 8 * 2**20
 """Bytes of the longest line that is read."""
 BATCH = 2000
-"""Lines in one transaction."""
+"""Lines per transaction."""
 
 Logprob = Annotated[float, Field(le=0, allow_inf_nan=False)] | None
 
@@ -53,7 +53,7 @@ class Line(BaseModel):
 
 @dataclass(slots=True)
 class Report:
-    """What became of the lines: new traces, ones that were there already, and refusals by line."""
+    """How many traces were new and how many known, and why each refused line was refused."""
 
     new: int = 0
     known: int = 0
@@ -61,9 +61,9 @@ class Report:
 
 
 def ingest(warehouse: Warehouse, stream: BinaryIO, source: str) -> Report:
-    """Judge and write down every line of a stream that can be; each refusal says its line and why.
+    """Judge and write every line of a stream that can be; each refusal names its line and reason.
 
-    Raises InvalidInput where `source` is no name, or an experiment's.
+    Raises InvalidInput where `source` is not a valid name, or names an experiment.
     """
     _require_source(warehouse, source)
     report, batch = Report(), _Batch(warehouse, source)
@@ -87,11 +87,13 @@ def _require_source(warehouse: Warehouse, source: str) -> None:
 
 
 def _lines(stream: BinaryIO) -> Iterable[bytes]:
-    """Lines without their ends, empty ones too; of one that is too long only the beginning."""
+    """Lines without their line ends, empty ones too; only the start of one that is too long."""
     while line := stream.readline(LONGEST + 1):
         rest = line
+        # Skip the rest of a line that is too long, so that the next one begins where it should.
         while not rest.endswith(b"\n") and (rest := stream.readline(LONGEST)):
             pass
+        # One that is too long keeps its extra byte, by which `_parse` refuses it.
         yield line.rstrip(b"\r\n") if len(line) <= LONGEST else line
 
 
@@ -115,7 +117,7 @@ class _Batch:
         self.records: list[Record] = []
 
     def take(self, line: Line) -> None:
-        """Judge a trace. Raises InvalidInput where it cannot be."""
+        """Judge a trace and keep its records. Raises InvalidInput where it cannot be judged."""
         domain_text, problem = self._pddl(line)
         checker = checker_for(domain_text, problem)
         task = checker.task
@@ -132,7 +134,7 @@ class _Batch:
         self.taken += 1
 
     def _pddl(self, line: Line) -> tuple[str, str]:
-        """The domain's and the problem's text."""
+        """PDDL of the domain and of the problem. Raises InvalidInput where a line names neither."""
         if line.task is not None and line.problem is None and line.domain is None:
             found = self.warehouse.task(line.task)
             if found is None:
@@ -144,10 +146,12 @@ class _Batch:
         return (line.domain if entry is None else entry.text), line.problem
 
     def write(self, report: Report) -> None:
-        """Write what waits, and count it."""
+        """Write the waiting records, and add to the report how many traces were new and known."""
         if self.taken:
+            # A source is recorded as an experiment without settings.
             source = records.Experiment(self.source, "", self.source, 0, NO_SETTINGS, CODE_VERSION)
             self.records.append(source)
+        # Known traces are not written again, so the table's growth is the number of new ones.
         before = self.warehouse.count(schema.traces)
         self.warehouse.write(self.records)
         new = self.warehouse.count(schema.traces) - before
@@ -170,7 +174,7 @@ def _trace(source: str, task: str, line: Line) -> Trace:
         prompt_hash="",
         text=line.completion,
         token_ids=(),
-        reasoning_tokens=len(reasoning.split()),
+        reasoning_tokens=len(reasoning.split()),  # words, since its tokenizer is unknown
         plan_tokens=len(answer.split()),
         finish_reason=line.finish_reason,
         logprob=line.logprob,
@@ -182,5 +186,5 @@ def _trace(source: str, task: str, line: Line) -> Trace:
 
 
 def _utc(time: datetime) -> datetime:
-    """Without a zone, as UTC; a time that names no zone is taken for UTC."""
+    """The time in UTC, without its zone; a time that names no zone is taken to be in UTC."""
     return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)

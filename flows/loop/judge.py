@@ -1,4 +1,8 @@
-"""The stage judge: a verdict for every trace, then canaries and referees before curation."""
+"""The stage judge: a verdict for every trace, then a check of the checker before curation.
+
+Canaries are plans broken on purpose, which the checker must reject. Referees are other plan
+checkers, whose opinions are recorded and decide nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,9 @@ from warehouse.records import Answer, Canary, Judgement, Mark, Opinion, Task
 from warehouse.store import Warehouse
 
 CheckerOf = Callable[[str, str], Checker]
-"""Domain and problem text to the checker that judges."""
+"""Makes a task's checker from the texts of its domain and problem."""
 CANARY_PLANS = 20
-"""Valid plans of a generation that canaries are made of."""
+"""Valid plans of a generation from which canaries are made."""
 
 
 def judge(
@@ -36,8 +40,13 @@ def judge(
     watch: Watch,
     checker_of: CheckerOf = checker_for,
 ) -> None:
-    """Give every trace of a generation its verdict, and its canaries theirs."""
-    # 1. Verdicts on the traces that have none of the present checker.
+    """Give every trace of a generation a verdict; after deployment, check the checker.
+
+    Raises CanaryAccepted where the checker accepts a broken plan, and ComponentFailure where
+    workers leave a trace unjudged.
+    """
+    # 1. Judge the traces that have no verdict of the present checker. Workers' verdicts are written
+    # as they land, so that only the mark is left to write.
     waiting = unjudged(warehouse, experiment, generation)
     verdicts: list[Judgement] = []
     with watch.bar(f"generation {generation}: judge", len(waiting)) as advance:
@@ -47,7 +56,7 @@ def judge(
         else:
             verdicts = _judged(warehouse, experiment, waiting, checker_of, advance)
     warehouse.write(verdicts, Mark(experiment.id, generation, "judge"))
-    # 2. Only what was deployed is curated; the last generation is evaluated and no more.
+    # 2. Check the checker before curation. The last generation is only evaluated, never curated.
     if warehouse.done(experiment.id, generation, "deploy"):
         _judge_canaries(warehouse, experiment, generation, checker_of)
         _ask_referees(warehouse, experiment, generation, watch)
@@ -59,7 +68,10 @@ def unjudged(
     generation: int,
     tasks: tuple[str, str] | None = None,
 ) -> list[Answer]:
-    """Traces without a verdict of the present checker; of a range of tasks, where one is given."""
+    """Traces without a verdict of the present checker, grouped by task.
+
+    `tasks` limits them to the tasks from one key to another, both included.
+    """
     return warehouse.unjudged(experiment.id, generation, CHECKER, VERSION, tasks)
 
 
@@ -80,7 +92,7 @@ def _judged(
     checker_of: CheckerOf = checker_for,
     advance: Advance = lambda count: None,
 ) -> list[Judgement]:
-    """Verdicts on traces that are grouped by task."""
+    """Verdicts on traces, which must come grouped by task: each group shares a checker."""
     tasks = {task.key: task for task in warehouse.tasks(experiment.id)}
     prompt = PROMPTS[experiment.model.prompt]
     verdicts: list[Judgement] = []
@@ -96,7 +108,7 @@ def _by_workers(
     warehouse: Warehouse, experiment: Experiment, workers: Workers, generation: int,
     waiting: Sequence[Answer], advance: Advance,
 ) -> None:  # fmt: skip
-    """Let workers judge, each call a range of tasks; what they land is written down."""
+    """Let workers judge, one range of tasks per call, and write the verdicts that they land."""
     tasks = sorted({trace.task for trace in waiting})
     with landing(warehouse, f"{experiment.id}-{generation}-judge") as folder:
         where = str(warehouse.place.published), experiment.model_dump_json(), generation
@@ -107,7 +119,7 @@ def _by_workers(
 def judge_range(
     warehouse: str, experiment: str, generation: int, tasks: tuple[str, str], folder: str
 ) -> str:
-    """On a worker: judge what waits of a range of tasks, and land the verdicts; gives the file."""
+    """On a worker: judge a range of tasks' waiting traces, land the verdicts, return the file."""
     settings = Experiment.model_validate_json(experiment)
     with Warehouse(warehouse, read_only=True) as store:
         verdicts = _judged(store, settings, unjudged(store, settings, generation, tasks))
@@ -117,7 +129,7 @@ def judge_range(
 def _judge_canaries(
     warehouse: Warehouse, experiment: Experiment, generation: int, checker_of: CheckerOf
 ) -> None:
-    """Judge plans broken on purpose; one that is accepted stops the loop before curation."""
+    """Judge plans broken on purpose. Raises CanaryAccepted, before curation, if one is accepted."""
     if warehouse.done(experiment.id, generation, "canaries"):
         return
     judged = [
@@ -127,7 +139,7 @@ def _judge_canaries(
     ]
     accepted = [canary for canary in judged if canary.outcome == Outcome.VALID.value]
     if accepted:
-        warehouse.write(judged)
+        warehouse.write(judged)  # to look at; without the mark, so that the next run asks again
         raise CanaryAccepted(
             f"the checker accepted {len(accepted)} of {len(judged)} plans broken on purpose, for "
             f"example {accepted[0].kind!r} on task {accepted[0].task}; nothing was curated: look "
@@ -139,7 +151,7 @@ def _judge_canaries(
 def _canaries(
     experiment: Experiment, generation: int, task: Task, trace: Answer, checker_of: CheckerOf
 ) -> Iterator[Canary]:
-    """The canaries that a valid trace gives, each with its verdict."""
+    """Canaries made from a valid trace, each with its verdict."""
     prompt = PROMPTS[experiment.model.prompt]
     checker = checker_of(task.domain_pddl, task.pddl)
     plan = prompt.read(checker.task, trace.text).plan
@@ -161,7 +173,7 @@ def _with_plans(
     warehouse: Warehouse, experiment: Experiment, generation: int, count: int,
     outcome: str | None = None,
 ) -> list[tuple[Task, Answer]]:  # fmt: skip
-    """The first deployed traces that hold a plan, each with its task."""
+    """The first deployed traces that hold a plan, of one outcome if given, each with its task."""
     tasks = {task.key: task for task in warehouse.tasks(experiment.id, "train")}
     found = warehouse.with_plans(experiment.id, generation, count, outcome)
     return [(tasks[trace.task], trace) for trace in found]
@@ -170,7 +182,7 @@ def _with_plans(
 def _ask_referees(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
 ) -> None:
-    """Record what the experiment's referees say of the first plans; they decide nothing."""
+    """Record the referees' opinions on the first plans; they change no verdict."""
     settings = experiment.judging
     if not settings.referees or warehouse.done(experiment.id, generation, "referees"):
         return

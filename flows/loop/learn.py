@@ -23,7 +23,7 @@ from warehouse.store import Warehouse
 
 
 def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
-    """Decide on every trace of the pool what `generation` is trained on."""
+    """Keep or drop every trace of the pool for the training of `generation`."""
     if warehouse.done(experiment.id, generation, "curate"):
         return
     selection = select(warehouse, experiment, generation)
@@ -48,7 +48,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     def on_step(step: int, loss: float) -> None:
         advance(1, f"loss {loss:.3f}")
         if step == steps - 1:
-            warehouse.require_lease()  # before the weights take their place
+            warehouse.require_lease()  # or another process's weights would be overwritten next
 
     with watch.bar(f"generation {generation}: train", steps) as advance:
         facts = make(
@@ -61,6 +61,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
             on_step=on_step,
             base=origin.base,
         )
+    # The row is written after the weights: where a generation is recorded, its weights exist.
     made = Generation(
         experiment.id,
         generation,

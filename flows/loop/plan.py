@@ -1,7 +1,7 @@
-"""What an experiment will cost, reckoned before anything starts, and whether it fits this machine.
+"""Estimates what an experiment costs before it starts, and whether it fits this machine.
 
-Completions are counted as long as they may become, so tokens and time are the most that a run can
-take; a model that ends its answers early takes less.
+Every completion is counted at its maximum length, so tokens and time are upper bounds. A model that
+ends its answers early takes less.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ from planners.pddl.printing import print_problem
 from planners.prompts.formats import PROMPTS
 
 LOOKED_AT = 24
-"""Tasks whose prompts are counted."""
+"""Number of tasks whose prompts are measured."""
 GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage of one generation: completions or training rows, tokens at most (prompts included),
-    peak memory in bytes, and seconds at most.
+    """A stage of one generation. Tokens and seconds are upper bounds.
+
+    `rows` are completions or training examples, `tokens` include prompts, and `memory` is the peak
+    in bytes.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What an experiment costs on a machine; `longest`: tokens of the longest prompt looked at."""
+    """The cost of an experiment on a machine; `longest` is the longest prompt, in tokens."""
 
     machine: Machine
     shape: Shape
@@ -66,19 +68,21 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of the whole run: the last generation is only evaluated, the base not trained."""
+        """Of the whole run: the last generation is not deployed, and the base not trained."""
         deploy, evaluate, train = (stage.seconds for stage in self.stages)
         return self.generations * (deploy + train) + (self.generations + 1) * evaluate
 
     @property
     def too_large(self) -> list[Stage]:
-        """The stages that this machine's memory cannot hold."""
+        """The stages that do not fit in the machine's memory."""
         return [stage for stage in self.stages if stage.memory > self.machine.memory]
 
 
 def estimate(experiment: Experiment, machine: Machine) -> Estimate:
-    """Reckon what an experiment takes. Raises InvalidInput where its base is not to be had, or its
-    prompts leave no room for an answer.
+    """Estimate the cost of an experiment on a machine.
+
+    Raises InvalidInput where its model does not run here, its base is missing, or its prompts leave
+    no room for an answer.
     """
     if experiment.model.policy != "local":
         raise InvalidInput(
@@ -95,9 +99,7 @@ def estimate(experiment: Experiment, machine: Machine) -> Estimate:
 
 
 def require_fit(experiment: Experiment) -> None:
-    """Raises InvalidInput where this machine cannot hold the experiment's model and what it needs
-    beside it.
-    """
+    """Raise InvalidInput where a stage of the experiment exceeds this machine's memory."""
     if experiment.model.policy != "local":
         return
     for stage in (found := estimate(experiment, this_machine())).too_large:
@@ -116,7 +118,7 @@ def _prompt_lengths(experiment: Experiment, base: Path) -> list[int]:
 
 
 def _some_tasks(experiment: Experiment) -> Iterator[Task]:
-    """Tasks like those that will be deployed, of each domain in turn."""
+    """Tasks like those that will be deployed, from each domain in turn."""
     if experiment.tasks.folder is not None:
         folder = read_folder(Path(experiment.tasks.folder))
         yield from (found.task for found in folder.splits["train"])
@@ -130,6 +132,7 @@ def _some_tasks(experiment: Experiment) -> Iterator[Task]:
         for name, grades in experiment.tasks.grades.items()
         if (split := grades.train) is not None
     ]
+    # In turn, so that the few prompts that are measured include every domain's.
     while streams:
         for pair in list(streams):
             text, stream = pair
@@ -150,7 +153,7 @@ def _require_room(experiment: Experiment, shape: Shape, lengths: list[int]) -> N
 
 
 def _counts(experiment: Experiment) -> tuple[int, int]:
-    """Tasks that are deployed, and all of them."""
+    """Number of deployed tasks, and of all tasks."""
     if experiment.tasks.folder is not None:
         splits = read_folder(Path(experiment.tasks.folder)).splits
         return len(splits["train"]), sum(map(len, splits.values()))
@@ -182,7 +185,7 @@ def _sampling(
 
 def _training(experiment: Experiment, machine: Machine, shape: Shape, lengths: list[int]) -> Stage:
     how, answer = experiment.training, experiment.deploy.max_new_tokens
-    lessons, _ = _counts(experiment)  # one trace a task, where each is solved
+    lessons, _ = _counts(experiment)  # one trace per task, if every task is solved
     rows = how.epochs * lessons if how.epochs else how.steps * how.batch
     tokens = rows * (sum(lengths) / len(lengths) + answer)
     at_once, checkpointing = min(how.micro or how.batch, lessons), how.checkpointing
@@ -197,7 +200,7 @@ def _training(experiment: Experiment, machine: Machine, shape: Shape, lengths: l
 
 
 def plan_table(experiment: Experiment, found: Estimate) -> Table:
-    """The stages of a generation, and the run."""
+    """A table with one row per stage of a generation."""
     table = Table(title=f"{experiment.name}, a generation", title_justify="left")
     for heading in ("stage", "rows", "tokens, at most", "memory", "time, at most"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
@@ -210,7 +213,7 @@ def plan_table(experiment: Experiment, found: Estimate) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds as text in a suitable unit, such as `3 h`."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"

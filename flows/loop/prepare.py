@@ -1,4 +1,4 @@
-"""Writing an experiment down: its settings, its tasks, and generation 0."""
+"""The stage prepare: writes an experiment's settings, its tasks, and generation 0."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from warehouse.store import Warehouse
 
 
 def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
-    """Write down the experiment, its tasks and generation 0, once."""
+    """Write the experiment, its tasks and generation 0, unless they are written already."""
     if warehouse.done(experiment.id, 0, "prepare"):
         return
     require_matched(warehouse, experiment)
@@ -42,6 +42,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         experiment.canonical(),
         CODE_VERSION,
     )
+    # Tasks that were ingested have no horizon until a generator makes the same ones.
     warehouse.regrade(tasks)
     warehouse.write(
         [begun, *domains, *tasks, *places, generation], Mark(experiment.id, 0, "prepare")
@@ -53,13 +54,13 @@ Tasks = tuple[list[Domain], list[Task], list[Place]]
 
 
 def _generated_tasks(experiment: Experiment, watch: Watch) -> Tasks:
-    """Tasks made by the domains' generators, no two the same even under other object names."""
+    """Tasks from the domains' generators, no two the same even with objects renamed."""
     domains, tasks, places = list[Domain](), list[Task](), list[Place]()
     position = Counter[str]()
     for name, grades in experiment.tasks.grades.items():
         domain = Domain.of(name, DOMAINS[name].text)
         domains.append(domain)
-        seen: set[str] = set()
+        seen: set[str] = set()  # for all splits, so that none shares a task with another
         shapes: dict[str, list[tuple[str, str]]] = {}
         for split, wanted in grades.splits.items():
             rng = Random(derive_seed(experiment.seed, "tasks", split))
@@ -77,7 +78,7 @@ def _generated_tasks(experiment: Experiment, watch: Watch) -> Tasks:
 
 
 def _folder_tasks(experiment: Experiment, watch: Watch) -> Tasks:
-    """Tasks of a user's folder; a copy of another task in its split is left out and named."""
+    """Tasks from a user's folder. A renamed copy within a split is left out and reported."""
     folder = read_folder(Path(experiment.tasks.folder or ""))
     domain = Domain.of(read_domain(folder.domain).name, folder.domain)
     for copy, other in folder.copies:

@@ -1,4 +1,4 @@
-"""Whether a generation is deployed: the stage promote, and people who decide otherwise.
+"""The stage promote: decides whether a generation is deployed; a person may decide otherwise.
 
 Decisions are added, never changed. Rolling back is a decision for an older generation.
 """
@@ -18,14 +18,14 @@ from warehouse.records import Promotion
 from warehouse.store import Warehouse
 
 CONFIDENCE = 0.9
-"""Of the two-sided interval that must lie above 0 for a generation to be better."""
+"""Confidence of the two-sided interval that must lie above 0 for a generation to be better."""
 
 Decision = tuple[bool, str]
-"""Whether a generation is promoted, and on what grounds."""
+"""Whether a generation is promoted, and why."""
 
 
 def promote(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
-    """Decide on a generation that is evaluated and judged, once."""
+    """Decide, once, whether a generation that is evaluated and judged is deployed."""
     if generation in decided(warehouse, experiment):
         return
     good, reason = (
@@ -37,7 +37,7 @@ def promote(warehouse: Warehouse, experiment: Experiment, generation: int, watch
 
 
 def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
-    """Raise NotPromoted where the last word on what is deployed is no, and about this one."""
+    """Raise NotPromoted where the latest decision is about this generation and says no."""
     last = warehouse.promotions(experiment.id)[-1]
     if last.generation == generation and not last.promoted:
         raise NotPromoted(
@@ -51,14 +51,15 @@ def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: i
 def promote_by_hand(
     warehouse: Warehouse, experiment: Experiment, generation: int, reason: str
 ) -> Promotion:
-    """A person's decision: this generation is deployed, and the next is made from it.
+    """Record a person's decision to deploy a generation; the next is made from it.
 
-    Raises InvalidInput where there is no such generation, or another is half made.
+    Raises InvalidInput where there is no such generation, or one is half made.
     """
     reached = [one.index for one in warehouse.generations(experiment.id)]
     if generation not in reached:
         known = f"{reached[0]} to {reached[-1]}" if reached else "none"
         raise InvalidInput(f"{experiment.id} has no generation {generation}; it has {known}")
+    # The generation after the last may be curated already, though it has no row yet.
     undecided = set(reached) - decided(warehouse, experiment)
     for half_made in sorted(undecided | {reached[-1] + 1}):
         if half_made in undecided or warehouse.done(experiment.id, half_made, "curate"):
@@ -87,7 +88,7 @@ def _always(
 def _if_better(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
 ) -> Decision:
-    """Better on held-out tasks than its parent, by an interval over evaluation seeds."""
+    """Promote what beats its parent on held-out tasks: paired t interval over evaluation seeds."""
     from scipy.stats import t
 
     parent = parent_of(warehouse, experiment, generation)
@@ -115,9 +116,8 @@ def _heldout_coverage(warehouse: Warehouse, experiment: Experiment) -> pd.DataFr
 def _if_audited(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
 ) -> Decision:
-    """No bound of the audit is broken. Users' traits are SQL, so the audit reads what is published,
-    as any reader does.
-    """
+    """Promote if no bound of the audit is broken."""
+    # Users' traits are SQL, so the audit gets a read-only snapshot, as any reader does.
     warehouse.publish()
     with Warehouse(warehouse.place.published, read_only=True) as readers:
         found = audit(readers, experiment, watch, [generation])

@@ -1,8 +1,8 @@
 """Putting a generation to work: the stages deploy and evaluate.
 
-Tasks are sampled in parts of a fixed number. A part and its mark are one transaction, and its
-contents depend on nothing but the experiment: a kill costs the part, or with workers the parts,
-that are being done, and changes nothing.
+Tasks are sampled in parts of a fixed size. A part and its mark are written in one transaction, and
+its contents depend on the experiment alone. So a kill loses only the part (with workers, the
+parts) in progress, and running again gives the same traces.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def deploy(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
 
 
 def evaluate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
-    """Measure a generation on all splits; these traces are never learned from."""
+    """Measure a generation on all splits; its traces are never learned from."""
     _sample(warehouse, Stage(experiment, generation, "evaluate"), watch)
 
 
@@ -45,11 +45,11 @@ class Stage:
 
     @property
     def drawing(self) -> Drawing:
-        """How its completions are drawn."""
+        """Its sampling settings."""
         return self.experiment.deploy if self.purpose == "deploy" else self.experiment.evaluate
 
     def mark(self, part: int) -> Mark:
-        """What says that a part of it is complete."""
+        """The mark that says that one of its parts is complete."""
         return Mark(self.experiment.id, self.generation, self.purpose, part)
 
 
@@ -72,6 +72,7 @@ def _sample(warehouse: Warehouse, stage: Stage, watch: Watch) -> None:
         return
     label = f"generation {stage.generation}: {stage.purpose}"
     with watch.bar(label, len(tasks) * samples) as advance:
+        # The bar starts where an interrupted run had got to.
         advance(sum(len(parts[number]) for number in done) * samples)
         if (workers := stage.experiment.workers) is not None:
             _by_workers(warehouse, stage, workers, missing, advance)
@@ -87,7 +88,7 @@ def _sampled(
     numbers: Sequence[int],
     advance: Advance = lambda rows: None,
 ) -> Iterator[tuple[int, list[Trace]]]:
-    """The traces of some parts of a stage's tasks."""
+    """Sample some parts of a stage's tasks; yield each part's number and traces."""
     experiment, drawing = stage.experiment, stage.drawing
     prompt = PROMPTS[experiment.model.prompt]
     chosen = [parts_of(tasks)[number] for number in numbers]
@@ -98,7 +99,7 @@ def _sampled(
         return Draw(task, sample, texts[task.key], seed)
 
     with policy_of(warehouse, experiment, stage.generation) as policy:
-        policy.require_room(list(texts.values()), drawing)
+        policy.require_room(list(texts.values()), drawing)  # before hours of sampling
         for number, part in zip(numbers, chosen, strict=True):
             draws = [draw(task, sample) for task in part for sample in range(drawing.samples)]
             completions = policy.sample(
@@ -141,7 +142,7 @@ def _trace(stage: Stage, policy: str, prompt: str, drawn: Draw, completion: Comp
 def _by_workers(
     warehouse: Warehouse, stage: Stage, workers: Workers, missing: Sequence[int], advance: Advance
 ) -> None:
-    """Let workers sample the missing parts; what they land is written down."""
+    """Let workers sample the missing parts, and write the traces that they land."""
     experiment, generation, purpose = stage.experiment, stage.generation, stage.purpose
     with landing(warehouse, f"{experiment.id}-{generation}-{purpose}") as folder:
         where = str(warehouse.place.published), experiment.model_dump_json(), generation, purpose
@@ -157,7 +158,7 @@ def _by_workers(
 def sample_parts(
     warehouse: str, experiment: str, generation: int, purpose: str, numbers: list[int], folder: str
 ) -> dict[int, str]:
-    """On a worker: sample some parts of a stage and land them; gives the file of each."""
+    """On a worker: sample some parts of a stage, land them, and return the file of each."""
     stage = Stage(Experiment.model_validate_json(experiment), generation, purpose)
     with Warehouse(warehouse, read_only=True) as store:
         tasks = tasks_for(store, stage.experiment, purpose)

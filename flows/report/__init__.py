@@ -1,1 +1,1 @@
-"""The page that shows what a warehouse holds."""
+"""The report: one HTML page about a warehouse."""

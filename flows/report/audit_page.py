@@ -1,4 +1,4 @@
-"""What an audit found, in words and pictures: its part of the report."""
+"""The audit's part of the report, in words and figures."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LIMITS = (
 
 
 def audit_sections(warehouse: Warehouse, experiment: str) -> Iterator[Section]:
-    """What is rewarded besides validity, how stale replay is, what selection and training changed,
-    and whether a step is one of REINFORCE; of the last generation that was asked about.
+    """Sections on what is rewarded besides validity and how stale replay is (in the last generation
+    asked about), what selection and training changed, and whether a step is one of REINFORCE.
     """
     found = warehouse.query("report_audits")
     found = found[found["experiment"] == experiment]
@@ -34,7 +34,7 @@ def audit_sections(warehouse: Warehouse, experiment: str) -> Iterator[Section]:
 
 
 def _answers(found: pd.DataFrame, question: str) -> tuple[int, pd.DataFrame]:
-    """The last generation with answers to a question, and these answers: a row a name."""
+    """The last generation with answers to a question, or -1, and its answers, one row per name."""
     told = found[(found["question"] == question) & found["value"].notna()]
     if told.empty:
         return -1, pd.DataFrame()
@@ -108,6 +108,7 @@ def _change(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
     measures = ["mean_before", "selection", "transmission", "mean_after"]
     if lengths.empty or "selection" not in lengths:
         return None
+    # NaN, where a measure is missing, is the only value unequal to itself.
     table = lengths.reindex(columns=measures).map(lambda v: "-" if v != v else f"{v:+.2f}")
     table["mean_before"] = table["mean_before"].str.lstrip("+")
     table["mean_after"] = table["mean_after"].str.lstrip("+")

@@ -1,4 +1,4 @@
-"""Figures of the report as SVG: no colour but those of the palette and that of the page's text."""
+"""Figures of the report as SVG; axes and words take the colour of the page's text."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = ("#0a7bc2", "#d1690a", "#0a8f62", "#b0569b", "#8a7a00", "#5f6b7a")
-"""Told apart by colour-blind readers (after Okabe and Ito), and on light and dark pages: a contrast
-of 3 to 1 at least with both.
+"""Colours that colour-blind readers can tell apart (after Okabe and Ito), with at least 3 to 1
+of contrast on light and on dark pages.
 """
 DARK = 0.71
-"""The share from which a heat map's cell is so dark that white is easier to read on it."""
+"""Share above which a heat map's cell is so dark that white text is easier to read."""
 INK = "#010203"
-"""Stands for the colour of the page's text."""
+"""Placeholder, replaced by the colour of the page's text."""
 STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -42,7 +42,7 @@ STYLE: Any = {
 
 
 class Drawing:
-    """A figure being drawn: its `axes`, and `svg` when it is done."""
+    """A figure being drawn: its `axes`, and its `svg` once it is done."""
 
     def __init__(self, figure: Figure, axes: Sequence[Axes]) -> None:
         self.figure, self.axes, self.svg = figure, axes, ""
@@ -56,6 +56,7 @@ def drawing(
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    # Matplotlib's ids are random without a salt, and its metadata holds the date.
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(8.4, height))
         axes = figure.subplots(1, columns, sharey=share, squeeze=False)[0]
@@ -70,8 +71,9 @@ def drawing(
 
 
 def lines(axes: Axes, frame: pd.DataFrame, label: str, colour: str, dashes: str = "-") -> None:
-    """The mean over seeds by generation, and all that lies between them. Columns `generation`,
-    `value`.
+    """Plot the mean over seeds by generation, and a band from their lowest to their highest value.
+
+    Columns `generation`, `value`.
     """
     by = frame.groupby("generation")["value"]
     mean = by.mean()
@@ -81,13 +83,13 @@ def lines(axes: Axes, frame: pd.DataFrame, label: str, colour: str, dashes: str 
 
 
 def below(drawn: Drawing, columns: int) -> None:
-    """One legend for all axes, under them."""
+    """Put one legend for all axes below them."""
     told = drawn.axes[0].get_legend_handles_labels()
     drawn.figure.legend(*told, loc="outside lower center", ncols=columns)
 
 
 def by_generation(axes: Axes, boxes: pd.DataFrame) -> None:
-    """A box a generation: columns `whislo`, `q1`, `med`, `q3`, `whishi`."""
+    """Draw one box per generation (the index); columns `whislo`, `q1`, `med`, `q3`, `whishi`."""
     ink = {"color": INK}
     axes.bxp(
         [{str(k): v for k, v in row.items()} for row in boxes.to_dict("records")],
@@ -98,7 +100,7 @@ def by_generation(axes: Axes, boxes: pd.DataFrame) -> None:
 
 
 def whole_generations(axes: Axes) -> None:
-    """Ticks at whole numbers, under their name."""
+    """Label the horizontal axis as generations, with ticks at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -106,7 +108,7 @@ def whole_generations(axes: Axes) -> None:
 
 
 def percent(axes: Axes) -> None:
-    """Shares as percentages, from 0."""
+    """Show the vertical axis in percent, from 0."""
     from matplotlib.ticker import PercentFormatter
 
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -114,11 +116,12 @@ def percent(axes: Axes) -> None:
 
 
 def stacked(axes: Axes, table: pd.DataFrame, names: Mapping[object, str] | None = None) -> None:
-    """Bars of what adds up: a bar each row, a part each column."""
+    """Draw stacked bars: one bar per row, one part per column."""
     below = np.zeros(len(table))
     for number, column in enumerate(table.columns):
         label = (names or {}).get(column, str(column))
         colour = PALETTE[number % len(PALETTE)]
+        # Hatches tell apart the columns that share a colour.
         hatch = ("", "///", "...", "xxx")[number // len(PALETTE) % 4]
         axes.bar(
             table.index, table[column], bottom=below, label=label, color=colour, hatch=hatch,
@@ -129,7 +132,7 @@ def stacked(axes: Axes, table: pd.DataFrame, names: Mapping[object, str] | None 
 
 
 def heat(axes: Axes, table: pd.DataFrame, title: str, down: str) -> None:
-    """Shares as darkness, with the number in each cell: rows up, generations along."""
+    """Draw shares as darkness, with the number in each cell; generations run along, rows up."""
     values = table.to_numpy(dtype=float)
     axes.imshow(values, aspect="auto", origin="lower", cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(table.columns)), [str(c) for c in table.columns])
@@ -146,8 +149,9 @@ def heat(axes: Axes, table: pd.DataFrame, title: str, down: str) -> None:
 
 
 def odds(axes: Axes, frame: pd.DataFrame) -> None:
-    """Odds ratios with their intervals, on a logarithmic scale. Columns `name`, `odds_ratio`,
-    `low`, `high`, `declared`.
+    """Draw odds ratios with their intervals on a logarithmic scale.
+
+    Columns `name`, `odds_ratio`, `low`, `high`, `declared`.
     """
     rows = frame.iloc[::-1].reset_index(drop=True)
     for place, row in rows.iterrows():

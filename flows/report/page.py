@@ -1,4 +1,4 @@
-"""`posterity report`: one page that shows what a warehouse holds, with the SQL of every figure."""
+"""`posterity report`: one page about a warehouse, with the SQL of every figure."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from warehouse.store import Warehouse
 
 SPLITS = {"train": "deployed tasks", "heldout": "held-out tasks", "larger": "larger than trained"}
 MEASURES = {"coverage": "-", "unanimous": "--", "pass_at_1": ":"}
-"""What a figure of coverage shows, and how it is drawn."""
+"""Measures in the figure of coverage, and the line style of each."""
 
 
 Runs = dict[str, list[str]]
-"""Experiments that differ by their seed alone, under their common name."""
+"""Ids of experiments that differ only in their seed, under their common name."""
 
 
 def report(warehouse: Warehouse, out: Path) -> int:
-    """Write the page, whole or not at all; returns how many sections it has.
+    """Write the page, whole or not at all; return its number of sections.
 
     Raises InvalidInput where nothing is evaluated yet, or the file cannot be written.
     """
@@ -71,13 +71,14 @@ def report(warehouse: Warehouse, out: Path) -> int:
 
 
 def runs_of(warehouse: Warehouse) -> Runs:
-    """The experiments of a warehouse, seeds together."""
+    """The experiments of a warehouse, grouped where they differ only in their seed."""
     begun = [one for one in warehouse.every(Experiment) if one.config != NO_SETTINGS]
     alike: dict[tuple[str, str], list[str]] = {}
     for one in sorted(begun, key=lambda one: (one.name, one.seed, one.id)):
         settings = json.loads(one.config)
         settings.pop("seed", None)
         alike.setdefault((one.name, json.dumps(settings)), []).append(one.id)
+    # Groups that share a name but not their settings go by their first experiment's id.
     names = [name for name, _ in alike]
     return {
         name if names.count(name) == 1 else ids[0]: ids for (name, _), ids in alike.items()
@@ -85,7 +86,7 @@ def runs_of(warehouse: Warehouse) -> Runs:
 
 
 def progress(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
-    """The figures of the last table of a run, for every experiment."""
+    """The table that ends a run, for all experiments together."""
     found = warehouse.query("report_progress")
     if found.empty:
         return
@@ -97,9 +98,9 @@ def progress(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
-    """Coverage by generation, the mean over seeds and what lies between them."""
+    """Coverage by generation: the mean over seeds, and the range between them."""
     found = warehouse.query("report_coverage")
-    for ids in runs.values():  # what not all seeds have reached has no mean over seeds
+    for ids in runs.values():  # a mean of only some seeds would mislead
         reached = found[found["experiment"].isin(ids)].groupby("generation")["experiment"].nunique()
         late = found["generation"].isin(reached.index[reached < len(ids)])
         found = found[~(found["experiment"].isin(ids) & late)]
@@ -125,7 +126,7 @@ def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 def _from_to(found: pd.DataFrame, name: str, ids: list[str]) -> str:
-    """From the first generation to the last, the mean over seeds."""
+    """A sentence on the first generation and the last, in means over seeds; empty if none."""
     told = found[found["experiment"].isin(ids) & (found["split"] == "train")]
     if told.empty:
         return ""
@@ -162,7 +163,7 @@ def grades(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
-    """How long valid plans are, and the longest of each generation."""
+    """The lengths of valid plans, and the longest plan of each generation."""
     found, longest = warehouse.query("report_lengths"), warehouse.query("report_longest")
     for name, ids in runs.items():
         boxes = found[found["experiment"] == ids[0]].set_index("generation")
@@ -183,7 +184,7 @@ def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 def reasoning(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
-    """How long models think before they plan, where any does."""
+    """Mean reasoning tokens by generation, for models that reason before they plan."""
     found = warehouse.query("report_reasoning")
     for name, ids in runs.items():
         told = found[found["experiment"].isin(ids)]
@@ -205,7 +206,7 @@ def reasoning(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 def outcomes(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
-    """What became of every trace."""
+    """The share of each outcome among the traces of a generation."""
     found = warehouse.query("report_verdicts")
     for name, ids in runs.items():
         told = found[found["experiment"].isin(ids)]
@@ -221,7 +222,7 @@ def outcomes(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
-    """Whose traces taught each generation."""
+    """How many traces each generation learned, by the generation that wrote them."""
     found = warehouse.query("report_sources")
     for name, ids in runs.items():
         told = found[found["experiment"] == ids[0]]
@@ -238,7 +239,7 @@ def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
-    """The audit's page, where there was one."""
+    """The sections of every experiment that was audited."""
     for ids in runs.values():
         for experiment in ids:
             yield from audit_sections(warehouse, experiment)

@@ -1,4 +1,4 @@
-"""What the report is made of."""
+"""The parts of the report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: words, a figure or a table, texts to unfold, and the SQL behind it."""
+    """A section of the page: words, a figure (SVG) or a table, titled texts to unfold, its SQL."""
 
     title: str
     sql: str

@@ -1,4 +1,4 @@
-"""What Prefect's pages show of a run: its progress, its generations, where to look further."""
+"""Artifacts for Prefect's pages: a run's progress, its generations, and where to look further."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ WHERE generation = {generation}"` |
 
 
 class Told(Watch):
-    """Shows a run as another watch does, and tells the Prefect server the same.
+    """Shows a run as another watch does, and sends the same to the Prefect server as artifacts.
 
-    What the server does not take is left out: a run does not stop for a picture of itself.
+    An artifact that the server does not take is left out: no run should fail over its own picture.
     """
 
     def __init__(self, watch: Watch, name: str) -> None:
@@ -41,7 +41,7 @@ class Told(Watch):
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
-        """A bar, and a progress artifact that follows it."""
+        """Show a bar, and a progress artifact that follows it."""
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
         with super().bar(label, total) as advance:
@@ -63,7 +63,7 @@ class Told(Watch):
             yield follow
 
     def generation(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
-        """The line of a generation, the table of all so far, and a page with a picture."""
+        """Print the generation's line; send a table of all so far, and a page with a figure."""
         from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
         super().generation(warehouse, experiment, generation)
@@ -79,18 +79,18 @@ class Told(Watch):
 
 
 def key_of(label: str) -> str:
-    """A label as a key of an artifact: lower case, digits and dashes."""
+    """A label as the key of an artifact: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def _try(call: Callable[[], Any]) -> Any:
-    with suppress(Exception):  # whatever the server or the way to it may raise
+    with suppress(Exception):  # whatever the server, or the way to it, may raise
         return call()
     return None
 
 
 def _plot(rows: list[Progress]) -> str:
-    """Coverage by generation as a PNG in base64."""
+    """Coverage by generation as a PNG, in base64."""
     import base64
     from io import BytesIO
 

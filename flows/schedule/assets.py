@@ -1,6 +1,6 @@
-"""What generations leave to each other, as assets of Prefect: its server is told of which traces,
-which selection and whose weights a generation is made. Keys alone; what they name is in the
-warehouse.
+"""Traces, selections and weights as Prefect assets, which show what each generation is made from.
+
+Prefect's server gets keys alone; the data that they name stay in the warehouse.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from warehouse.store import Warehouse
 
 
 class Made(NamedTuple):
-    """An asset that a stage makes, and those that it is made of."""
+    """The key of an asset that a stage makes, and the keys of those it is made from."""
 
     key: str
     of: Sequence[str]
@@ -23,7 +23,7 @@ class Made(NamedTuple):
 def made_by(
     stage: str, warehouse: Warehouse, experiment: Experiment, generation: int
 ) -> Made | None:
-    """What a stage makes of a generation; None where that is no asset."""
+    """The asset that a stage makes for a generation; None where it makes none."""
 
     def key(what: str, number: int = generation) -> str:
         return f"posterity://{experiment.id}/generation-{number}/{what}"

@@ -1,8 +1,4 @@
-"""Generations on a schedule: each firing makes the next one, and never two at once.
-
-A firing that was killed is made up for by the next, which goes on where it stopped. Firings that
-nobody was there for are not made up for, and those that come while one is at work are cancelled.
-"""
+"""Finds the experiment that a schedule goes on with, and refuses settings that have changed."""
 
 from __future__ import annotations
 
@@ -18,8 +14,9 @@ from warehouse.store import Warehouse
 
 
 def resolved(warehouse: Warehouse, experiment: Experiment, begun: str | None) -> Experiment:
-    """What a schedule goes on with: the experiment, or the one begun under the id `begun`. Raises
-    InvalidInput where the experiment has changed since it was begun.
+    """The experiment that a schedule goes on with: as given, or as begun under the id `begun`.
+
+    Raises InvalidInput where the experiment has changed since it was begun.
     """
     if begun is not None:
         return as_begun(warehouse, experiment, begun)
@@ -28,8 +25,9 @@ def resolved(warehouse: Warehouse, experiment: Experiment, begun: str | None) ->
 
 
 def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
-    """Raise InvalidInput, with the difference, where the warehouse has an experiment of this name
-    that was begun with other settings, and none with these: a schedule goes on with what it began.
+    """Raise InvalidInput, with the differences, where this name was begun with other settings only.
+
+    A schedule goes on with what it began.
     """
     begun = {one.id: one for one in warehouse.every(records.Experiment, name=experiment.name)}
     if not begun or experiment.id in begun:
@@ -44,7 +42,7 @@ def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
-    """What two configurations have otherwise, a line a setting: `training.steps: 300, now 400`."""
+    """How two configurations differ, one line per setting: `training.steps: 300, now 400`."""
     found = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
@@ -56,8 +54,10 @@ def differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -
 
 
 def as_begun(warehouse: Warehouse, experiment: Experiment, begun: str) -> Experiment:
-    """The experiment that was begun under the id `begun`, with what determines no contents (how far
-    it goes, promotion, audit, servers) from `experiment`. Raises InvalidInput where none was.
+    """The experiment as it was begun under the id `begun`. Settings that do not determine contents
+    (number of generations, promotion, audit, servers) are those of `experiment`.
+
+    Raises InvalidInput where none was begun, or the two do not go together.
     """
     recorded = warehouse.experiment(begun)
     if recorded is None:

@@ -34,9 +34,9 @@ def next_of(
 ) -> State[Any]:
     """Make the next generation of an experiment, or finish the one that is half made.
 
-    `experiment` is a preset or a TOML file, `changes` what `--set` would say. Where its
-    settings have changed since it was begun, nothing is made, unless `continue_as` is the id of the
-    experiment to go on with as it was.
+    `experiment` is a preset or a TOML file, `changes` are values of `--set`. If its settings have
+    changed since it was begun, nothing is made. With `continue_as`, the experiment of that id goes
+    on as it was begun.
     """
     try:
         settings = load_experiment(experiment, list(changes))
@@ -58,7 +58,7 @@ def next_of(
 def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
     generation = next_generation(store, experiment)
     if generation is None:
-        iterate(store, experiment, Told(Watch(), experiment.name))  # what a kill left to be shown
+        iterate(store, experiment, Told(Watch(), experiment.name))  # what a kill left undone
         return Completed(
             message=f"all {experiment.generations + 1} generations of {experiment.id} are made; "
             "nothing to do"
@@ -74,7 +74,7 @@ def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
 
 
 def _call_it(name: str) -> None:
-    """Give the flow run a name that says what it makes."""
+    """Name the flow run after what it makes."""
     from prefect.client.orchestration import get_client
     from prefect.runtime import flow_run
 
@@ -84,7 +84,7 @@ def _call_it(name: str) -> None:
 
 
 def _tell(event: str, experiment: str, warehouse: str, error: PosterityError) -> None:
-    """Emit an event that automations of Prefect can act on."""
+    """Emit an event that Prefect's automations can act on."""
     name = Path(experiment).stem
     resource = {
         "prefect.resource.id": f"posterity.experiment.{name}",

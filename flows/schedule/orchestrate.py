@@ -1,9 +1,8 @@
 """The loop as a Prefect flow: the same stages, each a Prefect task.
 
-Prefect gets handles and numbers, never traces; its caches and results are off, because the
-warehouse is the source of truth. `PREFECT_API_URL`, or a Prefect profile, says which server to
-tell; without one a flow starts a server of its own, which takes longer than it is worth to a short
-run.
+Prefect gets handles and numbers, never traces. Its caches and stored results are off, because the
+warehouse is the source of truth. `PREFECT_API_URL` or a Prefect profile names the server to report
+to. Without one, a flow starts its own server, which takes too long to be worth it for a short run.
 """
 
 from __future__ import annotations
@@ -20,20 +19,21 @@ from planners.errors import ComponentFailure
 from warehouse.store import Warehouse
 
 RETRIES, BACKOFF = 2, 10.0
-"""Of a stage in which a component failed: how often, and seconds before the first; then twice."""
+"""Retries of a stage whose component failed; first delay of the exponential backoff, in seconds."""
 
 
 def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     """Run `iterate` as one Prefect flow run named after the experiment.
 
-    Raises ComponentFailure where the server that the user has named does not answer.
+    Raises ComponentFailure where the Prefect server does not answer.
     """
-    quiet()
+    quiet()  # before Prefect is imported
     import httpx
     import prefect
 
     from flows.schedule.artifacts import Told
 
+    # The parameters are only for Prefect's pages; `with_workers` is bound below, before the call.
     @prefect.flow(
         name="posterity",
         flow_run_name=experiment.id,
@@ -54,9 +54,7 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
 
 
 def prefect_stages() -> Stages:
-    """Each stage as a Prefect task: about seven task runs per generation, whatever the number of
-    traces.
-    """
+    """Each stage as a Prefect task: about seven task runs per generation, however many traces."""
     plain = Stages()
     first = _as_task(
         "prepare", lambda store, of, generation, watch: plain.prepare(store, of, watch)
@@ -68,8 +66,9 @@ def prefect_stages() -> Stages:
 
 
 def _as_task(name: str, stage: Stage) -> Stage:
-    """A function of the stage's signature that runs it as a Prefect task, again where a component
-    failed; where it makes an asset, as one that says so.
+    """A function with the stage's signature that runs it as a Prefect task, with retries.
+
+    The task names the asset that the stage makes, if it makes one.
     """
     import prefect
     from prefect.assets import materialize
@@ -90,6 +89,7 @@ def _as_task(name: str, stage: Stage) -> Stage:
             "retry_condition_fn": _may_help,
         }
 
+        # Prefect sees an id and a number; the warehouse and the watch come from the closure.
         def do(experiment_id: str, generation: int) -> None:
             stage(warehouse, experiment, generation, watch)
 
@@ -102,6 +102,6 @@ def _as_task(name: str, stage: Stage) -> Stage:
 
 
 def _may_help(task: Any, run: Any, state: Any) -> bool:
-    """Whether to try again: a component failed, and not over what it would say again."""
+    """Whether to retry: a component failed, and its failure may pass."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, ComponentFailure) and error.may_pass

@@ -1,4 +1,8 @@
-"""A schedule that stays: when it fires, who makes what is due, and that nobody else does."""
+"""Generations on a schedule: each firing makes the next one, and never two at once.
+
+The firing after a killed one goes on where that one stopped. Firings missed while nothing was
+served are not made up for, and those that come while one is at work are cancelled.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is to be made, when, and where it is kept."""
+    """An experiment to make, when, and in which warehouse.
+
+    `source` is the preset or TOML file, `changes` the values of `--set`, `interval` in seconds.
+    """
 
     source: str
     changes: tuple[str, ...]
@@ -42,12 +49,12 @@ class Schedule:
 
     @property
     def name(self) -> str:
-        """What the deployment is called: the experiment, and which warehouse it is in."""
+        """Name of the Prefect deployment: the experiment's id, and a hash of the warehouse."""
         return f"{self.experiment.id}-{content_hash(self.warehouse, length=6)}"
 
     @property
     def when(self) -> PrefectSchedule:
-        """When it fires, as Prefect says it."""
+        """When it fires, as a Prefect schedule."""
         from prefect.schedules import Cron, Interval
 
         if self.cron is not None:
@@ -56,7 +63,7 @@ class Schedule:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What each firing is given."""
+        """The arguments of `next_of` at each firing."""
         return {
             "experiment": self.source,
             "warehouse": self.warehouse,
@@ -66,8 +73,9 @@ class Schedule:
 
 
 def first_firing(cron: str, timezone: str = "UTC", now: datetime | None = None) -> datetime:
-    """When a cron expression fires next, in a time zone. Raises InvalidInput where it is none, or
-    never does, or there is no such zone.
+    """When a cron expression fires next, in a time zone.
+
+    Raises InvalidInput where the expression is none or never fires, or there is no such zone.
     """
     from prefect._vendor.croniter.croniter import CroniterError, croniter
     from prefect.client.schemas.schedules import CronSchedule
@@ -79,6 +87,7 @@ def first_firing(cron: str, timezone: str = "UTC", now: datetime | None = None) 
             f"--timezone {timezone!r} is none; name one such as UTC or Europe/Berlin"
         ) from error
     try:
+        # Raises where Prefect would refuse the expression. 29 February may be eight years off.
         CronSchedule(cron=cron, timezone=timezone)
         found: datetime = croniter(cron, now, max_years_between_matches=8).get_next(datetime)
     except (CroniterError, ValueError, KeyError) as error:
@@ -91,7 +100,7 @@ def first_firing(cron: str, timezone: str = "UTC", now: datetime | None = None) 
 
 @contextmanager
 def alone(schedule: Schedule) -> Iterator[None]:
-    """Nobody else on this machine serves the experiment while the block runs. Raises Busy."""
+    """Lock the experiment for this process alone on this machine. Raises Busy if another has it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(Path(tempfile.gettempdir()) / f"posterity-{schedule.name}.lock", timeout=0)
@@ -119,7 +128,7 @@ def serve(schedule: Schedule, watch: Watch) -> None:
     threading.Thread(target=_one_at_a_time, args=(name,), daemon=True).start()
     while True:
         try:
-            if isinstance(place_of(schedule.warehouse), File):  # on a lake another may be at work
+            if isinstance(place_of(schedule.warehouse), File):  # on a lake, another machine may
                 forget_unattended(name)
             next_of.serve(
                 name,
@@ -134,13 +143,16 @@ def serve(schedule: Schedule, watch: Watch) -> None:
             return
         except (httpx.HTTPError, RuntimeError) as error:
             watch.say(f"the Prefect server does not answer ({error}); waiting for it")
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # Prefect's stops nothing now
+            # Prefect's own handler no longer stops anything.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             time.sleep(LOOK)
 
 
 def _one_at_a_time(name: str) -> None:
-    """Cancel the firings that come while one is at work. (A limit on the deployment would do the
-    same, but a slot of it that is lost with a killed process cancels every firing from then on.)
+    """Cancel the firings that come due while one is at work.
+
+    A concurrency limit on the deployment would not do: a killed process keeps its slot, so every
+    later firing would be cancelled.
     """
     import httpx
 
@@ -152,8 +164,9 @@ def _one_at_a_time(name: str) -> None:
 
 
 def forget_unattended(name: str) -> None:
-    """At the start of a schedule: what is said to be at work has crashed, since nobody else attends
-    to it, and what was due is not made up for.
+    """At the start of a schedule, mark runs said to be at work as crashed, and cancel those due.
+
+    Nobody else attends to them, and missed firings are not made up for.
     """
     from prefect.states import Crashed
 
@@ -163,7 +176,7 @@ def forget_unattended(name: str) -> None:
 
 
 def cancel_due(name: str, why: str) -> None:
-    """Cancel the firings that are due by now."""
+    """Cancel the firings that are due by now, for the reason `why`."""
     from prefect.states import Cancelled
 
     now = datetime.now(UTC)
@@ -173,7 +186,7 @@ def cancel_due(name: str, why: str) -> None:
 
 
 def _runs(name: str, *types: str) -> list[FlowRun]:
-    """The flow runs of a deployment in some states."""
+    """The flow runs of a deployment that are in one of these states."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 

@@ -1,4 +1,4 @@
-"""The Prefect server that a run tells what happens: the user's, or one of our own on loopback."""
+"""The Prefect server that a run reports to: the user's, or one of our own on loopback."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ QUIET = {
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     "PREFECT_CLI_PROMPT": "false",
 }
-"""Set before Prefect is imported, where the user has not set them: private, quiet, patient."""
+"""Prefect's settings where the user has set none, to keep it private, quiet and patient."""
 PORT = 4200
-"""Prefect's own, for a server that people look at."""
+"""Prefect's default port, for a server whose pages people look at."""
 START_UP = 180.0
-"""Seconds that it may take until it answers."""
+"""Seconds that a server may take until it answers."""
 LOOK = 2.0
-"""Seconds between looks at whether it still does."""
+"""Seconds between checks whether it still answers."""
 STOP = 20.0
-"""Seconds that it may take to stop, before it is killed."""
+"""Seconds that it may take to stop before it is killed."""
 AS_LONG_AS_WE_LIVE = f"""
 import os, subprocess, sys, threading
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
@@ -43,27 +43,30 @@ try:
 finally:
     server.kill()
 """
-"""Run by a process of its own: a server whose starter is gone, killed or not, ends as well."""
+"""Program of a process between us and the server. Its input closes when we end, even if killed, and
+then it stops the server.
+"""
 SILENT = 5
-"""Looks without an answer after which it is started again."""
+"""A server that misses more checks than this in a row is started again."""
 
 
 def quiet() -> None:
-    """Set what is in QUIET; call it before Prefect is imported."""
+    """Apply QUIET. Call it before Prefect is imported: Prefect reads its settings then."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
 
 
 def api_url() -> str | None:
-    """The Prefect server that the user has named, in the environment or in a profile."""
+    """URL of the Prefect server that the user named in the environment or a profile, or None."""
     from prefect.settings import PREFECT_API_URL
 
     return PREFECT_API_URL.value()
 
 
 def server_configured() -> bool:
-    """Whether the user has named a Prefect server, in the environment or in a profile: without one
-    there is nobody to tell. Prefect itself, which takes a second to import, is asked only then.
+    """Whether the user has named a Prefect server, in the environment or in a profile.
+
+    Prefect takes a second to import, so it is asked only where there is a file of profiles.
     """
     home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
@@ -72,9 +75,10 @@ def server_configured() -> bool:
 
 @contextmanager
 def prefect_server(watch: Watch, port: int) -> Iterator[str]:
-    """The API of a Prefect server: the one that the user has named; else one on loopback, started
-    where none answers, and started again where it stops answering while the block runs. Port 0 is
-    any that is free.
+    """URL of the API of a Prefect server: the user's, or else one on loopback at this port.
+
+    The latter is started if none answers, and again if it stops answering while the block runs.
+    Port 0 is any free port.
     """
     named = api_url()
     if named:
@@ -99,7 +103,7 @@ def prefect_server(watch: Watch, port: int) -> Iterator[str]:
 
 @contextmanager
 def _named(url: str) -> Iterator[None]:
-    """Prefect talks to this server while the block runs."""
+    """Have Prefect talk to this server while the block runs."""
     from prefect.context import refresh_global_settings_context
 
     os.environ["PREFECT_API_URL"] = url
@@ -112,26 +116,27 @@ def _named(url: str) -> Iterator[None]:
 
 
 class _Server:
-    """A Prefect server that is started as often as it takes."""
+    """A Prefect server on loopback, started again whenever it fails."""
 
     def __init__(self, port: int, url: str) -> None:
         self.port, self.url = port, url
         self.process: subprocess.Popen[bytes] | None = None
 
     def keep(self, over: threading.Event) -> None:
-        """Start it again whenever it has stopped, or has long been silent."""
+        """Start it again whenever it has ended, or has long been silent, until `over` is set."""
         silent = 0
         while not over.wait(LOOK):
             ended = self.process is not None and self.process.poll() is not None
             silent = 0 if self.answers() else silent + 1
+            # A silent server may only be busy. If ours has ended but one answers, leave it.
             if (ended and silent) or silent > SILENT:
                 self.stop()
-                with suppress(ComponentFailure):  # tried again
+                with suppress(ComponentFailure):  # the next check tries again
                     self.start_if_silent()
                 silent = 0
 
     def answers(self) -> bool:
-        """Whether a Prefect server answers there."""
+        """Whether a Prefect server answers at the URL."""
         import httpx
 
         try:
@@ -140,7 +145,7 @@ class _Server:
             return False
 
     def start_if_silent(self) -> None:
-        """Start it, unless one answers, and wait until it does. Raises ComponentFailure."""
+        """Start it unless one answers, and wait for it. Raises ComponentFailure if it fails."""
         if self.answers():
             return
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
@@ -150,7 +155,7 @@ class _Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            start_new_session=True,  # or Ctrl-C would stop it before the run is done with it
         )
         deadline = time.monotonic() + START_UP
         while not self.answers():
@@ -165,7 +170,7 @@ class _Server:
         """Stop it, if it was started here."""
         if self.process is None:
             return
-        with self.process:  # its standard input is closed
+        with self.process:  # `communicate` closes its input, at which it ends
             with suppress(subprocess.TimeoutExpired):
                 self.process.communicate(timeout=STOP)
             self.process.kill()

@@ -1,4 +1,4 @@
-"""Clusters of workers: those that have an address, or ones that are started on this machine."""
+"""Clusters of workers: those at a given address, or processes started on this machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from planners.errors import InvalidInput
 
 @contextmanager
 def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
-    """The experiment with its workers there: those of a cluster that has an address; else processes
-    of this machine, for as long as the block runs. They and this one tell the same Prefect server.
+    """The experiment with the address of its workers: those of a cluster at a given address, or
+    processes of this machine that live while the block runs. All report to one Prefect server.
 
     Raises InvalidInput where their engine is not installed.
     """
@@ -34,7 +34,7 @@ def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
 
 @contextmanager
 def _dask(workers: Workers) -> Iterator[str]:
-    """The address of a Dask cluster."""
+    """The address of a Dask cluster, started here if none is given."""
     from distributed import LocalCluster
 
     if workers.address:
@@ -51,9 +51,10 @@ def _dask(workers: Workers) -> Iterator[str]:
 
 @contextmanager
 def _ray(workers: Workers) -> Iterator[str]:
-    """The address of a Ray cluster that this process is connected to."""
+    """The address of a Ray cluster, started if none is given, that this process is connected to."""
     import ray
 
+    # Ray refuses these settings for a cluster that is there already.
     here: Any = {"num_cpus": workers.count, "include_dashboard": False}
     ray.init(
         log_to_driver=False,
@@ -70,7 +71,7 @@ ENGINES = {"dask": _dask, "ray": _ray}
 
 
 def _require_installed(runner: str) -> None:
-    """Raises InvalidInput where an engine, an optional dependency, is missing."""
+    """Raise InvalidInput where an engine, an optional dependency, is missing."""
     if find_spec(f"prefect_{runner}") is None:
         raise InvalidInput(
             f"workers.runner = {runner!r} needs prefect-{runner}; run `pip install "

@@ -1,8 +1,8 @@
-"""Canaries: plans broken on purpose, one kind of damage each, that no checker may accept.
+"""Canaries: plans broken on purpose, each by one kind of damage, that no checker may accept.
 
-The checker is the reward of the loop, so a checker that has begun to accept what is wrong would be
-trained on. Before anything is curated, plans derived from valid ones are judged beside the real
-traces, through the same extraction and checker; one accepted canary stops the loop.
+The checker's verdicts are the loop's only reward, so the model would learn whatever a faulty
+checker accepts. Before anything is curated, damaged copies of valid plans are judged beside the
+real traces, by the same extraction and checker. One accepted canary stops the loop.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ NOBODY = "no-such-object"
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A completion that is wrong in one way, and which."""
+    """A completion that is wrong on purpose, and the kind of its damage."""
 
     kind: str
     text: str
 
 
 def longer(actions: list[Action], task: Task, rng: Random) -> list[Action]:
-    """One argument more."""
+    """Give one action an extra argument."""
     i = rng.randrange(len(actions))
     return _put(actions, i, (*actions[i], rng.choice(task.problem.objects)[0]))
 
 
 def shorter(actions: list[Action], task: Task, rng: Random) -> list[Action]:
-    """One argument fewer."""
+    """Drop the last argument of one action."""
     i = rng.choice([i for i, action in enumerate(actions) if len(action) > 1])
     return _put(actions, i, actions[i][:-1])
 
 
 def swapped(actions: list[Action], task: Task, rng: Random) -> list[Action]:
-    """Two actions in the wrong order."""
+    """Swap two neighbouring actions."""
     i = rng.randrange(len(actions) - 1)
     return _put(_put(actions, i, actions[i + 1]), i + 1, actions[i])
 
 
 def unknown_object(actions: list[Action], task: Task, rng: Random) -> list[Action]:
-    """An object that the task does not have."""
+    """Use an object that the task does not have."""
     i = rng.choice([i for i, action in enumerate(actions) if len(action) > 1])
     return _put(actions, i, (*actions[i][:-1], NOBODY))
 
 
 def unknown_action(actions: list[Action], task: Task, rng: Random) -> list[Action]:
-    """An action that the domain does not have."""
+    """Use an action that the domain does not have."""
     i = rng.randrange(len(actions))
     return _put(actions, i, ("no-such-action", *actions[i][1:]))
 
 
 def wrong_type(actions: list[Action], task: Task, rng: Random) -> list[Action]:
-    """An object of a type that the action does not take; where all is one type, another object."""
+    """Use an object of a wrong type, or any other object if every type would do."""
     i = rng.choice([i for i, action in enumerate(actions) if len(action) > 1])
     kinds = task.domain.actions[actions[i][0]].parameters[-1][1]
     others = [n for n, k in task.problem.objects if not task.domain.ancestors(k) & set(kinds)]
@@ -68,12 +68,12 @@ def wrong_type(actions: list[Action], task: Task, rng: Random) -> list[Action]:
 
 
 def truncated(actions: list[Action], task: Task, rng: Random) -> list[Action]:
-    """Cut short."""
+    """Cut the plan short."""
     return actions[: rng.randrange(len(actions))]
 
 
 def goal_undone(actions: list[Action], task: Task, rng: Random) -> list[Action]:
-    """The last action once more: most goals are undone by it, or it cannot be done again."""
+    """Repeat the last action, which mostly undoes the goal or is not applicable again."""
     return [*actions, actions[-1]]
 
 
@@ -96,9 +96,9 @@ TEXTS = {"garbage": GARBAGE, "empty": ""}
 
 
 def canaries(task: Task, plan: Plan, rng: Random) -> Iterator[Canary]:
-    """One canary of each kind that the plan gives, each wrong by the naive replay.
+    """One canary of each kind that can be made of a plan, each invalid by the naive replay.
 
-    Damage can leave a plan valid (two actions that commute): such a plan is no canary.
+    Damage can leave a plan valid, as when two actions commute; such a plan is not used.
     """
     for kind, text in TEXTS.items():
         yield Canary(kind, text)

@@ -1,4 +1,4 @@
-"""`check`: the verdict on a plan, however task and plan are given."""
+"""`check`: the verdict on a plan, with task and plan given as objects, texts or files."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ USE = (
 def check(task: Any, *rest: Any) -> Verdict:
     """The verdict on a plan: `check(task, plan)` or `check(domain, problem, plan)`.
 
-    A task is one of ours or a `Problem` of unified-planning. Domain and problem are PDDL texts, or
-    Paths of files; a plan is a `Plan`, a text, a Path, or a `SequentialPlan`. A string is never a
-    path. A text that is no plan gets the verdict NO_PLAN. Raises InvalidInput where a file cannot
-    be read or the arguments are none of these, and NotJudged where the task asks for more than the
-    checker covers.
+    A task is what `read_task` returns, or unified-planning's `Problem`. Domain and problem are
+    PDDL texts or Paths; a plan is a `Plan`, a text, a Path, or a `SequentialPlan`. A string is
+    always the text itself, never a path. A text that is not a plan gets the verdict NO_PLAN.
+
+    Raises InvalidInput if a file cannot be read or an argument is none of these, and NotJudged if
+    the task uses a feature that the checker does not support.
     """
     if len(rest) == 2:
         return judge_text(Checker(read_task(_pddl(task), _pddl(rest[0]))), _plan(rest[1]))[1]
@@ -36,14 +37,14 @@ def check(task: Any, *rest: Any) -> Verdict:
     if _of_unified(task):
         given = plan_from_unified(task, rest[0]) if _of_unified(rest[0]) else rest[0]
         return judge_text(Checker(from_unified(task)), _plan(given))[1]
-    task = getattr(task, "parsed", task)
+    task = getattr(task, "parsed", task)  # a task of the warehouse holds its PDDL as text
     if not isinstance(task, Task):
         raise InvalidInput(f"a {type(task).__name__} is no task: {USE}")
     return judge_text(Checker(task), _plan(rest[0]))[1]
 
 
 def judge_text(checker: Checker | Fallback, plan: Plan | str) -> tuple[Plan | None, Verdict]:
-    """The plan of a text, None where it is none, and the verdict on it."""
+    """The plan, or None if a text is not a plan, and the verdict on it."""
     if isinstance(plan, str):
         found = extract_lines(plan)
         if found.plan is None:

@@ -1,9 +1,8 @@
-"""The plan checker: exact PDDL semantics over a task read once, with a memo from ground action to
-effect.
+"""The plan checker: exact PDDL semantics, with a memo of compiled ground actions.
 
-States are sets of small integers (one an atom). The first time a ground action is seen it is
-checked (name, arity, objects, types) and compiled to four sets, and to closures for whatever is not
-a plain literal; every later use costs four set operations. Deletes come before adds.
+States are sets of small integers, one per atom. A ground action is checked (name, arity, objects,
+types) and compiled to four sets when it is first seen. Every later use costs four set operations,
+unless it has more than plain literals, which is evaluated. Deletes come before adds.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ CHECKER_VERSION = "2"
 Ids = frozenset[int]
 Words = tuple[str, ...]
 Pick = Callable[[Words], Atom]
-"""From an action's arguments, with its schema's own words behind them, to one ground atom."""
+"""From an action's arguments, followed by the schema's own words, to one ground atom."""
 
 
 class Numbers(dict[Atom, int]):
-    """A number for every atom, in order of first use; `atoms` is the way back."""
+    """A number for every atom, in order of first use; `atoms` maps numbers back to atoms."""
 
     def __init__(self) -> None:
         self.atoms: list[Atom] = []
@@ -46,22 +45,22 @@ class Numbers(dict[Atom, int]):
         return frozenset(map(self.__getitem__, atoms))
 
     def show(self, numbers: Iterable[int]) -> list[str]:
-        """Atoms as PDDL, in alphabetical order: numbers depend on what was judged before."""
+        """Atoms as PDDL, sorted by text, since numbers depend on the plans judged before."""
         return sorted(f"({' '.join(self.atoms[number])})" for number in numbers)
 
 
 class Fault(NamedTuple):
-    """Why a ground action is none of this task."""
+    """Why a ground action does not exist in this task, whatever the state."""
 
     outcome: Outcome
     detail: str
 
 
 class Step(NamedTuple):
-    """A compiled ground action: what must be in the state, must not be, leaves, and comes.
+    """A compiled ground action: atoms that must hold, must not hold, are deleted, are added.
 
-    `schema` is set where conditions or effects go beyond plain literals; they are then evaluated.
-    A `fault` needs NEVER, so that nothing but a failed step has to look for it.
+    `schema` is set if conditions or effects go beyond plain literals; they are then evaluated.
+    A step with a `fault` needs NEVER, so the fault is looked for only after a failed condition.
     """
 
     needs: Ids
@@ -79,7 +78,7 @@ NEVER: Ids = frozenset((-1,))
 
 
 class Checker:
-    """Judges plans of one task. Reading is done once; `check` may be called any number of times."""
+    """Judges plans of one task; compiled actions are kept from one `check` to the next."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -92,7 +91,7 @@ class Checker:
         self._goal_needs, self._goal_forbids = map(self._numbers.of, (needs, forbids))
 
     def check(self, plan: Plan) -> Verdict:
-        """The verdict on a plan: VALID, or the first thing that is wrong with it."""
+        """The verdict on a plan: VALID, or the first fault found in it."""
         state = set(self.init)
         values = dict(self.task.values)
         memo = self._memo
@@ -124,9 +123,9 @@ class Checker:
         return [self.check(plan) for plan in plans]
 
     def literal(self, plan: Plan) -> tuple[list[Step], Ids] | None:
-        """A plan's steps and the goal's atoms, both over `init`'s numbers.
+        """A plan's steps and the goal's atoms, numbered as in `init`.
 
-        None where there is more to them than plain literals, or a step is none.
+        None if a step has a fault or more than plain literals, or the goal more than atoms.
         """
         steps = [self._compile(action) for action in plan.actions]
         if self._goal_rest or self._goal_forbids:
@@ -156,7 +155,7 @@ class Checker:
         )
 
     def _fault(self, schema: ActionSchema | None, action: Action) -> Fault | None:
-        """What is wrong with a ground action whatever the state, None where nothing is."""
+        """The fault that makes a ground action wrong in every state, or None."""
         if schema is None:
             detail = (
                 f"{action[0]!r} is no action of {self.task.domain.name}{_look_alike(action[0])}"
@@ -188,9 +187,10 @@ class Checker:
     def _apply(
         self, schema: ActionSchema, arguments: Words, state: set[int], values: dict[Atom, float]
     ) -> str | None:
-        """Apply a general action in place; the unmet condition where it does not apply."""
+        """Apply an action with more than literals in place, or return its unmet condition."""
         binding = {name: a for (name, _), a in zip(schema.parameters, arguments, strict=True)}
         world = self._world(state, values)
+        # `check` has tested the literal conditions; only the rest is left.
         for part in _plain(self.task.domain, schema.name).rest:
             if not holds(part, binding, world):
                 return formula_text(part, binding)
@@ -229,16 +229,16 @@ class Checker:
 
 
 def _look_alike(name: str) -> str:
-    """A hint where a name has letters that only look like those of PDDL."""
+    """A hint if a name has letters that may only look like ASCII letters, else ""."""
     return "" if name.isascii() else " (it has characters outside ASCII, which are not folded)"
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """The plain literals of a schema, ready to be ground.
+    """The plain literals of a schema, ready to be grounded.
 
-    `rest` are the conditions that are none; `partly` is set where conditions or effects go beyond
-    literals: `adds` and `deletes` are then empty, and the effect is evaluated.
+    `rest` are its other conditions. `partly` is set if conditions or effects go beyond literals;
+    `adds` and `deletes` are then empty, and the whole effect is evaluated.
     """
 
     words: Words
@@ -252,10 +252,11 @@ class Plain:
 
 @lru_cache(maxsize=4096)
 def _plain(domain: Domain, name: str) -> Plain:
-    """A schema's literal conditions and effects, read once."""
+    """A schema's literal conditions and effects, cached."""
     schema = domain.actions[name]
     needs, forbids, rest = literals(schema.precondition)
     adds, deletes, other = literals(schema.effect)
+    # `literals` takes (when ...) and assignments for atoms.
     partly = bool(rest or other) or any(
         part[0] in ("forall", "when") or _numeric(part) for part in adds
     )
@@ -271,7 +272,7 @@ def _plain(domain: Domain, name: str) -> Plain:
 
 
 def _pick(atom: Atom, place: dict[str, int]) -> Pick:
-    """What takes an atom's words from their places."""
+    """A function that makes the atom from words at their places."""
     if len(atom) == 1:
         return lambda words: atom
     return itemgetter(*(place[word] for word in atom))
@@ -283,5 +284,5 @@ def _numeric(part: Formula) -> bool:
 
 @lru_cache(maxsize=1024)
 def checker_for(domain_text: str, problem_text: str) -> Checker:
-    """The checker of a task given as text; kept, since reading costs more than a check."""
+    """The checker of a task given as PDDL texts, cached, since reading costs more than a check."""
     return Checker(read_task(domain_text, problem_text))

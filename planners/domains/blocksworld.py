@@ -1,8 +1,7 @@
-"""Blocksworld: towers of cubes, one arm (the predicates and actions of the IPC 2023 learning
-track).
+"""Blocksworld with one arm: predicates and actions of the IPC 2023 learning track.
 
-A state maps each block to what it stands on; `None` is the table. A move takes a clear block to
-another clear block or to the table and is two actions long. Tasks are graded by *size* (blocks)
+A state maps each block to the block it stands on, or to None, the table. A move takes a clear
+block to another clear block or to the table, in two actions. Tasks are graded by *size* (blocks)
 and *horizon* (moves of an optimal plan, proved by `is_optimal`).
 """
 
@@ -30,17 +29,16 @@ def random_state(blocks: list[str], rng: Random) -> State:
 
 
 def clear_blocks(state: State) -> list[str]:
-    """Blocks with nothing on them, in the order of the state."""
+    """Blocks with no block on them, in the order of the state."""
     covered = set(state.values())
     return [block for block in state if block not in covered]
 
 
 def walk(state: State, length: int, rng: Random) -> tuple[State, list[Move]]:
-    """A random walk of `length` moves that never touches the block it has just moved.
+    """A random walk of `length` moves that never moves the same block twice in a row.
 
-    Each move is drawn from all that change the state: by block in the order of the state, to the
-    table first. Blocks are numbers on the way and sets of them bits, since a generator walks
-    hundreds of times for a task.
+    Returns the last state and the moves, fewer than `length` if none is possible. For speed, blocks
+    are numbers and sets of blocks bit masks: a generator walks hundreds of times for one task.
     """
     names = list(state)
     numbers = {name: number for number, name in enumerate(names)}
@@ -50,11 +48,14 @@ def walk(state: State, length: int, rng: Random) -> tuple[State, list[Move]]:
     path: list[Move] = []
     others = clear
     for _ in range(length):
+        # 1. Count the moves: each of `others` onto any other clear block, or from a block to the
+        #    table. Draw one by its position: by block in the state's order, the table first.
         onto = clear.bit_count() - 1
         count = others.bit_count() * (onto + 1) - (others & table).bit_count()
         if not count:
             break
         choice = rng.randrange(count)
+        # 2. Find the block and the target of the move at that position.
         for block in _members(others):
             down = support[block] >= 0
             if choice < onto + down:
@@ -62,6 +63,7 @@ def walk(state: State, length: int, rng: Random) -> tuple[State, list[Move]]:
             choice -= onto + down
         bit, under = 1 << block, support[block]
         target = -1 if down and not choice else _members(clear & ~bit)[choice - down]
+        # 3. Apply it: the block's support becomes clear, its target does not stay clear.
         if down:
             clear |= 1 << under
         else:
@@ -83,7 +85,7 @@ def _members(bits: int) -> tuple[int, ...]:
 
 
 def below(state: State, block: str) -> list[str]:
-    """What is under a block, from the top down."""
+    """The blocks under a block, from the top down."""
     chain: list[str] = []
     support = state[block]
     while support is not None:
@@ -93,13 +95,13 @@ def below(state: State, block: str) -> list[str]:
 
 
 def is_optimal(init: State, goal: State, path: list[Move]) -> bool:
-    """Whether a path between two states has no more moves than any plan needs, as far as is known.
+    """Whether a path between two states is proved to have as few moves as possible.
 
-    A plan moves every block that is out of place (not as in the goal, down to the table), and twice
-    one that stands, now and in the goal, above a block that must itself move: that leaves before
-    and returns after. A block that is moved once is out of place, as a move changes where it
-    stands. So no move is too many where none is moved three times, and each that is moved twice is
-    out of place and above a moved block in both states.
+    The proof is a lower bound. Every plan moves each block that is out of place: the blocks under
+    it differ from the goal's. It moves a block twice that in both states stands above the same
+    block that must move, since it leaves before that one and returns after. So a path is optimal
+    if it moves no block three times, and each block that it moves twice is out of place and above
+    a moved block in both states. Blocks moved once are out of place, as a move changes the support.
     """
     times = Counter(block for block, _ in path)
     for block, moves in times.items():
@@ -131,15 +133,13 @@ def facts(state: State) -> list[Atom]:
 
 
 def state_of(problem: Problem) -> State:
-    """Where each block of a problem stands at first; None is the table."""
+    """The initial state of a problem."""
     state: State = {atom[1]: None for atom in problem.init if atom[0] == "on-table"}
     return state | {atom[1]: atom[2] for atom in problem.init if atom[0] == "on"}
 
 
 def problem_of(init: State, goal: State | None, rng: Random) -> Problem:
-    """The problem record; the facts of both states in random order. Without goal nothing is
-    wanted.
-    """
+    """The problem of two states, facts in random order; without a goal state its goal is empty."""
     first, last = facts(init), facts(goal) if goal else []
     rng.shuffle(first)
     rng.shuffle(last)
@@ -155,10 +155,10 @@ def problem_of(init: State, goal: State | None, rng: Random) -> Problem:
 def solved_example(
     size: int, horizon: int, rng: Random, attempts: int = 500
 ) -> tuple[Problem, Plan] | None:
-    """A random problem with `size` blocks whose optimal plan has exactly `horizon` moves, and one.
+    """A random problem with `size` blocks and an optimal plan of exactly `horizon` moves.
 
-    None where none was found in `attempts` tries (a horizon out of reach for the size). The plan is
-    the walk that made the goal, kept only where it is known to be optimal.
+    None if `attempts` tries found none, as with a horizon out of reach for the size. The plan is
+    the walk that made the goal, used only if it is known to be optimal.
     """
     blocks = [f"b{i + 1}" for i in range(size)]
     for _ in range(attempts):

@@ -5,9 +5,9 @@
     my-tasks/heldout/*.pddl    only measured (may be absent)
     my-tasks/larger/*.pddl     only measured, harder (may be absent)
 
-Without train/ the problems lie beside domain.pddl; without heldout/ too, every fifth of them, in
-order of their names, is held out. A problem that is another one of its split under other names is
-left out.
+Without train/, the problems are expected beside domain.pddl. If heldout/ is absent too, every fifth
+of them, by name, is held out. A problem that equals an earlier one of its split up to the names of
+its objects is left out.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from planners.records import content_hash
 
 SPLITS = ("train", "heldout", "larger")
 HELD_OUT = 5
-"""Of a folder without splits, one problem in so many is held out."""
+"""In a folder without splits, one problem in this many is held out."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderTask:
-    """A problem of a folder: its file, its text, the task, and its shape."""
+    """A problem of a folder: its file's relative path, its text, the task, and its shape."""
 
     file: str
     text: str
@@ -39,7 +39,7 @@ class FolderTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskFolder:
-    """A domain's text, the tasks of each split, and what was left out as a copy of another."""
+    """A domain's text, the tasks of each split, and (copy, original) pairs of left-out files."""
 
     domain: str
     splits: dict[str, list[FolderTask]]
@@ -47,7 +47,7 @@ class TaskFolder:
 
     @property
     def contents(self) -> str:
-        """Hash of everything that is used, whatever the files are called."""
+        """Hash of the domain and all tasks that are used, independent of the files' names."""
         keys = [
             f"{split} {canonical_text(task)}" for split in SPLITS for task in self.splits[split]
         ]
@@ -55,10 +55,10 @@ class TaskFolder:
 
 
 def read_folder(folder: Path) -> TaskFolder:
-    """Read a folder of tasks, every problem of it.
+    """Read every problem of a folder of tasks.
 
-    Raises InvalidInput (PddlError, NotJudged) naming the file and, where it is known, the line;
-    and where tasks of two splits are the same but for their objects' names.
+    Raises InvalidInput (PddlError, NotJudged) with the file and, if known, the line. Also raises
+    it if tasks of two splits are equal up to the names of their objects.
     """
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is no folder; name one with a domain.pddl and problems")
@@ -82,8 +82,10 @@ def read_folder(folder: Path) -> TaskFolder:
     found = {
         split: [_read(folder, path, domain) for path in paths] for split, paths in files.items()
     }
+    # Before copies are dropped, so that every file that leaks is found.
     require_no_leak({split: [(t.file, t.shape) for t in tasks] for split, tasks in found.items()})
     splits = {split: _without_copies(tasks, copies) for split, tasks in found.items()}
+    # After copies are dropped, so that no held-out problem equals a training problem.
     if flat and not splits["heldout"]:
         beside = splits["train"]
         splits["heldout"] = beside[HELD_OUT - 1 :: HELD_OUT]
@@ -99,7 +101,7 @@ def _read(folder: Path, path: Path, domain: str) -> FolderTask:
 
 
 def _without_copies(tasks: list[FolderTask], copies: list[tuple[str, str]]) -> list[FolderTask]:
-    """The tasks less those that equal an earlier one but for names, which go to `copies`."""
+    """The tasks that do not equal an earlier one up to names; the others are added to `copies`."""
     first: dict[str, str] = {}
     for task in tasks:
         if first.setdefault(task.shape, task.file) != task.file:
@@ -108,7 +110,7 @@ def _without_copies(tasks: list[FolderTask], copies: list[tuple[str, str]]) -> l
 
 
 def canonical_text(found: FolderTask) -> str:
-    """The problem in sorted order, so that equal keys have equal texts; with numbers, as it is."""
+    """The problem as sorted PDDL, so that equal keys have equal texts; unsorted if numeric."""
     task = found.task
     if task.values or task.metric is not None:
         return found.text

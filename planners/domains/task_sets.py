@@ -1,4 +1,4 @@
-"""Task sets: an endless stream of graded tasks, no two of them the same under other names."""
+"""Task sets: streams of generated tasks, no two of which are equal up to their objects' names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ from planners.records import Plan, Problem, derive_seed
 
 TRACES = "traces.jsonl"
 ATTEMPTS = 1000
-"""Draws that bring nothing new before a grade is given up as exhausted."""
+"""Draws in a row without a new task after which the sizes and horizons count as exhausted."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradedTask:
-    """A generated problem, everything in sorted order, with its grade, key and shape, and the plan
-    that its generator knows.
-    """
+    """A generated problem in sorted order, its generator's plan, its grade, key and shape."""
 
     problem: Problem
     plan: Plan
@@ -37,10 +35,10 @@ class GradedTask:
 
 
 def generate(domain: str, size: int, horizon: int, seed: int = 0) -> tuple[Task, Plan]:
-    """A task of a domain of ours with a plan that solves it; the same seed gives the same task.
+    """A task of a registered domain and a plan that solves it; the same seed gives the same task.
 
-    What `size` and `horizon` count is in `DOMAINS`. Raises InvalidInput where there is no such
-    domain, or no task of that grade is found.
+    `DOMAINS` says what `size` and `horizon` count. Raises InvalidInput if there is no such domain
+    or no task of that size and horizon is found.
     """
     if domain not in DOMAINS:
         raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
@@ -56,10 +54,10 @@ def fresh_tasks(
     rng: Random,
     seen: set[str] | None = None,
 ) -> Iterator[GradedTask]:
-    """Tasks of sizes and horizons within these bounds (included), as many as are asked for.
+    """An endless stream of tasks with sizes and horizons within these inclusive bounds.
 
-    None has a shape in `seen`, which grows with each. Raises InvalidInput where no new one is
-    found.
+    No task has a shape in `seen`, to which each new shape is added. Raises InvalidInput when
+    ATTEMPTS draws in a row bring no new task.
     """
     entry, seen = DOMAINS[domain], set() if seen is None else seen
     misses = 0
@@ -94,10 +92,10 @@ def write_tasks(
     on_task: Callable[[int], None] = lambda tasks: None,
     plans: bool = False,
 ) -> None:
-    """Write domain.pddl and `count` problems into a new folder; the same seed, the same bytes.
+    """Write domain.pddl and `count` problems into a new folder; the same seed gives the same bytes.
 
-    With `plans` also traces.jsonl, each problem with its generator's plan, which can be ingested.
-    Raises InvalidInput where the folder is not empty or so many tasks are not found.
+    `plans` adds traces.jsonl, each problem with its generator's plan, which can be ingested.
+    Raises InvalidInput if the folder is not empty or there are not that many tasks.
     """
     require_new(folder, " with --out")
     entry, rng = DOMAINS[domain], Random(derive_seed(seed, "tasks", domain))

@@ -1,8 +1,8 @@
-"""Tasks from walks: what holds at the end of a random walk can be reached from its start.
+"""Tasks from random walks: facts at the end of a walk are goals that its start can reach.
 
-A task's *horizon* here is the length of its plan in actions: the walk, less every action that its
-goals can do without, and no shorter plan found by a breadth-first search of SEARCHED states. That
-proves short horizons optimal; for long ones it is an upper bound.
+A task's *horizon* here is the length of its plan in actions. The plan is the walk without actions
+that the goals do not need, if a breadth-first search of SEARCHED states finds no shorter one. That
+proves short horizons optimal; for long ones the horizon is an upper bound.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from planners.pddl.grounding import GroundAction, Grounded, reduced
 from planners.records import Plan, Problem
 
 SEARCHED = 300
-"""States that are searched for a shorter plan before a walk's is believed."""
+"""States that are searched for a shorter plan before a walk's plan is accepted."""
 WALKS = 6
-"""Walks from one initial state, before another one is drawn."""
+"""Walks from one initial state before another one is drawn."""
 
 
 def solved_example(
     world: World, domain: Domain, size: int, horizon: int, rng: Random, attempts: int = 12
 ) -> tuple[Problem, Plan] | None:
-    """A problem of that size and horizon with a plan, or None where none was found."""
+    """A problem of this size and horizon with a plan, or None if none was found."""
     for _ in range(attempts):
         room = Room(world, domain, size, rng)
         start = room.start(rng)
@@ -36,7 +36,7 @@ def solved_example(
 
 
 class Room:
-    """One random world of a size, its ground actions, and the tasks that walks in it make."""
+    """One random world of a given size, its ground actions, and tasks made by walks in it."""
 
     def __init__(self, world: World, domain: Domain, size: int, rng: Random) -> None:
         self.world, self.size = world, size
@@ -48,18 +48,19 @@ class Room:
         )
 
     def start(self, rng: Random) -> int:
-        """Where a task starts: the world's initial state, or one a few actions on."""
+        """A start state for a task: the world's initial state, or one a random walk later."""
         length = rng.choice((0, rng.randint(1, 3 * self.size)))
         path = walk(self.grounded, self.world, self.grounded.init, length, rng)
         return path[-1][1] if path else self.grounded.init
 
     def solved(self, start: int, horizon: int, rng: Random) -> tuple[Problem, Plan] | None:
-        """Goals on a walk from `start` whose plan has exactly `horizon` actions, or None."""
+        """A problem and a plan of exactly `horizon` actions from one random walk, or None."""
         path = walk(self.grounded, self.world, start, 2 * horizon + 4, rng)
         before = start
         for end, (_, after) in enumerate(path, 1):
             fresh = after & self._asked & ~start
             reached, before = fresh & ~before, after
+            # Without a goal that the last action reached, that action would be redundant.
             if not reached or end < horizon:
                 continue
             goal = self._some(fresh & ~reached, rng) | reached
@@ -71,12 +72,12 @@ class Room:
         return None
 
     def aimless(self, start: int, length: int, rng: Random) -> tuple[Problem, Plan]:
-        """A task that wants nothing, and a walk that is possible in it."""
+        """A problem with an empty goal, and a random walk as its plan."""
         path = walk(self.grounded, self.world, start, length, rng)
         return self._problem(start, 0), Plan(tuple(step.action for step, _ in path))
 
     def _some(self, goal: int, rng: Random) -> int:
-        """A random part of a goal; all of it half of the time."""
+        """A random subset of a goal's bits, or all of them with probability one half."""
         if rng.random() < 0.5:
             return goal
         masks = [1 << bit for bit in self.grounded.bits.values()]
@@ -90,7 +91,7 @@ class Room:
 
 
 def task_of(domain: Domain, problem: Problem) -> Task:
-    """The task of a problem that a generator made: right by construction, so not read again."""
+    """The task of a generated problem, without a key; correct by construction, so not re-read."""
     constants = tuple(c for c in domain.constants if c not in problem.objects)
     return Task(domain, replace(problem, objects=constants + problem.objects), (), None, "")
 
@@ -98,7 +99,7 @@ def task_of(domain: Domain, problem: Problem) -> Task:
 def walk(
     grounded: Grounded, world: World, start: int, length: int, rng: Random
 ) -> list[tuple[GroundAction, int]]:
-    """A weighted random walk that enters no state twice: its actions, each with the state after."""
+    """A weighted random walk that enters no state twice, as (action, state after it) pairs."""
     state, seen = start, {start}
     path: list[tuple[GroundAction, int]] = []
     while len(path) < length:

@@ -1,7 +1,7 @@
 """Random initial states of the nine domains besides Blocksworld, by size.
 
-Each function takes a size (what it counts is in `WORLDS`) and a random stream and returns a problem
-without a goal. A goal comes from walking: what holds at the end of a walk can be reached.
+Each function takes a size (`WORLDS` says what it counts) and a random stream, and returns the
+objects and initial facts of a problem. Its goal comes from a random walk: see `walking`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from planners.records import Atom, Problem
 
 Objects = list[tuple[str, str]]
 CLOSED = 0.25
-"""Chance that a road which is not needed is closed in Transport."""
+"""Probability that a road of Transport is closed if there is a way round."""
 
 
 def named(prefix: str, count: int, kind: str) -> Objects:
-    """`count` objects of a type: prefix1, prefix2, ..."""
+    """`count` objects of one type: prefix1, prefix2, ..."""
     return [(f"{prefix}{i + 1}", kind) for i in range(count)]
 
 
@@ -81,7 +81,7 @@ def floortile(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
 
 
 def miconic(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
-    """`size` passengers in a house of `size + 1` floors, at most eight."""
+    """`size` passengers in a building of `size + 1` floors, at most eight."""
     passengers, floors = named("p", size, "passenger"), named("f", min(size + 1, 8), "floor")
     init: list[Atom] = [("lift-at", rng.choice(names(floors)))]
     init += [("above", a, b) for i, a in enumerate(names(floors)) for b in names(floors)[i + 1 :]]
@@ -143,7 +143,7 @@ def satellite(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
 
 
 def sokoban(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
-    """A room of `size` by `size` cells, one box for every three columns, away from the wall."""
+    """A room of `size` by `size` cells with one box per three columns, none beside a wall."""
     cells = grid(size, size, "loc")
     boxes = named("box", max(1, size // 3), "box")
     inner = [c for c in cells if 0 < c[0] < size - 1 and 0 < c[1] < size - 1]
@@ -174,8 +174,8 @@ def spanner(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
 
 
 def transport(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
-    """`size` packages, two vehicles of capacity one or two, and a town of two streets, in which
-    a road here and there is closed.
+    """`size` packages, two vehicles of capacity one or two, and places on a ladder of roads, some
+    of them closed.
     """
     packages, vehicles = named("p", size, "package"), named("v", 2, "vehicle")
     places = named("l", min(size + 2, 7), "location")
@@ -193,9 +193,8 @@ def transport(size: int, rng: Random) -> tuple[Objects, list[Atom]]:
 
 
 def open_roads(places: list[str], rng: Random) -> list[tuple[str, str]]:
-    """The roads of a ladder of places, each closed with chance CLOSED where there is a way round.
-
-    The first two places are its first rung, the next two the second, and so on.
+    """The open roads of a ladder of places; each is closed with probability CLOSED if there is a
+    way round. The first two places are the first rung, the next two the second, and so on.
     """
     rungs = list(zip(places[::2], places[1::2], strict=False))
     roads = [*rungs, *zip(places, places[2:], strict=False)]
@@ -216,11 +215,11 @@ def connected(places: list[str], roads: list[tuple[str, str]]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """How a domain's tasks begin and what they ask for.
+    """The initial states and goals of a domain's tasks.
 
-    `size` says what size counts; `goals` are the predicates that goals are made of, with the
-    type of their first object; `weights` say how much likelier than others (1) an action is on a
-    random walk, so that walks get somewhere.
+    `size` says what the size counts. `goals` maps each predicate that goals use to the type of its
+    first object. `weights` are the relative probabilities of actions on random walks (default 1),
+    chosen so that walks reach goals.
     """
 
     domain: str
@@ -231,7 +230,7 @@ class World:
     weights: dict[str, float]
 
     def problem(self, size: int, rng: Random) -> Problem:
-        """A problem that wants nothing yet."""
+        """A random problem of this size, with an empty goal."""
         objects, init = self.build(size, rng)
         return Problem(self.domain, f"{self.domain}-{size}", tuple(objects), tuple(init), ("and",))
 
@@ -268,4 +267,4 @@ WORLDS = {
         "transport", "packages", 1, transport, {"at": "package"}, {"pick-up": 3, "drop": 2}
     ),
 }  # fmt: skip
-"""The nine domains beside Blocksworld."""
+"""The nine domains besides Blocksworld."""

@@ -1,4 +1,4 @@
-"""PDDL: reading it, printing it, grounding it, and the two-way door to unified-planning."""
+"""PDDL: reading, printing and grounding it, and conversion to and from unified-planning."""
 
 from planners.pddl.reader import (
     ActionSchema,

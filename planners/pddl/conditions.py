@@ -1,4 +1,4 @@
-"""Evaluating the parts of PDDL that are not plain literals: connectives, quantifiers, numbers."""
+"""Evaluation of PDDL conditions and effects: connectives, quantifiers, conditions, numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Binding = dict[str, str]
 
 
 class Conflict(Exception):
-    """An action whose effect cannot be applied: an undefined number, a division by zero."""
+    """An effect cannot be applied: it uses an undefined number or divides by zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A state to evaluate in: does an atom hold, numeric values, the types of every object."""
+    """A state: the atoms it has, its numeric fluents, and each object's type and ancestors."""
 
     has: Callable[[Atom], bool]
     values: dict[Atom, float]
@@ -39,7 +39,7 @@ def substitute(formula: Any, binding: Binding) -> Any:
 
 
 def bindings(parameters: Any, binding: Binding, world: World) -> Iterator[Binding]:
-    """Every way to bind quantified parameters, on top of a binding."""
+    """Every extension of a binding by objects for the quantified parameters."""
     choices = [
         [name for name, _ in world.objects if not world.kinds[name].isdisjoint(kinds)]
         for _, kinds in parameters
@@ -49,7 +49,7 @@ def bindings(parameters: Any, binding: Binding, world: World) -> Iterator[Bindin
 
 
 def holds(formula: Formula, binding: Binding, world: World) -> bool:
-    """Whether a condition holds. A comparison over an undefined number does not."""
+    """Whether a condition holds. A comparison with an undefined number is false."""
     head = formula[0]
     if head == "and":
         return all(holds(part, binding, world) for part in formula[1:])
@@ -83,7 +83,7 @@ def _compare(formula: Formula, binding: Binding, world: World) -> bool:
 
 
 def value_of(expression: Any, binding: Binding, world: World) -> float | None:
-    """The value of a numeric expression; None where it is undefined."""
+    """The value of a numeric expression; None if it is undefined."""
     if isinstance(expression, float):
         return expression
     if expression[0] == "fluent":
@@ -100,7 +100,10 @@ def value_of(expression: Any, binding: Binding, world: World) -> float | None:
 def changes(
     effect: Formula, binding: Binding, world: World
 ) -> tuple[set[Atom], set[Atom], dict[Atom, float]]:
-    """Atoms added, atoms deleted and numbers assigned, all read off the state before the action."""
+    """Atoms added, atoms deleted and numbers assigned by an effect, evaluated before it applies.
+
+    Raises Conflict if a number or its change is undefined.
+    """
     adds: set[Atom] = set()
     deletes: set[Atom] = set()
     assigned: dict[Atom, float] = {}
@@ -143,7 +146,7 @@ def changing(domain: Domain) -> frozenset[str]:
 
 @lru_cache(maxsize=256)
 def compares(domain: Domain) -> bool:
-    """Whether some action of a domain asks for a number, in a precondition or a (when ...)."""
+    """Whether some action of a domain compares numbers, in a precondition or a (when ...)."""
 
     def within(formula: Any) -> bool:
         return isinstance(formula, tuple) and (COMPARE in formula or any(map(within, formula)))
@@ -170,8 +173,9 @@ def _assigned(
     world: World,
     assigned: dict[Atom, float],
 ) -> float:
-    """The new value of a fluent; several increases of one action add up."""
+    """The new value of a fluent. Raises Conflict if it or its change is undefined."""
     amount = value_of(expression, binding, world)
+    # Starts from what the same action has assigned so far: its several increases add up.
     before = assigned.get(fluent, world.values.get(fluent))
     if amount is None or (before is None and kind != "assign"):
         raise Conflict(f"the number ({' '.join(fluent)}) or its change is undefined")

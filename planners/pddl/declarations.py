@@ -1,4 +1,4 @@
-"""The sections of PDDL files and what they declare: requirements, types, objects, predicates."""
+"""The sections of PDDL files and their declarations: requirements, types, objects, predicates."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ DOMAIN_SECTIONS = frozenset(
 )
 PROBLEM_SECTIONS = frozenset((":domain", ":requirements", ":objects", ":init", ":goal", ":metric"))
 RESERVED = CONNECTIVES | COMPARISONS | ASSIGNMENTS | ARITHMETIC
-"""Words of conditions and effects, which no predicate or function may have as its name."""
+"""PDDL keywords, which no predicate or function may use as its name."""
 
 
 def sections_of(tree: list[Any], kind: str) -> list[Words]:
-    """The sections behind `(define (kind name)`."""
+    """The sections after `(define (kind name)`. Raises PddlError if the frame is wrong."""
     if len(tree) < 2 or tree[0] != "define" or not isinstance(tree[1], list) or len(tree[1]) != 2:
         raise PddlError(f"expected (define ({kind} NAME) ...)")
     if tree[1][0] != kind or not isinstance(tree[1][1], str):
@@ -57,7 +57,7 @@ def sections_of(tree: list[Any], kind: str) -> list[Words]:
 
 
 def by_name(sections: list[Words]) -> dict[str, Words]:
-    """What stands in each section; a section may stand only once."""
+    """Each section's contents by its name. Raises PddlError if a section appears twice."""
     found: dict[str, Words] = {}
     for section in sections:
         if section[0] in found:
@@ -67,7 +67,7 @@ def by_name(sections: list[Words]) -> dict[str, Words]:
 
 
 def require_known(sections: list[Words], known: frozenset[str]) -> None:
-    """Raises NotJudged where there is another section."""
+    """Raise NotJudged if there is a section that is not in `known`."""
     for section in sections:
         if section[0] not in known:
             raise NotJudged(
@@ -78,7 +78,7 @@ def require_known(sections: list[Words], known: frozenset[str]) -> None:
 
 @located
 def require_supported(section: Words) -> None:
-    """Raises NotJudged where a domain requires what is not supported."""
+    """Raise NotJudged if a (:requirements ...) section names an unsupported requirement."""
     unsupported = sorted({show(word) for word in section[1:]} - SUPPORTED)
     if unsupported:
         raise NotJudged(
@@ -88,7 +88,7 @@ def require_supported(section: Words) -> None:
 
 @located
 def objects_of(words: list[Any], types: dict[str, str], what: str) -> tuple[tuple[str, str], ...]:
-    """Objects or constants, each of one type that is declared."""
+    """Objects or constants as (name, type) pairs. Raises PddlError if a type is not declared."""
     objects = one_type(typed_list(words), what)
     for name, kind in objects:
         if name.startswith("?"):
@@ -99,7 +99,7 @@ def objects_of(words: list[Any], types: dict[str, str], what: str) -> tuple[tupl
 
 @located
 def types_of(words: list[Any]) -> dict[str, str]:
-    """Each type's parent."""
+    """Each type's parent; `object`, the root, is left out. Raises PddlError on a cycle."""
     types: dict[str, str] = {}
     for name, kinds in typed_list(words):
         if name == OBJECT:
@@ -109,6 +109,7 @@ def types_of(words: list[Any]) -> dict[str, str]:
         if types.get(name, kinds[0]) != kinds[0]:
             raise PddlError(f"type {name!r} is declared twice, with different parents")
         types[name] = kinds[0]
+    # A parent that is only mentioned counts as declared, directly below `object`.
     for parent in list(types.values()):
         types.setdefault(parent, OBJECT)
     for name in types:
@@ -124,7 +125,7 @@ def types_of(words: list[Any]) -> dict[str, str]:
 
 @located
 def function_list(words: list[Any]) -> list[Any]:
-    """Function signatures without their `- number`."""
+    """Function signatures without `- number`. Raises NotJudged for any other result type."""
     kept = []
     for i, word in enumerate(words):
         if isinstance(word, str):
@@ -139,7 +140,7 @@ def function_list(words: list[Any]) -> list[Any]:
 def signatures_of(
     words: list[Any], types: dict[str, str], what: str
 ) -> dict[str, tuple[Types, ...]]:
-    """Predicates or functions, with the types of their arguments."""
+    """Predicates or functions by name, with the types of their arguments."""
     found: dict[str, tuple[Types, ...]] = {}
     for entry in words:
         if not isinstance(entry, Words) or not entry or not isinstance(entry[0], str):
@@ -149,7 +150,7 @@ def signatures_of(
             raise PddlError(f"{what} {name!r} is declared twice", entry.line)
         kinds = parameters_of(Words(entry[1:], entry.line), types)
         if name == "=" and len(kinds) == 2:
-            continue  # some domains declare it, and it is there anyway
+            continue  # some domains declare equality, which is built in
         if name in RESERVED:
             raise PddlError(f"{name!r} is a word of PDDL and no {what}", entry.line)
         found[name] = tuple(kind for _, kind in kinds)

@@ -1,4 +1,7 @@
-"""Conditions, effects and typed lists: checked against the declarations, as nested tuples."""
+"""Reading of conditions, effects and typed lists into nested tuples, checked against declarations.
+
+Everything here raises PddlError for invalid PDDL and NotJudged for unsupported features.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from planners.pddl.sexpr import located, show
 from planners.records import Atom, Formula
 
 Types = tuple[str, ...]
-"""The types of a parameter: one, or several where `either` names them."""
+"""The types of a parameter: one, or several if declared with `either`."""
 Parameters = tuple[tuple[str, Types], ...]
 
 OBJECT = "object"
@@ -21,13 +24,13 @@ ASSIGNMENTS = frozenset(("assign", "increase", "decrease", "scale-up", "scale-do
 ARITHMETIC = frozenset("+-*/")
 CONNECTIVES = frozenset(("and", "or", "not", "imply", "forall", "exists", "when"))
 COMPARE = "(compare)"
-"""What a checked comparison of numbers begins with: no word that a predicate can have."""
+"""Head of a numeric comparison once read. Its parentheses keep it from being a predicate's name."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII)
 
 
 @located
 def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
-    """`a b - t c - (either u v)` as names with their types; untyped names are objects."""
+    """Names with their types, from `a b - t c - (either u v)`; untyped names are `object`."""
     found: list[tuple[str, Types]] = []
     pending: list[str] = []
     position = 0
@@ -54,6 +57,7 @@ def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
 
 @located
 def parameters_of(words: Any, domain_types: dict[str, str]) -> Parameters:
+    """A parameter list: distinct variables, each with its declared types."""
     if not isinstance(words, list):
         raise PddlError(f"expected a parameter list, found {words!r}")
     parameters = tuple(typed_list(words))
@@ -67,12 +71,14 @@ def parameters_of(words: Any, domain_types: dict[str, str]) -> Parameters:
 
 
 def known_types(kinds: Types, types: dict[str, str]) -> None:
+    """Raise PddlError if a type is not declared."""
     for kind in kinds:
         if not isinstance(kind, str) or (kind != OBJECT and kind not in types):
             raise PddlError(f"type {show(kind)!r} is not declared")
 
 
 def one_type(names: list[tuple[str, Types]], what: str) -> tuple[tuple[str, str], ...]:
+    """(name, type) pairs. Raises PddlError for a repeated name or an (either ...) type."""
     seen: set[str] = set()
     for name, kinds in names:
         if name in seen:
@@ -87,7 +93,7 @@ def one_type(names: list[tuple[str, Types]], what: str) -> tuple[tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a formula may speak of: the vocabulary and the variables and objects in sight."""
+    """The declarations that a formula is checked against, and the names in scope."""
 
     types: dict[str, str]
     predicates: dict[str, tuple[Types, ...]]
@@ -98,10 +104,11 @@ class Scope:
         return Scope(self.types, self.predicates, self.functions, self.names.union(names))
 
     def atom(self, words: Any) -> Atom:
-        """An atom, its predicate and arity known and its arguments in sight."""
+        """An atom, if its predicate is declared with this arity and its arguments are in scope."""
         return self._applied(words, self.predicates, "predicate")
 
     def fluent(self, words: Any) -> Atom:
+        """A numeric fluent, on the same conditions; parentheses around a lone name are optional."""
         return self._applied(
             [words] if isinstance(words, str) else words, self.functions, "function"
         )
@@ -126,7 +133,7 @@ class Scope:
 
 
 def _head(words: list[Any]) -> str:
-    """The word that says what kind of expression this is."""
+    """The first word, which says what kind of expression this is."""
     if not isinstance(words[0], str):
         raise PddlError(f"expected a name behind '(', found {show(words)[:80]}")
     return words[0]
@@ -134,7 +141,7 @@ def _head(words: list[Any]) -> str:
 
 @located
 def condition(words: Any, scope: Scope) -> Formula:
-    """A checked condition as nested tuples; an empty list is the empty conjunction."""
+    """A condition as nested tuples; an empty list is the empty conjunction."""
     if not isinstance(words, list):
         raise PddlError(f"expected a condition in parentheses, found {words!r}")
     if not words:
@@ -155,9 +162,11 @@ def condition(words: Any, scope: Scope) -> Formula:
         inner = scope.with_names(name for name, _ in parameters)
         return (head, parameters, condition(words[2], inner))
     if head in COMPARISONS and len(words) == 3:
+        # `=` compares objects if both sides name one, and numbers otherwise.
         if head == "=" and all(isinstance(w, str) and w in scope.names for w in words[1:]):
             return ("=", scope.term(words[1]), scope.term(words[2]))
         return (COMPARE, head, expression(words[1], scope), expression(words[2], scope))
+    # A domain may have a predicate of that name.
     if head == "preference" and head not in scope.predicates:
         raise NotJudged("preferences are not supported")
     return scope.atom(words)
@@ -174,7 +183,7 @@ def expression(words: Any, scope: Scope) -> Any:
             return ("-", 0.0, parts[0])
         if len(parts) < 2 or (len(parts) > 2 and words[0] in "-/"):
             raise PddlError(f"wrong number of operands: {show(words)[:80]}")
-        folded = parts[0]
+        folded = parts[0]  # `+` and `*` with more operands, from the left
         for part in parts[1:]:
             folded = (words[0], folded, part)
         return folded
@@ -184,8 +193,8 @@ def expression(words: Any, scope: Scope) -> Any:
 
 
 def number(word: str) -> float:
-    """A number that NUMBER matches. Raises PddlError where it is beyond a float."""
-    value = float(word) + 0.0  # there is one zero
+    """The value of a word that matches NUMBER. Raises PddlError if a float cannot hold it."""
+    value = float(word) + 0.0  # turns -0.0 into 0.0, so that equal tasks have equal hashes
     if math.isinf(value):
         raise PddlError(f"the number {word} is too large")
     return value
@@ -193,7 +202,7 @@ def number(word: str) -> float:
 
 @located
 def effect(words: Any, scope: Scope, conditional: bool = False) -> Formula:
-    """A checked effect as nested tuples."""
+    """An effect as nested tuples; `conditional` is set inside a (when ...), which cannot nest."""
     if not isinstance(words, list):
         raise PddlError(f"expected an effect in parentheses, found {words!r}")
     if not words:

@@ -1,8 +1,8 @@
-"""A task's ground actions as bit masks: to walk and search through many states fast.
+"""Ground actions as bit masks, for fast random walks and search through many states.
 
 Only for domains whose conditions and effects are plain literals, as in all ten of the registry. A
-state is an integer with a bit for each atom that some action changes; what never changes is looked
-at once, while grounding.
+state is an integer with one bit per atom that some action changes. Static atoms, which no action
+changes, are evaluated once, while grounding.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Env = dict[str, str]
 Atoms = tuple[Atom, ...]
 Objects = tuple[tuple[str, str], ...]
 KEPT = 64
-"""Kinds of rooms of which what they share is kept, and as many sets of static facts of each."""
+"""Cache sizes: `Kind`s that are kept, and groups of ground actions that each `Kind` keeps."""
 
 
 class GroundAction(NamedTuple):
-    """A ground action: bits that must be set, must not be, are cleared (first), and are set."""
+    """A ground action: the bits that must be set, must be clear, are cleared (first), are set."""
 
     action: Action
     needs: int
@@ -42,10 +42,11 @@ Successors = list[tuple[GroundAction, int]]
 
 
 class Grounded:
-    """The ground actions of a task and its initial state. Raises NotJudged beyond literals.
+    """A task's initial state and ground actions. Raises NotJudged if it has more than literals.
 
-    `bits` are the atoms that actions change, those of the initial state first. Tasks of the same
-    objects share their numbers, and what else does not differ: most of a room is like the last.
+    `bits` numbers the atoms that actions change, those of the initial state first. Tasks with the
+    same domain and objects share bit numbers and ground actions through their `Kind`, because
+    generated tasks differ little.
     """
 
     def __init__(self, task: Task) -> None:
@@ -65,23 +66,23 @@ class Grounded:
         self._successors: dict[int, Successors] = {}
 
     def mask(self, atoms: Iterable[Atom]) -> int:
-        """The bits of some of its atoms."""
+        """The bits of some atoms."""
         return _union(1 << self.bits[atom] for atom in atoms)
 
     def mask_where(self, wanted: Callable[[Atom], bool]) -> int:
-        """The bits of every changing atom that is wanted."""
+        """The bits of every atom in `bits` for which `wanted` is true."""
         return sum(1 << bit for atom, bit in self.bits.items() if wanted(atom))
 
     def atoms(self, state: int) -> list[Atom]:
-        """The atoms of a state that actions change, in their order."""
+        """The atoms of a state, in the order of `bits`; static atoms are not among them."""
         return [atom for atom, bit in self.bits.items() if state >> bit & 1]
 
     def applicable(self, state: int) -> list[GroundAction]:
-        """Every ground action that can be done, in a fixed order."""
+        """Every ground action that is applicable in a state, in a fixed order."""
         return [step for step, _ in self.successors(state)]
 
     def successors(self, state: int) -> Successors:
-        """Every ground action that can be done, with the state after it; kept for each state."""
+        """Every applicable ground action with the state after it; cached per state."""
         found = self._successors.get(state)
         if found is None:
             found = self._successors[state] = [
@@ -96,7 +97,7 @@ class Grounded:
     def shortest(self, start: int, goal: int, below: int, states: int) -> list[Action] | None:
         """A shortest plan of fewer than `below` actions, by breadth-first search.
 
-        None where there is none, or where `states` states were seen before one was found.
+        None if there is none, or if the search saw `states` states before it found one.
         """
         seen, queue = {start}, deque[tuple[int, list[Action]]]([(start, [])])
         while queue:
@@ -116,8 +117,10 @@ class Grounded:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The ground actions of one schema under some static facts: what they say, in order, and by a
-    bit that each of them needs.
+    """The ground actions of one schema under some static facts.
+
+    `atoms` are the atoms they mention, in order. `buckets` groups the actions by one bit that each
+    of them needs, so that a state without it skips the whole bucket.
     """
 
     atoms: Atoms
@@ -125,8 +128,8 @@ class Group:
 
 
 class Schema(NamedTuple):
-    """An action schema's literals by whether actions change them; `fixed` and `never` are static
-    conditions, `said` the predicates of those.
+    """An action schema's literals. `fixed` and `never` are its positive and negated static
+    conditions, `said` their predicates; the other conditions and all effects can change.
     """
 
     schema: ActionSchema
@@ -139,12 +142,12 @@ class Schema(NamedTuple):
     said: frozenset[str]
 
     def literals(self) -> Iterable[Atom]:
-        """All of them."""
+        """All its literals, without their signs."""
         return chain(self.needs, self.forbids, self.deletes, self.adds, self.fixed, self.never)
 
 
 class Kind:
-    """What tasks of the same domain and objects share."""
+    """Everything that tasks with the same domain and objects share: bit numbers, ground actions."""
 
     def __init__(self, domain: Domain, objects: Objects) -> None:
         self.changed = changing(domain)
@@ -154,13 +157,14 @@ class Kind:
         self._group = lru_cache(KEPT)(self._ground)
 
     def number(self, atom: Atom) -> int:
-        """The bit of an atom; a new one gets the next."""
+        """The bit number of an atom; a new atom gets the next number."""
         return self._bits.setdefault(atom, len(self._bits))
 
     def groups(self, static: list[Atom], frequency: Counter[str]) -> tuple[Group, ...]:
-        """The ground actions of each schema, where these facts hold and never change.
+        """The ground actions of each schema, given the static facts.
 
-        The rarest kind of fact makes the smallest buckets (where the robot is, not what is clear).
+        Conditions on rare predicates come first, since the first one chooses the bucket: where the
+        robot is makes smaller buckets than which cells are clear.
         """
         return tuple(
             self._group(
@@ -172,7 +176,7 @@ class Kind:
         )
 
     def _ground(self, index: int, needs: Atoms, static: Atoms) -> Group:
-        """Bind what a schema's static conditions bind, then the rest by type; number its atoms."""
+        """Ground one schema: bind its parameters and number the atoms of its ground actions."""
         schema, atoms = self._schemas[index], dict[Atom, int]()
         parts = (needs, schema.forbids, schema.deletes, schema.adds)
         filled = [[_filled(atom) for atom in part] for part in parts]
@@ -182,17 +186,18 @@ class Kind:
             bits = [[self._bit(fill(env), atoms) for fill in part] for part in filled]
             action = (schema.schema.name, *[env[variable] for variable in variables])
             step = GroundAction(action, *map(_union, bits))
-            buckets[bits[0][0] if needs else 0].append(step)
+            buckets[bits[0][0] if needs else 0].append(step)  # mask 0 is in every state
         return Group(tuple(atoms), buckets)
 
     def _bit(self, atom: Atom, said: dict[Atom, int]) -> int:
-        """The mask of an atom, which is said from now on."""
+        """The mask of an atom, which is added to `said`."""
         if atom not in said:
             said[atom] = 1 << self.number(atom)
         return said[atom]
 
     def _bindings(self, schema: Schema, static: Atoms) -> list[Env]:
         """Every binding under which a schema's static conditions hold."""
+        # Predicates and constants stand for themselves, so that `_filled` can look up every word.
         words = {word for atom in schema.literals() for word in atom}
         themselves = {word: word for word in words.difference(dict(schema.schema.parameters))}
         found = _bindings(schema.schema, schema.fixed, Facts(static), self._kinds, themselves)
@@ -209,6 +214,7 @@ def _schema(schema: ActionSchema, changed: frozenset[str]) -> Schema:
     needs, forbids, rest = literals(schema.precondition)
     adds, deletes, other = literals(schema.effect)
     words = [*needs, *forbids, *adds, *deletes]
+    # `literals` takes (when ...) and assignments for atoms; the nested tuples give them away.
     if rest or other or any(not isinstance(word, str) for atom in words for word in atom):
         raise NotJudged(f"action {schema.name!r} has more than literals, so it is not grounded")
     fixed = [atom for atom in needs if atom[0] not in changed]
@@ -230,15 +236,16 @@ def _union(masks: Iterable[int]) -> int:
 
 
 def _filled(atom: Atom) -> Callable[[Env], Atom]:
-    """An atom with what a binding has in the place of its words."""
+    """A function from a binding to the atom with its words replaced."""
+    # itemgetter of one word gives a string, not a tuple; a lone predicate has nothing to replace.
     return itemgetter(*atom) if len(atom) > 1 else lambda env: atom
 
 
 def reduced(path: list[GroundAction], start: int, goal: int) -> list[GroundAction]:
-    """The path without what the goal can do without: greedy action elimination.
+    """The path without actions that its goal does not need, by greedy action elimination.
 
-    Each action in turn is left out together with every later one that then cannot be done; where
-    the goal is still reached, they stay out (Nakhost and Mueller, ICAPS 2010).
+    Each action in turn is left out, with every later one that then is not applicable. They stay
+    out if the goal is still reached (Nakhost and Mueller, ICAPS 2010).
     """
     index, state = 0, start
     while index < len(path):
@@ -253,7 +260,7 @@ def reduced(path: list[GroundAction], start: int, goal: int) -> list[GroundActio
 
 
 def _run(path: list[GroundAction], state: int) -> tuple[int, list[GroundAction]]:
-    """The state after a path, and the actions of it that could be done."""
+    """The state after a path whose inapplicable actions are skipped, and the actions that ran."""
     done = []
     for step in path:
         if state & step.needs == step.needs and not state & step.forbids:
@@ -265,8 +272,8 @@ def _run(path: list[GroundAction], state: int) -> tuple[int, list[GroundAction]]
 def _bindings(
     schema: ActionSchema, fixed: list[Atom], facts: Facts, kinds: dict[str, set[str]], start: Env
 ) -> list[Env]:
-    """Every binding of a schema's parameters, beside those of `start`, under which its unchanging
-    conditions hold.
+    """Every binding of a schema's parameters, added to `start`, for which the conditions `fixed`
+    are among the facts.
     """
     ranges = {
         variable: {name for name, known in kinds.items() if not known.isdisjoint(wanted)}
@@ -275,7 +282,8 @@ def _bindings(
     envs = [start]
     bound: set[str] = set()
     waiting = list(fixed)
-    while waiting and envs:  # an atom that shares a variable with the last ones goes first
+    while waiting and envs:
+        # Join order: the most bound variables first, then the fewest facts, to keep `envs` small.
         atom = max(waiting, key=lambda a: (len(bound.intersection(a[1:])), -len(facts.of(a[0]))))
         waiting.remove(atom)
         known = [(i, term) for i, term in enumerate(atom) if i and term in bound]
@@ -294,12 +302,12 @@ def _bindings(
 
 
 def _first(known: list[tuple[int, str]], env: Env) -> tuple[int, str] | tuple[()]:
-    """A place of an atom whose object is known already, with the object."""
+    """The first place of an atom whose object is already bound, with the object; or ()."""
     return (known[0][0], env[known[0][1]]) if known else ()
 
 
 class Facts:
-    """Facts by predicate, and by predicate and the object at one place."""
+    """An index of facts by predicate, and by predicate and the object at one place."""
 
     def __init__(self, atoms: Iterable[Atom]) -> None:
         self._by_predicate: dict[str, list[Atom]] = defaultdict(list)
@@ -314,12 +322,12 @@ class Facts:
         return self._by_predicate.get(predicate, [])
 
     def with_word(self, predicate: str, place: int = 0, word: str = "") -> list[Atom]:
-        """The facts of a predicate that have an object at a place; all where place is 0."""
+        """The facts of a predicate with `word` at `place` (from 1); all of them for place 0."""
         return self._by_word.get((predicate, place, word), []) if place else self.of(predicate)
 
 
 def _match(atom: Atom, fact: Atom, env: Env, ranges: dict[str, set[str]]) -> Env | None:
-    """The binding extended so that the atom is the fact, or None."""
+    """The binding extended so that the atom becomes the fact, or None if they do not match."""
     extended = dict(env)
     for term, value in zip(atom[1:], fact[1:], strict=True):
         if term in ranges:

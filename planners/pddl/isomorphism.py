@@ -1,10 +1,10 @@
-"""When two tasks are the same but for the names of their objects.
+"""Detection of tasks that are equal up to the names of their objects.
 
-Colour refinement (Weisfeiler and Leman, 1968) over objects and the facts they stand in: objects
-that look alike from everywhere share a colour; the *shape* is the hash of the facts in colours.
-Tasks that are equal under renaming always have one shape, so a split without a common shape has no
-leak. The converse is a heuristic: two tasks of a very regular kind (two rings of three roads, one
-ring of six) may share a shape and differ; one of them is then left out needlessly, nothing worse.
+Colour refinement (Weisfeiler and Leman, 1968) gives objects that play the same part in all facts
+one colour. A task's *shape* is the hash of its facts with colours for objects. Tasks that are
+equal under renaming always have the same shape, so splits without a common shape do not leak. The
+converse is a heuristic: very regular tasks (two rings of three roads, one ring of six) may share a
+shape and differ. One of them is then left out needlessly, which does no harm.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from planners.pddl.reader import Task
 from planners.records import Formula, content_hash
 
 Mention = tuple[int, tuple[str, ...]]
-"""What is said (a number for all but the objects), and the objects it is said of."""
+"""A fact or goal: a number for everything but its objects, and its objects in order."""
 
 
 def shape(task: Task) -> str:
-    """Hash of a task that does not depend on the names of its objects (constants keep theirs)."""
+    """Hash of a task that does not depend on its objects' names; constants keep their names."""
     constants = {name for name, _ in task.domain.constants}
     mentions = _mentions(task)
     names = sorted({what for what, _ in mentions}, key=repr)
@@ -40,7 +40,7 @@ def shape(task: Task) -> str:
 
 
 def _mentions(task: Task) -> list[tuple[Any, tuple[str, ...]]]:
-    """Every fact, number and goal as what is said, without objects, and the objects in order."""
+    """Every fact, numeric value and goal, split into the rest of it and its objects in order."""
     goal = task.problem.goal
     parts = goal[1:] if goal and goal[0] == "and" else (goal,)
     known = {name for name, _ in task.problem.objects}
@@ -52,7 +52,7 @@ def _mentions(task: Task) -> list[tuple[Any, tuple[str, ...]]]:
 
 
 def _hollow(formula: Formula | str, known: set[str]) -> Any:
-    """A formula with a hole for each object."""
+    """A formula with each object replaced by an empty string."""
     if isinstance(formula, tuple):
         return tuple(_hollow(part, known) if i else part for i, part in enumerate(formula))
     return "" if formula in known else formula
@@ -68,7 +68,7 @@ def _objects(formula: Formula | str, known: set[str]) -> Iterable[str]:
 
 
 def _refine(colours: dict[str, int], mentions: Sequence[Mention]) -> dict[str, int]:
-    """Split colours by what their objects stand in, until nothing splits any more."""
+    """Split colours by the facts of their objects, until none splits any more."""
     count = len(set(colours.values()))
     while True:
         seen: dict[str, list[tuple[int, ...]]] = defaultdict(list)
@@ -84,7 +84,8 @@ def _refine(colours: dict[str, int], mentions: Sequence[Mention]) -> dict[str, i
 
 
 def _ranks(signatures: dict[str, Any]) -> dict[str, int]:
-    """Each name's place among the sorted distinct signatures."""
+    """Each name's position in the order of signatures; equal signatures share the first one's."""
+    # Numbers, not signatures, so that colours stay small however often they are refined.
     order: dict[str, int] = {}
     ranked = sorted(signatures.items(), key=lambda item: item[1])
     for position, (name, signature) in enumerate(ranked):
@@ -94,9 +95,9 @@ def _ranks(signatures: dict[str, Any]) -> dict[str, int]:
 
 
 def require_no_leak(splits: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-    """Raise InvalidInput where tasks of two splits are the same but for the names of objects.
+    """Raise InvalidInput if tasks of two splits are equal up to the names of their objects.
 
-    `splits` gives for each split (what a task is called, its shape) in order.
+    `splits` gives the (task name, shape) pairs of each split, in order.
     """
     seen: dict[str, tuple[str, str]] = {}
     for split, tasks in splits.items():

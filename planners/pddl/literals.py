@@ -1,4 +1,4 @@
-"""Conditions and effects as literals: splitting a conjunction, and the atoms of a goal."""
+"""Splitting conditions, effects and goals into literals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from planners.records import Atom, Formula
 
 
 def literals(formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:
-    """Split a conjunction into atoms, negated atoms, and the parts that are neither."""
+    """Split a conjunction into atoms, negated atoms, and the parts that are neither.
+
+    In effects, (when ...) and assignments count as atoms: the caller must look for them.
+    """
     needs: list[Atom] = []
     forbids: list[Atom] = []
     rest: list[Formula] = []
@@ -27,12 +30,12 @@ def literals(formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:
 
 
 def is_atom(formula: Formula) -> bool:
-    """Whether a checked formula is a plain atom."""
+    """Whether a condition is a plain atom."""
     return formula[0] not in ("and", "or", "not", "imply", "forall", "exists", "=", COMPARE)
 
 
 def goal_atoms(goal: Formula) -> list[Atom]:
-    """The atoms of a conjunctive goal. Raises InvalidInput where the goal is anything else."""
+    """The atoms of a conjunctive goal. Raises InvalidInput if the goal is anything else."""
     if goal == ("and",):
         return []
     literals = list(goal[1:]) if goal[0] == "and" else [goal]

@@ -11,11 +11,12 @@ from planners.records import Atom
 
 STEPS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}
 Cell = tuple[int, int]
-"""Column and row, the first row on top."""
+"""Column and row; row numbers grow downwards."""
 
 
 def draw(task: Task, state: Collection[Atom]) -> str:
-    """A picture of a state, or "" where its domain has none."""
+    """A picture of a state, or "" for a domain that cannot be drawn."""
+    # Recognised by predicates and arities: the domain's name may be anything.
     predicates = task.domain.predicates
     if (len(predicates.get("on", ())), len(predicates.get("on-table", ()))) == (2, 1):
         return towers(state)
@@ -27,13 +28,13 @@ def draw(task: Task, state: Collection[Atom]) -> str:
 
 
 def towers(state: Collection[Atom]) -> str:
-    """Blocks side by side as they stand, the one that is held above them."""
+    """Towers of blocks side by side, with the block that the arm holds above them."""
     above = {rest[1]: rest[0] for name, *rest in state if name == "on"}
     columns = []
     for bottom in sorted(rest[0] for name, *rest in state if name == "on-table"):
         tower = [bottom]
         while tower[-1] in above:
-            tower.append(above.pop(tower[-1]))  # once: what stands on itself must end as well
+            tower.append(above.pop(tower[-1]))  # pop: a block on top of itself must not loop
         columns.append(tower)
     width = max((len(block) for tower in columns for block in tower), default=1)
     rows = list(zip_longest(*columns, fillvalue=""))[::-1]
@@ -44,7 +45,7 @@ def towers(state: Collection[Atom]) -> str:
 
 
 def layout(state: Collection[Atom]) -> dict[str, Cell]:
-    """Where each place of a grid is, from what lies up, down, left and right of what."""
+    """Cells of a grid's places, from the facts that say which place is up, down, left, right."""
     beside: dict[str, list[tuple[str, Cell]]] = {}
     for name, *rest in state:
         if name == "adjacent" and len(rest) == 3 and rest[2] in STEPS:
@@ -55,7 +56,8 @@ def layout(state: Collection[Atom]) -> dict[str, Cell]:
     for start in sorted(beside):
         if start in found:
             continue
-        right = max((x for x, _ in found.values()), default=-2) + 2  # parts that do not meet
+        # A part that is not connected to the others is drawn to the right of them.
+        right = max((x for x, _ in found.values()), default=-2) + 2
         found[start] = (right, 0)
         waiting = [start]
         while waiting:
@@ -69,7 +71,7 @@ def layout(state: Collection[Atom]) -> dict[str, Cell]:
 
 
 def sokoban(task: Task, state: Collection[Atom]) -> dict[str, str]:
-    """The robot `@`, boxes `$`, where boxes are wanted `.`, both at once `*` and `+`."""
+    """Marks of Sokoban: robot `@`, box `$`, goal `.`, box on a goal `*`, robot on a goal `+`."""
     wanted = {rest[1] for name, *rest in goal_atoms(task.problem.goal) if name == "at"}
     boxes = {rest[1] for name, *rest in state if name == "at"}
     marks = dict.fromkeys(wanted, ".") | {box: "*" if box in wanted else "$" for box in boxes}
@@ -78,13 +80,13 @@ def sokoban(task: Task, state: Collection[Atom]) -> dict[str, str]:
 
 
 def floortile(state: Collection[Atom]) -> dict[str, str]:
-    """Robots `@`, painted tiles by the first letter of their colour."""
+    """Marks of Floortile: robots `@`, painted tiles the first letter of their colour."""
     marks = {rest[0]: rest[1][0] for name, *rest in state if name == "painted"}
     return marks | {rest[1]: "@" for name, *rest in state if name == "robot-at"}
 
 
 def grid(cells: Mapping[str, Cell], marks: Mapping[str, str]) -> str:
-    """Places of a grid with what is on them: a middle dot where nothing, `#` where no place is."""
+    """A grid with its marks: `·` for a place without a mark, `#` where there is no place."""
     at = {cell: marks.get(place, "·") for place, cell in cells.items()}
     columns, rows = ([cell[i] for cell in at] for i in (0, 1))
     return "\n".join(

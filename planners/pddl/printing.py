@@ -1,4 +1,4 @@
-"""From tasks and formulas back to PDDL text: what is printed is read as the same task."""
+"""Printing of tasks and formulas as PDDL text; reading it again gives the same task."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Binding = dict[str, str]
 
 
 def print_problem(problem: Problem, numbers: str = "", metric: str = "") -> str:
-    """A problem as PDDL text; `numbers` and `metric` are what else it says, as text.
+    """A problem as PDDL text, with the text of its numeric facts and of its metric section.
 
-    A problem has its own objects alone: the domain declares its constants itself.
+    Its objects must not include the domain's constants, which the domain declares.
     """
     typed = any(kind != OBJECT for _, kind in problem.objects)
     objects = "".join(
@@ -37,30 +37,30 @@ def print_problem(problem: Problem, numbers: str = "", metric: str = "") -> str:
 
 
 def print_task(task: Task) -> str:
-    """A task's problem as PDDL text, with its numbers and its metric, without constants."""
+    """A task's problem as PDDL text, with its numeric values and metric."""
     numbers = "".join(f"\n    {value_text(fluent, value)}" for fluent, value in task.values)
     metric = "" if task.metric is None else f"\n  (:metric {metric_text(task)})"
     return print_problem(without_constants(task).problem, numbers, metric)
 
 
 def without_constants(task: Task) -> Task:
-    """The task with the objects of its problem alone; the domain declares its constants itself."""
+    """The task without the domain's constants, which come first in its problem's objects."""
     constants = len(task.domain.constants)
     return replace(task, problem=replace(task.problem, objects=task.problem.objects[constants:]))
 
 
 def value_text(fluent: Fluent, value: float) -> str:
-    """`(= (fuel truck1) 7)`."""
+    """A numeric value as PDDL text: `(= (fuel truck1) 7)`."""
     return f"(= {show(fluent)} {_number(value)})"
 
 
 def metric_text(task: Task) -> str:
-    """`minimize (total-cost)`."""
+    """A task's metric as PDDL text: `minimize (total-cost)`. The task must have one."""
     return f"{'maximize' if task.maximize else 'minimize'} {show(_expression(task.metric, {}))}"
 
 
 def formula_text(formula: Formula, binding: Binding | None = None) -> str:
-    """A checked condition or effect as PDDL text, variables replaced by what they are bound to."""
+    """A condition or effect as PDDL text, with bound variables replaced by their objects."""
     return show(_words(formula, binding or {}))
 
 
@@ -74,6 +74,7 @@ def _words(formula: Formula, binding: Binding) -> list[Any]:
     head, *rest = formula
     if head in ("forall", "exists"):
         parameters, inner = rest
+        # A quantified variable hides an outer one of the same name.
         free = {name: to for name, to in binding.items() if name not in dict(parameters)}
         return [head, _typed(parameters), _words(inner, free)]
     if head == COMPARE:
@@ -86,7 +87,7 @@ def _words(formula: Formula, binding: Binding) -> list[Any]:
 
 
 def _typed(parameters: Parameters) -> list[Any]:
-    """A list of parameters; untyped where nothing has a type."""
+    """A parameter list; without types if all of them are `object`."""
     words: list[Any] = []
     plain = all(kinds == (OBJECT,) for _, kinds in parameters)
     for name, kinds in parameters:
@@ -105,5 +106,5 @@ def _expression(expression: Any, binding: Binding) -> Any:
 
 
 def _number(value: float) -> str:
-    """A number so that reading it gives the same one."""
+    """A number as text that reads back as the same float."""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

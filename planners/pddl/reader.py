@@ -1,11 +1,10 @@
-"""Reading PDDL: from text to frozen records, strictly, with the line where something is wrong.
+"""A strict PDDL reader: from text to frozen records; errors give the line.
 
 Covers STRIPS, typing (hierarchies, `either`), constants, negative and disjunctive conditions,
-equality, quantifiers, conditional effects, action costs and numeric fluents. What is outside
+equality, quantifiers, conditional effects, action costs and numeric fluents. Anything else
 (durative actions, derived predicates, preferences, timed literals ...) raises NotJudged, which
-names the feature: such a task is not judged, which is not the same as "invalid".
-
-Names are folded to lower case, as PDDL has it (ASCII letters only).
+names the feature: "not judged" is not "invalid". Names are case-insensitive: ASCII letters become
+lower case.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ Fluent = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class ActionSchema:
-    """An action of the domain; conditions and effects are nested tuples."""
+    """An action schema; its precondition and effect are nested tuples."""
 
     name: str
     parameters: Parameters
@@ -69,7 +68,7 @@ class Domain:
     text: str
 
     def ancestors(self, kind: str) -> set[str]:
-        """A type and everything above it."""
+        """A type and all its supertypes, `object` included."""
         found = {kind, OBJECT}
         while kind != OBJECT and self.types[kind] not in found:
             kind = self.types[kind]
@@ -79,8 +78,8 @@ class Domain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """A domain and a problem, read and checked against each other. `values` are numeric fluents;
-    of the `metric` less is better, or more where it is to `maximize`.
+    """A domain and a problem, checked against each other. `values` are the numeric fluents; `key`
+    is the task's content hash; the `metric` is to be minimized unless `maximize` is set.
     """
 
     domain: Domain
@@ -96,9 +95,10 @@ class Task:
 
 @lru_cache(maxsize=256)
 def read_domain(text: str) -> Domain:
-    """Read a domain file's text. Raises PddlError."""
+    """The domain of a PDDL text. Raises PddlError, or NotJudged for an unsupported feature."""
     tree = parse(text)
     sections = sections_of(tree, "domain")
+    # Requirements first: an unsupported one is named, instead of an error where it is used.
     for section in sections:
         if section[0] == ":requirements":
             require_supported(section)
@@ -145,7 +145,7 @@ def _action(section: Words, scope: Scope) -> ActionSchema:
 
 
 def read_task(domain_text: str, problem_text: str) -> Task:
-    """Read a problem against its domain. Raises PddlError."""
+    """The task of two PDDL texts. Raises PddlError, or NotJudged for an unsupported feature."""
     domain = read_domain(domain_text)
     tree = parse(problem_text)
     stated = sections_of(tree, "problem")
@@ -175,14 +175,14 @@ def read_task(domain_text: str, problem_text: str) -> Task:
 
 
 def require_same_domain(domain_text: str, problem_text: str) -> None:
-    """Raise PddlError where a problem is for another domain; neither need be supported."""
+    """Raise PddlError if a problem is for another domain; the features of both do not matter."""
     domain = parse(domain_text)
     sections_of(domain, "domain")
     _require_domain(sections_of(parse(problem_text), "problem"), domain[1][1])
 
 
 def _require_domain(sections: list[Words], domain: str) -> None:
-    """Raise PddlError where the sections of a problem name another domain, or none."""
+    """Raise PddlError if the sections of a problem name another domain, or none."""
     for section in sections:
         if section[0] == ":domain":
             meant = " ".join(map(show, section[1:]))
@@ -207,13 +207,14 @@ def _init(
 
 @located
 def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Fluent, float]) -> None:
-    """Take in what one part of (:init ...) says."""
+    """Add one entry of (:init ...) to `atoms` or `values`."""
     if not isinstance(entry, list) or not entry:
         raise PddlError(f"expected a fact in parentheses, found {show(entry)[:80]}")
     if entry[0] == "=" and len(entry) == 3:
         if not isinstance(entry[2], str) or not NUMBER.fullmatch(entry[2]):
             raise PddlError(f"expected a number in {show(entry)[:80]}")
         values[scope.fluent(entry[1])] = number(entry[2])
+    # (at 5 (on a b)) is a timed literal; (at truck1 depot) is a plain fact.
     elif entry[0] == "at" and len(entry) == 3 and isinstance(entry[2], list):
         raise NotJudged("timed initial literals are not supported")
     elif entry[0] == "not" and len(entry) == 2:
@@ -224,11 +225,12 @@ def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Fluent
 
 @located
 def _metric(words: list[Any] | None, scope: Scope) -> tuple[Any | None, bool]:
-    """The expression of a metric, and whether more of it is better."""
+    """The expression of a metric, or None without one, and whether it is to be maximized."""
     if words is None:
         return None, False
     if len(words) != 2 or words[0] not in ("minimize", "maximize"):
         raise PddlError(f"expected (:metric minimize EXPRESSION), found {show(words)[:80]}")
+    # Without durative actions total-time is the number of steps, as if there were no metric.
     if show(words[1]) in ("(total-time)", "total-time") and "total-time" not in scope.functions:
         return None, False
     return expression(words[1], scope), words[0] == "maximize"
@@ -237,8 +239,8 @@ def _metric(words: list[Any] | None, scope: Scope) -> tuple[Any | None, bool]:
 def task_key(
     domain: Domain, problem: Problem, values: tuple[tuple[Fluent, float], ...] = ()
 ) -> str:
-    """Hash of the canonical PDDL: order of objects, facts and goals and the problem's name do not
-    count.
+    """Hash of the canonical PDDL. The order of objects, facts and goals does not matter, nor does
+    the problem's name.
     """
     ordered = canonical(problem)
     return content_hash(
@@ -251,7 +253,7 @@ def task_key(
 
 
 def canonical(problem: Problem) -> Problem:
-    """The same problem with objects, facts and goals in sorted order: one text for one task key."""
+    """The problem with sorted objects, facts and goals, so that equal keys give equal texts."""
     goal = problem.goal
     if goal and goal[0] == "and":
         goal = ("and", *sorted(goal[1:], key=repr))

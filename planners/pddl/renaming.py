@@ -1,4 +1,4 @@
-"""The same task or plan under other object names, or with its parts in another order."""
+"""Renaming the objects of problems and plans, and shuffling the parts of a problem."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from planners.records import Formula, Plan, Problem
 
 
 def rename(problem: Problem, names: dict[str, str]) -> Problem:
-    """The same problem under other object names."""
+    """The problem under other object names; objects that are not in `names` keep theirs."""
 
     def renamed(formula: Formula) -> Formula:
         return tuple(
@@ -27,7 +27,7 @@ def rename(problem: Problem, names: dict[str, str]) -> Problem:
 
 
 def shuffle(problem: Problem, rng: Random) -> Problem:
-    """The same problem with objects, facts and goals in another order."""
+    """The problem with its objects, facts and goals in random order."""
     goals = goal_atoms(problem.goal)
     return Problem(
         problem.domain,
@@ -39,10 +39,10 @@ def shuffle(problem: Problem, rng: Random) -> Problem:
 
 
 def restore_plan(plan: Plan, names: dict[str, str]) -> Plan:
-    """A plan in made-up names in the task's own; a name that nobody made up stays."""
+    """A plan translated from made-up names to the task's own, by the inverse of `names`."""
     return rename_plan(plan, {made_up: name for name, made_up in names.items()})
 
 
 def rename_plan(plan: Plan, names: dict[str, str]) -> Plan:
-    """A plan under other names; one that has none stays."""
+    """A plan under other names, its actions' included; words that are not in `names` stay."""
     return Plan(tuple(tuple(names.get(word, word) for word in action) for action in plan.actions))

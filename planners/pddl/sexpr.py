@@ -1,4 +1,4 @@
-"""S-expressions: PDDL text to nested lists of lower-case words, and back."""
+"""S-expressions: from PDDL text to nested lists of lower-case words, and back."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 _TOKEN = re.compile(r"[()\n]|[^\s();]+|;[^\n]*")
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 MAX_DEPTH = 100
+"""Deeper nesting is refused, since the readers recurse."""
 
 
 def fold(text: str) -> str:
-    """Lower case for ASCII letters only: a look-alike letter stays a different letter."""
+    """Lower case for ASCII letters only, so that look-alikes such as the Kelvin sign stay apart."""
     return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
 
 
 class Words(list[Any]):
-    """A parenthesised list of a PDDL file, with the line on which it begins."""
+    """A parenthesised list of a PDDL file, with the line on which it starts."""
 
     __slots__ = ("line",)
 
@@ -32,7 +33,7 @@ class Words(list[Any]):
 
 
 def located(read: F) -> F:
-    """Give what is wrong with the words that a function reads their line, where none is known."""
+    """A decorator that adds the line of a reader's first argument to PddlErrors without one."""
 
     @wraps(read)
     def reading(words: Any, *rest: Any) -> Any:
@@ -45,7 +46,7 @@ def located(read: F) -> F:
 
 
 def parse(text: str) -> Words:
-    """The one top-level expression of a PDDL file as nested lists of lower-case words."""
+    """The one expression of a PDDL text, as nested lists of lower-case words. Raises PddlError."""
     stack = [Words()]
     line = 1
     for token in _TOKEN.findall(fold(text)):

@@ -1,7 +1,6 @@
-"""The two-way door to unified-planning: its `Problem` and `SequentialPlan` as ours, and back.
+"""Conversion between our tasks and plans and unified-planning's `Problem` and `SequentialPlan`.
 
-Both ways go through PDDL text, which is what the two have in common. unified-planning is imported
-when it is first needed: it takes a second.
+Both ways go through PDDL text. unified-planning is imported on first use, which takes a second.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def to_unified(task: Task) -> Problem:
-    """A task as a `Problem` of unified-planning. Raises InvalidInput where that refuses it."""
+    """A task as unified-planning's `Problem`. Raises InvalidInput if it is refused there."""
     from unified_planning.io import PDDLReader
 
     with _refusals(f"the task {task.problem.name}"):
@@ -31,8 +30,8 @@ def to_unified(task: Task) -> Problem:
 
 
 def from_unified(problem: Problem) -> Task:
-    """A `Problem` of unified-planning as a task. Raises InvalidInput where PDDL cannot say it, and
-    NotJudged where it asks for more than our checker covers.
+    """unified-planning's `Problem` as a task. Raises InvalidInput if PDDL cannot express it, and
+    NotJudged if it uses a feature that our checker does not support.
     """
     with _refusals(f"unified-planning's problem {problem.name!r}"):
         writer = _writer(problem)
@@ -41,7 +40,7 @@ def from_unified(problem: Problem) -> Task:
 
 
 def plan_to_unified(problem: Problem, plan: Plan) -> SequentialPlan:
-    """A plan as a `SequentialPlan` for a problem that `to_unified` made."""
+    """A plan for a `to_unified` problem as a `SequentialPlan`. Raises InvalidInput if refused."""
     from unified_planning.io import PDDLReader
 
     with _refusals("the plan"):
@@ -49,10 +48,10 @@ def plan_to_unified(problem: Problem, plan: Plan) -> SequentialPlan:
 
 
 def plan_from_unified(problem: Problem, plan: SequentialPlan) -> Plan:
-    """A `SequentialPlan` for a `Problem`, in the names that `from_unified` gives its task."""
+    """A `SequentialPlan` as a plan in the names of `from_unified`'s task. Raises InvalidInput."""
     with _refusals(f"a {type(plan).__name__} for unified-planning's problem {problem.name!r}"):
         writer = _writer(problem)
-        writer.get_domain()  # which decides what things are called
+        writer.get_domain()  # both must come before get_plan: they choose the names it uses
         writer.get_problem()
         lines = writer.get_plan(plan).splitlines()
     actions = [line for line in map(str.strip, lines) if line.startswith("(")]
@@ -67,11 +66,11 @@ def _writer(problem: Problem) -> Any:
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
-    """Make one message of whatever unified-planning raises."""
+    """Turn whatever unified-planning raises into InvalidInput about `what`."""
     from unified_planning.exceptions import UPException
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its use of pyparsing
+        warnings.simplefilter("ignore")  # unified-planning uses deprecated parts of pyparsing
         try:
             yield
         except (UPException, AssertionError, KeyError, NotImplementedError, ValueError) as error:

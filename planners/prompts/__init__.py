@@ -1,1 +1,1 @@
-"""From a task to the text that a model reads, and from its answer back to a plan."""
+"""Prompts: from a task to the text that a model reads, and from its answer back to a plan."""

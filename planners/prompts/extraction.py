@@ -1,25 +1,28 @@
-"""From the text of a completion to a plan: a step of its own, versioned, apart from judging.
+"""Extraction of a plan from a completion: a step of its own, versioned, apart from judging.
 
-A *plan text* is line by line nothing but
+A *plan text* has only lines of these kinds:
 
-    (schema object ...)             a ground action, or several in a row
-    0.5: (schema object ...) [1.0]  one with its time and duration, or either of them
-    ; anything                      a comment, alone or behind an action
+    (schema object ...)             a ground action, or several on one line
+    0.5: (schema object ...) [1.0]  the same with a time, a duration, or both
+    ; anything                      a comment, alone or after an action
     ``` or ```pddl                  a code fence, ignored
     (white space)
 
-Times and durations in front of and behind an action are read and ignored: the order of the lines
-is the order of the actions, and times that go back are refused. ASCII letters are folded to lower
-case (PDDL names are case-insensitive); no other letter is, so a look-alike stays unknown.
+The order of the lines is the order of the actions. Times and durations are ignored, but times that
+go back are refused. ASCII letters become lower case, as PDDL names are case-insensitive; other
+letters stay as they are, so a look-alike matches no name.
 
-The answer is what stands behind the last `</think>` (`</thinking>`, `</reasoning>`). Where it is no
-plan text as a whole, or has more than one fence, the plan is looked for in it, in this order: what
-stands between <plan> and </plan> (or [PLAN] and [PLAN END]); what is fenced; a run of lines that
-are actions, which may be numbered or listed (`3. (...)`, `- (...)`, `Step 3: (...)`), with prose
-before and behind. Numbers that go back begin another run. Different plans found at the same place
-of this order are ambiguous, and ambiguous is no plan, with the reason: nobody here guesses. So is a
-line in the midst of a plan that opens a parenthesis and is no action, and what begins behind such a
-plan and never ends.
+The answer is the text after the last `</think>` (`</thinking>`, `</reasoning>`). If it is not a
+plan text as a whole, or has more than one fence, the plan is searched for in this order:
+
+    1. between <plan> and </plan>, or [PLAN] and [PLAN END]
+    2. between code fences
+    3. in runs of action lines, which may be numbered or listed (`3. (...)`, `- (...)`,
+       `Step 3: (...)`), with prose before and after; a number that goes back starts a new run
+
+The first place that has anything decides. Different plans there are ambiguous, which is no plan,
+with a reason: nothing is guessed. A line of a plan that opens a parenthesis and is not an action
+spoils it. In 1 and 2, text after a later mark that is never closed counts as one more plan.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from planners.records import Action, Plan
 
 EXTRACTION_VERSION = "3"
 THINK_START, THINK_END = "<think>", "</think>"
+# Possessive (`*+`) and bounded (`{0,9}`) repeats keep hostile completions from backtracking.
 _THOUGHT = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
 _THINKING = re.compile(r"<(?:think|thinking|reasoning)>", re.I)
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
@@ -61,22 +65,22 @@ _TIMED = re.compile(rf"{_NUMBER}[ \t]*:[ \t]*\(")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
 SHORT = 200
-"""Lines up to this length are remembered; longer ones would fill the memory."""
+"""Longest line, in characters, whose reading is cached; longer ones would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """A plan, or None with the reason."""
+    """A plan, or None and the reason why there is none."""
 
     plan: Plan | None
     reason: str = ""
 
 
 def extract(text: str, schemas: Container[str] = ()) -> Extraction:
-    """The plan of a completion. An answer without any line is no plan: the empty plan says `;`.
+    """The plan of a completion. An empty answer is no plan; the empty plan is written `;`.
 
-    `schemas` are the domain's actions: prose that mentions one beside a listed plan, in parentheses
-    or behind a number, may be part of it, so that is ambiguous.
+    `schemas` are the domain's actions. If prose beside a listed plan mentions one of them, in
+    parentheses or after a number, it may be part of the plan, which makes the answer ambiguous.
     """
     _, answer = split_reasoning(text)
     if not answer.strip():
@@ -102,18 +106,14 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
-    """A completion's reasoning with the mark that ends it (empty where there is none), and its
-    answer.
-    """
+    """A completion's reasoning up to and including its end mark ("" if none), and its answer."""
     ends = [match.end() for match in _THOUGHT.finditer(text)] if "</" in text else []
     end = ends[-1] if ends else 0
     return text[:end], text[end:]
 
 
 def _blocks(answer: str, ended: re.Pattern[str], begun: re.Pattern[str]) -> list[str]:
-    """What stands between marks; where something does, also what begins behind it and never
-    ends.
-    """
+    """The texts between marks, and after them the text from a mark that is never closed, if any."""
     found = list(ended.finditer(answer))
     blocks = ["".join(filter(None, match.groups())) for match in found]
     open_end = begun.search(answer, found[-1].end()) if found else None
@@ -121,7 +121,7 @@ def _blocks(answer: str, ended: re.Pattern[str], begun: re.Pattern[str]) -> list
 
 
 def _the_one(what: str, found: list[Extraction]) -> Extraction:
-    """The plan that all of these are; no plan where one is broken or two differ."""
+    """The plan that all of these agree on; no plan if one is broken or two differ."""
     for extraction in found:
         if extraction.plan is None:
             return Extraction(None, f"a {what} plan is broken: {extraction.reason}")
@@ -131,7 +131,7 @@ def _the_one(what: str, found: list[Extraction]) -> Extraction:
 
 
 def _runs(answer: str) -> tuple[list[str], str]:
-    """Runs of lines that are meant as actions, and the prose, which ends a run; blanks do not."""
+    """Runs of lines meant as actions, and the prose. Prose ends a run; blank lines do not."""
     runs: list[list[str]] = []
     prose: list[str] = []
     running, latest = False, 0
@@ -148,9 +148,7 @@ def _runs(answer: str) -> tuple[list[str], str]:
 
 
 def _listed(line: str) -> tuple[str, int]:
-    """A line without what lists put before an action and what marks it as code, and the number that
-    a list gives it, 0 where it has none.
-    """
+    """A line without the list and code marks around an action, and its number in the list or 0."""
     bare = line.strip(_BLANK)
     marked = _LISTED.match(bare)
     number = int(marked[1] or marked[2] or 0) if marked else 0
@@ -159,7 +157,7 @@ def _listed(line: str) -> tuple[str, int]:
 
 
 def extract_lines(answer: str) -> Extraction:
-    """The plan of a text of nothing but the lines above; the empty text is the empty plan."""
+    """The plan of a plan text (see the module); the empty text is the empty plan."""
     actions: list[Action] = []
     latest = -1.0
     for number, line in enumerate(answer.split("\n"), 1):
@@ -175,7 +173,7 @@ def extract_lines(answer: str) -> Extraction:
 
 
 def _read_line(line: str) -> tuple[tuple[Action, ...], float | None, str | None]:
-    """The actions of a line (none where it is a comment), its time, and what is wrong with it."""
+    """The actions of a line (none in a comment), its time or None, and its error or None."""
     bare = line.strip(_BLANK)
     if not bare or bare[0] == ";" or _FENCE.fullmatch(bare):
         return (), None, None

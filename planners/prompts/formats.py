@@ -1,7 +1,7 @@
-"""Prompt formats: from a problem to the text a policy reads. Each is versioned.
+"""Prompt formats, each versioned: from a task to the text that a policy reads.
 
-`compact` groups everything by object, because a small model finds "what is true of b3, and what is
-wanted of it" far more easily in one place than scattered over a list of facts and a list of goals.
+`compact` groups facts and goals by object. A small model reads what is true of b3, and what is
+wanted of it, far more easily in one place than scattered over a list of facts and one of goals.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from planners.prompts.extraction import Extraction, extract
 from planners.records import Plan
 
 OBJECT_NAMES = tuple(f"b{i + 1}" for i in range(64))
-"""The names that objects have in compact prompts: a small model knows each as one token."""
+"""Object names in compact prompts; the embedded base has one token for each."""
 
 
 def compact(task: Task) -> str:
-    """One line an object: its name and type, its facts, then what is wanted of it (marked `>`).
+    """One line per object: its name and type, its facts, then its goals, marked `>`.
 
-    A fact stands on the line of each of its arguments, with the others behind it; `@` says that the
-    line's object is the second argument, `@@` the third. `(on b3 b1)` is ` on b1` in the line of b3
-    and ` @on b3` in the line of b1. A fact without arguments stands on the first line. Facts that
-    no action changes stand on the line of their first argument only, those of one predicate
-    together: ` adjacent b2 up b7 left`.
+    A fact appears on the line of each of its arguments, followed by the others. `@` says that the
+    line's object is the second argument, `@@` the third: `(on b3 b1)` is ` on b1` on the line of b3
+    and ` @on b3` on that of b1. Facts without arguments come first, on a line of their own. Static
+    facts appear only on the line of their first argument, by predicate: ` adjacent b2 up b7 left`.
+    Raises InvalidInput for numeric conditions, goals beyond atoms, or too many objects.
     """
     if compares(task.domain):
         raise InvalidInput(
@@ -61,9 +61,9 @@ def compact(task: Task) -> str:
 
 
 def compact_names(task: Task) -> dict[str, str]:
-    """The names that a task's objects have in its compact prompt; empty where they keep theirs.
+    """New names for a task's objects in its compact prompt; empty if all keep their own.
 
-    Constants, which are words of the domain, always do. Raises InvalidInput where there are more
+    Constants belong to the domain and always keep theirs. Raises InvalidInput if there are more
     objects than names.
     """
     constants = dict(task.domain.constants)
@@ -80,10 +80,10 @@ def compact_names(task: Task) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """How a task is written for a policy; any change of the text is a new version.
+    """How a task is written for a policy. Any change of the text needs a new version.
 
-    `names` are those that the text uses instead of the task's own; `bare` where a completion is a
-    plan and nothing else.
+    `names` maps the task's names to those that the text uses instead. `bare` is set if the answer
+    is expected to be a plan and nothing else.
     """
 
     name: str
@@ -93,7 +93,7 @@ class PromptFormat:
     bare: bool = False
 
     def read(self, task: Task, completion: str) -> Extraction:
-        """The plan of a completion that answers this prompt, in the task's own names."""
+        """The plan of an answer to this prompt, translated into the task's own names."""
         names = self.names(task)
         if not names:
             return extract(completion, task.domain.actions)
@@ -104,7 +104,7 @@ class PromptFormat:
         return Extraction(restore_plan(found.plan, names))
 
     def restate(self, task: Task, completion: str, plan: Plan) -> str:
-        """What somebody answered in the task's own names, as an answer to this prompt."""
+        """An answer given in the task's own names, rewritten as an answer to this prompt."""
         names = self.names(task)
         return str(rename_plan(plan, names)) if names or self.bare else completion
 
@@ -119,6 +119,6 @@ PROMPTS = {
     "task": PromptFormat("task", "2", language.bare_task, bare=True),
     "obfuscated": PromptFormat("obfuscated", "2", language.obfuscated, language.made_up_names),
 }
-"""`compact` for the embedded base, `task` for planners, the others for language models."""
+"""`compact` is for the embedded base, `task` for planners, the others for language models."""
 READABLE = {str(prompt): prompt for prompt in PROMPTS.values()}
-"""The same under name and version, as traces name them: `compact-2`."""
+"""The same by name and version, as traces record them: `compact-2`."""

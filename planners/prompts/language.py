@@ -1,6 +1,6 @@
-"""Prompts for language models: the whole task in PDDL, in plain words, or under made-up names.
+"""Prompts for language models: the whole task in PDDL, in English, or under made-up names.
 
-All three end in the same request and answer format, so that one extraction reads every answer.
+All three end with the same request and answer format, so that one extraction reads every answer.
 """
 
 from __future__ import annotations
@@ -38,17 +38,18 @@ Such an answer looks like this (of another domain, where a robot opens a door an
 
 def whole_pddl(task: Task) -> str:
     """Domain and problem as PDDL, then the request."""
+    # The canonical domain text is one line.
     domain = task.domain.text.replace(" (:", "\n  (:")
     problem = print_task(task)
     return f"A planning domain:\n\n{domain}\n\nA problem in it:\n\n{problem}\n{REQUEST}"
 
 
 BETWEEN = "\n; the problem\n"
-"""What stands between domain and problem in a bare task."""
+"""The text between domain and problem in a bare task, at which a planner policy splits it."""
 
 
 def bare_task(task: Task) -> str:
-    """Domain and problem as PDDL and not a word more: what a planner reads."""
+    """Domain and problem as PDDL and nothing else, for planners."""
     return task.domain.text + BETWEEN + print_task(task)
 
 
@@ -90,7 +91,7 @@ def _action(schema: ActionSchema) -> str:
 
 
 def _say(formula: Formula) -> str:
-    """A condition or effect in English."""
+    """A condition or effect in English, or in PDDL if it has more than literals."""
     head, *rest = formula
     if head == "and":
         return _list(map(_say, rest))
@@ -100,7 +101,7 @@ def _say(formula: Formula) -> str:
 
 
 def _fact(atom: Atom) -> str:
-    """`(on a b)` is "a on b", `(clear a)` "a is clear", `(arm-empty)` "arm empty"."""
+    """An atom in words: "a on b" for `(on a b)`, "a is clear", "arm empty"."""
     words, objects = _words(atom[0]), atom[1:]
     if not objects:
         return words
@@ -130,7 +131,7 @@ KEPT = frozenset(("object", "and", "or", "not", "imply", "forall", "exists", "wh
 
 @lru_cache(maxsize=1024)
 def made_up_names(task: Task) -> dict[str, str]:
-    """A made-up word for every name of the task: the same for a domain whatever the problem."""
+    """A made-up word for each name of the task; the domain's are the same in all its problems."""
     domain = task.domain
     names = [domain.name, *domain.types, *domain.predicates, *domain.functions, *domain.actions]
     names += [name for name, _ in domain.constants]
@@ -151,7 +152,7 @@ def _fresh(rng: Random, given: dict[str, str]) -> str:
 
 
 def obfuscated(task: Task) -> str:
-    """The whole PDDL under made-up names (the idea of PlanBench's Mystery domains)."""
+    """Domain and problem as PDDL under made-up names, as in PlanBench's Mystery domains."""
     names = made_up_names(task)
     domain = show(_renamed(parse(task.domain.text), names))
     problem = show(_renamed(parse(print_task(task)), names))

@@ -1,0 +1,208 @@
+"""How people and models write plans: a hundred and fifty forms, with what a person reads in each.
+
+`AB` is the plan (pickup a), (stack a b); `ABC` has (pickup c), (stack c a) behind it; `None` where a
+person would not say which plan is meant, or that there is none.
+"""
+
+import pytest
+
+from planners.prompts.extraction import extract
+from planners.records import Plan
+
+SCHEMAS = {"pickup", "putdown", "stack", "unstack"}
+AB = Plan((("pickup", "a"), ("stack", "a", "b")))
+ABC = Plan((*AB.actions, ("pickup", "c"), ("stack", "c", "a")))
+A = Plan((("pickup", "a"),))
+EMPTY = Plan(())
+TEXT = "(pickup a)\n(stack a b)"
+FENCE = f"```\n{TEXT}\n```"
+
+FORMS: list[tuple[str, Plan | None]] = [
+    # bare plan files
+    (TEXT, AB),
+    (f"{TEXT}\n", AB),
+    (f"\n\n{TEXT}\n\n", AB),
+    (f"  {TEXT}  ", AB),
+    ("\t(pickup a)\n\t(stack a b)", AB),
+    ("(pickup a)\r\n(stack a b)\r\n", AB),
+    ("(pickup a) (stack a b)", AB),
+    ("(pickup a)(stack a b)", AB),
+    ("( pickup a )\n( stack  a   b )", AB),
+    ("(PICKUP A)\n(Stack A B)", AB),
+    (f"; a plan\n{TEXT}\n; cost = 2 (unit cost)", AB),
+    ("(pickup a) ; take it\n(stack a b) ; put it down", AB),
+    ("0: (pickup a)\n1: (stack a b)", AB),
+    ("0.000: (pickup a) [1.000]\n1.000: (stack a b) [1.000]", AB),
+    ("0.00100: (PICKUP A)\n1.00100: (STACK A B)", AB),
+    ("; nothing to do", EMPTY),
+    ("(pickup\u00a0a)\n(stack\u00a0a\u00a0b)", AB),
+    ("\u00a0(pickup a)\n\u00a0(stack a b)", AB),
+    ("(pickup a)\u00a0\n(stack a b)", AB),
+    # wrapped as a whole
+    ("(plan (pickup a) (stack a b))", AB),
+    ("(plan\n  (pickup a)\n  (stack a b))", AB),
+    ("((pickup a) (stack a b))", AB),
+    ("((pickup a)\n (stack a b))", AB),
+    ("(:plan (pickup a) (stack a b))", AB),
+    ("[(pickup a), (stack a b)]", AB),
+    ("Plan: ((pickup a) (stack a b))", None),
+    # separators
+    ("(pickup a), (stack a b)", AB),
+    ("(pickup a),\n(stack a b)", AB),
+    ("(pickup a);\n(stack a b);", AB),
+    ("(pickup a); (stack a b)", AB),
+    ("(pickup a).\n(stack a b).", AB),
+    ("(pickup a) \\\n(stack a b) \\", AB),
+    ("(pickup a) -> (stack a b)", AB),
+    ("(pickup a) ; (it is clear)\n(stack a b)", AB),
+    # an action over several lines
+    ("(pickup\n  a)\n(stack\n  a b)", AB),
+    ("(pickup a)\n(stack a\n       b)", AB),
+    # fences
+    (FENCE, AB),
+    (f"```pddl\n{TEXT}\n```", AB),
+    (f"```lisp\n{TEXT}\n```", AB),
+    (f"```plaintext\n{TEXT}\n```", AB),
+    (f"Here is the plan:\n\n{FENCE}\n", AB),
+    (f"Here is the plan:\n{FENCE}\nIt has two steps.", AB),
+    (f"{FENCE}\n\nThis works because a is clear.", AB),
+    (f"~~~\n{TEXT}\n~~~", AB),
+    (f"{FENCE}\n\nAgain:\n\n{FENCE}", AB),
+    ("```\n1. (pickup a)\n2. (stack a b)\n```", AB),
+    ("```\n- (pickup a)\n- (stack a b)\n```", AB),
+    ("```\n(pickup a)  ; first\n(stack a b)  ; then\n```", AB),
+    ("```\n; plan\n(pickup a)\n\n(stack a b)\n```", AB),
+    (f"```\n{TEXT}", AB),
+    ("`(pickup a)`\n`(stack a b)`", AB),
+    ("`(pickup a) (stack a b)`", AB),
+    # tags
+    (f"<plan>\n{TEXT}\n</plan>", AB),
+    (f"<plan>{TEXT}</plan>", AB),
+    (f"<PLAN>\n{TEXT}\n</PLAN>", AB),
+    (f"Fine.\n<plan>\n{TEXT}\n</plan>\nDone.", AB),
+    (f"[PLAN]\n{TEXT}\n[PLAN END]", AB),
+    (f"<plan>\n{FENCE}\n</plan>", AB),
+    ("<plan>\n1. (pickup a)\n2. (stack a b)\n</plan>", AB),
+    (f"Draft (pickup z).\n<plan>\n{TEXT}\n</plan>", AB),
+    # lists
+    ("1. (pickup a)\n2. (stack a b)", AB),
+    ("1) (pickup a)\n2) (stack a b)", AB),
+    ("1: (pickup a)\n2: (stack a b)", AB),
+    ("Step 1: (pickup a)\nStep 2: (stack a b)", AB),
+    ("step 1. (pickup a)\nstep 2. (stack a b)", AB),
+    ("- (pickup a)\n- (stack a b)", AB),
+    ("* (pickup a)\n* (stack a b)", AB),
+    ("+ (pickup a)\n+ (stack a b)", AB),
+    ("\u2022 (pickup a)\n\u2022 (stack a b)", AB),
+    ("> (pickup a)\n> (stack a b)", AB),
+    ("\u2013 (pickup a)\n\u2013 (stack a b)", AB),
+    ("1. `(pickup a)`\n2. `(stack a b)`", AB),
+    ("1. **(pickup a)**\n2. **(stack a b)**", AB),
+    ("1. `(pickup a)` - take a\n2. `(stack a b)` - put it on b", AB),
+    ("1. (pickup a) - take a\n2. (stack a b) - put it on b", AB),
+    ("1. (pickup a): take a\n2. (stack a b): put it on b", AB),
+    ("1. (pickup a) \u2014 take a\n2. (stack a b) \u2014 put it on b", AB),
+    ("1. (pickup a) // take a\n2. (stack a b) // put it on b", AB),
+    ("(pickup a) # take a\n(stack a b) # put it on b", AB),
+    ("The plan:\n1. (pickup a)\n2. (stack a b)\nDone.", AB),
+    ("1. (pickup a)\n\n2. (stack a b)", AB),
+    ("1. (pickup a)\n1. (stack a b)", AB),
+    ("10. (pickup a)\n11. (stack a b)", AB),
+    ("  1. (pickup a)\n  2. (stack a b)", AB),
+    ("1.  (pickup a).\n2.  (stack a b).", AB),
+    ("First:\n- (pickup a)\nThen:\n- (stack a b)", None),
+    # in prose
+    (f"Sure!\n\n{TEXT}\n\nGood luck.", AB),
+    (f"The answer is\n{TEXT}", AB),
+    (f"Plan:\n{TEXT}", AB),
+    (f"**Plan**\n\n{TEXT}", AB),
+    (f"# Plan\n{TEXT}", AB),
+    ("Plan: (pickup a) (stack a b)", AB),
+    ("The plan is: (pickup a), (stack a b)", AB),
+    (f"{TEXT}\n\nTotal: 2 actions", AB),
+    ("1. Pick up a.\n2. Stack a on b.\n\n(pickup a)\n(stack a b)", AB),
+    ("1. pickup a\n2. stack a on b\n\nIn PDDL:\n(pickup a)\n(stack a b)", AB),
+    ("We (pickup a) first, since it is clear.\n\n(pickup a)\n(stack a b)", AB),
+    ("To stack a on b, first pick it up.\n(pickup a)\n(stack a b)", AB),
+    (f"{TEXT}\nWith (stack a b) the goal holds.", AB),
+    # reasoning
+    (f"<think>I could (unstack z y).</think>\n{TEXT}", AB),
+    (f"<think>\n{FENCE}\n</think>\n{TEXT}", AB),
+    (f"<thinking>hm</thinking>{TEXT}", AB),
+    (f"<reasoning>(putdown z)</reasoning>\n\n{FENCE}", AB),
+    (f"<think>a</think><think>b</think>{TEXT}", AB),
+    (f"no start</think>{TEXT}", AB),
+    # JSON
+    ('["(pickup a)", "(stack a b)"]', AB),
+    ('["pickup a", "stack a b"]', AB),
+    ('[["pickup", "a"], ["stack", "a", "b"]]', AB),
+    ('{"plan": ["(pickup a)", "(stack a b)"]}', AB),
+    ('{"plan": "(pickup a)\\n(stack a b)"}', AB),
+    ('```json\n["(pickup a)", "(stack a b)"]\n```', AB),
+    ('Here:\n```json\n{"plan": [["pickup", "a"], ["stack", "a", "b"]]}\n```', AB),
+    ('[{"action": "pickup", "args": ["a"]}, {"action": "stack", "args": ["a", "b"]}]', AB),
+    ('[{"name": "pickup", "parameters": ["a"]}, {"name": "stack", "parameters": ["a", "b"]}]', AB),
+    ('{"actions": [{"action": "(pickup a)"}, {"action": "(stack a b)"}]}', AB),
+    ('{"plan": []}', EMPTY),
+    ('{"answer": 42}', None),
+    ("[1, 2]", None),
+    # as functions
+    ("pickup(a)\nstack(a, b)", AB),
+    ("pickup(a)\nstack(a,b)", AB),
+    ("1. pickup(a)\n2. stack(a, b)", AB),
+    ("```python\npickup(a)\nstack(a, b)\n```", AB),
+    ("- pickup(a)\n- stack(a, b)", AB),
+    ("print(a)\nstack(a, b)", None),
+    ("I would call stack(a, b).", None),
+    # several plans
+    (f"{FENCE}\n\nor\n\n```\n(pickup b)\n```", None),
+    (f"Either\n{TEXT}\nor\n(pickup b)\n(stack b a)", None),
+    ("1. (pickup a)\n2. (stack a b)\n\n1. (pickup b)\n2. (stack b a)", None),
+    (f"<plan>\n(pickup b)\n</plan>\nBetter:\n<plan>\n{TEXT}\n</plan>", None),
+    (f"[(pickup b)]\n\nNo:\n{TEXT}", None),
+    # plans that their author takes back
+    (f"The following plan does NOT work:\n{FENCE}", None),
+    (f"This plan doesn't work:\n{TEXT}", None),
+    (f"An invalid plan would be:\n{FENCE}", None),
+    (f"The following plan is not valid:\n{TEXT}", None),
+    (f"Wrong plan:\n<plan>\n{TEXT}\n</plan>", None),
+    (f"A plan that fails:\n```\n(pickup b)\n```\n\nThe plan:\n{FENCE}", AB),
+    (f"It would not work to wait, so:\n{FENCE}", AB),
+    # broken
+    ("(pickup a)\n(stack a b", None),
+    ("(pickup a)\n(stack (a b))", None),
+    ("(pickup a)\n()\n(stack a b)", None),
+    ("(pickup a)\nthen stack a b\n(putdown a)", None),
+    ("1. (pickup a)\n2. stack a b", None),
+    ("2. (stack a b)\n1. (pickup a)", None),
+    ("1: (pickup a)\n0: (stack a b)", None),
+    ("(pickup a)\n...\n(stack a b)", None),
+    ("(pickup a) and so on", None),
+    ("```\n```", None),
+    ("<plan></plan>", None),
+    # no plan
+    ("", None),
+    ("   \n", None),
+    ("I do not know.", None),
+    ("There is no plan.", None),
+    ("The goal holds already.", None),
+    ("pickup a", None),
+    ("pickup a, stack a b", None),
+    ("First pick up a, then stack it on b.", None),
+    ("I would (think about it).", None),
+    (f"<think>{TEXT}</think>", None),
+    (f"<think>{TEXT}", None),
+    ("<plan>I give up</plan>", None),
+    ("(pickup a)\nError: arm is not empty", None),
+]
+
+
+def test_there_are_enough_forms() -> None:
+    assert len({text for text, _ in FORMS}) == len(FORMS) >= 150
+
+
+@pytest.mark.parametrize(("text", "plan"), FORMS, ids=[repr(text)[:60] for text, _ in FORMS])
+def test_what_a_person_reads(text: str, plan: Plan | None) -> None:
+    found = extract(text, SCHEMAS)
+    assert found.plan == plan, found.reason
+    assert bool(found.reason) == (plan is None)
