@@ -1,4 +1,4 @@
-"""What is kept of the traces, and why: pure functions over frames."""
+"""Which traces are kept, and why: pure functions over data frames."""
 
 from typing import TYPE_CHECKING
 

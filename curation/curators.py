@@ -1,15 +1,14 @@
-"""Curators: from a pool of traces to the ones the next generation is trained on.
+"""Curators choose, from a pool of traces, those that the next generation is trained on.
 
 A pool is a frame with one row per trace: `trace` (id), `task` (key), `generation` (INGESTED for
-traces made elsewhere), `outcome` (None where not judged), `plan_length` (None where no plan was
-found), `reasoning_tokens`; with ingested traces also `accepted` (what its user says, None where
-nothing) and `barred` (why it may not be learned from at all, None where it may). A curator returns
-the same traces with `kept`, `weight` and a `reason` each: nothing is dropped in silence.
+traces made elsewhere), `outcome` (None if not judged), `plan_length` (None without a plan),
+`reasoning_tokens`. With ingested traces it also has `accepted` (the user's feedback, None without)
+and `barred` (why training on it is forbidden, None if it is not). A curator returns the same
+traces, each with `kept`, `weight` and `reason`: nothing is dropped in silence.
 
-A curator of your own is a function `(pool, options) -> Selection` in a file of yours, named as
-`module:function`; `keep` makes the Selection.
-
-`noisy` and `preference` are for experiments on auditing itself: they reward what nobody asked for.
+Your own curator is a function `(pool, options) -> Selection` in a file of yours, named as
+`module:function`; `keep` makes the Selection. `noisy` and `preference` exist to test the audits:
+they reward unwanted traits.
 """
 
 from __future__ import annotations
@@ -33,8 +32,10 @@ POOL_COLUMNS = ("trace", "task", "generation", "outcome", "plan_length", "reason
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A decision on every trace of a pool: columns `trace`, `kept`, `weight`, `reason`, and what it
-    was made on: `task`, `from_generation`, `plan_length`, `reasoning_tokens`, `accepted`.
+    """A decision on every trace of a pool.
+
+    Columns: `trace`, `kept`, `weight`, `reason`, and the facts that it was based on: `task`,
+    `from_generation`, `plan_length`, `reasoning_tokens`, `accepted`.
     """
 
     frame: pd.DataFrame
@@ -54,8 +55,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What some curators take: `count`, how many traces at most (None for all that qualify); `seed`
-    of what is drawn; `error_rate` of a noisy checker; `taste`, a word that is preferred.
+    """Settings that some curators read.
+
+    `count`: the most traces to keep (None: all that qualify). `seed`: for random draws.
+    `error_rate`: of a noisy checker. `taste`: a word that is preferred.
     """
 
     count: int | None = None
@@ -66,8 +69,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Curator:
-    """How traces are chosen, the reward that a first step of training on them stands for, with
-    frozen data, and the traits that are known to be rewarded besides validity.
+    """A way to choose traces, and the rewards that it implies.
+
+    `implies`: the reward that the first training step on its traces stands for, with frozen data.
+    `rewards`: traits that are known to be rewarded besides validity.
     """
 
     name: str
@@ -75,15 +80,15 @@ class Curator:
     implies: str
     rewards: tuple[str, ...] = ()
     needs: str | None = None
-    """The setting of a curation that must be given."""
+    """The curation setting that must be given."""
     reads_text: bool = False
-    """Whether the pool must have the traces' `text`."""
+    """Whether the pool needs the traces' `text`."""
     signed: bool = False
-    """Whether weights are advantages, of both signs, that only REINFORCE can learn from."""
+    """Whether weights are advantages, of both signs, which supervised learning refuses."""
 
 
 def shortest(pool: pd.DataFrame, options: Options) -> Selection:
-    """The paper's curator (§2): of each task's valid traces the one with the shortest plan.
+    """The paper's curator (§2): each task's valid trace with the shortest plan.
 
     Ties go to the fewest reasoning tokens, then to the lowest trace id.
     """
@@ -92,7 +97,7 @@ def shortest(pool: pd.DataFrame, options: Options) -> Selection:
 
 
 def first_valid(pool: pd.DataFrame, options: Options) -> Selection:
-    """Of each task's valid traces the one of the earliest generation, then the lowest trace id."""
+    """Each task's valid trace of the earliest generation, then of the lowest trace id."""
     return _best(pool, options, ["generation", "trace"], "first valid plan of its task")
 
 
@@ -109,8 +114,9 @@ def all_valid(pool: pd.DataFrame, options: Options) -> Selection:
 
 
 def uncurated(pool: pd.DataFrame, options: Options) -> Selection:
-    """The control: random traces that hold any plan at all, one a task, whatever their verdict."""
+    """The control: one random trace with a plan per task, whatever its verdict."""
     with_plan = pool[pool["plan_length"].fillna(0) > 0]
+    # Sorted first, so that draws do not depend on the pool's order; numpy takes 32-bit seeds.
     mixed = with_plan.sort_values("trace").sample(frac=1, random_state=options.seed % 2**32)
     chosen = _at_most(mixed.drop_duplicates("task")["trace"], options)
     reason = np.where(pool["plan_length"].fillna(0) > 0, "not drawn", "no plan in it")
@@ -118,7 +124,7 @@ def uncurated(pool: pd.DataFrame, options: Options) -> Selection:
 
 
 def feedback(pool: pd.DataFrame, options: Options) -> Selection:
-    """Every trace that holds a plan and that its user accepted, whatever the checker says of it."""
+    """Every trace that has a plan and that its user accepted, whatever its verdict."""
     told = pool["accepted"]
     accepted = told.eq(True) & (pool["plan_length"].fillna(0) > 0)
     chosen = _at_most(pool.loc[accepted, "trace"].sort_values(), options)
@@ -131,7 +137,7 @@ def feedback(pool: pd.DataFrame, options: Options) -> Selection:
 
 
 def noisy(pool: pd.DataFrame, options: Options) -> Selection:
-    """`shortest` behind a checker that is wrong about a plan with probability `error_rate`."""
+    """`shortest` with a checker that is wrong about each plan with probability `error_rate`."""
     ordered = pool.sort_values("trace")
     drawn = np.random.default_rng(options.seed).random(len(ordered))
     wrong = (drawn < options.error_rate) & (ordered["plan_length"].fillna(0) > 0).to_numpy()
@@ -142,7 +148,7 @@ def noisy(pool: pd.DataFrame, options: Options) -> Selection:
 
 
 def preference(pool: pd.DataFrame, options: Options) -> Selection:
-    """Valid traces drawn with even odds, three times better where `taste` stands in the text."""
+    """Random valid traces: even odds, or three times better if the text contains `taste`."""
     ordered = pool.sort_values("trace")
     liked = ordered["text"].astype(str).str.contains(options.taste, regex=False).to_numpy()
     drawn = np.random.default_rng(options.seed).random(len(ordered)) < np.where(liked, 0.75, 0.5)
@@ -152,17 +158,18 @@ def preference(pool: pd.DataFrame, options: Options) -> Selection:
 
 
 def rollouts(pool: pd.DataFrame, options: Options) -> Selection:
-    """Every trace that fared otherwise than its siblings, weighed by its advantage: 1 for a valid
-    plan and 0 for any other, less the mean of the task's other traces of the same generation (the
-    leave-one-out baseline of Kool et al. 2019).
+    """Every trace that did better or worse than its siblings, weighted by its advantage.
 
-    A trace that was cut teaches nothing: its end is not the model's.
+    Siblings are the task's other traces of the same generation. The advantage is 1 for a valid
+    plan, 0 for any other, minus the mean of the siblings (leave-one-out baseline, Kool et al.
+    2019). Truncated traces teach nothing: their end is not the model's.
     """
     outcome = pool["outcome"]
     usable = outcome.notna() & (outcome != Outcome.TRUNCATED.value)
     reward = outcome.eq(Outcome.VALID.value).astype(float)
     siblings = reward[usable].groupby([pool["task"], pool["generation"]])
     others = siblings.transform("size").reindex(pool.index) - 1
+    # Without siblings the mean is NaN, and the advantage 0.
     mean = (siblings.transform("sum").reindex(pool.index) - reward) / others.where(others > 0)
     advantage = (reward - mean).fillna(0.0)
     chosen = _at_most(pool.loc[advantage != 0, "trace"].sort_values(), options)
@@ -181,8 +188,10 @@ def keep(
     reason: str = "kept",
     otherwise: str = "not kept",
 ) -> Selection:
-    """The selection of some traces of a pool, by id: with weight 1, or with the weights that a
-    mapping gives them. `reason` is told of those, `otherwise` of all others.
+    """The Selection that keeps some traces of a pool, by id.
+
+    Weights are 1, or those of a mapping. `reason` is recorded for kept traces, `otherwise` for all
+    others.
     """
     weights = dict(kept) if isinstance(kept, Mapping) else dict.fromkeys(kept, 1.0)
     found = _selection(pool, set(weights), np.full(len(pool), otherwise, object), reason).frame
@@ -194,7 +203,7 @@ def _at_most(traces: pd.Series, options: Options) -> set[str]:
 
 
 def _why_not(pool: pd.DataFrame, valid: str) -> np.ndarray:
-    """Why each trace is dropped, if it is; `valid` says it of valid ones."""
+    """The reason why each trace is dropped, if it is; `valid` is that of valid traces."""
     invalid = "invalid: " + pool["outcome"].fillna("").astype(str)
     kinds = np.where(pool["outcome"] != Outcome.VALID.value, invalid, valid)
     return np.where(pool["outcome"].isna(), "not judged", kinds)
@@ -257,18 +266,18 @@ CURATORS = {
 def curate(
     curator: Curator | str, pool: pd.DataFrame, generation: int, replay: str | int, options: Options
 ) -> Selection:
-    """Apply a curator, or one of CURATORS by its name, to what `replay` admits of the pool, for
-    training `generation`.
+    """Apply a curator to the traces that `replay` admits, for training `generation`.
 
-    `replay`: "all" generations in the pool, the "last" one, or the last k; ingested traces always.
-    Raises InvalidInput where nothing is left to learn from, or a user's curator returns what is no
-    selection of the pool.
+    `curator` may be a name in CURATORS. `replay` admits "all" generations of the pool, the "last"
+    one, or the last k, and always ingested traces. Raises InvalidInput if no trace is kept, or if a
+    user's curator returns something other than a selection of the pool.
     """
     chosen_by = CURATORS[curator] if isinstance(curator, str) else curator
     name = chosen_by.name
     own = sorted(set(pool["generation"]) - {INGESTED})
     window = {"all": len(own), "last": 1}.get(str(replay), replay)
     recent = pool[pool["generation"].isin([INGESTED, *own[-int(window) :]])]
+    # Curators never see barred traces; these are recorded as dropped below.
     barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
     admitted = recent.drop(barred.index)
     selection = _chosen(chosen_by, admitted, options)
@@ -290,7 +299,8 @@ def curate(
 
 
 def _chosen(curator: Curator, pool: pd.DataFrame, options: Options) -> Selection:
-    """What a curator chooses. Raises InvalidInput where a user's own fails."""
+    """Run a curator. Raises InvalidInput if a user's own fails."""
+    # An error in a curator of ours is a bug, and not reported as the user's mistake.
     if CURATORS.get(curator.name) is curator:
         return curator.choose(pool, options)
     try:
@@ -303,7 +313,7 @@ def _chosen(curator: Curator, pool: pd.DataFrame, options: Options) -> Selection
 
 
 def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: bool) -> None:
-    """Raises InvalidInput where a curator did not decide on every trace of its pool, once."""
+    """Raise InvalidInput unless a curator decided on every trace of its pool, once."""
     wrong = None
     if not isinstance(found, Selection):
         wrong = f"a {type(found).__name__}, not a curation.Selection"

@@ -1,13 +1,13 @@
-"""Is training on a selection a step of REINFORCE: the two gradients, on the real model.
+"""Compare training on a selection with a REINFORCE step, by their gradients on the real model.
 
-At one step with frozen data, fine-tuning on every valid trace that the policy itself wrote goes in
-the direction of REINFORCE with reward 1 for valid plans, N / N+ times as far (the paper's §3; N+ of
-N traces are valid). A curator that keeps one trace a task, or replays what others wrote, goes
-elsewhere; how far is what these figures say. Nothing is said about many steps, or Adam.
+In one step on frozen data, fine-tuning on all valid traces that the policy itself wrote has the
+direction of REINFORCE with reward 1 for valid plans, and N / N+ times its length (the paper's §3;
+N+ of N traces are valid). A curator that keeps one trace per task, or replays others' traces,
+deviates, and these figures say how far. They say nothing about many steps, or about Adam.
 
-Of a large set a random sample stands for all. Where a model has nearly learned a set, gradients
-nearly cancel and a sample's mean is mostly noise: its length, squared, is corrected by the variance
-between batches of the sample, and a cosine comes with its standard error (jackknife over batches).
+Large sets are sampled. Where a model has nearly learned a set, gradients nearly cancel, and a
+sample's mean is mostly noise. So the variance between batches corrects its squared length, and a
+cosine has a standard error (jackknife over batches).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 BATCHES = 12
-"""Batches of a sample, whose variance says how far it can be trusted."""
+"""Batches of a sample; their variance says how far it can be trusted."""
 SURE = 2.0
-"""Standard errors that a gradient's squared length must be above zero, to have a direction."""
+"""Standard errors by which a gradient's squared length must exceed zero to have a direction."""
 
 
 def gradient(
     model: PreTrainedModel, rows: Sequence[Row], weights: Sequence[float], batch: int = 64
 ) -> torch.Tensor:
-    """The gradient of the weighted sum of log-probabilities of completions, flat and in float64.
+    """Gradient of the weighted sum of completions' log-probabilities, flat and in float64.
 
-    `rows` are token ids of a prompt and of its completion, end included.
+    `rows` are token ids of a prompt and of its completion, end-of-sequence included.
     """
     import torch
 
@@ -52,8 +52,10 @@ def gradient(
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """Gradients of a set of traces: `means` over random batches of those drawn (batches,
-    parameters), how many are in each, and in the whole `population`.
+    """Sampled gradients of a set of traces.
+
+    `means`: the mean gradient of each random batch (batches, parameters). `sizes`: traces per
+    batch. `population`: traces in the whole set.
     """
 
     means: torch.Tensor
@@ -62,13 +64,14 @@ class Sketch:
 
     @property
     def unseen(self) -> float:
-        """The share that was not drawn."""
+        """The share of the set that was not drawn."""
         return 1 - sum(self.sizes) / self.population
 
 
 class Comparison(NamedTuple):
-    """Cosine of two gradients, its standard error, and how many times longer the first is; None
-    where a gradient cannot be told from zero.
+    """Cosine of two gradients, its standard error, and how many times longer the first is.
+
+    All are None if a gradient cannot be distinguished from zero.
     """
 
     cosine: float | None
@@ -77,9 +80,10 @@ class Comparison(NamedTuple):
 
 
 def sketch(model: PreTrainedModel, rows: Sequence[Row], population: int) -> Sketch:
-    """The mean gradient of completions, of rows drawn from `population` in random order."""
+    """The mean gradients of rows that were drawn from `population` traces in random order."""
     import torch
 
+    # A set that was drawn whole has no sampling error, so one batch will do.
     batches = 1 if len(rows) == population else min(BATCHES, len(rows))
     parts = [rows[i::batches] for i in range(batches)]
     means = [gradient(model, part, [1 / len(part)] * len(part)) for part in parts]
@@ -87,10 +91,11 @@ def sketch(model: PreTrainedModel, rows: Sequence[Row], population: int) -> Sket
 
 
 def compare(one: Sketch, other: Sketch) -> Comparison:
-    """The mean gradients of two sets, drawn from independently; a set with itself is exact."""
+    """Compare the mean gradients of two independent samples; a set with itself is exact."""
     if one is other:
         return Comparison(1.0, 0.0, 1.0)
     vectors = np.vstack([one.means.numpy(), other.means.numpy()])
+    # All that follows needs inner products only, not the long vectors.
     gram = vectors @ vectors.T
     sizes = np.array(one.sizes, float), np.array(other.sizes, float)
     found = _estimate(gram, sizes, (one.unseen, other.unseen))
@@ -113,11 +118,11 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 Estimate = tuple[float, float, float, float]
-"""Cosine, ratio of lengths, and both lengths squared."""
+"""Cosine, ratio of lengths, and both squared lengths."""
 
 
 def _estimate(gram: np.ndarray, sizes: Pair, unseen: tuple[float, float]) -> Estimate | None:
-    """What there is to say, from the inner products of all batches' means."""
+    """The estimate from the inner products of all batch means; None without a positive length."""
     split = len(sizes[0])
     weights = [size / size.sum() for size in sizes]
     blocks = gram[:split, :split], gram[split:, split:]
@@ -133,14 +138,14 @@ def _estimate(gram: np.ndarray, sizes: Pair, unseen: tuple[float, float]) -> Est
 
 
 def _square(gram: np.ndarray, weight: np.ndarray, unseen: float) -> float:
-    """The squared length of a set's mean: that of the sample's, less its sampling variance (with
-    the correction for a finite population).
+    """Squared length of a set's mean: that of the sample, minus its sampling variance (with the
+    correction for a finite population).
     """
     length = float(weight @ gram @ weight)
     if not unseen:
         return length
     if len(weight) < 2:
-        return 0.0  # one batch says nothing of its variance
+        return 0.0  # one batch says nothing about its variance
     spread = np.diag(gram) - 2 * gram @ weight + length
     return length - unseen * len(weight) / (len(weight) - 1) * float(weight**2 @ spread)
 
@@ -148,7 +153,7 @@ def _square(gram: np.ndarray, weight: np.ndarray, unseen: float) -> float:
 def _without_each(
     gram: np.ndarray, sizes: Pair, side: int, unseen: tuple[float, float]
 ) -> list[Estimate] | None:
-    """The same without each batch of one side in turn; None where one of them has none."""
+    """Estimates without each batch of one side in turn; None if any of them is None."""
     found = []
     for i in range(len(sizes[side])):
         left = [np.delete(size, i) if s == side else size for s, size in enumerate(sizes)]

@@ -1,7 +1,6 @@
-"""Users' own curators: a function in a file of theirs, named `module:function`.
+"""Load users' own curators: a function in one of their files, named `module:function`.
 
-The file's hash is taken before it is run: `verify` never runs code that is not the code that an
-experiment was begun with.
+The file is hashed before it is run: `verify` never runs other code than the experiment began with.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ ASK = "name a function of a Python file here, as `my_module:longest`"
 
 
 def curator_named(name: str, code: str | None = None) -> Curator:
-    """One of CURATORS, or the function `module:function` of a user.
+    """Return one of CURATORS, or a user's function `module:function`.
 
-    Raises InvalidInput where there is none, or where `code` is given and the file has another hash.
+    Raises InvalidInput if there is none, or if `code` is given and the file has another hash.
     """
     if ":" not in name:
         if name not in CURATORS:
@@ -51,8 +50,9 @@ def curator_named(name: str, code: str | None = None) -> Curator:
 
 
 def code_of(name: str) -> str:
-    """Hash of the file that a user's curator stands in, and of the packages around it; nothing of
-    them is run. Raises InvalidInput where there is none.
+    """Hash of the file of a user's curator and of the packages around it; runs none of them.
+
+    Raises InvalidInput if there is no such module.
     """
     module = name.partition(":")[0]
     with _here():
@@ -63,12 +63,11 @@ def code_of(name: str) -> str:
 
 
 def _files(module: str) -> list[Path]:
-    """The files that importing a dotted name runs, from the outermost package inwards; none where a
-    part is missing.
-    """
+    """Files that importing a dotted name runs, outermost package first; none if one is missing."""
     files: list[Path] = []
     places: list[str] | None = None
     for part in module.split("."):
+        # importlib.util.find_spec would import, and so run, the packages around the module.
         spec = PathFinder.find_spec(part, places) if part.isidentifier() else None
         if spec is None or spec.origin is None or not Path(spec.origin).is_file():
             return []
@@ -79,7 +78,7 @@ def _files(module: str) -> list[Path]:
 
 @contextmanager
 def _here() -> Iterator[None]:
-    """Modules of the working directory can be found, as in `python script.py`."""
+    """Make modules of the working directory importable, as in `python script.py`."""
     importlib.invalidate_caches()
     sys.path.insert(0, os.getcwd())
     try:

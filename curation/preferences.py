@@ -1,10 +1,9 @@
-"""What a curation rewards besides validity: which traits go with being kept, given a valid plan.
+"""Find what a curation rewards besides validity: traits that go with a valid plan being kept.
 
-One logistic model of kept-or-dropped on all traits together, so that a trait is not blamed for what
-another does; a weak prior by pseudo-observations (Greenland 2007) keeps it finite; errors are
-clustered by task, because the traces of a task compete; and the false discovery rate is controlled
-(Benjamini and Hochberg 1995). An association, not a cause: what no trait describes can hide behind
-one that does.
+One logistic model of kept or dropped has all traits, so that none is blamed for what another does.
+A weak prior by pseudo-observations (Greenland 2007) keeps it finite. Standard errors are clustered
+by task, because a task's traces compete. The false discovery rate is controlled (Benjamini and
+Hochberg 1995). These are associations, not causes: an unmeasured trait can hide behind another.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 FEWEST = 20
-"""Traces that a level needs, to be looked at on its own."""
+"""Traces that a level needs to be examined on its own."""
 FEWEST_EITHER = 5
-"""Kept and dropped ones among them that the model needs."""
+"""Kept traces, and dropped ones, that a level needs to enter the model."""
 PRIOR = 0.5
 """Weight of each of a column's two pseudo-observations."""
 COLUMNS = ["trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "method"]
@@ -26,8 +25,10 @@ COLUMNS = ["trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "m
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """`found`: a row each trait or level of one (COLUMNS; odds ratios with 95% intervals, numeric
-    traits per standard deviation), the least q first. `unanswered`: why a trait is not among them.
+    """The traits that go with being kept.
+
+    `found`: one row per trait, or per level of one, smallest q first (COLUMNS; odds ratios with 95%
+    intervals, numeric traits per standard deviation). `unanswered`: why a trait is not among them.
     """
 
     found: pd.DataFrame
@@ -39,8 +40,10 @@ class Preferences:
 
 
 def preferences(kept: pd.Series, task: pd.Series, traits: pd.DataFrame) -> Preferences:
-    """Explain `kept` (one a valid trace of the pool) by `traits` (a column each; numbers, or text
-    for levels), traces of one `task` together.
+    """Explain which valid traces of a pool were kept, by their traits.
+
+    `kept` and `task` have one value per trace. `traits` has one column per trait: numbers, or text
+    for levels.
     """
     unanswered: dict[str, str] = {}
     if kept.nunique() < 2:
@@ -65,8 +68,9 @@ def preferences(kept: pd.Series, task: pd.Series, traits: pd.DataFrame) -> Prefe
 
 
 def acceptance(kept: pd.Series, groups: pd.Series) -> pd.DataFrame:
-    """What share of each group was kept: columns `level`, `traces`, `share`, and `low` and `high`,
-    its 95% interval (Wilson). A row each level with FEWEST traces.
+    """The share of each group that was kept: one row per level with at least FEWEST traces.
+
+    Columns: `level`, `traces`, `share`, and `low` and `high`, its 95% interval (Wilson).
     """
     from statsmodels.stats.proportion import proportion_confint
 
@@ -79,13 +83,13 @@ def acceptance(kept: pd.Series, groups: pd.Series) -> pd.DataFrame:
 
 
 Column = tuple[str, str, np.ndarray]
-"""A trait, the level of it ("" for a number), and a value each trace."""
+"""A trait, its level ("" for a number), and one value per trace."""
 
 
 def _columns(
     kept: np.ndarray, traits: pd.DataFrame, unanswered: dict[str, str]
 ) -> tuple[list[Column], list[Column]]:
-    """What the model is told, and levels where all traces or none were kept."""
+    """Columns for the model, and levels where too few traces were kept, or dropped, for it."""
     told: list[Column] = []
     separated: list[Column] = []
     for name in traits.columns:
@@ -100,6 +104,7 @@ def _columns(
         else:
             codes, levels = pd.factorize(values.astype(str), sort=True)
             counts = pd.Series(np.bincount(codes)).sort_values(ascending=False, kind="stable")
+            # The most frequent level is the reference, so it has no column.
             large = [code for code in counts.index[1:] if counts[code] >= FEWEST]
             if not large:
                 unanswered[name] = f"no level but {levels[counts.index[0]]!r} has {FEWEST} traces"
@@ -113,11 +118,12 @@ def _columns(
 def _logistic(
     kept: np.ndarray, task: np.ndarray, columns: list[Column]
 ) -> list[tuple[object, ...]]:
-    """A row each column, of one model of all columns."""
+    """One result row per column, from one model of all columns."""
     import statsmodels.api as sm
 
     width = len(columns)
     x = np.column_stack([np.ones(len(kept)), *(values for _, _, values in columns)])
+    # Two pseudo-observations per column, one kept and one dropped; each is its own cluster.
     prior = np.repeat(np.eye(width + 1)[1:], 2, axis=0)
     groups = pd.factorize(task)[0]
     model = sm.GLM(
@@ -128,7 +134,7 @@ def _logistic(
     )
     clusters = np.concatenate([groups, groups.max() + 1 + np.arange(2 * width)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of degrees of freedom: frequency weights are not whole
+        warnings.simplefilter("ignore")  # on degrees of freedom: weights are not integers
         fitted = model.fit(method="newton", cov_type="cluster", cov_kwds={"groups": clusters})
     bounds = fitted.conf_int()
     return [
@@ -139,7 +145,7 @@ def _logistic(
 
 
 def _exact(kept: np.ndarray, name: str, level: str, values: np.ndarray) -> tuple[object, ...]:
-    """A row for a level where hardly any trace, or nearly every one, was kept: Fisher's test."""
+    """Result row of a level where hardly any, or nearly all, traces were kept: Fisher's test."""
     from scipy.stats import fisher_exact
 
     inside = values.astype(bool)
@@ -147,6 +153,7 @@ def _exact(kept: np.ndarray, name: str, level: str, values: np.ndarray) -> tuple
         [[(inside & kept).sum(), (inside & ~kept).sum()],
          [(~inside & kept).sum(), (~inside & ~kept).sum()]]
     )  # fmt: skip
+    # Half a trace more in each cell keeps the odds ratio finite.
     (a, b), (c, d) = table + 0.5
     spread = 1.96 * np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
     ratio = a * d / (b * c)

@@ -1,8 +1,8 @@
-"""What selection changed and what training changed: the Price equation, a trait at a time.
+"""Separate what selection and training changed in each trait, by the Price equation.
 
-Price (1970): the change of a trait's mean from one generation to the next is the covariance of
-trait and weight, over the mean weight (selection: who was learned from), plus what the learners
-made of it (transmission). It is an identity, and says nothing about why.
+Price (1970): the change of a trait's mean between generations is the covariance of trait and
+weight, over the mean weight (selection: which traces were learned), plus the remainder
+(transmission: what training made of them). It is an identity and says nothing about causes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import pandas as pd
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Of one trait: the mean over the pool, the differential of selection, that of transmission,
-    and the mean over the next generation's traces (both None where it was not deployed).
+    """The change of one trait between a pool and the next generation.
+
+    The means are over the traces of each. `selection` and `transmission` are the terms of the
+    equation. `transmission` and `mean_after` are None if the next generation was not deployed.
     """
 
     mean_before: float
@@ -26,12 +28,15 @@ class Change:
 
     @property
     def mean_kept(self) -> float:
-        """The mean over what was learned from, by its weight."""
+        """The weighted mean over the traces that were learned."""
         return self.mean_before + self.selection
 
 
 def change(trait: np.ndarray, weight: np.ndarray, after: np.ndarray) -> Change:
-    """The change from a pool (`trait` and training `weight` a trace) to the traces `after` it."""
+    """The change from a pool to the traces `after` it.
+
+    `trait` and `weight` (in training) have one value per trace of the pool.
+    """
     before = float(trait.mean())
     covariance = float(((weight - weight.mean()) * (trait - before)).mean())
     differential = covariance / float(weight.mean())
@@ -42,8 +47,9 @@ def change(trait: np.ndarray, weight: np.ndarray, after: np.ndarray) -> Change:
 
 
 def numeric(traits: pd.DataFrame) -> pd.DataFrame:
-    """Traits as numbers: those that are, and one column of 0 and 1 for each level of the others
-    (`first_action=stack`); levels of fewer than one trace in a hundred are left out.
+    """Traits as numbers: text becomes one 0/1 column per level (`first_action=stack`).
+
+    Levels of fewer than one trace in a hundred are left out.
     """
     columns = {}
     for name in traits.columns:

@@ -1,1 +1,1 @@
-"""Model files and what is known of a model: checkpoints, chat templates, likelihoods, costs."""
+"""Model files and facts about a model: checkpoints, chat templates, likelihoods, costs."""

@@ -1,4 +1,4 @@
-"""From prompts to the token ids that a model reads: as they are, or as a user's message."""
+"""Encode prompts as the token ids that a model reads: plain text, or a user's chat message."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each prompt: a user's message, and the start of the answer, where the tokenizer
-    has a chat template; the text alone where it has none.
+    """Token ids of each prompt.
+
+    With a chat template, a prompt becomes a user message followed by the start of the answer.
+    Without one, the text is encoded alone.
     """
     if tokenizer.chat_template is None:
         return tokenizer(list(prompts))["input_ids"]
@@ -23,6 +25,7 @@ def encode_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The tokens that end a completion: the tokenizer's, and those that the model was made with."""
+    """Ids of the tokens that end a completion: the tokenizer's and the model's own, sorted."""
+    # None, one id or a list: a chat model may end a turn and a text with different tokens.
     own = getattr(model.generation_config, "eos_token_id", None)
     return sorted({tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None})

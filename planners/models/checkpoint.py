@@ -1,7 +1,7 @@
-"""Checkpoint folders: reading, writing and naming the weights of a generation.
+"""Read, write and hash checkpoint folders, which hold the weights of a generation.
 
-A checkpoint is what `save_pretrained` writes: a whole model, or an adapter (LoRA) that is read over
-the base it was trained on. Weights are safetensors; pickled ones are refused.
+A checkpoint is what `save_pretrained` writes: a whole model, or a LoRA adapter that is loaded on
+top of the base it was trained on. Weights are safetensors; pickled weights are refused.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 ADAPTER = "adapter_config.json"
-"""What a checkpoint folder has instead of config.json where it holds an adapter only."""
+"""The file that a checkpoint folder has instead of config.json if it holds only an adapter."""
 
 
 def require_checkpoint(folder: Path | str) -> Path:
-    """The folder, if it looks like a checkpoint without loading it. Raises CheckpointError."""
+    """Return a folder that looks like a checkpoint, without loading it. Raises CheckpointError."""
     from safetensors import SafetensorError, safe_open
 
     folder = Path(folder)
@@ -41,6 +41,7 @@ def require_checkpoint(folder: Path | str) -> Path:
         )
     for file in weights:
         try:
+            # Opening checks the header and the file's length, but reads no weights.
             with safe_open(file, "np"):
                 pass
         except (SafetensorError, OSError) as error:
@@ -51,10 +52,10 @@ def require_checkpoint(folder: Path | str) -> Path:
 def load(
     folder: Path | str, base: Path | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Model (evaluation mode) and tokenizer of a checkpoint folder; an adapter is merged into the
-    checkpoint `base` that it was trained on.
+    """Load the model (in evaluation mode) and the tokenizer of a checkpoint folder.
 
-    In float32 on a CPU, whose half precision is slow, as stored on a GPU. Raises CheckpointError.
+    An adapter is merged into `base`, the checkpoint it was trained on. Weights are float32 on a
+    CPU, where half precision is slow, and as stored on a GPU. Raises CheckpointError.
     """
     folder = require_checkpoint(folder)
     if (folder / ADAPTER).is_file():
@@ -63,7 +64,7 @@ def load(
 
 
 def adapted(folder: Path, base: Path | None, trainable: bool = False) -> PeftModel:
-    """The adapter of a checkpoint folder over its base, not merged. Raises CheckpointError."""
+    """Load an adapter on top of its base, without merging them. Raises CheckpointError."""
     from peft import PeftModel
 
     if base is None:
@@ -76,7 +77,7 @@ def adapted(folder: Path, base: Path | None, trainable: bool = False) -> PeftMod
 
 
 def with_adapter(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> PeftModel:
-    """The model with a fresh adapter (LoRA) of every linear layer, drawn from torch's seed."""
+    """Add a new LoRA adapter to every linear layer, initialised from torch's global seed."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -89,7 +90,7 @@ def with_adapter(model: PreTrainedModel, rank: int, alpha: int, dropout: float) 
 
 @contextmanager
 def _without_peft_warnings() -> Iterator[None]:
-    """peft asks transformers for a property by its old name."""
+    """Silence the warning that peft reads a transformers property by its old name."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         yield
@@ -114,7 +115,10 @@ def _model(folder: Path) -> PreTrainedModel:
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a checkpoint folder. Raises CheckpointError, also where it cannot stop."""
+    """Load the tokenizer of a checkpoint folder.
+
+    Raises CheckpointError, also if the tokenizer has no end-of-sequence token.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -135,7 +139,7 @@ def _unreadable(folder: Path, error: Exception) -> CheckpointError:
 
 
 def reading(folder: Path | str) -> tuple[PreTrainedTokenizerFast, int]:
-    """A checkpoint's tokenizer, and how many tokens it takes: what it can read, without loading it.
+    """A checkpoint's tokenizer and its context length in tokens, without loading the weights.
 
     Raises CheckpointError.
     """
@@ -152,9 +156,9 @@ def reading(folder: Path | str) -> tuple[PreTrainedTokenizerFast, int]:
 def save(
     model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerFast, folder: Path
 ) -> None:
-    """Write a checkpoint folder, whole or not at all; what stood there is replaced.
+    """Write a checkpoint folder, whole or not at all, replacing an existing one.
 
-    Raises ComponentFailure where it cannot be written.
+    Raises ComponentFailure if it cannot be written.
     """
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -165,6 +169,7 @@ def save(
     try:
         model.save_pretrained(str(partial))
         tokenizer.save_pretrained(partial)
+        # os.replace refuses a target folder that is not empty.
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
     except (OSError, SafetensorError) as error:
@@ -181,7 +186,7 @@ def weights_hash(folder: Path) -> str:
 
 
 def files_hash(files: Iterable[Path]) -> str:
-    """Hash of what these files hold, one after the other."""
+    """Hash of the contents of these files, in order."""
     digest = blake2b(digest_size=16)
     for file in files:
         with file.open("rb") as stream:

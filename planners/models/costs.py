@@ -1,7 +1,7 @@
-"""What a model costs before it is run: memory by arithmetic, time by this machine's measured rates.
+"""Estimate a model's memory and time before it runs, from its shape and measured machine speed.
 
-Arithmetic for dense decoders: 2 operations a parameter and token forwards, 6 with the gradient
-(Kaplan et al. 2020, section 2.1), 8 where activations are computed twice.
+For dense decoders, a forward pass takes 2 operations per parameter and token. With the gradient it
+takes 6 (Kaplan et al. 2020, section 2.1), or 8 if activations are computed twice.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from planners.errors import CheckpointError
 from planners.models.hardware import hardware
 
 ADAM = 16
-"""Bytes of a trained parameter: itself, its gradient and two moments, in float32."""
+"""Bytes per trained parameter: its value, its gradient and Adam's two moments, in float32."""
 KEPT = 34
-"""Numbers that a layer keeps for its gradient, a token and unit of width (Korthikanti et al.
-2022)."""
+"""Numbers kept for the gradient, per layer, token and unit of width (Korthikanti et al. 2022)."""
 PROBED = 1024
-"""Side of the square matrices whose product measures the machine."""
+"""Side of the square matrices that are multiplied to measure the machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What models run on: `memory` in bytes, `rate` in operations a second (dense products),
-    `bandwidth` in bytes a second.
+    """The machine that models run on.
+
+    `memory` is in bytes, `rate` in operations per second (dense products), `bandwidth` in bytes per
+    second.
     """
 
     device: str
@@ -38,13 +39,16 @@ class Machine:
 
     @property
     def width(self) -> int:
-        """Bytes of a number in which models are sampled from."""
+        """Bytes per number when sampling: float32 on a CPU, half precision on a GPU."""
         return 4 if self.device == "cpu" else 2
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of a model decides its costs; `adapter`: parameters that one of rank 1 has."""
+    """The sizes of a model that decide its costs.
+
+    `cached`: numbers in the key-value cache per token. `adapter`: parameters of a rank-1 adapter.
+    """
 
     parameters: int
     layers: int
@@ -56,7 +60,7 @@ class Shape:
 
 
 def this_machine() -> Machine:
-    """What is known of this machine without measuring: its rates are unlimited."""
+    """This machine's device and memory, without measuring: its rates are infinite."""
     import torch
 
     device = hardware()
@@ -68,7 +72,7 @@ def this_machine() -> Machine:
 
 
 def measured(machine: Machine) -> Machine:
-    """The same with its rates, measured for about half a second."""
+    """The same machine with its rates, which takes about half a second to measure."""
     import torch
 
     device = machine.device
@@ -81,13 +85,14 @@ def measured(machine: Machine) -> Machine:
 
 
 def _seconds(work: Any) -> float:
-    """The least time of several runs."""
+    """The shortest time of several runs."""
     import torch
 
     found = []
     for _ in range(8):
         begun = time.perf_counter()
         work()
+        # A GPU works asynchronously: without this, only the launch would be timed.
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         found.append(time.perf_counter() - begun)
@@ -101,6 +106,7 @@ def shape_of(folder: Path) -> Shape:
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        # On the meta device, parameters have a shape and take no memory.
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -120,7 +126,7 @@ def shape_of(folder: Path) -> Shape:
 
 
 def sampling_memory(shape: Shape, machine: Machine, rows: int, tokens: int) -> int:
-    """Bytes to sample `rows` at a time, of so many tokens with their prompts."""
+    """Bytes to sample `rows` completions at once, each of `tokens` tokens with its prompt."""
     cache = rows * tokens * shape.cached
     return machine.width * (shape.parameters + cache) + 4 * rows * shape.vocabulary
 
@@ -129,10 +135,13 @@ def sampling_seconds(
     shape: Shape, machine: Machine, prompts: int, rows: int, read: float, written: float,
     at_once: int,
 ) -> float:  # fmt: skip
-    """Seconds to read `prompts` once each (`read` tokens) and write `rows` (`written` tokens),
-    `at_once` together.
+    """Seconds to read `prompts` once each and to write `rows` completions, `at_once` together.
+
+    `read` and `written` are the tokens of one prompt and of one completion.
     """
     prefill = 2 * shape.parameters * prompts * read / machine.rate
+    # A decoding step is limited by arithmetic, or by reading the weights and a cache that holds on
+    # average the prompt and half of the completion.
     one = max(
         2 * shape.parameters * at_once / machine.rate,
         (machine.width * (shape.parameters + at_once * (read + written / 2) * shape.cached))
@@ -144,13 +153,17 @@ def sampling_seconds(
 def training_memory(
     shape: Shape, machine: Machine, rows: int, tokens: int, rank: int | None, checkpointing: bool
 ) -> int:
-    """Bytes to train on `rows` at a time, of so many tokens: all weights, or an adapter."""
+    """Bytes to train on `rows` rows of `tokens` tokens at once.
+
+    All weights are trained if `rank` is None, else an adapter of that rank.
+    """
     trained = shape.parameters if rank is None else rank * shape.adapter
     weights = ADAM * trained + (0 if rank is None else machine.width * shape.parameters)
+    # With checkpointing, layers keep only their input, and one at a time is computed again.
     kept = shape.layers * (1 if checkpointing else KEPT) + (KEPT if checkpointing else 0)
     return weights + rows * tokens * (machine.width * kept * shape.hidden + 8 * shape.vocabulary)
 
 
 def training_seconds(shape: Shape, machine: Machine, tokens: float, checkpointing: bool) -> float:
-    """Seconds to train on so many tokens, prompts included."""
+    """Seconds to train on `tokens` tokens, prompts included."""
     return (8 if checkpointing else 6) * shape.parameters * tokens / machine.rate

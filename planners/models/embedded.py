@@ -1,4 +1,4 @@
-"""The bases that come with Posterity: which knows a domain, and what its tokenizer says of it."""
+"""The base models that come with Posterity, and facts that their tokenizers record."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 EMBEDDED = Path(str(files("planners").joinpath("embedded")))
-"""The bases that come with Posterity, a folder each."""
+"""The folder of the base models that come with Posterity, one subfolder each."""
 
 
 def embedded_base(domains: Collection[str]) -> Path:
-    """The folder of the base that knows these domains, and as few others as possible; a domain may
-    go by the name that its PDDL has.
+    """The folder of the base that knows these domains and the fewest others.
 
-    Raises InvalidInput where none does.
+    A domain may be named as in the registry or as in its PDDL. Raises InvalidInput if no base knows
+    all of them.
     """
     learned = {
         manifest.parent: json.loads(manifest.read_text("utf-8"))["domains"]
@@ -45,15 +45,15 @@ def embedded_base(domains: Collection[str]) -> Path:
 
 
 def names_in_pddl(domains: Sequence[str]) -> list[str]:
-    """What domains of the registry call themselves."""
+    """The names that domains of the registry have in their PDDL."""
     return [read_domain(DOMAINS[name].text).name for name in domains]
 
 
 def object_names(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """The object names a tokenizer knows as one token each; empty where it has no such pool."""
+    """The object names that are one token each in a tokenizer; empty if it lists none."""
     return list(getattr(tokenizer, "init_kwargs", {}).get("object_names", []))
 
 
 def in_order(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """The domains in which a model was taught that an object's name says where it is."""
+    """Domains (PDDL names) where the model learned that an object's name says where it is."""
     return list(getattr(tokenizer, "init_kwargs", {}).get("in_order", []))

@@ -1,4 +1,4 @@
-"""The machine that models run on: its device, its threads, and how it says that memory is full."""
+"""The device and threads that models run on, and how torch reports full memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def hardware() -> str:
 
 
 def use_threads(threads: int) -> int:
-    """Fix torch's number of threads and return it; 0 takes one a core, at most eight."""
+    """Set torch's number of threads and return it; 0 means one per core, at most eight."""
     import torch
 
     threads = threads or min(8, os.cpu_count() or 1)
@@ -22,7 +22,8 @@ def use_threads(threads: int) -> int:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is torch's way to say that memory is full, on a GPU or a CPU."""
+    """Whether this is torch's error for full memory, on a GPU or a CPU."""
     import torch
 
+    # On a CPU, torch raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

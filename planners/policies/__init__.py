@@ -1,1 +1,1 @@
-"""What samples completions: a model in this process, a server, or a baseline."""
+"""Policies, which sample completions: a local model, a model server, or a baseline."""

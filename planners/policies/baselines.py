@@ -1,4 +1,4 @@
-"""Policies that learn nothing: a script, and a classical planner as a baseline and upper bound."""
+"""Policies that do not learn: a script, and a classical planner as a baseline and upper bound."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from planners.records import Completion, Sampling, content_hash
 
 
 class Unlearned(ABC):
-    """What these policies have in common: every answer ends, and has no log-probability."""
+    """Base class of these policies: their answers always end and have no log-probability."""
 
     name: str
 
     @abstractmethod
     def answers(self, prompt: str) -> Sequence[str]:
-        """What may be answered to a prompt; the seed draws one."""
+        """The possible answers to a prompt; the seed picks one."""
 
     def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:  # noqa: B027
-        """Any prompt will do."""
+        """Accept any prompt."""
 
     def sample(
         self,
@@ -35,8 +35,9 @@ class Unlearned(ABC):
         seeds: Sequence[int],
         on_rows: Callable[[int], None] = lambda rows: None,
     ) -> list[Completion]:
-        """One completion a prompt, in order: each distinct prompt is answered once, one on each
-        core.
+        """Return one completion per prompt, in order.
+
+        Each distinct prompt is answered once, one prompt per core at a time.
         """
         shares = Counter(prompts)
 
@@ -53,13 +54,14 @@ class Unlearned(ABC):
         ]
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
-        """Nothing: there is no distribution."""
+        """Return None for each pair: there is no distribution."""
         return [None] * len(pairs)
 
 
 class ScriptedPolicy(Unlearned):
-    """Answers from a file of JSON Lines, for tests and documentation: each line has a `prompt` and
-    its `completions`, of which the seed draws one; a prompt that is not there gets no plan.
+    """Answers from a JSON Lines file, for tests and documentation.
+
+    Each line has a `prompt` and its `completions`; the seed picks one. Other prompts get no plan.
     """
 
     def __init__(self, file: Path) -> None:
@@ -82,7 +84,7 @@ class ScriptedPolicy(Unlearned):
 
 
 class PlannerPolicy(Unlearned):
-    """Fast Downward (LAMA's first plan) with so many `seconds` a task: what a model may hope for.
+    """Fast Downward (LAMA's first plan) with `seconds` per task: an upper bound for a model.
 
     Its prompts are a domain and a problem in PDDL, the format "task".
     """
@@ -92,7 +94,8 @@ class PlannerPolicy(Unlearned):
         self.name = f"planner fast-downward {seconds:g}s"
 
     def answers(self, prompt: str) -> Sequence[str]:
-        """A plan; nothing where none was found in time."""
+        """One plan, or an empty text if none was found in time."""
         domain, _, problem = prompt.partition(BETWEEN)
         found = reference_plan(domain, problem, self.seconds)
+        # An empty plan is a PDDL comment, because an empty text means no plan.
         return ["" if found is None else str(found) or ";\n"]

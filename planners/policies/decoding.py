@@ -1,4 +1,4 @@
-"""The parts of decoding: how rows are batched, how a token is drawn, where keys and values stay."""
+"""Parts of decoding: batching rows, drawing tokens, and a preallocated key-value cache."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Inside, torch works with one thread a caller: several batches at once beat one on all
-    cores.
+    """Limit torch to one thread per caller while the block runs.
+
+    Several batches at once, one per core, beat one batch on all cores.
     """
     import torch
 
@@ -29,7 +30,7 @@ def one_thread_each() -> Iterator[None]:
 
 
 def even_batches(rows: list[int], most: int, threads: int) -> list[list[int]]:
-    """Cut rows into batches of equal size, at most `most`, as many as keep all threads busy."""
+    """Cut rows into even batches of at most `most`, enough to keep all threads busy."""
     count = -(-len(rows) // most)
     count = min(len(rows), -(-count // threads) * threads)
     return [rows[i * len(rows) // count : (i + 1) * len(rows) // count] for i in range(count)]
@@ -38,11 +39,11 @@ def even_batches(rows: list[int], most: int, threads: int) -> list[list[int]]:
 def draw(
     logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Next token of each row, its log-probability under the model, and under what it was drawn
-    from.
+    """Draw the next token of each row.
 
-    `logits` (rows, vocabulary); `uniform` (rows,) in [0, 1) picks by the inverse of the cumulative
-    distribution. Temperature 0 is greedy.
+    Returns the tokens, their log-probabilities under the model, and those under the sampling
+    distribution, each (rows,). `logits` is (rows, vocabulary). `uniform` (rows,), in [0, 1), picks
+    a token by inverting the cumulative distribution. Temperature 0 is greedy.
     """
     own = logits.double().log_softmax(-1)
     if sampling.temperature == 0:
@@ -52,6 +53,7 @@ def draw(
     tempered = (own / sampling.temperature).log_softmax(-1)
     if sampling.top_p < 1:
         tempered = nucleus(tempered, sampling.top_p)
+    # Scaled by the last sum, because rounding may leave that a little off 1.
     cumulative = tempered.exp().cumsum(-1)
     token = (
         (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[1] - 1)
@@ -61,25 +63,25 @@ def draw(
 
 
 def nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Keep the smallest set of most likely tokens whose probability reaches `top_p`;
-    renormalise.
-    """
+    """Keep the smallest set of likeliest tokens whose probability reaches `top_p`; renormalise."""
     ranked, index = logprobs.sort(-1, descending=True)
+    # Summed without the token itself, so that the one that crosses `top_p` stays.
     before = ranked.exp().cumsum(-1) - ranked.exp()
     dropped = (before >= top_p).scatter(1, index, before >= top_p)
     return logprobs.masked_fill(dropped, float("-inf")).log_softmax(-1)
 
 
 def preallocated_cache(length: int) -> Cache:
-    """A key-value cache that holds `length` positions from the start: nothing is copied a token,
-    and the rows that stay once where others leave.
+    """A key-value cache with room for `length` positions from the start.
+
+    No step copies it. When rows leave the batch, the remaining rows are copied once.
     """
     import torch
     from transformers import Cache
     from transformers.cache_utils import DynamicLayer
 
     class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
-        """Keys and values are views of larger buffers, which each step fills by one position."""
+        """Keys and values are views of larger buffers; each step fills one more position."""
 
         buffers: Any = None
         keys: Any

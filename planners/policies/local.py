@@ -1,9 +1,8 @@
-"""A policy that samples from a causal language model of `transformers`, in this process.
+"""A policy that samples from a causal language model of `transformers` in this process.
 
-What makes it faster than a plain `generate` call: prompts sorted by length and batched, the samples
-of one prompt sharing one prefill, finished rows leaving the batch, and a key-value cache that is
-allocated once. Every row draws from its own random stream, so its text does not depend on its
-neighbours.
+It is faster than a plain `generate` call. Prompts are sorted by length and batched, samples of one
+prompt share its prefill, finished rows leave the batch, and the key-value cache is allocated once.
+Every row has its own random stream, so its text does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -28,13 +27,16 @@ if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel, PreTrainedTokenizerFast
 
 MEASURED = 16
-"""Completions whose log-probabilities are asked for together."""
+"""Completions per batch when log-probabilities are computed."""
 SHRINK = 0.8
-"""Rows are dropped from the batch once fewer than this share of them is still being written."""
+"""Finished rows leave the batch once fewer than this share of its rows is unfinished."""
 
 
 class LocalPolicy:
-    """Samples from a loaded model: `batch` rows are decoded together, `threads` batches at once."""
+    """Samples from a loaded model, `batch` rows at a time.
+
+    On a CPU, `threads` batches are decoded in parallel.
+    """
 
     def __init__(
         self,
@@ -50,7 +52,10 @@ class LocalPolicy:
         self.stops = stop_ids(model, tokenizer)
 
     def encode(self, prompts: Sequence[str], room: int) -> list[list[int]]:
-        """Token ids of each prompt. Raises InvalidInput on unknown words or prompts too long."""
+        """Token ids of each prompt; each must leave `room` tokens of the context.
+
+        Raises InvalidInput on unknown words and on prompts that are too long.
+        """
         encoded = encode_prompts(self.tokenizer, prompts)
         context = self.model.config.max_position_embeddings
         long = [len(ids) for ids in encoded if len(ids) + room > context]
@@ -72,7 +77,7 @@ class LocalPolicy:
         return encoded
 
     def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
-        """Raises InvalidInput where prompts have unknown words or leave no room for an answer."""
+        """Raise InvalidInput if a prompt has unknown words or leaves no room for an answer."""
         self.encode(list(dict.fromkeys(prompts)), sampling.max_new_tokens)
 
     def sample(
@@ -82,11 +87,12 @@ class LocalPolicy:
         seeds: Sequence[int],
         on_rows: Callable[[int], None] = lambda rows: None,
     ) -> list[Completion]:
-        """One completion a prompt, in order; equal prompts in a row share their prefill."""
+        """Return one completion per prompt, in order; equal prompts in a batch share a prefill."""
         import torch
 
         distinct = list(dict.fromkeys(prompts))
         ids = dict(zip(distinct, self.encode(distinct, sampling.max_new_tokens), strict=True))
+        # Sorting by length saves padding; sorting by ids brings equal prompts together.
         order = sorted(
             range(len(prompts)), key=lambda i: (len(ids[prompts[i]]), ids[prompts[i]], i)
         )
@@ -111,9 +117,9 @@ class LocalPolicy:
     def _decode_within_memory(
         self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
     ) -> list[Completion]:
-        """Decode one batch, in halves where it does not fit: no text depends on its batch.
+        """Decode one batch, in halves if it exceeds memory: no text depends on its batch.
 
-        Raises ComponentFailure where not even one row fits.
+        Raises ComponentFailure if not even one row fits.
         """
         try:
             return self._decode(rows, sampling, seeds)
@@ -127,6 +133,7 @@ class LocalPolicy:
                     f"sampled does not fit into memory: {error}"
                 ) from error
             warnings.warn(f"out of memory with {len(rows)} rows: going on in halves", stacklevel=1)
+        # Outside the except block, whose traceback would keep the failed batch in memory.
         return [
             completion
             for part in (slice(half), slice(half, None))
@@ -136,24 +143,24 @@ class LocalPolicy:
     def _decode(
         self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
     ) -> list[Completion]:
-        """Decode one batch, finished rows leaving as they end.
+        """Decode one batch; finished rows leave it.
 
-        A *row* is a completion that was asked for; a *line* is its place in the batch, which moves
-        when other rows leave. `alive` leads from lines to rows.
+        A *row* is a requested completion; a *line* is its place in the batch, which changes when
+        other rows leave. `alive` maps lines to rows.
         """
         import torch
 
         device, most = self.model.device, sampling.max_new_tokens
-        # 1. Random numbers first: a row's depend on its seed alone, not on its neighbours.
+        # 1. Random numbers first: they depend on a row's seed alone, not on the other rows.
         uniform = torch.from_numpy(np.stack([_uniform(seed, most) for seed in seeds])).to(device)
-        # 2. One prefill per distinct prompt; then every row has its line of the cache.
+        # 2. One prefill per distinct prompt; then one line of the cache per row.
         cache, logits, padding = self._prefill(rows, most)
-        # 3. By row: what was written (-1 where nothing is), its log-probability under the model and
-        #    under the distribution it was drawn from, and the length of its prompt.
+        # 3. By row: its tokens (-1: none yet), their log-probability under the model and under the
+        #    sampling distribution, and the length of its prompt.
         tokens = torch.full((len(rows), most), -1, device=device)
         scores = torch.zeros((len(rows), 2), dtype=torch.float64, device=device)
         lengths = torch.tensor([len(row) for row in rows], device=device)
-        # 4. By line: the row, and whether it is still being written.
+        # 4. By line: its row, and whether that is still being written.
         alive = torch.arange(len(rows), device=device)
         writing = torch.ones(len(rows), dtype=torch.bool, device=device)
         stops = torch.tensor(self.stops, device=device)
@@ -167,13 +174,13 @@ class LocalPolicy:
             writing &= ~torch.isin(token, stops)
             if not writing.any() or step + 1 == most:
                 break
-            # 6. Finished lines leave together once they are a fifth: dropping copies the cache.
+            # 6. Finished lines leave together, once they are a fifth: leaving copies the cache.
             if writing.sum() < SHRINK * len(alive):
                 keep = writing.nonzero().squeeze(1)
                 cache.batch_select_indices(keep)
                 alive, token, writing = alive[keep], token[keep], writing[keep]
                 padding = None if padding is None else padding[keep]
-            # 7. One forward pass over the lines that are left.
+            # 7. One forward pass over the remaining lines.
             if padding is not None:
                 padding = torch.cat([padding, padding.new_ones(len(alive), 1)], dim=1)
             logits = self.model(
@@ -186,7 +193,7 @@ class LocalPolicy:
         return self._completions(tokens.tolist(), scores.tolist())
 
     def _completions(self, tokens: list[list[int]], scores: list[list[float]]) -> list[Completion]:
-        """Cut each row at its end and read it as text."""
+        """Cut each row at its end and decode it as text."""
         cut = [[t for t in row if t >= 0] for row in tokens]
         texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
         return [
@@ -202,16 +209,14 @@ class LocalPolicy:
         ]
 
     def _reasoning_tokens(self, ids: list[int]) -> int:
-        """Tokens up to and with the last end-of-reasoning mark; 0 where there is none."""
+        """Tokens up to and including the last end-of-reasoning mark; 0 if there is none."""
         mark = self.tokenizer.convert_tokens_to_ids(THINK_END)
         return len(ids) - ids[::-1].index(mark) if mark in ids else 0
 
     def _prefill(
         self, rows: list[list[int]], room: int
     ) -> tuple[Cache, torch.Tensor, torch.Tensor | None]:
-        """Run each distinct prompt once; cache, next-token logits and padding mask for every
-        row.
-        """
+        """Run each distinct prompt once; returns cache, next-token logits and padding mask."""
         import torch
 
         distinct: list[list[int]] = []
@@ -220,6 +225,7 @@ class LocalPolicy:
             if not distinct or distinct[-1] != row:
                 distinct.append(row)
             owner.append(len(distinct) - 1)
+        # Padding on the left, so that every prompt ends at the last position.
         width = max(map(len, distinct))
         ids, mask = (
             torch.tensor(padded, device=self.model.device)
@@ -243,7 +249,7 @@ class LocalPolicy:
         return cache, output.logits[lines, -1], mask[lines] if padded else None
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Log-probability (nats, summed) of each completion and its end, given its prompt."""
+        """Summed log-probability (nats) of each completion and its end token, given its prompt."""
         import torch
 
         eos = self.tokenizer.eos_token_id

@@ -1,4 +1,4 @@
-"""A model server of our own: started for one checkpoint, on loopback, and stopped afterwards."""
+"""Start a model server for one checkpoint, on the loopback interface, and stop it afterwards."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from planners.errors import ComponentFailure, InvalidInput
 from planners.processes import free_port, last_words, stop
 
 START_UP = 600.0
-"""Seconds that a server may take until it answers."""
+"""Seconds that a server may take to become ready."""
 POLL = 0.25
 
 
 @contextmanager
 def serving(command: str, checkpoint: Path) -> Iterator[str]:
-    """Run a server's command line while the block runs, and give the URL of its API.
+    """Run a server's command line while the block runs; yields the URL of its API.
 
-    `{checkpoint}` and `{port}` in the command stand for the folder and a free port. A server is
-    ready once /health says so, as vLLM's, SGLang's, llama.cpp's and transformers' do. Raises
-    InvalidInput where the command cannot be started, ComponentFailure where the server ends or does
-    not answer in time, with the end of what it said.
+    `{checkpoint}` and `{port}` in the command stand for the folder and a free port. The server is
+    ready once /health succeeds; vLLM, SGLang, llama.cpp and transformers have that path. Raises
+    InvalidInput if the command cannot be started. Raises ComponentFailure, with the end of the log,
+    if the server exits or is not ready in time.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     filled = command.replace("{checkpoint}", str(checkpoint)).replace("{port}", str(port))
+    # A file, not a pipe: nobody reads it meanwhile, and a full pipe would block the server.
     with TemporaryFile() as log:
         try:
             process = subprocess.Popen(shlex.split(filled), stdout=log, stderr=log)

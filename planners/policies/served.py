@@ -1,7 +1,7 @@
 """A policy behind an OpenAI-compatible server: vLLM, SGLang, llama.cpp, `transformers serve`.
 
-Requests go to the server that has the fewest of ours under way. What fails on the server's side is
-tried again, with growing pauses; a 4xx is our mistake and is raised at once.
+Requests go to the server with the fewest of our requests in progress. Failures of the server are
+retried with exponential backoff, as is status 429; any other 4xx is our mistake and raised at once.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ if TYPE_CHECKING:
     import httpx
 
 API_KEY = "POSTERITY_API_KEY"
-"""The environment variable that holds the server's key, where it wants one."""
+"""Environment variable with the server's API key, if it needs one."""
 TRIES = 6
-"""How often a request is made before the server is given up."""
+"""Attempts per request before giving up on the server."""
 TOO_BUSY = 429
 SERVERS_FAULT = 500
 SEEDS = 2**31 - 1
-"""Servers take seeds below this."""
+"""Servers accept seeds below this."""
 
 
 class ServedPolicy:
-    """Samples from the model called `model` at one or several servers, `concurrency` completions
-    at a time each.
+    """Samples from `model` on one or more servers, with `concurrency` requests to each.
 
-    `urls` are those of the API, for example `http://127.0.0.1:8000/v1`; `pause`: seconds before a
-    request is made a second time, each further pause is twice as long. Texts depend on the seeds as
-    far as the servers honour them.
+    `urls` are those of the API, for example `http://127.0.0.1:8000/v1`. `pause`: seconds before the
+    first retry, doubled before each further one. Completions are reproducible as far as the servers
+    honour seeds.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class ServedPolicy:
         self.client.close()
 
     def require_ready(self) -> None:
-        """Ask each server whether it is there and has the model. Raises ComponentFailure."""
+        """Check that each server answers and has the model. Raises ComponentFailure."""
         for url in self._busy:
             if self.model not in (listed := self._listed(url)):
                 raise ComponentFailure(
@@ -76,7 +75,7 @@ class ServedPolicy:
                 )
 
     def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
-        """A server says itself what it cannot take, when it is asked to."""
+        """Accept any prompt: the server itself refuses those that it cannot take."""
 
     def sample(
         self,
@@ -85,8 +84,10 @@ class ServedPolicy:
         seeds: Sequence[int],
         on_rows: Callable[[int], None] = lambda rows: None,
     ) -> list[Completion]:
-        """One completion a prompt, in order. Raises InvalidInput where the server refuses a
-        request, ComponentFailure where it is gone or answers what is no completion.
+        """Return one completion per prompt, in order.
+
+        Raises InvalidInput if a server refuses a request, and ComponentFailure if it is unreachable
+        or answers with something other than a completion.
         """
 
         def complete(prompt: str, seed: int) -> Completion:
@@ -99,16 +100,18 @@ class ServedPolicy:
             try:
                 return [future.result() for future in futures]
             except BaseException:
+                # Otherwise leaving the pool would first complete every queued request.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
-        """Nothing: the common part of these servers' interfaces cannot tell."""
+        """Return None for each pair: these servers have no common interface that scores a text."""
         return [None] * len(pairs)
 
     def load_adapter(self, name: str, folder: str) -> None:
-        """Load an adapter (LoRA) into each running server, as vLLM does, and answer by it from now
-        on; the one before stays loaded, to go back to. Raises ComponentFailure.
+        """Load a LoRA adapter into each running server, as vLLM does, and use it from now on.
+
+        The previous adapter stays loaded, to go back to. Raises ComponentFailure.
         """
         for url in self._busy:
             if name not in self._listed(url):
@@ -117,7 +120,7 @@ class ServedPolicy:
         self.require_ready()
 
     def prove(self, prompt: str) -> None:
-        """Ask for a few tokens: the weights answer. Raises ComponentFailure, InvalidInput."""
+        """Sample a few tokens, to prove the model works. Raises ComponentFailure, InvalidInput."""
         self._complete(prompt, Sampling(max_new_tokens=4), 0)
 
     def _complete(self, prompt: str, sampling: Sampling, seed: int) -> Completion:
@@ -135,9 +138,9 @@ class ServedPolicy:
         return self._read(answer, sampling, url)
 
     def _read(self, answer: dict[str, Any], sampling: Sampling, url: str) -> Completion:
-        """What an answer says. Raises ComponentFailure on one that is no completion of ours."""
+        """Parse an answer. Raises ComponentFailure unless it is a completion by `self.model`."""
         answering = str(answer.get("model"))
-        if self.model not in (answering, answering.rpartition("@")[0]):  # name@revision
+        if self.model not in (answering, answering.rpartition("@")[0]):  # may be name@revision
             raise ComponentFailure(
                 f"the server {url} answered as model {answering!r}, asked was "
                 f"{self.model!r}; its completions would be recorded under the wrong name"
@@ -161,6 +164,7 @@ class ServedPolicy:
             ) from error
         if reasoning:
             text = f"{THINK_START}{reasoning}{THINK_END}{text}"
+        # A sum over only some of the tokens would be wrong, so it is None.
         logprob = sum(each) if each and len(each) == written else None
         as_drawn = sampling.temperature == 1 and sampling.top_p == 1
         return Completion(
@@ -174,7 +178,7 @@ class ServedPolicy:
         )
 
     def _listed(self, url: str) -> list[str]:
-        """The models that a server says it has."""
+        """The models that a server lists."""
         return [str(model.get("id")) for model in self._get(url, "/models").get("data", [])]
 
     @contextmanager
@@ -195,7 +199,7 @@ class ServedPolicy:
         return self._ask(lambda: self.client.post(url + path, json=body), url)
 
     def _ask(self, request: Callable[[], httpx.Response], url: str) -> dict[str, Any]:
-        """The answer to a request, tried again where the server failed."""
+        """The answer to a request, retried with backoff if the server fails."""
         import httpx
 
         wrong = ""
@@ -232,13 +236,13 @@ def _json(answer: httpx.Response, url: str) -> dict[str, Any]:
     if isinstance(found, dict):
         return found
     if "json" not in answer.headers.get("content-type", ""):
-        return {"text": answer.text}  # vLLM's word that an adapter is loaded
+        return {"text": answer.text}  # how vLLM confirms that an adapter is loaded
     raise ComponentFailure(
         f"the server {url} answered what is no JSON object: {answer.text[:200]!r}"
     )
 
 
 def _until_end(tokens: Sequence[str]) -> int:
-    """Tokens up to and with the last end-of-reasoning mark; 0 where there is none, or no token."""
+    """Tokens up to and including the last end-of-reasoning mark; 0 if none."""
     ends = [number for number, token in enumerate(tokens, 1) if THINK_END in token]
     return ends[-1] if ends else 0

@@ -1,6 +1,6 @@
-"""What bases are pretrained on: short tasks with a plan each, and aimless walks.
+"""The examples that bases are pretrained on: short tasks with plans, and aimless walks.
 
-A base is to know how the world moves, at every size, and to plan a few actions ahead, nothing more.
+A base should know how the world moves, at every size, and plan a few actions ahead, nothing more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Example = tuple[Problem, Plan]
 PER_ROOM = 8
 """Examples drawn from one random world, since grounding it costs more than walking in it."""
 TRIES = 20
-"""Walks for a task of one horizon, before another is drawn."""
+"""Start states to walk from for a task of one horizon, before another horizon is drawn."""
 SIZES = {
     "blocksworld": (3, 12),
     "childsnack": (1, 4),
@@ -34,21 +34,20 @@ SIZES = {
     "spanner": (1, 5),
     "transport": (1, 4),
 }
-"""The sizes that a base sees in each domain."""
+"""Smallest and largest size that a base sees in each domain."""
 
 
 LOST_SHARE = 0.2
-"""Share of the training steps, the last ones, in which some tasks are out of reach."""
+"""Share of the training steps, at the end, that include tasks out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What a phase of pretraining shows; the rest are short tasks with plans.
+    """Shares of examples in a phase of pretraining; the rest are short tasks with plans.
 
-    `walks`: share of aimless walks, in tasks that want nothing; `lost`: share of walks as aimless
-    in tasks that want something far away; `begun`: share of plans of such tasks that break off.
-    Where something is wanted, no plan or walk is longer than `longest` moves (in Blocksworld) or
-    actions, where that is given.
+    `walks`: aimless walks in tasks without goals. `lost`: equally aimless walks in tasks with a
+    distant goal, `begun`: plans of such tasks that break off, `far`: their horizons. `longest`, if
+    given, limits plans and walks in tasks with goals, in moves (Blocksworld) or actions.
     """
 
     walks: float
@@ -58,7 +57,7 @@ class Mixture:
     longest: int | None = None
 
     def draw(self, rng: Random) -> str:
-        """What the next example is: walk, lost, begun, or short."""
+        """Draw the kind of the next example: walk, lost, begun or short."""
         drawn = rng.random()
         for kind, share in (("walk", self.walks), ("lost", self.lost), ("begun", self.begun)):
             if drawn < share:
@@ -68,20 +67,21 @@ class Mixture:
 
 
 ALONE = Mixture(walks=0.35)
-"""Short tasks and walks where nothing is wanted: a base learns how the world moves."""
+"""The first phase: short tasks, and walks without goals, teach a base how the world moves."""
 LOST = Mixture(walks=0.15, lost=0.15, begun=0.25, longest=4)
-"""It learns to move as legally where it cannot plan, so that it can find what it was not taught."""
+"""The second phase: legal moves where a base cannot plan let it find plans it was not taught."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """What determines a base. `tail`: chance of each further move (in Blocksworld) or action;
-    `longest_walk`: most of them in aimless walks, `longest_begun` in plans that break off; `names`:
-    how many object names there are; `half`: the weights are stored in half precision, which halves
-    the file (they are trained, and run on a CPU, in single precision). `start`: the folder of a
-    base that is trained further, whose words and names stay; None makes one from nothing.
-    `in_order`: domains in which objects have their names by their place in sorted order, not by
-    chance, so that a cell's name says where it is.
+    """The settings that determine a base.
+
+    `tail`: probability of each further move (in Blocksworld) or action. `longest_walk`: their
+    maximum in aimless walks, `longest_begun`: in plans that break off. `names`: number of object
+    names. `half`: weights are stored in half precision, which halves the file, but trained, and run
+    on a CPU, in single precision. `start`: folder of a base to train further, whose words and names
+    stay; None starts from scratch. `in_order`: domains where objects are named by their place in
+    sorted order, not at random, so that a cell's name says where it is.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -111,13 +111,13 @@ class Pretraining:
 
     @property
     def phases(self) -> tuple[tuple[Mixture, int, float], ...]:
-        """What is shown, for how many steps, at which learning rate."""
+        """The mixture, number of steps and learning rate of each phase."""
         lost = round(self.steps * LOST_SHARE)
         return (ALONE, self.steps - lost, self.learning_rate), (LOST, lost, self.learning_rate / 2)
 
 
 def examples(settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[tuple[Task, Plan]]:
-    """Tasks with plans, the domains in turn, objects under random names, all in random order."""
+    """Tasks with plans, without end, from each domain in turn; names and order are random."""
     streams = [
         _blocks(settings, mixture, rng)
         if name == "blocksworld"
@@ -135,6 +135,7 @@ def _mixed(
     domain, in_order = read_domain(DOMAINS[domain_name].text), domain_name in settings.in_order
     if in_order:
         problem = canonical(problem)
+    # Constants keep their names, because they are words of the domain.
     own = [name for name, _ in problem.objects if name not in dict(domain.constants)]
     names = settings.object_names
     if len(own) > len(names):
@@ -164,11 +165,12 @@ def _blocks(settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[Ex
             if found is not None and kind == "lost":
                 yield _lost_blocks(found[0], mixture.longest or settings.longest_walk, rng)
             elif found is not None:
+                # Each move is two actions: one lifts a block, one puts it down.
                 yield _begun(found, 2 * rng.randint(1, settings.longest_begun))
 
 
 def _begun(example: Example, actions: int) -> Example:
-    """The same task, and a plan that breaks off."""
+    """The same task, with only the first `actions` actions of its plan."""
     problem, plan = example
     return problem, Plan(plan.actions[:actions])
 
@@ -183,14 +185,14 @@ def _short_blocks(size: int, tail: float, mixture: Mixture, rng: Random) -> Exam
 
 
 def _aimless_blocks(size: int, longest: int, rng: Random) -> Example:
-    """A task that wants nothing, and a walk that is possible in it."""
+    """A task without goals, and a random walk from its initial state."""
     init = blocksworld.random_state([f"b{i + 1}" for i in range(size)], rng)
     _, path = blocksworld.walk(init, rng.randint(1, longest), rng)
     return blocksworld.problem_of(init, None, rng), blocksworld.plan_of(init, path)
 
 
 def _lost_blocks(problem: Problem, longest: int, rng: Random) -> Example:
-    """A task, and a walk that is possible in it and does not care for its goals."""
+    """The same task, and a random walk from its initial state that ignores its goals."""
     init = blocksworld.state_of(problem)
     _, path = blocksworld.walk(init, rng.randint(1, longest), rng)
     return problem, blocksworld.plan_of(init, path)

@@ -1,9 +1,9 @@
-"""Fine-tuning in several processes, each on a GPU of its own: all draw the same batches from the
-same seed, each takes its share of their rows, and gradients are added up, so that all make the same
-steps. (`planners.training.loop.fit` does that wherever torch's process group is there.)
+"""Fine-tune in several processes, each on its own GPU.
 
-`accelerate launch` starts them, over NCCL on GPUs and over gloo where there are none. What is to be
-done is one JSON file; the first of them says how it goes, a JSON line a step.
+All draw the same batches from the same seed, each takes its share of the rows, and gradients are
+summed, so that all make the same steps (see `planners.training.loop.fit`). `accelerate launch`
+starts them, with NCCL on GPUs and gloo elsewhere. The job is one JSON file; the first process
+reports progress, one JSON line per step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from planners.training.fine_tuning import Lesson, fine_tune
 from planners.training.settings import Adapter, Training
 
 QUIET = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
-"""What accelerate would otherwise ask for, or warn of."""
+"""Options that accelerate would otherwise ask for or warn about."""
 
 
 def fine_tune_in(
@@ -43,13 +43,14 @@ def fine_tune_in(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     base: Path | None = None,
 ) -> dict[str, float | int]:
-    """The same as `fine_tune`, by several processes of this machine.
+    """Do the same as `fine_tune`, in several processes on this machine.
 
-    Raises InvalidInput where it would, ComponentFailure where the processes fail.
+    Raises InvalidInput where `fine_tune` does, and ComponentFailure if the processes fail.
     """
     import torch
 
-    made = folder.with_name(folder.name + ".made")  # theirs, until the last step was agreed to
+    # The processes write here; it is renamed once all succeeded and `on_step` saw every step.
+    made = folder.with_name(folder.name + ".made")
     job = {
         "start": str(start), "base": None if base is None else str(base), "folder": str(made),
         "training": asdict(training), "prompt": prompt, "seed": seed,
@@ -80,8 +81,9 @@ def fine_tune_in(
 
 @contextmanager
 def _said(processes: int, job: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """Run the processes while the block runs; what they say, line by line. Raises ComponentFailure
-    where one of them ends otherwise than well.
+    """Run the processes while the block runs; yields the messages they print, one per line.
+
+    Raises InvalidInput if there are too few GPUs, and ComponentFailure if a process fails.
     """
     import torch
 
@@ -99,6 +101,7 @@ def _said(processes: int, job: Path) -> Iterator[Iterator[dict[str, Any]]]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdout is not None
         try:
+            # Other lines are printed by libraries.
             yield (json.loads(line) for line in process.stdout if line.startswith("{"))
             status = process.wait()
         finally:
@@ -109,7 +112,7 @@ def _said(processes: int, job: Path) -> Iterator[Iterator[dict[str, Any]]]:
 
 
 def main(job: str) -> None:
-    """One of the processes."""
+    """Run one of the processes."""
     import torch
     from accelerate import PartialState
 
@@ -120,7 +123,7 @@ def main(job: str) -> None:
 
     def say(**line: object) -> None:
         if together.is_main_process:
-            print(json.dumps(line), flush=True)  # where nobody listens any more, this ends it
+            print(json.dumps(line), flush=True)  # fails, and ends this, once the parent is gone
 
     given = json.loads(Path(job).read_text("utf-8"))
     use_threads(given["threads"])

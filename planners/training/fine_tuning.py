@@ -1,4 +1,4 @@
-"""From lessons (a problem and a completion each) to the next generation's checkpoint."""
+"""Train the next generation's checkpoint on lessons (a task and a completion each)."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ _WORD = re.compile(r"[^\s()]+")
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One completion to learn and the task it answers; its weight, which for REINFORCE and NFT is
-    its advantage, of either sign; and its log-probability under the policy that wrote it.
+    """One completion to learn, and the task that it answers.
+
+    `weight` is its advantage, of either sign, for REINFORCE and NFT. `logprob` is its
+    log-probability under the policy that wrote it.
     """
 
     task: Task
@@ -62,25 +64,25 @@ def fine_tune(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     base: Path | None = None,
 ) -> dict[str, float | int]:
-    """Train the checkpoint `start` on the lessons, as answers to prompts of a format, and write
-    `folder`, whole or not at all; an adapter that `start` holds is one of `base`.
+    """Train the checkpoint `start` on the lessons and write `folder`, whole or not at all.
 
-    Interrupted and called again, it goes on. Returns the facts of the run. Raises InvalidInput
-    where the lessons would teach nothing, or have weights that the method cannot learn.
+    `prompt` names the prompt format. If `start` is an adapter, `base` is its base. An interrupted
+    run continues when called again. Returns the known fields of `Fit`. Raises InvalidInput if the
+    lessons would teach nothing, or have weights that the method cannot learn.
     """
     import torch
 
     objective = objective_of(lessons, training.method)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        # 1. The learner, and what it learns and is measured on.
+        # 1. The model, and the rows that it is trained and validated on.
         outer, model, tokenizer = _learner(start, training, base)
         learned, held = hold_back(lessons, training.validation, seed)
         rows = encode(learned, tokenizer, prompt)
         fewest = preflight(rows, tokenizer.eos_token_id, model.config.max_position_embeddings)
         unseen = encode(held, tokenizer, prompt)
         before = mean_loss(model, unseen, training.batch) if held else None
-        # 2. The steps, from where an interrupted run had got to.
+        # 2. The steps, continuing an interrupted run.
         source = Batches(learned, tokenizer, training, prompt, seed)
         state = Resumable(
             folder.with_name(folder.name + ".training"),
@@ -95,7 +97,7 @@ def fine_tune(
             on_step,
             state,
         )
-        # 3. What became of it. Only one of several processes writes.
+        # 3. The outcome. Only one of several processes writes.
         after = mean_loss(model, unseen, training.batch) if held else None
     tenth = max(1, len(losses) // 10)
     facts = Fit(
@@ -116,8 +118,9 @@ def fine_tune(
 
 
 def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
-    """What a method makes smaller over these lessons. Raises InvalidInput on weights below zero,
-    which supervised learning cannot learn, and where no weight is above it.
+    """The loss that a method minimises over these lessons.
+
+    Raises InvalidInput if supervised learning gets a weight below zero, or none above it.
     """
     if method != "sft":
         return OBJECTIVES[method]
@@ -134,7 +137,7 @@ def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
 def _learner(
     start: Path, training: Training, base: Path | None
 ) -> tuple[Any, PreTrainedModel, PreTrainedTokenizerFast]:
-    """What is saved, the model inside it that is trained, and the tokenizer."""
+    """The model to save, the model inside it to train, and the tokenizer."""
     if (start / ADAPTER).is_file():
         outer = adapted(start, base, trainable=True)
         model, tokenizer = outer.get_base_model(), read_tokenizer(start)
@@ -145,9 +148,10 @@ def _learner(
             lora = training.lora
             outer = with_adapter(model, lora.rank, lora.alpha, lora.dropout)
         else:
-            model.float()  # what is trained must be able to change by little
+            model.float()  # half precision would round small updates away
     if training.checkpointing:
         cast("PreTrainedModel", model).gradient_checkpointing_enable()
+        # With frozen weights, a checkpointed layer has a gradient only if its input requires one.
         cast("PreTrainedModel", model).enable_input_require_grads()
     return outer, model, tokenizer
 
@@ -155,7 +159,7 @@ def _learner(
 def hold_back(
     lessons: Sequence[Lesson], share: float, seed: int
 ) -> tuple[list[Lesson], list[Lesson]]:
-    """The lessons that are learned, and a share of them that only measures; never all of either."""
+    """Split lessons into those to train on, at least one, and a held-out share for validation."""
     count = min(round(share * len(lessons)), len(lessons) - 1)
     held = set(Random(seed).sample(range(len(lessons)), max(0, count)))
     parts: tuple[list[Lesson], list[Lesson]] = ([], [])
@@ -166,7 +170,7 @@ def hold_back(
 
 @dataclass(slots=True)
 class Batches:
-    """Endless batches, every lesson once per epoch; counts the supervised tokens that it hands out.
+    """Endless batches, with every lesson once per epoch; counts their supervised tokens.
 
     A row is a prompt, a completion, the lesson's weight and its log-probability.
     """
@@ -181,6 +185,7 @@ class Batches:
     def __iter__(self) -> Iterator[list[Advised]]:
         rng = Random(self.seed)
         while True:
+            # New names and a new order in each epoch.
             varied = [
                 vary(lesson, self.tokenizer, self.training, self.prompt, rng)
                 for lesson in self.lessons
@@ -199,13 +204,13 @@ class Batches:
 def _identity(
     start: Path, lessons: Sequence[Lesson], training: Training, prompt: str, seed: int
 ) -> str:
-    """What a training run is made of: an interrupted one goes on only where it is the same."""
+    """Hash of a training run's inputs; an interrupted run continues only if it is the same."""
     learned = (f"{lesson.task.key} {lesson.weight!r} {lesson.completion}" for lesson in lessons)
     return content_hash(weights_hash(start), repr(training), prompt, str(seed), *learned)
 
 
 def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[Row]:
-    """Token ids of prompts and completions, end-of-sequence behind each completion."""
+    """Token ids of prompts and completions, with end-of-sequence after each completion."""
     if not lessons:
         return []
     write = PROMPTS[prompt].write
@@ -220,8 +225,9 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
 def vary(
     lesson: Lesson, tokenizer: PreTrainedTokenizerFast, training: Training, prompt: str, rng: Random
 ) -> Lesson:
-    """The same lesson under other object names and in another order, as the settings ask; just the
-    same in a domain that the model knows in order.
+    """The same lesson with other object names and in another order, as the settings ask.
+
+    Lessons stay unchanged in domains whose objects the model knows by sorted order.
     """
     if lesson.task.domain.name in in_order(tokenizer):
         return lesson
@@ -229,6 +235,7 @@ def vary(
     problem, completion = lesson.task.problem, lesson.completion
     constants = dict(lesson.task.domain.constants)
     if len(names) >= len(problem.objects) - len(constants):
+        # The completion uses the names of the prompt, so the problem takes those names first.
         problem = rename(problem, PROMPTS[prompt].names(lesson.task))
         own = [name for name, _ in problem.objects if name not in constants]
         table = dict(zip(own, rng.sample(names, len(own)), strict=True))

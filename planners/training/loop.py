@@ -1,9 +1,8 @@
-"""Fine-tuning on (prompt, completion) rows: a plain loop over length-sorted batches.
+"""Train on (prompt, completion) rows, in a plain loop over batches of rows of similar length.
 
-A plain loop, because it measures no slower than a trainer's and can be read whole; what makes it
-fast is that rows of similar length stand in a batch. Loss is on the completions only. Before the
-first step the facts that make such training fail in silence are checked: every row has supervised
-tokens and ends with the end-of-sequence token.
+A plain loop, because it is no slower than a trainer class and can be read whole; it is fast because
+rows of similar length share a batch. The loss covers completions only. Before the first step, every
+row must have supervised tokens and end with end-of-sequence: otherwise training fails in silence.
 """
 
 from __future__ import annotations
@@ -35,8 +34,10 @@ WINDOW = 16
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a training run did. Losses are nats per supervised token, over the first and last
-    tenth, and on the rows held back for validation before and after.
+    """The facts of a training run.
+
+    Losses are in nats per supervised token: over the first and last tenth of the steps, and on the
+    held-out validation rows before and after training.
     """
 
     rows: int
@@ -52,9 +53,9 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Optimisation:
-    """How steps are made. AdamW with linear warm-up and cosine decay to a tenth.
+    """Settings of the optimizer: AdamW, with linear warm-up and cosine decay to a tenth.
 
-    `micro`: rows whose activations are in memory at once, None for all of a batch; the gradient is
+    `micro`: rows whose activations are in memory at once, None for the whole batch; the gradient is
     that of the whole batch either way.
     """
 
@@ -64,7 +65,7 @@ class Optimisation:
     micro: int | None = None
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step, from 0."""
+        """The learning rate of a step, counted from 0."""
         warmup = min(self.warmup, max(1, steps // 10))
         if step < warmup:
             return self.learning_rate * ((step + 1) / warmup)
@@ -73,7 +74,10 @@ class Optimisation:
 
 
 def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
-    """The fewest supervised tokens of any row. Raises InvalidInput on rows that teach nothing."""
+    """Check the rows, and return the fewest supervised tokens of any row.
+
+    Raises InvalidInput on rows that teach nothing or are longer than `max_length` tokens.
+    """
     if not rows:
         raise InvalidInput(
             "the training set is empty: no trace was kept, so there is nothing to learn"
@@ -92,7 +96,7 @@ def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
 
 
 def length_batches(rows: Sequence[R], batch: int, rng: Random) -> Iterator[list[R]]:
-    """Shuffled batches of rows of similar length, one epoch. A row begins with two lists of ids."""
+    """One epoch of shuffled batches of rows of similar length; rows begin with two lists of ids."""
     order = rng.sample(range(len(rows)), len(rows))
     for start in range(0, len(order), batch * WINDOW):
         window = [rows[i] for i in order[start : start + batch * WINDOW]]
@@ -111,14 +115,13 @@ def fit(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     state: Resumable | None = None,
 ) -> list[float]:
-    """Train in place on `steps` batches; returns the loss of each step (nats per supervised token).
+    """Train in place for `steps` batches; returns each step's loss (nats per supervised token).
 
-    Where `state` holds the state of this run, the steps it has are not made again, but their
-    batches are drawn.
+    Steps that `state` already holds for this run are not repeated, but their batches are drawn.
     """
     import torch
 
-    # 1. The optimizer, in the state of an interrupted run where there is one.
+    # 1. The optimizer, restored from an interrupted run if there is one.
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=how.learning_rate,
@@ -127,22 +130,22 @@ def fit(
         fused=True,
     )
     losses = state.restore(optimizer) if state else []
-    # 2. What makes gradients of a batch, in parts where memory is short.
+    # 2. It computes gradients, in parts if memory is short.
     learner = _Learner(model, objective or completion_loss, how.micro)
     model.train()
     begun = len(losses)
     for step, rows in zip(range(steps), batches, strict=False):
-        if step < begun:  # made before the interruption; only its batch had to be drawn again
+        if step < begun:  # done already; drawing its batch advances the random stream
             on_step(step, losses[step])
             continue
-        # 3. Gradient, over all processes; a bound on its length; the step at its learning rate.
+        # 3. Sum the gradient over all processes, clip its norm, and step at the scheduled rate.
         optimizer.zero_grad(set_to_none=True)
         losses.append(_added_up(model, learner.backward(rows)))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = how.rate(step, steps)
         optimizer.step()
         on_step(step, losses[-1])
-        # 4. Keep the state now and then; of several processes one writes.
+        # 4. Save the state now and then, from one process only.
         if state and is_first():
             state.save_if_due(optimizer, losses)
     model.eval()
@@ -155,7 +158,7 @@ def is_first() -> bool:
 
 
 def _place() -> tuple[int, int]:
-    """Which process this is, of how many that train together."""
+    """The rank of this process, and the number of processes that train together."""
     from torch import distributed
 
     if not (distributed.is_available() and distributed.is_initialized()):
@@ -164,7 +167,7 @@ def _place() -> tuple[int, int]:
 
 
 def _added_up(model: PreTrainedModel, loss: float) -> float:
-    """The loss over all processes; their gradients are added up in the model of each."""
+    """Sum the gradients of all processes, in place, and return the sum of their losses."""
     import torch
     from torch import distributed
 
@@ -172,7 +175,7 @@ def _added_up(model: PreTrainedModel, loss: float) -> float:
         return loss
     for parameter in model.parameters():
         if parameter.requires_grad:
-            if parameter.grad is None:  # no row of the batch was this process's
+            if parameter.grad is None:  # this process had no row of the batch
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
     told = torch.tensor(loss, device=model.device)
@@ -181,14 +184,15 @@ def _added_up(model: PreTrainedModel, loss: float) -> float:
 
 
 class _Learner:
-    """Gradients of batches, in parts of `micro` rows where a batch does not fit into memory."""
+    """Computes gradients of batches, in parts of `micro` rows if a batch exceeds memory."""
 
     def __init__(self, model: PreTrainedModel, objective: Objective, micro: int | None) -> None:
         self.model, self.objective, self.micro = model, objective, micro
 
     def backward(self, rows: Sequence[Any]) -> float:
-        """Leave the gradient of a whole batch, or of this process's share of it, in the model;
-        returns its loss. Raises ComponentFailure where not even one row fits.
+        """Add the gradient of a batch, or of this process's share of it, to the model.
+
+        Returns the loss. Raises ComponentFailure if not even one row fits into memory.
         """
         while True:
             try:
@@ -206,6 +210,7 @@ class _Learner:
                     ) from error
                 warnings.warn(f"out of memory: training in parts of {half} rows", stacklevel=1)
                 self.micro = half
+                # The failed attempt may have left part of its gradient behind.
                 self.model.zero_grad(set_to_none=True)
 
     def _backward(self, rows: Sequence[Any], micro: int) -> float:
@@ -215,9 +220,11 @@ class _Learner:
         tokens = sum(len(row[1]) for row in rows)
         device = self.model.device.type
         rank, processes = _place()
+        # Every n-th row: rows come sorted by length, so all processes get similar work.
         mine = rows[rank::processes]
         for start in range(0, len(mine), micro):
             part = mine[start : start + micro]
+            # Relative to the whole batch, so that parts and processes add up to its mean.
             share = sum(len(row[1]) for row in part) / tokens
             with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
                 loss = self.objective(self.model, part) * share

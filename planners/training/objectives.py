@@ -1,5 +1,5 @@
-"""What training makes smaller, over (prompt, completion) rows: supervised learning, REINFORCE, and
-negative-aware fine-tuning. Loss is on the completions only.
+"""Losses over the completions of (prompt, completion) rows, for supervised learning, REINFORCE and
+negative-aware fine-tuning.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Advised = tuple[list[int], list[int], float, float | None]
-"""The same with an advantage, how much better than expected the completion fared, and with its
-log-probability under the policy that wrote it, None where that is unknown.
+"""A Row with its advantage (how much better than expected the completion did) and its
+log-probability under the policy that wrote it, or None if that is unknown.
 """
 
 
@@ -29,8 +29,8 @@ def completion_loss(model: PreTrainedModel, rows: Sequence[Row | Advised]) -> to
 
 
 def weighted_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tensor:
-    """Each completion's negative log-likelihood (nats) times its weight, over the number of
-    supervised tokens. With every weight 1 it is `completion_loss`.
+    """Sum of each completion's negative log-likelihood (nats) times its weight, divided by the
+    number of supervised tokens. With every weight 1 it is `completion_loss`.
     """
     import torch
 
@@ -42,11 +42,12 @@ def weighted_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tens
 
 def policy_gradient_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tensor:
     """REINFORCE (Williams 1992): each completion's negative log-likelihood times its advantage,
-    over the number of supervised tokens. With every advantage 1 it is `completion_loss`.
+    divided by the number of supervised tokens. With every advantage 1 it is `completion_loss`.
 
-    What fared worse than expected is tapered by how much less likely it has become since it was
-    written (Le Roux et al. 2025, arXiv 2503.14286): without that, steps beyond the first push it
-    down for ever, and everything else with it. Where that is unknown it teaches nothing.
+    A negative advantage is scaled down by how much less likely its completion has become since it
+    was written (Le Roux et al. 2025, arXiv 2503.14286). Without that, steps beyond the first push
+    it down without end, and everything else with it. Without its old log-probability, it teaches
+    nothing.
     """
     import torch
 
@@ -56,19 +57,22 @@ def policy_gradient_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> tor
 
 
 def negative_aware_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tensor:
-    """NFT (Chen et al. 2025, arXiv 2505.18118): of a task that a share r of its samples solves, the
-    valid ones are learned, and the others through the policy that would be left for them,
-    -log((1 - r R) / (1 - r)) a token, where R is how much likelier it has become.
+    """NFT (Chen et al. 2025, arXiv 2505.18118): learn from failures by an implicit negative policy.
 
-    Weighed by 1 - r, so that at R = 1 its gradient is REINFORCE's; and what is in the logarithm is
-    not taken below 1, as the paper advises, but for its gradient. A trace has one log-probability,
-    so R is the geometric mean of its tokens'. Where that is unknown a failure teaches nothing.
+    Let a share r of a task's samples be valid. Those are learned directly. The negative policy is
+    what remains of the policy without them, so a failure costs -log((1 - r R) / (1 - r)) per token,
+    where R is how many times likelier it has become. This is weighted by 1 - r, so that at R = 1
+    the gradient is REINFORCE's. As the paper advises, the logarithm's argument is at least 1,
+    except in its gradient. A trace has one log-probability, so R is the geometric mean over its
+    tokens. A failure without one teaches nothing.
     """
     import torch
 
     each, row, advantage, apart, lengths = _advised(model, rows)
+    # An advantage is -r for a failure and 1 - r for a valid sample; the limit keeps 1 - r above 0.
     rate = torch.where(advantage < 0, -advantage, 1 - advantage).clamp(max=0.999)
     left = (1 - rate * (apart / lengths).exp()) / (1 - rate)
+    # Straight-through: the clamped value with the gradient of the unclamped one.
     left = left + (left.clamp(min=1.0) - left).detach()
     failed = (rate - 1) * (advantage < 0) * lengths * left.log()
     return ((advantage.clamp(min=0.0)[row] * each).sum() + failed.sum()) / len(each)
@@ -77,9 +81,10 @@ def negative_aware_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torc
 def _advised(
     model: PreTrainedModel, rows: Sequence[Advised]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Negative log-likelihood of each supervised token and its row; and of each row its advantage,
-    how much likelier (in nats) it is than when it was written, minus infinity where that is
-    unknown, and its supervised tokens.
+    """Per supervised token its negative log-likelihood and its row. Per row its advantage, how much
+    likelier (in nats) it is than when it was written, and its number of supervised tokens.
+
+    The change in likelihood is minus infinity where it is unknown.
     """
     import torch
 
@@ -101,11 +106,12 @@ def _supervised(
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     target = labels[:, 1:]
     told = target != IGNORED
+    # Logits are the largest tensor, so only supervised positions get them.
     return model.get_output_embeddings()(hidden[told]), target[told], told.nonzero()[:, 0]
 
 
 def mean_loss(model: PreTrainedModel, rows: Sequence[Row], batch: int) -> float:
-    """`completion_loss` of any number of rows, without a gradient."""
+    """`completion_loss` over any number of rows, without gradients."""
     import torch
 
     total = 0.0
@@ -122,4 +128,4 @@ OBJECTIVES: dict[str, Any] = {
     "reinforce": policy_gradient_loss,
     "nft": negative_aware_loss,
 }
-"""What a method makes smaller; "weighted" is "sft" where weights differ."""
+"""The loss that each method minimises; "weighted" is "sft" with unequal weights."""

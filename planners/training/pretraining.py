@@ -1,9 +1,8 @@
-"""The embedded base model: a Llama of about a million parameters that knows short plans.
+"""Make the embedded base model: a Llama of about a million parameters that knows short plans.
 
-It is pretrained on short tasks (with an optimal plan each) over every size, so that it speaks the
-language of plans and solves short-horizon tasks, nothing more. A thin tail of longer ones and walks
-in tasks out of its reach keep longer plans possible: what a base never samples, no curation can
-select.
+It is pretrained on short tasks of every size, each with an optimal plan, to learn the language of
+plans and solve short horizons, nothing more. A thin tail of longer tasks, and walks in tasks out of
+its reach, keep longer plans possible: no curation can select what a base never samples.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 WORDS = ("\n", ")\n", "<think>", "</think>")
 PIECES = r"\([^\s()]+|\)\n| [^\s()]+|\n|[^\s()]+|\s|\(|\)"
-"""How text falls into tokens: "(stack", " b1", ")\\n", " on", " >on", newline."""
+"""How text is split into tokens: "(stack", " b1", ")\\n", " on", " >on", newline."""
 
 
 def vocabulary(domains: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -41,6 +40,7 @@ def vocabulary(domains: Sequence[str], names: Sequence[str]) -> list[str]:
     for domain in (read_domain(DOMAINS[name].text) for name in domains):
         changed = changing(domain)
         for predicate, kinds in domain.predicates.items():
+            # Facts that may change stand with each argument, others with the first (see `compact`).
             places = max(1, len(kinds)) if predicate in changed else 1
             for position in range(places):
                 words += [f"{mark}{'@' * position}{predicate}" for mark in (" ", " >")]
@@ -55,9 +55,9 @@ def build_tokenizer(
     names: Sequence[str] = OBJECT_NAMES[:24],
     in_order: Sequence[str] = (),
 ) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer over plan words and object names; decoding gives the text back.
+    """A word-level tokenizer over plan words and object names; decoding restores the text.
 
-    It also says, as their PDDL calls them, in which domains names are given in order.
+    It also records the domains, by their PDDL names, where objects are named in sorted order.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -80,7 +80,7 @@ def build_tokenizer(
 
 
 def build_model(seed: int, vocabulary: int, layers: int = 4, width: int = 128) -> LlamaForCausalLM:
-    """The untrained base, a plain Llama in float32."""
+    """The untrained base: a plain Llama in float32."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -125,9 +125,7 @@ def pretrain(
     settings: Pretraining,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> dict[str, object]:
-    """Make the base from nothing and write it to `folder`; returns the manifest written beside
-    it.
-    """
+    """Train a base and write it to `folder`; returns its manifest, also written there."""
     if settings.start is None:
         tokenizer = build_tokenizer(settings.domains, settings.object_names, settings.in_order)
         model = build_model(settings.seed, len(tokenizer))
@@ -145,7 +143,7 @@ def pretrain(
 
 
 def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> dict[str, object]:
-    """What made the base in `folder`: the command, the settings, the hash of its weights."""
+    """The manifest of the base in `folder`: its command, settings and hash of weights."""
     import torch
 
     threads = torch.get_num_threads()
@@ -172,7 +170,7 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
 
 
 def _origin(folder: Path) -> dict[str, object]:
-    """What made the checkpoint in a folder, as far as is known: a base says it all."""
+    """The manifest of the checkpoint in a folder, if it has one, and the hash of its weights."""
     manifest = folder / "pretraining.json"
     known = json.loads(manifest.read_text("utf-8")) if manifest.exists() else {}
     return {**known, "weights": weights_hash(folder)}

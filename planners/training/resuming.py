@@ -1,6 +1,6 @@
-"""A training run that was interrupted goes on where it was: weights, optimizer, and random draws.
+"""Resume an interrupted training run: its weights, optimizer state and random draws.
 
-The state is one safetensors file beside the checkpoint that is being made, replaced as a whole.
+The state is one safetensors file beside the future checkpoint; each save replaces it whole.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     import torch
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps of each parameter."""
+"""The state that AdamW keeps for each parameter."""
 
 
 class Resumable:
-    """The file that holds the state of one training run; `identity` says which run that is,
-    `every` how many seconds of training an interruption may cost.
+    """The file that holds the state of one training run.
+
+    `identity` says which run that is. `every`: seconds of training that an interruption may cost.
     """
 
     def __init__(self, file: Path, identity: str, every: float = 60.0) -> None:
@@ -31,13 +32,13 @@ class Resumable:
         self._saved = time.monotonic()
 
     def save_if_due(self, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
-        """Write the state where the last one is too old."""
+        """Save the state if the last save is more than `every` seconds old."""
         if time.monotonic() - self._saved > self.every:
             self.save(optimizer, losses)
             self._saved = time.monotonic()
 
     def save(self, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
-        """Write the state after the last of these steps. Raises ComponentFailure."""
+        """Save the state after the last of these steps. Raises ComponentFailure if it cannot."""
         import torch
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -46,6 +47,7 @@ class Resumable:
         for number, parameter in enumerate(_parameters(optimizer)):
             tensors[f"{number}.weight"] = parameter.detach()
             tensors |= {f"{number}.{name}": optimizer.state[parameter][name] for name in MOMENTS}
+        # Renamed when complete, so that a kill while saving leaves the last state intact.
         partial = self.file.with_name(self.file.name + ".partial")
         told = {"identity": self.identity, "losses": json.dumps(list(losses))}
         try:
@@ -60,7 +62,7 @@ class Resumable:
             ) from error
 
     def restore(self, optimizer: torch.optim.Optimizer) -> list[float]:
-        """Take up the state where there is one of this very run; the losses of its steps."""
+        """Load the state, if the file is of this very run; returns the losses of its steps."""
         import torch
         from safetensors import SafetensorError, safe_open
 
@@ -70,7 +72,7 @@ class Resumable:
                 if told.get("identity") != self.identity:
                     return []
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError):  # absent or broken: start from the beginning
             return []
         with torch.no_grad():
             for number, parameter in enumerate(_parameters(optimizer)):
@@ -83,7 +85,7 @@ class Resumable:
         return list(json.loads(told["losses"]))
 
     def forget(self) -> None:
-        """Remove the state: the run is over."""
+        """Delete the state: the run is over."""
         self.file.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""The settings of fine-tuning, declared once for all who read them."""
+"""The settings of fine-tuning, declared once for all code that reads them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from planners.records import STRICT
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """A low-rank adapter (LoRA) of every linear layer (Hu et al. 2021)."""
+    """A low-rank adapter (LoRA) on every linear layer (Hu et al. 2021)."""
 
     __pydantic_config__ = STRICT
 
@@ -25,12 +25,12 @@ class Adapter:
 class Training:
     """How a checkpoint is fine-tuned.
 
-    `start`: from the base or from the parent. `rename` draws new object names and `shuffle` a new
-    order of facts each epoch, except in domains that the model knows in order. `epochs`: passes
-    over the lessons, instead of `steps`. `micro`: rows in memory at once. `checkpointing` computes
-    activations twice to save memory. `validation`: share of the lessons that only measures.
-    `lora`: train an adapter instead of all weights. `method`: "reinforce" and "nft" learn from
-    failures too (curator "rollouts"). `processes`: how many share each batch, a GPU each.
+    `start`: from the base or the parent. `rename`, `shuffle`: new object names and a new order of
+    facts each epoch, except in domains whose objects the model knows by sorted order. `epochs`:
+    passes over the lessons, instead of `steps`. `micro`: rows in memory at once. `checkpointing`:
+    compute activations twice to save memory. `validation`: held-out share of the lessons. `lora`:
+    train an adapter instead of all weights. `method`: "reinforce" and "nft" also learn from
+    failures (curator "rollouts"). `processes`: how many share each batch, one GPU each.
     """
 
     __pydantic_config__ = STRICT
@@ -50,5 +50,5 @@ class Training:
     processes: Annotated[int, Gt(0)] = 1
 
     def count(self, lessons: int) -> int:
-        """How many steps so many lessons make."""
+        """The number of steps to train on this many lessons."""
         return self.steps if self.epochs is None else self.epochs * -(-lessons // self.batch)
