@@ -110,7 +110,7 @@ def _best(pool: pd.DataFrame, options: Options, order: list[str], reason: str) -
 def all_valid(pool: pd.DataFrame, options: Options) -> Selection:
     """Every valid trace, however many its task has."""
     valid = pool.loc[pool["outcome"] == Outcome.VALID.value, "trace"].sort_values()
-    return _selection(pool, _at_most(valid, options), _why_not(pool, "beyond the number"), "valid")
+    return _selection(pool, _at_most(valid, options), _why_not(pool, "over the limit"), "valid")
 
 
 def uncurated(pool: pd.DataFrame, options: Options) -> Selection:
@@ -131,7 +131,7 @@ def feedback(pool: pd.DataFrame, options: Options) -> Selection:
     reason = np.select(
         [told.isna(), told.eq(False), ~accepted],
         ["no feedback", "rejected by its user", "accepted, but there is no plan in it"],
-        "beyond the number",
+        "over the limit",
     )
     return _selection(pool, chosen, reason, "accepted by its user")
 
@@ -175,8 +175,8 @@ def rollouts(pool: pd.DataFrame, options: Options) -> Selection:
     chosen = _at_most(pool.loc[advantage != 0, "trace"].sort_values(), options)
     reason = np.select(
         [outcome.isna(), ~usable, advantage == 0],
-        ["not judged", "cut: its end is not the model's", "fared as its siblings did"],
-        "beyond the number",
+        ["not judged", "truncated at max_new_tokens", "same outcome as its siblings"],
+        "over the limit",
     )
     found = _selection(pool, chosen, reason, "better or worse than its siblings").frame
     return Selection(found.assign(weight=np.where(found["kept"], advantage.to_numpy(), 0.0)))
@@ -231,7 +231,8 @@ def _selection(
 
 
 ONE_A_TASK = (
-    "1 for a valid plan, over the chance that its task is solved in the pool: tasks weigh alike"
+    "1 for a valid plan, divided by the probability that its task is solved in the pool: every "
+    "task counts equally"
 )
 CURATORS = {
     curator.name: curator
@@ -239,7 +240,7 @@ CURATORS = {
         Curator("shortest", shortest, ONE_A_TASK, ("plan_length", "reasoning_tokens")),
         Curator(
             "all-valid", all_valid,
-            "1 for a valid plan: on traces of one's own, REINFORCE, N / N+ times as far",
+            "1 for a valid plan: on-policy this is a REINFORCE step, N / N+ times as long",
         ),
         Curator("first-valid", first_valid, ONE_A_TASK, ("source_generation",)),
         Curator("uncurated", uncurated, "1 for any plan, valid or not: nothing for validity"),
@@ -256,7 +257,7 @@ CURATORS = {
         Curator(
             "rollouts", rollouts,
             "1 for a valid plan, less the share of valid ones among its siblings: REINFORCE "
-            "itself, where replay is last",
+            "itself, if replay is last",
             signed=True,
         ),
     )
@@ -308,7 +309,7 @@ def _chosen(curator: Curator, pool: pd.DataFrame, options: Options) -> Selection
     except Exception as error:  # whatever a user's function raises
         raise InvalidInput(
             f"the curator {curator.name!r} raised {type(error).__name__}: {error}; nothing was "
-            "curated: mend it and run again"
+            "curated: fix it and run again"
         ) from error
 
 
@@ -322,7 +323,7 @@ def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: boo
     elif sorted(found.frame["trace"]) != sorted(pool["trace"]):
         wrong = f"decisions on {len(found.frame)} traces, of a pool of {len(pool)}"
     elif not np.isfinite(weights := found.frame["weight"].to_numpy(dtype=float)).all():
-        wrong = "weights that are no finite numbers"
+        wrong = "weights that are not finite"
     elif not signed and (weights < 0).any():
         wrong = f"a weight below 0, {weights.min():g}"
     if wrong is not None:

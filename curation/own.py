@@ -17,7 +17,7 @@ from pathlib import Path
 from curation.curators import CURATORS, Curator
 from planners.errors import InvalidInput
 
-ASK = "name a function of a Python file here, as `my_module:longest`"
+ASK = "name a function of a Python file in the working directory, as `my_module:longest`"
 
 
 def curator_named(name: str, code: str | None = None) -> Curator:
@@ -32,7 +32,7 @@ def curator_named(name: str, code: str | None = None) -> Curator:
     if (found := code_of(name)) != code and code is not None:
         raise InvalidInput(
             f"the file of curator {name!r} has changed since the experiment was begun ({found}, "
-            f"recorded was {code}); put it back, or begin a new experiment"
+            f"but {code} was recorded); put it back, or begin a new experiment"
         )
     module, _, function = name.partition(":")
     with _here():
@@ -45,8 +45,8 @@ def curator_named(name: str, code: str | None = None) -> Curator:
     if isinstance(choose, Curator):
         return choose
     if not callable(choose):
-        raise InvalidInput(f"the curator {name!r} is no function; {ASK}")
-    return Curator(name, choose, "what its author had in mind", reads_text=True)
+        raise InvalidInput(f"the curator {name!r} is not a function; {ASK}")
+    return Curator(name, choose, "unknown: a user's own curator", reads_text=True)
 
 
 def code_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Every trace, verdict and decision in one DuckDB file or a lake; nothing else touches it."""
+"""All traces, verdicts and decisions, in a DuckDB file or a lake that only this package opens."""
 
 from typing import TYPE_CHECKING
 

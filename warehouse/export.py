@@ -16,7 +16,7 @@ from warehouse.records import Experiment
 from warehouse.store import Warehouse
 
 ROWS = 50_000
-"""Rows that are held in memory at a time."""
+"""Rows held in memory at a time."""
 CARD = """---
 configs:
 - config_name: training
@@ -57,7 +57,8 @@ TRAINING = pa.schema(
 def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
     """Write a warehouse's training sets, traces and tasks to a new folder, whole or not at all.
 
-    Returns the rows of each part. Raises InvalidInput where something stands there already.
+    Returns the number of rows of each part. Raises InvalidInput if the folder cannot be made or is
+    not empty.
     """
     require_new(folder)
     parts = {
@@ -74,11 +75,13 @@ def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
 
 
 def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
-    """What each generation was trained on, with the prompts as the model read them."""
+    """One batch per trained generation: its traces, with the prompts as the model read them."""
+    # The empty batch gives the Parquet file its columns even if nothing was trained.
     yield pa.RecordBatch.from_pylist([], TRAINING)
     for experiment, generation in warehouse.query("trained").itertuples(index=False, name=None):
         rows = []
         for lesson in lessons_of(warehouse, experiment, generation):
+            # None for ingested traces, and where the prompt format has changed since.
             written = READABLE.get(lesson.prompt_format)
             rows.append(
                 {
@@ -95,7 +98,7 @@ def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
 
 
 def _write(folder: Path, batches: Iterator[pa.RecordBatch]) -> int:
-    """One Parquet file of all batches; how many rows it has."""
+    """Write all batches to one Parquet file, and return its number of rows."""
     folder.mkdir(parents=True)
     first, rows = next(batches), 0
     with pq.ParquetWriter(folder / "data.parquet", first.schema, compression="zstd") as writer:

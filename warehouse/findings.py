@@ -1,4 +1,4 @@
-"""The records of audits: figures, what kept traces stand for, what others would have kept."""
+"""Records of an audit: figures, probabilities of kept traces, and other curators' decisions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from warehouse.records import Record, stored
 
 @dataclass(frozen=True, slots=True)
 class Figure(Record):
-    """A figure of an audit."""
+    """A number that an audit found, or the reason why there is none."""
 
     table = "audits"
     grain = "One row per figure of an audit; auditing again replaces them."
@@ -29,7 +29,7 @@ class Figure(Record):
 
 @dataclass(frozen=True, slots=True)
 class Reward(Record):
-    """How likely the weights that learned a trace would have been to write it."""
+    """Log-probability of a kept trace under the weights that training started from."""
 
     table = "rewards"
     grain = (
@@ -49,7 +49,7 @@ class Reward(Record):
 
 @dataclass(frozen=True, slots=True)
 class Alternative(Record):
-    """A trace on which another curator would have decided otherwise."""
+    """A trace that another curator would have decided differently."""
 
     table = "alternatives"
     grain = "One row per trace that another curator would have decided on otherwise."

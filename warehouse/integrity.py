@@ -1,4 +1,4 @@
-"""What holds for all tables: no key stands twice, and what a row refers to is there."""
+"""Integrity of the tables: no key occurs twice, and every reference has its row."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ REFERENCES = (
     ("selections", "trace", "traces"),
     ("canaries", "task", "tasks"),
 )
-"""Table, column, and the table in which it must be found."""
+"""A table, its column, and the table that must hold every value of that column."""
 
 
 def repeated_keys(warehouse: Warehouse) -> tuple[int, list[str]]:
-    """How many rows there are, and the keys that stand more than once, which the engine lets be."""
+    """Number of rows, and the keys that occur more than once: the database enforces no keys."""
     rows, wrong = 0, []
     for table in schema.metadata.sorted_tables:
         key = ", ".join(column.name for column in table.primary_key)
         twice = f"SELECT {key} FROM {table.name} GROUP BY ALL HAVING count(*) > 1"
         for row in warehouse.frame(twice).to_dict("records"):
-            wrong.append(f"{table.name}: {row} stands more than once")
+            wrong.append(f"{table.name}: {row} occurs more than once")
         rows += warehouse.count(table)
     return rows, wrong
 
 
 def lost_references(warehouse: Warehouse) -> tuple[int, list[str]]:
-    """How many rows refer to others, and those that refer to what is not there."""
+    """Number of rows that refer to other rows, and the references whose row is missing."""
     rows, wrong = 0, []
     for table, column, other in REFERENCES:
         lost = warehouse.frame(

@@ -1,8 +1,8 @@
 """Many producers, one writer: workers land Parquet files, one process loads each exactly once.
 
-A file holds rows of one table and is named for table and contents: `traces.<hash>.parquet`. It
-appears whole (temporary name, fsync, rename), so any folder that several machines see will do. Its
-rows and the note that it is loaded are one transaction.
+A file holds rows of one table and is named after table and contents: `traces.<hash>.parquet`. It
+appears whole (temporary name, fsync, rename), so any shared folder will do. Its rows and the record
+that it was loaded are written in one transaction.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ENDING = ".parquet"
 
 
 def land(folder: Path, kind: type[Record], rows: Sequence[Record]) -> Path:
-    """Write records of a kind as a file that a loader will find; the same records have one name."""
+    """Write records of one kind to a file that a loader finds; equal records get equal names."""
     table = TABLES[kind]
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{uuid4().hex}.partial"
@@ -38,16 +38,17 @@ def land(folder: Path, kind: type[Record], rows: Sequence[Record]) -> Path:
         pq.write_table(as_arrow(table, rows), stream)
         stream.flush()
         os.fsync(stream.fileno())
+    # Renamed last: a loader never sees a partial file under a final name.
     landed = folder / f"{table.name}.{_hash(partial)}{ENDING}"
     partial.replace(landed)
     return landed
 
 
 def load_landed(warehouse: Warehouse, folder: Path) -> dict[str, int]:
-    """Load every landed file that is not loaded yet; the rows of each file that was loaded now.
+    """Load every landed file that is not loaded yet, and return the number of rows of each.
 
-    Raises InvalidInput, naming the file, where one is not what its name says; those before it are
-    loaded then, and stay so.
+    Raises InvalidInput, naming the file, if its contents do not match its name. Files before it
+    stay loaded.
     """
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is no folder; name the one that workers land files in")
@@ -64,11 +65,12 @@ def load_landed(warehouse: Warehouse, folder: Path) -> dict[str, int]:
 
 @contextmanager
 def landing(warehouse: Warehouse, stage: str) -> Iterator[Path]:
-    """A folder for what workers land of a stage while the block runs, empty at its beginning;
-    what they read of the warehouse is published before.
+    """A folder, empty at first, where workers land rows of a stage while the block runs.
+
+    The warehouse is published first, so that workers can read it.
     """
     folder = warehouse.place.landing / stage
-    clear_landing(warehouse, stage)  # of a process that was killed
+    clear_landing(warehouse, stage)  # left by a process that was killed
     folder.mkdir(parents=True)
     warehouse.publish()
     try:
@@ -78,16 +80,17 @@ def landing(warehouse: Warehouse, stage: str) -> Iterator[Path]:
 
 
 def clear_landing(warehouse: Warehouse, stages: str) -> None:
-    """Take away what workers have landed of some stages: a name, or a pattern of names."""
+    """Remove what workers landed for a stage, or for all stages that match a glob pattern."""
     for folder in warehouse.place.landing.glob(stages):
         shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # it is not there, or others are at work
+    with suppress(OSError):  # the folder is missing, or other stages use it
         warehouse.place.landing.rmdir()
 
 
 def take(warehouse: Warehouse, file: Path, mark: Mark | None = None) -> int:
-    """Write down a landed file's rows, and with them that a part of a stage is complete; gives
-    their number. For files that nobody else looks for.
+    """Write a landed file's rows and its `mark` in one transaction; return the number of rows.
+
+    Deletes the file and does not record it as loaded: only for files that no loader looks for.
     """
     table, rows = read_landed(file)
     warehouse.record({table: rows}, mark)
@@ -97,12 +100,12 @@ def take(warehouse: Warehouse, file: Path, mark: Mark | None = None) -> int:
 
 def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
     """A landed file's table and rows, checked against its name and the schema. Raises InvalidInput
-    where they do not agree.
+    if they disagree.
     """
     name, digest, *_ = path.name.split(".")
     table = schema.metadata.tables.get(name)
     if table is None:
-        raise InvalidInput(f"{path}: {name!r} is no table of the warehouse")
+        raise InvalidInput(f"{path}: {name!r} is not a table of the warehouse")
     if digest != _hash(path):
         raise InvalidInput(f"{path}: its contents do not have the hash in its name; land it again")
     try:

@@ -1,7 +1,7 @@
-"""Rows in and out.
+"""Bulk loading of rows, and query results as frames.
 
-Bulk load: rows go through Arrow in one statement, and an existing key is left as it is. Results of
-queries come back as frames that DuckDB itself fills, three times as fast as row by row.
+Rows are inserted through Arrow in one statement, and rows whose key exists are skipped. DuckDB
+itself fills the result frames, three times as fast as row by row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from warehouse.records import Record
 
 Rows: TypeAlias = Sequence[Record] | Sequence[Mapping[str, Any]] | pa.Table | pd.DataFrame
 BATCH = 4096
-"""Rows turned into Arrow at a time: small enough for its memory to be used again."""
+"""Rows converted to Arrow at a time: few enough that their memory is reused."""
 _ARROW = {
     sa.String: pa.string(),
     sa.BigInteger: pa.int64(),
@@ -40,9 +40,7 @@ def insert(
     table: sa.Table,
     rows: Rows,
 ) -> None:
-    """Insert rows inside the connection's transaction; rows whose key exists are left as they
-    are.
-    """
+    """Insert rows in the connection's transaction; rows whose key already exists are skipped."""
     if not len(rows):
         return
     schema = arrow_schema(table)
@@ -50,6 +48,7 @@ def insert(
         rows = pa.Table.from_pandas(rows, schema, preserve_index=False)
     raw = connection.connection.driver_connection
     statement = f"INSERT INTO {table.name} BY NAME SELECT * FROM fresh_rows"
+    # DuckDB enforces no keys here (`schema.keyless`); the slower statement runs only if needed.
     if not _all_new(connection, raw, table, rows):
         statement = _unless_there(table)
     if isinstance(rows, pa.Table):
@@ -66,7 +65,7 @@ def _all_new(
     table: sa.Table,
     rows: Sequence[Record] | Sequence[Mapping[str, Any]] | pa.Table,
 ) -> bool:
-    """Whether no key stands twice among rows and table."""
+    """Whether no key occurs twice, neither among the rows nor in rows and table."""
     names = [column.name for column in table.primary_key]
     keys = (
         rows.select(names)
@@ -84,7 +83,7 @@ def _all_new(
 
 @contextmanager
 def _registered(raw: Any, name: str, data: object) -> Iterator[None]:
-    """Arrow data as a table of this name while the block runs."""
+    """Expose Arrow data to SQL as a table of this name while the block runs."""
     raw.register(name, data)
     try:
         yield
@@ -94,10 +93,11 @@ def _registered(raw: Any, name: str, data: object) -> Iterator[None]:
 
 @contextmanager
 def _one_thread(engine: sa.Engine) -> Iterator[None]:
-    """DuckDB on one thread while the block runs: while Python makes what is read, another one would
-    only wait for it, which costs a third more and gains nothing.
+    """Limit DuckDB to one thread while the block runs.
+
+    Python produces the rows that it reads, so more threads only wait: a third slower, no gain.
     """
-    with engine.connect() as beside:  # where the insert fails, its own connection takes no more
+    with engine.connect() as beside:  # after a failed insert, that connection accepts no statement
         beside.exec_driver_sql("SET threads = 1")
         try:
             yield
@@ -113,7 +113,7 @@ def as_arrow(table: sa.Table, rows: Sequence[Record] | Sequence[Mapping[str, Any
 def _stream(
     rows: Sequence[Record] | Sequence[Mapping[str, Any]], schema: pa.Schema
 ) -> pa.RecordBatchReader:
-    """Rows as Arrow batches, made while they are read: what is written needs no second copy."""
+    """Rows as Arrow batches, built while they are read, so that no second copy is in memory."""
 
     def batches() -> Iterator[pa.RecordBatch]:
         for start in range(0, len(rows), BATCH):
@@ -125,7 +125,7 @@ def _stream(
 
 
 def _values(rows: Sequence[Record] | Sequence[Mapping[str, Any]], column: str) -> list[Any]:
-    """A column of rows of one kind."""
+    """The values of a column, from rows that are all of one kind."""
     if isinstance(rows[0], Record):
         of = {stored: name for name, stored in type(rows[0]).columns().items()}
         return [getattr(row, of[column]) for row in rows]
@@ -133,7 +133,7 @@ def _values(rows: Sequence[Record] | Sequence[Mapping[str, Any]], column: str) -
 
 
 def _unless_there(table: sa.Table) -> str:
-    """The same statement for one row a key, and only of new ones."""
+    """The INSERT that takes one row per key, and only new keys."""
     keys = ", ".join(column.name for column in table.primary_key)
     return (
         f"INSERT INTO {table.name} BY NAME SELECT DISTINCT ON ({keys}) fresh.* "
@@ -144,13 +144,15 @@ def _unless_there(table: sa.Table) -> str:
 def read_frame(
     connection: sa.Connection, sql: str, parameters: Mapping[str, object]
 ) -> pd.DataFrame:
-    """The result of a query with `:name` parameters. Whole numbers are int64, where some are
-    missing float64; truth values object where some are.
+    """The result of a query with `:name` parameters.
+
+    Integers are int64, or float64 if some are missing; booleans are object if some are missing.
     """
     cursor: Any = connection.execute(sa.text(sql), parameters).cursor
     kinds = [str(kind) for _, kind, *_ in cursor.description]
     found: pd.DataFrame = cursor.df()
     for (name, column), kind in zip(found.items(), kinds, strict=True):
+        # DuckDB's sum() of integers is HUGEINT, which would arrive as float64.
         if kind == "HUGEINT" and column.notna().all():
             found[name] = column.astype("int64")
         elif isinstance(column.dtype, pd.BooleanDtype):
@@ -161,13 +163,13 @@ def read_frame(
 
 
 def supersede(connection: sa.Connection, verdicts: Rows) -> None:
-    """Mark what other versions said of the traces that those of new verdicts have judged."""
+    """Mark other versions' verdicts as superseded, on traces judged by a version in `verdicts`."""
     for version in _versions(verdicts):
         connection.execute(_superseded_by(version))
 
 
 def _versions(verdicts: Rows) -> set[str]:
-    """The versions of the checker in rows of verdicts."""
+    """The checker versions in rows of verdicts."""
     if isinstance(verdicts, pa.Table):
         return set(verdicts["checker_version"].to_pylist())
     if isinstance(verdicts, pd.DataFrame):
@@ -176,7 +178,7 @@ def _versions(verdicts: Rows) -> set[str]:
 
 
 def _superseded_by(version: str) -> sa.Update:
-    """Mark what other versions said of the traces that this one has judged."""
+    """The UPDATE that supersedes other versions' verdicts on traces judged by this version."""
     j, again = tables.judgements, tables.judgements.alias()
     same = (again.c.trace == j.c.trace) & (again.c.checker_version == version)
     older = (j.c.checker_version != version) & j.c.superseded.is_not(True)

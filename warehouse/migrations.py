@@ -1,4 +1,4 @@
-"""From one schema to the next: named, additive, in one transaction, after a backup."""
+"""Migrations between schema versions: named, additive, in one transaction, after a backup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from warehouse import schema
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What leads to a schema version. New tables need no statement: they are created anyway."""
+    """The steps to a schema version. New tables need no statement: they are created anyway."""
 
     version: int
     name: str
@@ -31,6 +31,7 @@ MIGRATIONS = (
     Migration(
         3,
         "judgements and selections say whose they are",
+        # Both tables are built again: DuckDB cannot add a column that is NOT NULL.
         (
             """
             CREATE TABLE judgements_3 (
@@ -106,13 +107,14 @@ KEYED = """
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
-    """Bring a schema of `version` to the present one, inside the connection's transaction."""
+    """Migrate a schema of `version` to the current one, in the connection's transaction."""
     for migration in MIGRATIONS:
         if migration.version > version:
             for statement in migration.statements:
                 connection.exec_driver_sql(statement)
     _drop_keys(connection)
     connection.execute(sa.update(schema.schema_version).values(version=schema.SCHEMA_VERSION))
+    # The sentences of tables and columns may have changed with the code.
     for table in schema.metadata.sorted_tables:
         connection.execute(sa.schema.SetTableComment(table))
         for column in table.columns:
@@ -120,7 +122,7 @@ def migrate(connection: sa.Connection, version: int) -> None:
 
 
 def _drop_keys(connection: sa.Connection) -> None:
-    """Make tables again that have an index of their key: DuckDB cannot take it from them."""
+    """Rebuild tables that have a primary key: DuckDB cannot drop its index."""
     tables = schema.keyless().tables
     for name in connection.exec_driver_sql(KEYED).scalars().all():
         connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO keyed")

@@ -1,4 +1,4 @@
-"""What a generation may learn from, what it does learn, and the traits that audits look at."""
+"""Reads the pool that a generation may learn from, the traces it learned, and their traits."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def pooled(
     warehouse: Warehouse, experiment: str, generations: Sequence[int], sources: Sequence[str] = (),
     text: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """Every deployed trace of some generations and every trace of some `sources`, with what
-    curators look at, and its `text` where that is wanted.
+    """The deployed traces of some generations and all traces of some `sources`, one row each.
 
-    With sources also `accepted`: what a trace's user says, None where they say nothing.
+    Columns `trace`, `task`, `generation`, `outcome`, `plan_length`, `reasoning_tokens`; on request
+    `text`; with sources also `accepted`, the user's feedback, None if there is none.
     """
     besides = (", f.accepted" if sources else "") + (", t.text" if text else "")
     return warehouse.frame(
@@ -64,12 +64,12 @@ NAMED = "SELECT unnest(:traces) AS trace, 1.0 AS weight"
 
 
 def lessons_of(warehouse: Warehouse, experiment: str, generation: int) -> list[Taught]:
-    """What a generation is trained on, by trace id."""
+    """The traces that a generation is trained on, sorted by trace id."""
     return _taught(warehouse, KEPT, experiment=experiment, generation=generation)
 
 
 def completions_of(warehouse: Warehouse, traces: Sequence[str]) -> list[Taught]:
-    """The same of traces by their ids, each with weight 1."""
+    """The traces with these ids, each with weight 1, sorted by trace id."""
     return _taught(warehouse, NAMED, traces=list(traces))
 
 
@@ -105,7 +105,7 @@ TRAITS = {
     "upper_case": "text <> lower(text)",
 }
 """Traits of a trace, each a SQL expression over the columns of WITNESSES. `plan` is the plan that
-extraction found, one action a line, in the task's own names.
+extraction found, one action per line, in the task's own names.
 """
 WITNESSES = """
     SELECT
@@ -121,7 +121,7 @@ WITNESSES = """
             WHERE s.experiment = :experiment AND s.from_generation = t.generation
         )
 """
-"""One row per deployed trace, or ingested one of the pool, as expressions of traits see it."""
+"""One row per deployed trace or ingested trace of the pool, with the columns for traits."""
 DECIDED = """
     SELECT trace, kept, weight
     FROM selections
@@ -136,9 +136,8 @@ def pool_traits(
     """The traces with a plan in the pool that a generation was trained from, with their traits.
 
     Columns `trace`, `task`, `source` (generation that wrote it), `valid`, `logprob`,
-    `sampling_logprob`, `kept`, `weight`, and those of `traits_of`. Raises InvalidInput where an
-    expression is not SQL over a trace. The connection had better be read-only: expressions are
-    users'.
+    `sampling_logprob`, `kept`, `weight`, and the traits for `traits_of`. Raises InvalidInput if an
+    expression is not SQL over a trace. Open the warehouse read-only: users write the expressions.
     """
     where = "plan_length IS NOT NULL AND kept IS NOT NULL"
     return _witnesses(warehouse, experiment, traits, where, generation)
@@ -147,7 +146,7 @@ def pool_traits(
 def written_traits(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
 ) -> pd.DataFrame:
-    """The same of the deployed traces with a plan that a generation wrote."""
+    """The same for the deployed traces with a plan that a generation wrote."""
     where = "plan_length IS NOT NULL AND generation = :generation"
     return _witnesses(warehouse, experiment, traits, where, generation)
 
@@ -155,7 +154,7 @@ def written_traits(
 def written_texts(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
 ) -> pd.DataFrame:
-    """The same of all deployed traces that a generation wrote, plan or not, with their `text`."""
+    """The same for all deployed traces of a generation, with or without a plan, with `text`."""
     where = "generation = :generation"
     return _witnesses(warehouse, experiment, traits, where, generation, ", text")
 
@@ -166,6 +165,7 @@ def _witnesses(
 ) -> pd.DataFrame:  # fmt: skip
     for name, sql in traits.items():
         _require_trait(name, sql)
+    # The line break ends a `--` comment in a trait, which would swallow the parenthesis.
     told = "".join(f', ({_bare(sql)}\n) AS "{PREFIX}{name}"' for name, sql in traits.items())
     try:
         return warehouse.frame(
@@ -182,11 +182,11 @@ def _witnesses(
 
 
 def traits_of(frame: pd.DataFrame) -> pd.DataFrame:
-    """The traits in a frame of witnesses, under their names."""
+    """The trait columns of such a frame, under the traits' names."""
     columns = [column for column in frame.columns if column.startswith(PREFIX)]
     found = frame[columns].rename(columns=lambda column: column.removeprefix(PREFIX))
     for name, column in found.items():
-        first = next(iter(column.dropna()), None)  # a column of SQL is of one kind
+        first = next(iter(column.dropna()), None)  # a SQL column has one type: one value tells
         if isinstance(first, (list, dict, np.ndarray)):
             found[name] = column.astype(str)
     return found
@@ -196,22 +196,22 @@ def _require_trait(name: str, sql: str) -> None:
     try:
         require_expression(sql)
     except InvalidInput as error:
-        raise InvalidInput(f"the trait {name!r} is no SQL over a trace: {error}") from error
+        raise InvalidInput(f"the trait {name!r} is not SQL over a trace: {error}") from error
 
 
 def _bare(sql: str) -> str:
-    """An expression in which a colon is a colon, no parameter."""
+    """The expression with its colons escaped: a colon would start a parameter."""
     return sql.replace(":", "\\:")
 
 
 def _which(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], error: Exception
 ) -> str:
-    """Which trait it is that cannot be asked for, and why."""
+    """The message that names the trait whose SQL fails, and why it fails."""
     for name, sql in traits.items():
         try:
             asked = f"SELECT count(({_bare(sql)}\n)) FROM ({WITNESSES})"
             warehouse.frame(asked, experiment=experiment)
         except PosterityError as problem:
-            return f"the trait {name!r} is no SQL over a trace: {sql!r}: {problem}"
+            return f"the trait {name!r} is not SQL over a trace: {sql!r}: {problem}"
     return f"the audit cannot read its traces: {error}"

@@ -1,4 +1,4 @@
-"""Reading a warehouse: queries of the product by name, and records."""
+"""Reading a warehouse: records, and the named queries in `warehouse/queries`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ R = TypeVar("R", bound=Record)
 
 
 class Reader:
-    """What can be asked of an open warehouse."""
+    """The read operations of an open warehouse."""
 
     place: Place
     engine: sa.Engine
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        """A connection whose errors are one message."""
+        """A connection; database errors become one PosterityError that says what to do."""
         try:
             with self.engine.connect() as connection:
                 yield connection
@@ -42,22 +42,22 @@ class Reader:
     # ------------------------------------------------------------ queries
 
     def frame(self, sql: str, **parameters: object) -> pd.DataFrame:
-        """The result of a query as a frame; `:name` parameters. Whole numbers are int64, where some
-        are missing float64.
+        """The result of a query with `:name` parameters, as a frame. Integers are int64, or float64
+        if some are missing.
         """
         with self._reading() as connection:
             return read_frame(connection, sql, parameters)
 
     def query(self, name: str, **parameters: object) -> pd.DataFrame:
-        """The result of a query of the product, one of the files in `warehouse/queries`."""
+        """The result of a named query, which is a file in `warehouse/queries`."""
         return self.frame(query_sql(name), **parameters)
 
     def batches(self, name: str, rows: int) -> Iterator[pa.RecordBatch]:
-        """The result of such a query in Arrow batches, at least one, however large it is."""
+        """The result of a named query, streamed in Arrow batches; the first is empty."""
         with self._reading() as connection:
             raw = connection.connection.driver_connection
             reader = raw.execute(query_sql(name)).to_arrow_reader(rows)  # type: ignore[union-attr]
-            yield pa.RecordBatch.from_pylist([], reader.schema)
+            yield pa.RecordBatch.from_pylist([], reader.schema)  # an empty result has columns too
             yield from reader
 
     def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ class Reader:
         return {row["part"] for row in self.rows(chosen)}
 
     def marks(self, experiment: str, stage: str) -> set[tuple[int, int]]:
-        """The generations and parts of a stage that are complete."""
+        """The complete parts of a stage, as pairs of generation and part."""
         m = schema.marks.c
         chosen = sa.select(m.generation, m.part).where(m.experiment == experiment, m.stage == stage)
         return {(row["generation"], row["part"]) for row in self.rows(chosen)}
@@ -111,11 +111,11 @@ class Reader:
         return sorted(self.every(Generation, experiment=experiment), key=lambda one: one.index)
 
     def promotions(self, experiment: str) -> list[Promotion]:
-        """The decisions on what is deployed, in order."""
+        """The promotion decisions of an experiment, in order."""
         return sorted(self.every(Promotion, experiment=experiment), key=lambda one: one.position)
 
     def tasks(self, experiment: str, split: str | None = None) -> list[Task]:
-        """Tasks of an experiment, by split and position."""
+        """Tasks of an experiment, or of one split, sorted by split and position."""
         e = schema.experiment_tasks.c
         chosen = _tasks(e.split, e.position).join(
             schema.experiment_tasks, e.task == schema.tasks.c.task
@@ -133,13 +133,13 @@ class Reader:
         return self._tasks(_tasks())
 
     def tasks_of_traces(self, experiment: str) -> list[Task]:
-        """The tasks that an experiment or source has traces of."""
+        """The tasks for which an experiment or source has traces."""
         t = schema.traces.c
         answered = sa.select(t.task).where(t.experiment == experiment)
         return self._tasks(_tasks().where(schema.tasks.c.task.in_(answered)))
 
     def verdicts(self, experiment: str) -> int:
-        """How many verdicts there are on an experiment's traces, superseded ones included."""
+        """Number of verdicts on an experiment's traces, superseded ones included."""
         j = schema.judgements.c
         counted = sa.select(sa.func.count().label("n")).where(j.experiment == experiment)
         return int(self.rows(counted)[0]["n"])
@@ -151,8 +151,9 @@ class Reader:
         self, experiment: str, generation: int, checker: str, version: str,
         tasks: tuple[str, str] | None = None,
     ) -> list[Answer]:  # fmt: skip
-        """Traces of a generation without a verdict of this checker and version, grouped by task;
-        of the tasks from one key to another, where these are given.
+        """Traces of a generation without a verdict of this checker and version, sorted by task.
+
+        `tasks` limits them to the tasks from one key to another, both included.
         """
         t, j = schema.traces.c, schema.judgements.c
         judged = sa.exists().where(
@@ -170,8 +171,8 @@ class Reader:
     def with_plans(
         self, experiment: str, generation: int, count: int, outcome: str | None = None
     ) -> list[Answer]:
-        """The first deployed traces of a generation that hold a plan, by trace id; those with one
-        outcome, where that is given.
+        """The first `count` deployed traces of a generation that hold a plan, by trace id; only
+        those with `outcome`, if given.
         """
         t, j = schema.traces.c, schema.judgements.c
         chosen = (
@@ -185,11 +186,11 @@ class Reader:
         return self._answers(chosen.order_by(t.trace).limit(count))
 
     def traces(self, experiment: str) -> Iterator[Trace]:
-        """Every trace of an experiment or source, in no order, 2,000 in memory at a time."""
+        """Stream every trace of an experiment or source, unordered, 2,000 in memory at a time."""
         return self._traces(schema.traces.c.experiment == experiment)
 
     def traces_beginning(self, start: str, most: int = 3) -> list[Trace]:
-        """The first traces whose id begins like that."""
+        """At most `most` traces whose id begins with `start`."""
         return list(self._traces(sa.func.starts_with(schema.traces.c.trace, start), most))
 
     def _traces(self, where: sa.ColumnElement[bool], most: int | None = None) -> Iterator[Trace]:
@@ -207,7 +208,7 @@ def _answers() -> sa.Select[Any]:
 
 
 def _tasks(*besides: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Tasks with their domain's PDDL."""
+    """The select of tasks with their domain's PDDL and further columns."""
     k, d = schema.tasks, schema.domains
     return sa.select(k, d.c.pddl.label("domain_pddl"), *besides).join(
         d, d.c.domain_hash == k.c.domain_hash
@@ -216,5 +217,5 @@ def _tasks(*besides: sa.ColumnElement[Any]) -> sa.Select[Any]:
 
 @cache
 def query_sql(name: str) -> str:
-    """The text of a query of the product."""
+    """The SQL text of a named query."""
     return files("warehouse").joinpath("queries", f"{name}.sql").read_text("utf-8")

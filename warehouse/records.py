@@ -1,8 +1,8 @@
-"""The records that the warehouse keeps, one class for each table, with a sentence for each column.
+"""The records that the warehouse keeps: one class per table, one sentence per column.
 
-They cross from one package to the next; rows do not. What is not known is None in all of them.
-`warehouse.schema` makes the tables from these classes, so a column is declared once. Ids are made
-from content, so that writing the same record twice is one row.
+Packages exchange records, never rows. Unknown values are None. `warehouse.schema` builds the tables
+from these classes, so each column is declared once. Ids are hashes of content, so writing the same
+record twice gives one row.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from planners.records import content_hash
 
 
 def stored(sentence: str, *, key: bool = False, column: str | None = None, **how: Any) -> Any:
-    """A field that is a column, of another name where `column` says so; `key` where it is part of
-    what identifies a row.
+    """A field that is stored as a column, named `column` if given; `key` makes it part of the row's
+    key.
     """
     return field(metadata={"sentence": sentence, "key": key, "column": column}, **how)
 
@@ -38,18 +38,18 @@ class Record:
     @classmethod
     @cache
     def columns(cls) -> dict[str, str]:
-        """The fields that are stored, and the column of each."""
+        """The column of each field that is stored, by field name."""
         declared: tuple[Any, ...] = fields(cls)  # type: ignore[arg-type]
         return {f.name: f.metadata["column"] or f.name for f in declared if f.metadata}
 
 
 NO_SETTINGS = "{}"
-"""The configuration of a source of ingested traces."""
+"""The `config` of a source of ingested traces: it has no settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment(Record):
-    """What was begun, or a source of ingested traces."""
+    """An experiment that was started, or a source of ingested traces."""
 
     table = "experiments"
     grain = (
@@ -69,7 +69,7 @@ class Experiment(Record):
 
 @dataclass(frozen=True, slots=True)
 class Domain(Record):
-    """A domain's PDDL text, under the hash of it."""
+    """A PDDL domain, identified by the hash of its text."""
 
     table = "domains"
     grain = "One row per PDDL domain."
@@ -86,8 +86,8 @@ class Domain(Record):
 
 @dataclass(frozen=True, slots=True)
 class Task(Record):
-    """A planning task as PDDL texts, with its grade. `split` and `position` are its place in the
-    experiment for which it was asked for.
+    """A planning task as PDDL texts, with its size and horizon. `split` and `position`, which are
+    not stored, are its place in the experiment that it was read for.
     """
 
     table = "tasks"
@@ -110,13 +110,13 @@ class Task(Record):
 
     @property
     def parsed(self) -> planning.Task:
-        """The task as it is read. Raises PddlError where it cannot be."""
+        """The parsed task. Raises PddlError if its PDDL is wrong."""
         return _parsed(self.domain_pddl, self.pddl)
 
 
 @dataclass(frozen=True, slots=True)
 class Place(Record):
-    """Where an experiment has a task."""
+    """The place of a task in an experiment: its split and position."""
 
     table = "experiment_tasks"
     grain = "One row per task of an experiment: which split it is in."
@@ -187,7 +187,7 @@ class Trace(Record):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a checker needs of a trace: whose it is, and its text."""
+    """The part of a trace that a checker needs: its origin and its text."""
 
     id: str
     experiment: str
@@ -276,7 +276,7 @@ class Taught:
 
 @dataclass(frozen=True, slots=True)
 class Opinion(Record):
-    """What a referee says of a trace's plan."""
+    """A referee's opinion on a trace's plan."""
 
     table = "opinions"
     grain = "One row per trace and referee: a second opinion, which never decides anything."
@@ -322,7 +322,7 @@ class Canary(Record):
 
 @dataclass(frozen=True, slots=True)
 class Landed(Record):
-    """A landed file that is loaded."""
+    """A landed file that has been loaded."""
 
     table = "landed"
     grain = "One row per landed file that is loaded; written with the file's rows."

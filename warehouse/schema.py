@@ -1,4 +1,4 @@
-"""The tables, made from the records, with a sentence for each (stored as database comments)."""
+"""The tables, built from the records; their sentences are stored as database comments."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ KINDS: dict[object, sa.types.TypeEngine[Any]] = {
     datetime: sa.DateTime(),
     tuple[int, ...]: sa.ARRAY(sa.BigInteger()),
 }
-"""The column's type for each type that a field may have."""
+"""The column type for each type that a field may have."""
 metadata = sa.MetaData()
 
 
 def _table(kind: type[Record]) -> sa.Table:
-    """The table of a kind of record. A field that may be None may be NULL."""
+    """The table of a kind of record: of its `stored` fields, nullable where they are optional."""
     hints, columns = get_type_hints(kind), []
     for one in fields(kind):  # type: ignore[arg-type]
         if one.metadata:
@@ -79,8 +79,8 @@ landed, opinions, canaries = (
 
 
 def keyless() -> sa.MetaData:
-    """The same tables as they are made, without their keys: `warehouse.load` lets none stand twice,
-    and DuckDB's index of them takes three times the room of the rows. A lake has none anyway.
+    """The tables as the database has them: without primary keys. `warehouse.load` keeps keys
+    unique. DuckDB's key index takes three times the space of the rows, and a lake has none anyway.
     """
     bare = sa.MetaData()
     for table in metadata.sorted_tables:

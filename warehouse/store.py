@@ -1,4 +1,4 @@
-"""The warehouse as the stages see it: what is missing, and writing what was done, mark last."""
+"""The warehouse as stages use it: they ask what is missing and write their work, mark last."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from warehouse.records import Mark, Promotion, Record, Task
 from warehouse.schema import TABLES
 
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)
-"""What an audit fills."""
+"""The tables that an audit fills."""
 
 
 class Warehouse(Reader):
@@ -37,13 +37,14 @@ class Warehouse(Reader):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A failed command should not leave behind an empty warehouse that it created.
         left_empty = kind is not None and self._made_here and self._is_empty()
         self.close()
         if left_empty:
             self.place.remove()
 
     def _is_empty(self) -> bool:
-        """Whether nothing is in it; not where the database gave up."""
+        """Whether it holds no experiment; False if the database fails."""
         try:
             return not self.rows(sa.select(schema.experiments.c.experiment).limit(1))
         except PosterityError:
@@ -67,10 +68,10 @@ class Warehouse(Reader):
 
     @contextmanager
     def working_on(self, experiment: str) -> Iterator[None]:
-        """Nobody else who shares the warehouse works on the experiment while the block runs.
+        """Hold the sole right to work on the experiment while the block runs.
 
-        Raises Busy where somebody does. Where another process took over all the same, because this
-        one was held up, its next write raises LeaseLost and writes nothing.
+        Raises Busy if another process holds it. If this process stalls and another takes over, its
+        next write raises LeaseLost and writes nothing.
         """
         try:
             with self.place.lease(self.engine, experiment) as self._lease:
@@ -81,10 +82,10 @@ class Warehouse(Reader):
             self._lease = None
 
     def require_lease(self) -> None:
-        """Raise LeaseLost where another process has taken over."""
+        """Raise LeaseLost if another process has taken over."""
         if self._lease is not None:
             with self.writing():
-                pass
+                pass  # `writing` checks the lease
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -100,15 +101,15 @@ class Warehouse(Reader):
     # ------------------------------------------------------------ writing
 
     def write(self, what: Iterable[Record], mark: Mark | None = None) -> None:
-        """Write records of any kinds and, in the same transaction and last, the mark that they are
-        complete. What has a key that is there already is left as it is.
+        """Write records of any kinds and, last in the same transaction, the mark that they are
+        complete. Records whose key already exists are skipped.
         """
         self.record(_by_table(what), mark)
 
     def record(self, tables: Mapping[sa.Table, Rows], mark: Mark | None = None) -> None:
-        """The same for rows of tables.
+        """The same for rows by table.
 
-        Where verdicts are among them, what other versions said of these traces is superseded.
+        Verdicts among them supersede those of other checker versions on the same traces.
         """
         with self.writing() as connection:
             for table, rows in tables.items():
@@ -124,8 +125,8 @@ class Warehouse(Reader):
     def replace_audit(
         self, experiment: str, found: Iterable[Record], generation: int | None = None
     ) -> None:
-        """Write what an audit found of an experiment, or of one generation, in place of what an
-        earlier one did.
+        """Write what an audit found of an experiment, or of one generation, in place of earlier
+        findings.
         """
         with self.writing() as connection:
             for table in AUDITED:
@@ -137,7 +138,7 @@ class Warehouse(Reader):
                 insert(connection, table, rows)
 
     def regrade(self, tasks: Sequence[Task]) -> None:
-        """Give tasks that were ingested without a horizon the grade of these."""
+        """Copy size and horizon from `tasks` to the stored ones that have no horizon (ingested)."""
         k = schema.tasks
         graded = {task.key: task for task in tasks if task.horizon is not None}
         with self.writing() as connection:
@@ -148,7 +149,7 @@ class Warehouse(Reader):
                     connection.execute(sa.update(k).where(k.c.task == key).values(grade))
 
     def promote(self, decision: Promotion) -> Promotion:
-        """Write a decision on promotion behind those there are; returns it with its position."""
+        """Append a promotion decision; return it with its position."""
         p = schema.promotions
         with self.writing() as connection:
             mine = sa.select(sa.func.count()).where(p.c.experiment == decision.experiment)

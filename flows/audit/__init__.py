@@ -1,1 +1,1 @@
-"""What the loop rewards, and whether the warehouse still says what is so."""
+"""Audits: what the loop rewards, and whether the warehouse's contents can be derived again."""

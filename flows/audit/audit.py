@@ -1,7 +1,7 @@
 """The implicit-reward audit: what is this loop really being rewarded for?
 
-Each question is asked of every generation that was trained; what it cannot answer it says. Figures
-go to the table `audits`, what each kept trace stands for to `rewards`; views make them readable.
+Each question is asked of every trained generation, and says what it cannot answer. Figures go to
+the table `audits`, probabilities of kept traces to `rewards`; views make them readable.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from warehouse.store import Warehouse
 def audit(
     warehouse: Warehouse, experiment: Experiment, watch: Watch, only: Sequence[int] | None = None
 ) -> Audit:
-    """Every question of every generation of an experiment, or of some; writes nothing.
+    """Ask every question of an experiment's generations, or of `only` some; writes nothing.
 
-    The warehouse is open read-only, for users' traits are SQL.
+    Open the warehouse read-only, since users' traits are SQL.
     """
     found = Audit(experiment, {**TRAITS, **experiment.audit.traits})
     reached = [one.index for one in warehouse.generations(experiment.id)]
@@ -54,7 +54,7 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
     experiment = found.experiment
     pool = pool_traits(warehouse, experiment.id, found.traits, index)
     own = experiment.curation.curator
-    if experiment.training.method != "sft":  # then what is asked about is what was reinforced
+    if experiment.training.method != "sft":  # ask about what was reinforced
         pool = pool.assign(kept=pool["weight"] > 0, weight=pool["weight"].clip(lower=0))
     choices = {own: pool.loc[pool["kept"].astype(bool), "trace"].tolist()}
     whole = pool_for(warehouse, experiment, index)
@@ -70,7 +70,7 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
 
 
 def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
-    """Is the loop collapsing: figures a deployed generation, and their trend over all."""
+    """Is the loop collapsing? Note figures per deployed generation, and their trend over all."""
     series: dict[str, list[float]] = {}
     last = -1
     for generation in reached:
@@ -95,7 +95,7 @@ def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
 
 
 def tell(found: Audit, watch: Watch) -> None:
-    """What was found, in words."""
+    """Print the findings in words."""
     watch.say(f"[bold]{found.experiment.id}[/]")
     for line in (*found.lines, *found.broken):
         watch.say(escape(line))

@@ -1,4 +1,4 @@
-"""What an audit is told, and the ledger of what it finds."""
+"""The input of an audit's questions, and the ledger of their findings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from warehouse.store import Warehouse
 
 @dataclass(slots=True)
 class Audit:
-    """What was found of one experiment: records for the warehouse, and lines for people.
+    """The findings on one experiment: records for the warehouse, and lines for people.
 
-    `asked` holds the bounds that were compared with something, by generation.
+    `broken` has a line per broken bound; `asked` has the generation and name of each bound that was
+    compared with a figure.
     """
 
     experiment: Experiment
@@ -31,14 +32,14 @@ class Audit:
         self, generation: int, question: str, name: str, measures: Mapping[str, object],
         note: str = "",
     ) -> None:  # fmt: skip
-        """One figure per measure; None where there is no answer."""
+        """Record one figure per measure; None (or NaN) means that there is no answer."""
         for measure, value in measures.items():
             number = None if value is None or value != value else float(str(value))
             key = self.experiment.id, generation, question, name, measure
             self.records.append(Figure(*key, number, note))
 
     def bound(self, generation: int, name: str, about: str, value: float) -> None:
-        """Compare a figure with the bound of that name, where the experiment has it."""
+        """Compare a figure with the bound of that name, if the experiment sets it."""
         limit = getattr(self.experiment.audit, name)
         if limit is None:
             return
@@ -51,12 +52,12 @@ class Audit:
             self.broken.append(f"generation {generation}: {told} = {limit} is broken: {value:.3g}")
 
     def require_asked(self, generation: int) -> None:
-        """A bound that could not be compared with anything is broken: who knows that it holds."""
+        """Count bounds that were compared with no figure as broken: nobody knows that they hold."""
         for name, limit in self.experiment.audit.bounds.items():
             if (generation, name) not in self.asked:
                 self.note(generation, "bounds", name, {"value": None, "bound": limit, "held": 0})
-                line = f"generation {generation}: {name} = {limit} is broken: it cannot be told"
-                self.broken.append(line)
+                why = "the audit has no figure for it"
+                self.broken.append(f"generation {generation}: {name} = {limit} is broken: {why}")
 
     def say(self, line: str) -> None:
         """Add a line for people."""
@@ -65,9 +66,9 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A generation that was trained: its `parent`, the generation whose weights it `start`s from,
-    the `pool` of traces with a plan, and what each curator keeps of it (the experiment's own
-    first).
+    """A trained generation: its `parent`, the `start` whose weights training began with, the
+    `pool` of traces with a plan, and the `choices`: ids of the traces that each curator keeps (the
+    experiment's own first).
     """
 
     warehouse: Warehouse

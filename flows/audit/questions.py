@@ -1,4 +1,4 @@
-"""The questions that an audit asks of each generation that was trained."""
+"""The questions that an audit asks of each trained generation; each notes what it finds."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from warehouse.pool import completions_of, traits_of, written_traits
 from warehouse.store import Warehouse
 
 WANTED = 0.01
-"""False discovery rate at which a preference is told."""
+"""False discovery rate up to which a preference is reported."""
 WEIGHED = 2000
-"""Kept traces whose log-probability is asked for, at most: those with the lowest ids, which are
-hashes, so it is as if they were drawn.
+"""At most so many kept traces have their log-probability computed: those with the lowest ids. Ids
+are hashes, so they are as good as drawn at random.
 """
 
 
 REWARDED = 200
-"""The same, of each curator's selection."""
+"""The same for each curator's selection."""
 
 
 def what_is_preferred(trained: Trained, found: Audit) -> None:
-    """What goes with being kept, given a valid plan."""
+    """Which traits go with being kept, among valid traces."""
     valid = trained.pool[trained.pool["valid"]]
     explained = preferences(valid["kept"].astype(bool), valid["task"], traits_of(valid))
     declared = curator_named(trained.experiment.curation.curator).rewards
@@ -68,14 +68,15 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
             f"odds x{row['odds_ratio']:.2f}{per} "
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
-    if valid["kept"].astype(bool).any():  # else nothing is known of preferences
+    # The bound counts as asked even if no trait shows a preference, unless nothing was kept.
+    if valid["kept"].astype(bool).any():
         found.bound(trained.index, "max_undeclared_odds_ratio", "any other", 1.0)
     for trait, reason in explained.unanswered.items():
         found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
 
 
 def who_is_accepted(trained: Trained, found: Audit) -> None:
-    """The share of valid traces that was kept, a group at a time, other traits aside."""
+    """The share of valid traces that was kept at each level of a trait, one trait at a time."""
     valid = trained.pool[trained.pool["valid"]]
     traits = traits_of(valid)
     for name in traits.columns:
@@ -86,7 +87,7 @@ def who_is_accepted(trained: Trained, found: Audit) -> None:
 
 
 def what_changed(trained: Trained, found: Audit) -> None:
-    """What selection changed, and what training did: the Price equation."""
+    """How selection and training changed the mean of each trait: the Price equation."""
     pool = trained.pool
     if not pool["weight"].sum():
         found.note(trained.index, "change", "", {"selection": None}, "nothing was learned")
@@ -111,8 +112,8 @@ def what_changed(trained: Trained, found: Audit) -> None:
 
 
 def how_far_plans_drift(trained: Trained, found: Audit) -> None:
-    """By how many actions the mean plan for a training task differs from the parent's, when both
-    are evaluated.
+    """By how many actions the mean plan for training tasks differs from the parent's, if both were
+    evaluated.
     """
     lengths = mean_lengths(trained.warehouse, trained.experiment.id)
     if trained.index in lengths and trained.parent in lengths:
@@ -122,11 +123,11 @@ def how_far_plans_drift(trained: Trained, found: Audit) -> None:
 
 
 def how_stale(trained: Trained, found: Audit) -> None:
-    """What replayed traces are worth to the policy that learns them."""
+    """How many on-policy traces the kept, partly off-policy, ones are worth in training."""
     kept = trained.kept
     known = kept[kept["sampling_logprob"].notna() & (kept["source"] != INGESTED)]
     if len(known) < len(kept):
-        note = f"{len(kept) - len(known)} kept traces have no log-probability of ours"
+        note = f"{len(kept) - len(known)} kept traces have no recorded log-probability"
         found.note(trained.index, "staleness", "", {"traces": None}, note)
         found.say(f"  staleness: {note}")
     if known.empty:
@@ -146,7 +147,7 @@ def how_stale(trained: Trained, found: Audit) -> None:
 def _rewards(
     trained: Trained, known: pd.DataFrame, logprob: np.ndarray, ratios: Mapping[int, float]
 ) -> list[Reward]:
-    """What each kept trace stands for."""
+    """One record per kept trace, with its log-probability and the ratio of valid shares."""
     rows = zip(known["trace"], logprob, known["source"].tolist(), known["valid"], strict=True)
     return [
         Reward(
@@ -163,7 +164,7 @@ def _rewards(
 def _tell_stale(
     trained: Trained, found: Audit, wrote: int, stale: Staleness, ratio: float | None
 ) -> None:
-    """Write down and say what the traces of one generation are worth."""
+    """Note and report what the traces of one generation are worth."""
     measures = {m: getattr(stale, m) for m in stale.__slots__} | {"valid_ratio": ratio}
     found.note(trained.index, "staleness", f"generation {wrote}", measures)
     found.say(
@@ -174,8 +175,8 @@ def _tell_stale(
 
 
 def what_others_keep(trained: Trained, found: Audit) -> None:
-    """Would another curator have chosen otherwise: how many traces, which, and how much reward each
-    of its traces would stand for.
+    """How many and which traces other curators would have kept instead, and the mean effective
+    reward of each selection.
     """
     (name, own), *others = trained.choices.items()
     kept, ratios = set(own), _valid_ratios(trained)
@@ -199,7 +200,7 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
 def _reward_of(
     trained: Trained, traces: Sequence[str], ratios: Mapping[int, float]
 ) -> float | None:
-    """The mean effective reward of the valid traces of a selection, from at most REWARDED of it."""
+    """Mean effective reward of the valid ones among at most REWARDED traces of a selection."""
     chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces))]
     chosen = chosen[chosen["valid"]]
     known = chosen[chosen["sampling_logprob"].notna() & chosen["source"].isin(list(ratios))]
@@ -211,16 +212,16 @@ def _reward_of(
 
 
 def _weighed(trained: Trained, known: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Of traces whose own log-probability is known: that under the weights that training started
-    from, and the importance weight.
+    """The log-probability of each trace under the weights that training started from, and its
+    importance weight. `known`: traces with a recorded sampling log-probability.
     """
     logprob = known["trace"].map(_logprobs(trained, known["trace"])).to_numpy(dtype=float)
     return logprob, importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
 
 
 def _valid_ratios(trained: Trained) -> dict[int, float]:
-    """Z_pi / Z_beta: the share of valid traces under the weights that training started from, over
-    that of each generation.
+    """Z_pi / Z_beta of each generation: the share of valid traces under the weights that training
+    started from, divided by the generation's own share.
     """
     counts = valid_counts(trained.warehouse, trained.experiment.id)
     shares = {g: valid / traces for g, (valid, traces) in counts.items() if valid}
@@ -229,7 +230,7 @@ def _valid_ratios(trained: Trained) -> dict[int, float]:
 
 
 def is_it_reinforce(trained: Trained, found: Audit) -> None:
-    """How far each curator's step goes from that of REINFORCE with reward 1 for valid plans."""
+    """Compare each curator's gradient with that of REINFORCE with reward 1 for valid plans."""
     warehouse, experiment = trained.warehouse, trained.experiment
     own = written_traits(warehouse, experiment.id, {}, trained.start)
     valid = own.loc[own["valid"], "trace"].tolist()
@@ -243,8 +244,9 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
 
     @cache
     def step(traces: frozenset[str]) -> Sketch:
-        """The mean gradient of their log-probabilities, from a sample where many."""
+        """The mean gradient of the traces' log-probabilities, from at most `most` of them."""
         ordered = sorted(traces)
+        # A seed for each set: `compare` relies on independent samples.
         seed = derive_seed(experiment.seed, trained.index, "audit", *ordered)
         drawn = np.random.default_rng(seed).permutation(ordered)[:most].tolist()
         taught = {one.trace: one for one in completions_of(warehouse, drawn)}
@@ -256,10 +258,15 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
     told = []
     for name, traces in trained.choices.items():
         cosine, error, ratio = compare(step(frozenset(traces)), reinforce)
+        # REINFORCE averages over all traces written, not over the valid ones alone (paper, §3).
         longer = None if ratio is None else ratio * written / len(valid)
         measures = {"cosine": cosine, "error": error, "norm_ratio": longer}
         implies = f"reward {curator_named(name).implies}"
-        note = implies if cosine is not None else "a sample's gradient cannot be told from zero"
+        note = (
+            implies
+            if cosine is not None
+            else "the sampled gradient is not significantly different from zero"
+        )
         found.note(trained.index, "equivalence", name, measures, note)
         told.append(f"{name} " + ("?" if cosine is None else f"{cosine:.2f} ± {error:.2f}"))
     found.say(f"  cosine with REINFORCE's step: {', '.join(told)}")
@@ -272,7 +279,7 @@ QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
 
 
 def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
-    """How likely the weights that training started from are to write each of these traces."""
+    """Log-probability of each trace under the weights that training started from, by trace id."""
     experiment = trained.experiment
     policy = LocalPolicy(*_loaded(trained))
     taught = completions_of(trained.warehouse, traces)
@@ -289,7 +296,7 @@ def _loaded(trained: Trained) -> tuple[Any, Any]:
 
 
 def valid_counts(warehouse: Warehouse, experiment: str) -> dict[int, tuple[int, int]]:
-    """How many of each generation's deployed traces are valid, and how many there are."""
+    """Numbers of valid and of all deployed traces, by generation."""
     found = warehouse.query("valid_counts", experiment=experiment)
     return {row.generation: (row.valid, row.traces) for row in found.itertuples()}
 

@@ -1,7 +1,7 @@
-"""Is what the warehouse says still so? Everything that can be derived is derived again.
+"""Checks the warehouse: everything in it that can be derived is derived again and compared.
 
 Hashes and ids come from contents, verdicts from texts, selections from verdicts, training sets from
-selections: `verify` makes each of them once more and names every row that says something else.
+selections. `verify` names every row that differs.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from warehouse.records import NO_SETTINGS, Canary, Domain, Generation, Judgement
 from warehouse.store import Warehouse
 
 SINCE_SCHEMA = ("redundant", "plan")
-"""What older verdicts do not have."""
+"""Fields that older verdicts lack."""
 
 
 @dataclass(slots=True)
 class Check:
-    """One kind of thing that was derived again: how many, how many could not be and `why`, and what
-    disagrees.
+    """The result of one check: how many rows were compared, how many could not be and `why`, and
+    what disagrees.
     """
 
     name: str
@@ -56,14 +56,14 @@ class Check:
     wrong: list[str] = field(default_factory=list)
 
     def expect(self, same: bool, what: str) -> None:
-        """Count one that was derived again, and what is wrong with it where it is not the same."""
+        """Count one comparison, and note `what` is wrong unless it found the `same`."""
         self.looked_at += 1
         if not same:
             self.wrong.append(what)
 
 
 def verify_and_tell(warehouse: Warehouse, watch: Watch) -> int:
-    """Say what each check found, every disagreement on a line; how many there are."""
+    """Print each check, with a line per disagreement; return the number of disagreements."""
     disagreements = 0
     for check in verify(warehouse, watch):
         skipped = f", {check.skipped} not checked: {check.why}" if check.skipped else ""
@@ -77,7 +77,7 @@ def verify_and_tell(warehouse: Warehouse, watch: Watch) -> int:
 
 
 def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
-    """Every check in turn: of the whole warehouse, then of each experiment."""
+    """Run each check in turn: those of the whole warehouse, then those of each experiment."""
     yield Check("keys", *_looked_at(repeated_keys(warehouse)))
     yield Check("references", *_looked_at(lost_references(warehouse)))
     yield _tasks(warehouse)
@@ -114,7 +114,7 @@ def _tasks(warehouse: Warehouse) -> Check:
 
 
 def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
-    """Those whose settings this version knows, and whether all are what their hashes say."""
+    """The experiments whose settings this version knows, and a check of all of their hashes."""
     found, check = [], Check("experiments")
     for one in sorted(warehouse.every(records.Experiment), key=lambda one: one.id):
         if one.config == NO_SETTINGS:
@@ -137,9 +137,9 @@ def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
 
 
 def chosen_from(warehouse: Warehouse, named: Experiment | None) -> tuple[list[Experiment], int]:
-    """The experiment that is named, or all of a warehouse; and how many it has of other versions.
+    """The named experiment, or all of a warehouse, and its number of those by other versions.
 
-    Raises InvalidInput where there is none, or not the one that is named.
+    Raises InvalidInput if there is none, or the named one is missing.
     """
     known, check = experiments(warehouse)
     chosen = known if named is None else [named]
@@ -161,13 +161,16 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         place = trace.generation, trace.purpose, trace.task, trace.sample
         same = trace.id == trace_id(experiment.id, *place)
         same &= trace.seed == trace_seed(experiment, *place)
-        tokens = len(trace.token_ids)  # a server tells their number alone
+        tokens = len(trace.token_ids)  # none from a server, which reports only numbers
         same &= not tokens or trace.reasoning_tokens + trace.plan_tokens == tokens
-        if trace.prompt_format != str(prompt):
+        if trace.prompt_format != str(prompt):  # a version of it that is not here any more
             check.skipped += 1
         elif trace.task in tasks:
             same &= trace.prompt_hash == prompt_hash(trace.task)
-        check.expect(same, f"trace {trace.id}: id, seed, tokens or prompt are not its own")
+        check.expect(
+            same,
+            f"trace {trace.id}: its id, seed, token count or prompt differs from what is derived",
+        )
 
 
 def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
@@ -178,7 +181,7 @@ def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
 def _verdicts(
     warehouse: Warehouse, source: str, prompt: PromptFormat, written: str, check: Check
 ) -> None:
-    """Judge again what came from an experiment or source, where nothing was revised since."""
+    """Judge traces of an experiment or source again, unless checker or prompt format changed."""
     tasks = {task.key: task for task in warehouse.tasks_of_traces(source)}
     told = {one.trace: one for one in warehouse.every(Judgement, experiment=source)
             if (one.checker, one.checker_version) == (CHECKER, VERSION)}  # fmt: skip
@@ -197,7 +200,7 @@ def _verdicts(
 
 
 def _differences(told: Judgement, again: Judgement) -> str:
-    """What a verdict says otherwise than the same judged again."""
+    """The fields in which a verdict differs from that on the same trace judged again."""
     before, after = asdict(told), asdict(again)
     return "; ".join(
         f"{name} is {value!r}, judged again {after[name]!r}"
@@ -262,12 +265,12 @@ def _generations(warehouse: Warehouse, experiment: Experiment, check: Check) -> 
 
 
 def _problem_with(warehouse: Warehouse, experiment: Experiment, made: Generation) -> str:
-    """What is wrong with a generation's weights or lessons; nothing where they are as recorded."""
+    """Why a generation's weights or lessons are not those recorded; empty if they are."""
     try:
         if made.index > 0 or experiment.model.learns:
             checkpoint_of(warehouse, experiment, made.index)
         elif first_weights(experiment) != made.weights_hash:
-            return f"it is {made.weights_hash} no longer"
+            return f"the base no longer has the recorded hash {made.weights_hash}"
     except InvalidInput as error:
         return str(error)
     if made.index == 0:
@@ -279,7 +282,7 @@ def _problem_with(warehouse: Warehouse, experiment: Experiment, made: Generation
 
 
 def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
-    """A part of a sampling stage is whole and marked, or it is not there at all."""
+    """Check that each part of a sampling stage is either complete and marked, or absent."""
     for purpose, drawing in (("deploy", experiment.deploy), ("evaluate", experiment.evaluate)):
         parts = parts_of(tasks_for(warehouse, experiment, purpose))
         part_of = {task.key: number for number, part in enumerate(parts) for task in part}
@@ -305,4 +308,4 @@ CHECKS: dict[str, Callable[[Warehouse, Experiment, Check], None]] = {
     "generations": _generations,
     "parts": _parts,
 }
-"""What is derived again of each experiment."""
+"""The checks of each experiment, by name."""

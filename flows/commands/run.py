@@ -100,7 +100,7 @@ def check(
     problem: Annotated[Path, typer.Argument(help="The problem's PDDL file.")],
     plans: Annotated[list[str], typer.Argument(help="Plan files, or - for standard input.")],
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a plan and line, in order.")
+        bool, typer.Option("--json", help="One JSON object per plan, one per line, in order.")
     ] = False,
     referee: Annotated[
         str, typer.Option("--referee", help="Second opinions, for example kairos,val,up.")
@@ -191,9 +191,11 @@ def _bounds(option: str, text: str) -> tuple[int, int]:
 def pretrain(
     out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
     seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
-    domains: Annotated[str, typer.Option(help="What it plans in: rovers,sokoban.")] = "blocksworld",
+    domains: Annotated[
+        str, typer.Option(help="Domains that it plans in, such as rovers,sokoban.")
+    ] = "blocksworld",
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 6250,
-    batch: Annotated[int, typer.Option(min=1, help="Short tasks a step.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Tasks per training step.")] = 64,
     tail: Annotated[
         float, typer.Option(min=0, max=0.9, help="Chance of each further move or action.")
     ] = 0.25,

@@ -31,7 +31,7 @@ def serve(
     changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,
     port: Annotated[
-        int, typer.Option(help="Of the Prefect server that is started where none is configured.")
+        int, typer.Option(help="Port of the Prefect server that is started if none is configured.")
     ] = PORT,
     continue_as: Annotated[
         str | None,

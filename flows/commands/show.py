@@ -48,7 +48,7 @@ def _the_trace(warehouse: Warehouse, start: str) -> Trace:
     exact = [trace for trace in found if trace.id == start]
     if len(found) != 1 and not exact:
         names = ", ".join(trace.id for trace in found)
-        told = f"more than one trace, {names}," if found else "no trace"
+        told = f"more than one trace id, {names}," if found else "no trace id"
         raise InvalidInput(
             f"{told} in {warehouse.place} begins with {start!r}; `posterity query "
             '"FROM best_plans LIMIT 10"` lists some'

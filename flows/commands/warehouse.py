@@ -88,10 +88,12 @@ def ingest(
     ] = "ingested",
     warehouse: WarehouseFile = DEFAULT,
 ) -> None:
-    """Add traces made elsewhere: judged, and with their users' feedback. Twice is once.
+    """Judge traces made elsewhere and add them, with their users' feedback.
 
-    One object a line: completion, and either task (a key of the warehouse) or domain (PDDL, or the
-    name of one of ours) and problem (PDDL); optional: model, logprob, sampling_logprob,
+    Adding them again changes nothing.
+
+    One object per line: completion, and either task (a key of the warehouse) or domain (PDDL, or
+    the name of one of ours) and problem (PDDL); optional: model, logprob, sampling_logprob,
     finish_reason (stop, length), feedback (accept, reject), time (ISO 8601). Exit 0: every line was
     taken. 1: some were refused, each named with its reason.
     """
@@ -145,7 +147,7 @@ def export(
 
 @app.command()
 def verify(warehouse: WarehouseFile = DEFAULT) -> None:
-    """Derive again what the warehouse says: hashes, verdicts, selections, training sets.
+    """Recompute hashes, verdicts, selections and training sets, and compare with the warehouse.
 
     Names every disagreement. Exit 0: none. 1: at least one.
     """
@@ -171,7 +173,8 @@ def _named(experiment: str | None, changes: list[str] | None) -> Experiment | No
 @app.command()
 def audit(
     experiment: Annotated[
-        str | None, typer.Argument(help="A preset or TOML file; all in the warehouse without one.")
+        str | None,
+        typer.Argument(help="A preset or TOML file; default: all experiments in the warehouse."),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -196,7 +199,7 @@ def audit(
         with Warehouse(warehouse, read_only=True) as store:
             chosen, skipped = chosen_from(store, named)
             if skipped:
-                watch.say(f"{skipped} experiments of another version are left out")
+                watch.say(f"{skipped} experiments made by another version of Posterity are skipped")
             found = [ask(store, one, watch) for one in chosen]
         with Warehouse(warehouse) as store:
             for one in found:
@@ -228,7 +231,10 @@ def report(
 def promote(
     generation: Annotated[int, typer.Argument(min=0, help="The generation to deploy.")],
     experiment: Annotated[
-        str | None, typer.Argument(help="A preset or TOML file; the only one without one.")
+        str | None,
+        typer.Argument(
+            help="A preset or TOML file; default: the only experiment in the warehouse."
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,

@@ -1,1 +1,1 @@
-"""What determines a run: its settings, the presets, and reading them."""
+"""Experiments: the settings that determine a run, the presets, and how both are read."""

@@ -27,20 +27,20 @@ BESIDES: Any = {
     "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
     "model": {"server": True},
 }  # fmt: skip
-"""What does not determine a run's contents."""
+"""Settings that do not determine a run's contents; they are left out of its hash."""
 ADDED_LATER: dict[str, dict[str, object]] = {
     "model": {"policy": "local"},
     "training": {"checkpointing": False, "validation": 0.0, "method": "sft", "processes": 1},
 }
-"""Settings that came after the first experiments were begun, each with its default. Where a setting
-has it, it is left out of the hash: so older experiments keep theirs. A new setting belongs here, or
-is None where it is not given.
+"""Settings added after the first experiments were begun, each with its default. At its default a
+setting is left out of the hash, so that older experiments keep theirs. A new setting belongs here,
+or is None when not given.
 """
 
 
 class Experiment(Table):
-    """One run. `generations` says how far it goes, `promote` on what condition, `workers` who
-    does the work: none of them is part of the identity.
+    """The settings of one run. `generations` says how far it goes, `promote` on what condition, and
+    `workers` who does the work; like the others in BESIDES they are not part of its identity.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -59,7 +59,7 @@ class Experiment(Table):
 
     @classmethod
     def model_validate(cls, obj: Any, **how: Any) -> Self:
-        """Settings as dictionaries, read as JSON is: a table is an object."""
+        """An experiment from dictionaries, read as JSON, in which a table is an object."""
         return cls.model_validate_json(json.dumps(obj, default=str), **how)
 
     @model_validator(mode="after")
@@ -86,11 +86,13 @@ class Experiment(Table):
                 "adapters, model.server.command, or generations = 0"
             )
         if server and server.adapters and training.lora is None:
-            raise ValueError("model.server.adapters needs training.lora: what is loaded is one")
+            raise ValueError(
+                "model.server.adapters needs training.lora: the server loads LoRA adapters"
+            )
         if (training.method != "sft") != (self.curation.curator == "rollouts"):
             raise ValueError(
                 "training.method = 'reinforce' or 'nft' and curation.curator = 'rollouts' go "
-                "together: the one weighs by the advantage that the other reckons"
+                "together: the method weighs traces by the advantage that this curator computes"
             )
         return self
 
@@ -105,8 +107,8 @@ class Experiment(Table):
         return f"{self.name}-{self.hash}"
 
     def canonical(self) -> str:
-        """The configuration as canonical JSON: without what does not determine the contents, what
-        is not given, and what is ADDED_LATER and at its default.
+        """The settings as canonical JSON, without those that are in BESIDES, not given, or in
+        ADDED_LATER and at their default.
         """
         content = self.model_dump(mode="json", exclude=BESIDES, exclude_none=True)
         for table, defaults in ADDED_LATER.items():
@@ -116,11 +118,11 @@ class Experiment(Table):
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def besides(self) -> dict[str, Any]:
-        """What does not determine the contents, but for the name and the model's servers."""
+        """The settings outside the hash, except the name and the model's servers."""
         return self.model_dump(mode="json", include=set(BESIDES) - {"name", "model"})
 
     def matched(self) -> Experiment | None:
-        """The experiment whose number of traces this one matches, None where it matches none."""
+        """The experiment whose number of kept traces this one matches; None if it matches none."""
         if self.curation.match is None:
             return None
         curation = self.curation.model_copy(update={"curator": self.curation.match, "match": None})

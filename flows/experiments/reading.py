@@ -26,12 +26,13 @@ PRESETS = (
 def load_experiment(
     source: str, changes: list[str] | None = None, settings: Mapping[str, object] | None = None
 ) -> Experiment:
-    """An experiment from a preset's name or a TOML file, with other `settings` of its outermost
-    table and `table.key=value` changes. Raises InvalidInput with the path of what is wrong.
+    """An experiment from a preset's name or a TOML file, with `settings` laid over its tables, and
+    then `table.key=value` changes. Raises InvalidInput with the path of the wrong setting.
     """
     content = _merge(_read(source), dict(settings or {}))
     for change in changes or []:
         _apply(content, change)
+    # A user's files become part of the settings by their hashes, so a change is a new experiment.
     _pin_folder(content)
     _pin_curator(content)
     try:
@@ -41,7 +42,7 @@ def load_experiment(
 
 
 def _pin_folder(content: dict[str, Any]) -> None:
-    """Where tasks come from a folder: it takes the place of domain and splits, by its contents."""
+    """If tasks come from a folder, put it and the hash of its contents in place of splits."""
     tasks = content.get("tasks")
     if isinstance(tasks, dict) and isinstance(folder := tasks.get("folder"), str):
         found = read_folder(Path(folder))
@@ -53,7 +54,7 @@ def _pin_folder(content: dict[str, Any]) -> None:
 
 
 def _pin_curator(content: dict[str, Any]) -> None:
-    """Where a user's own function curates: the hash of its file becomes part of the experiment."""
+    """If the curator is a user's function, add the hash of its file to the settings."""
     curation = content.get("curation")
     if isinstance(curation, dict) and isinstance(name := curation.get("curator"), str):
         curation.pop("code", None)
@@ -68,7 +69,7 @@ def preset_text(name: str) -> str:
 
 
 def _read(source: str, depth: int = 0) -> dict[str, Any]:
-    """The TOML of a source, laid over the one that it `extends`."""
+    """The settings of a source, laid over those that it `extends`."""
     path = Path(source)
     if source in PRESETS:
         text, default_name = preset_text(source), source
@@ -87,12 +88,12 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
     if parent is not None:
         if depth > 8 or not isinstance(parent, str):
             raise InvalidInput(
-                f"experiment {source!r}: `extends` must name a preset or file, and end somewhere"
+                f"experiment {source!r}: `extends` must name a preset or file, without a cycle"
             )
         inherited = _read(parent, depth + 1)
         inherited.pop("name", None)
         tasks = content.get("tasks")
-        if isinstance(tasks, dict) and "domains" in tasks:
+        if isinstance(tasks, dict) and "domains" in tasks:  # which excludes an inherited domain
             inherited.pop("tasks", None)
         content = _merge(inherited, content)
     return {"name": default_name, **content}
@@ -136,7 +137,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problems, each with its path and value."""
+    """The first five problems, each with its path and value."""
     lines = []
     for problem in error.errors()[:5]:
         path = ".".join(str(part) for part in problem["loc"])

@@ -1,7 +1,7 @@
-"""The tables of an experiment's settings: frozen, checked, each with what it means.
+"""The tables of an experiment's settings: frozen, checked, and explained.
 
-How completions are drawn and how a checkpoint is fine-tuned is declared by those who do it, in
-`planners.records` and `planners.training.settings`.
+Sampling and fine-tuning declare their settings themselves, in `planners.records` and
+`planners.training.settings`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Split(Table):
 
 
 class Grades(Table):
-    """What is generated of one domain. `train` is deployed and learned from; the others only
-    measure.
+    """The tasks to generate for one domain. `train` is deployed and learned from; the other splits
+    are for measuring only.
     """
 
     train: Split | None = None
@@ -63,7 +63,7 @@ class Grades(Table):
 
     @property
     def splits(self) -> dict[str, Split]:
-        """What is generated for each split."""
+        """The splits that are set, by name."""
         found = {name: getattr(self, name) for name in SPLITS}
         return {name: split for name, split in found.items() if split is not None}
 
@@ -77,9 +77,9 @@ class Grades(Table):
 
 
 class Tasks(Grades):
-    """The tasks of a run: of one `domain` of ours, of several (`domains.NAME.train` and so on), or
-    of a `folder` with a domain and problems (`planners.domains.folder`), whose `contents` are then
-    part of the experiment; `domain` is what that file calls itself.
+    """The tasks of a run: of one built-in `domain`, of several (`domains.NAME.train` and so on), or
+    of a `folder` with a domain and problems (`planners.domains.folder`). The hash of a folder's
+    `contents` is part of the experiment, and `domain` is then the name in its domain file.
     """
 
     domain: str | None = None
@@ -89,7 +89,7 @@ class Tasks(Grades):
 
     @property
     def grades(self) -> dict[str, Grades]:
-        """What is generated of each domain."""
+        """The splits of each domain, by its name."""
         return self.domains or {self.domain or "": self}
 
     @model_validator(mode="after")
@@ -111,10 +111,10 @@ class Tasks(Grades):
 
 
 class Server(Table):
-    """Where a served model answers: at `urls` (of the API, with /v1), or at a server that the
-    `command` starts for each generation (`{checkpoint}` and `{port}` stand for its folder and a
-    port). `model`: what the base is called there, model.base where not given. `adapters`: load each
-    generation's adapter into the running servers, as vLLM can.
+    """Where a served model answers: at `urls` (of the API, with /v1), or at a server that `command`
+    starts for each generation (with its folder for `{checkpoint}` and a port for `{port}`).
+    `model`: the base's name there, by default model.base. `adapters`: load each generation's
+    adapter into the running servers, as vLLM can.
     """
 
     urls: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -137,12 +137,12 @@ class Server(Table):
 
 
 class Model(Table):
-    """What plans, its prompt format, and how it is run. `base`: the embedded one, a checkpoint
-    folder, a GGUF file, `package:NAME/FILE` for one in a Python package, or a hub's id.
+    """The model that plans, its prompt format, and how it is run. `base`: the embedded one, a
+    checkpoint folder, a GGUF file, `package:NAME/FILE` for one in a Python package, or a hub id.
 
-    `policy`: "local" is a model in this process, "served" one behind a server; "planner" (a
-    classical one with `seconds` per task, as baseline) and "scripted" (base is a file of JSON
-    Lines) learn nothing. `server` says where, and is no part of what determines a run.
+    `policy`: "local" is a model in this process, "served" one behind a `server`, which is not part
+    of what determines a run. Two learn nothing: "planner" (a classical baseline with `seconds` per
+    task) and "scripted" (base is a file of JSON Lines).
     """
 
     base: str = "embedded"
@@ -178,10 +178,10 @@ class Drawing(Sampling):
 
 
 class Curation(Table):
-    """What is kept. `curator`: one of ours, or `package.module:name`, a function of your own, whose
-    file's hash is then part of the experiment (`code`). `sources`: ingested traces that join the
-    pool. `match`: keep as many traces as the same experiment did under that curator. `error_rate`
-    is for the curator noisy, `taste` (a word) for preference.
+    """Which traces are kept. `curator`: a built-in one, or your own function `package.module:name`,
+    whose file's hash is then part of the experiment (`code`). `sources`: ingested traces that join
+    the pool. `match`: keep as many traces as the same experiment did under that curator.
+    `error_rate` is for the curator noisy, `taste` (a word) for preference.
     """
 
     curator: str = "shortest"
@@ -195,7 +195,7 @@ class Curation(Table):
     @model_validator(mode="after")
     def _known(self) -> Curation:
         for name in (self.curator, self.match or self.curator):
-            if ":" in name:  # a user's own, which is looked for when settings are read
+            if ":" in name:  # a user's function: `reading` looks it up
                 continue
             _one_of(name, CURATORS, "curator")
             needs = CURATORS[name].needs
@@ -218,8 +218,8 @@ class Judging(Table):
 
 
 class Workers(Table):
-    """Who samples and judges, instead of this process: `count` workers on this machine, or those of
-    the cluster at `address`, which `count` then only estimates. Needs a folder that all see.
+    """Workers that sample and judge instead of this process: `count` of them on this machine, or
+    those of the cluster at `address`, about `count`. They need a shared folder.
     """
 
     runner: Literal["dask", "ray"] = "dask"
@@ -228,11 +228,11 @@ class Workers(Table):
 
 
 class Audit(Table):
-    """What `posterity audit` asks besides: more `traits`, each a SQL expression over a trace; and
-    bounds whose breaking makes it exit 1: how far from 1 the odds of a trait that nobody declared
-    may be, the least share of the traces learned that they must be worth, and by how many actions
-    the mean plan may change in a generation. `gradient_traces`: of how many traces a curator's
-    gradient is taken, at most.
+    """Settings of `posterity audit`: more `traits`, each a SQL expression over a trace; how many
+    traces a curator's gradient is taken from, at most (`gradient_traces`); and bounds. If one is
+    broken, it exits with 1. They are on the odds ratio of a trait that the curator does not declare
+    (or its inverse), on the effective sample size as a share of the learned traces, and on the
+    change of the mean plan in one generation, in actions.
     """
 
     traits: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], str] = {}

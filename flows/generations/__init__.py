@@ -1,1 +1,1 @@
-"""What a generation is made of: its lineage, its pool, its weights."""
+"""Generations: their lineage, pools, lessons, weights and policies."""

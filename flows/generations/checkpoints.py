@@ -1,4 +1,4 @@
-"""Where a generation's weights are, and that they are the ones recorded."""
+"""Finds a generation's weights, and checks that they are the recorded ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from planners.models.hub import find_weights
 from warehouse.store import Warehouse
 
 UNKNOWN = "unknown"
-"""Stands for the hash of weights that only a server has."""
+"""Stands in for the hash of weights that only a server has."""
 
 
 class Checkpoint(NamedTuple):
-    """A generation's folder, the hash of its weights, and the base where they are an adapter."""
+    """A generation's folder, the hash of its weights, and their base if they are an adapter."""
 
     folder: Path
     weights: str
@@ -26,9 +26,9 @@ class Checkpoint(NamedTuple):
 
 
 def require_base(experiment: Experiment, described: bool = False) -> Path:
-    """The folder of the weights that generation 0 has, or of their description where that will do.
+    """The folder of generation 0's weights; `described`: of a hub's model only its description.
 
-    Raises InvalidInput; writes nothing that belongs to the run.
+    Raises InvalidInput if it is missing; writes nothing that belongs to the run.
     """
     if experiment.model.base != "embedded":
         return find_weights(experiment.model.base, described)
@@ -36,7 +36,7 @@ def require_base(experiment: Experiment, described: bool = False) -> Path:
 
 
 def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> Checkpoint:
-    """The checkpoint of a generation, refused where the weights are not those recorded."""
+    """The checkpoint of a generation. Raises InvalidInput if its weights are not those recorded."""
     made = warehouse.generation(experiment.id, generation)
     if made is None:
         raise InvalidInput(
@@ -63,5 +63,5 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
 
 @lru_cache(maxsize=1)
 def loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """Model and tokenizer of a checkpoint; the last one is kept, as several stages use the same."""
+    """Model and tokenizer of a checkpoint; the last is kept, since several stages use the same."""
     return load(checkpoint.folder, checkpoint.base)

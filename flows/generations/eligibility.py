@@ -22,11 +22,11 @@ from warehouse.store import Warehouse
 
 
 def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> pd.Series:
-    """Why a trace of a pool may not be learned from whatever it is like, None where it may.
+    """Why no curator may keep a trace, for each trace of a pool; None if one may.
 
     Held-out and larger tasks must not be learned, even with their objects renamed. Nor can a trace
-    be learned whose task the prompt cannot say, or whose words the model does not know. Raises
-    InvalidInput where a source has no traces.
+    be learned whose task the prompt format cannot express, that is too long for the model, or that
+    has words it does not know. Raises InvalidInput if a source has no traces.
     """
     _require_traces(warehouse, experiment)
     ingested = pool[pool["generation"] == INGESTED]
@@ -41,19 +41,22 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
 def _barred_tasks(
     warehouse: Warehouse, experiment: Experiment, keys: Iterable[str]
 ) -> dict[str, str]:
-    """Why tasks are barred, by their keys; domains that differ in layout alone are the same."""
+    """Why tasks are barred, by task key; domains that differ only in layout are the same."""
     tasks = warehouse.tasks(experiment.id)
     domains = {_bare(task.domain_pddl): task.domain_pddl for task in tasks}
+    # Tasks that differ only in the names of their objects have the same shape.
     measured = {shape(task.parsed): task for task in tasks if task.split != "train"}
     reasons: dict[str, str] = {}
     for key in keys:
         task = warehouse.task(key)
-        assert task is not None  # a trace is of a task that is there
+        assert task is not None  # the task of every trace is stored
         own = domains.get(_bare(task.domain_pddl))
         if own is None:
-            reasons[key] = f"its domain {task.domain} is none of the experiment's"
+            reasons[key] = f"its domain {task.domain} is not among the experiment's domains"
         elif (same := measured.get(_shape_in(own, task))) is not None:
-            reasons[key] = f"measured on: it is {same.split} task {same.key}"
+            reasons[key] = (
+                f"reserved for evaluation: it equals {same.split} task {same.key} up to object names"
+            )
     return reasons
 
 
@@ -73,15 +76,15 @@ def _unlearnable(experiment: Experiment, taught: Sequence[Taught]) -> dict[str, 
         if len(head) + len(tail) > context:
             reasons[one.trace] = f"{len(head) + len(tail)} tokens, the model takes {context}"
         elif tokenizer.unk_token_id is not None and tokenizer.unk_token_id in [*head, *tail]:
-            reasons[one.trace] = "the model does not know all of its words"
+            reasons[one.trace] = "the model has unknown tokens for it"
     return reasons
 
 
 def as_curated(
     warehouse: Warehouse, experiment: Experiment, generation: int, pool: pd.DataFrame
 ) -> pd.DataFrame:
-    """A pool as it was when a generation was curated: without traces that were ingested later, and
-    with the feedback of that time.
+    """A pool as it was when a generation was curated: without traces ingested later, and with the
+    feedback of that time.
     """
     then = warehouse.query(
         "ingested_decisions",

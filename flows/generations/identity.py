@@ -1,4 +1,4 @@
-"""What identifies a trace, a canary, a training set: hashes of contents, and seeds that follow."""
+"""Ids of traces, canaries and training sets, which are content hashes, and seeds of traces."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from warehouse.records import Taught
 
 CODE_VERSION = version("posterity")
 INGESTED_FORMAT = "ingested"
-"""Stands where sampled traces name their prompt format."""
+"""The prompt format that ingested traces name, which answer no prompt of ours."""
 
 
 def trace_id(experiment: str, generation: int, purpose: str, task: str, sample: int) -> str:
-    """What identifies a sampled trace: who answered which task, and which sample it is."""
+    """The id of a sampled trace: who answered which task, and which sample it is."""
     return content_hash(experiment, str(generation), purpose, task, str(sample))
 
 
 def ingested_id(source: str, task: str, model: str, text: str) -> str:
-    """What identifies an ingested trace."""
+    """The id of an ingested trace."""
     return content_hash(source, task, model, text)
 
 
@@ -32,7 +32,7 @@ def trace_seed(
 
 
 def canary_id(experiment: str, generation: int, task: str, kind: str, text: str) -> str:
-    """What identifies a canary."""
+    """The id of a canary."""
     return content_hash(experiment, str(generation), task, kind, text)
 
 

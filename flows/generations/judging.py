@@ -10,9 +10,9 @@ from planners.records import Outcome, Plan, Verdict
 from warehouse.records import Answer, Judgement, Trace
 
 READING = PROMPTS["pddl"]
-"""How a plan is found in an ingested completion: in the task's own names."""
+"""The format that reads plans from ingested completions, in the task's own names."""
 VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
-"""What judged: the checker, and the extraction before it."""
+"""The version of a verdict: that of the checker, and of the extraction before it."""
 
 
 def judgement(checker: Checker, trace: Answer | Trace, prompt: PromptFormat) -> Judgement:
@@ -40,9 +40,7 @@ def judgement(checker: Checker, trace: Answer | Trace, prompt: PromptFormat) -> 
 def verdict_of(
     checker: Checker, text: str, finish_reason: str, prompt: PromptFormat
 ) -> tuple[Plan | None, Verdict]:
-    """The plan of a completion, whoever wrote it, and the verdict; a completion that was cut has no
-    plan.
-    """
+    """The plan in a completion, if any, and the verdict; a truncated completion has no plan."""
     found = prompt.read(checker.task, text)
     if finish_reason == "length":
         return None, _without_plan(Outcome.TRUNCATED, "cut at max_new_tokens")

@@ -1,4 +1,4 @@
-"""What the warehouse has to learn from, for training."""
+"""Turns traces of the warehouse into lessons for training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from warehouse.records import Taught
 
 
 def as_lessons(taught: Iterable[Taught], prompt: str) -> list[Lesson]:
-    """Traces of the warehouse as lessons of a prompt format. Raises InvalidInput where that cannot
-    write a task.
+    """Traces as lessons in a prompt format. Raises InvalidInput if it cannot express a task.
 
     An ingested trace answers no prompt of ours; its plan is restated as an answer to this one.
     """

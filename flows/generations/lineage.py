@@ -1,5 +1,7 @@
-"""Which generation descends from which. The last one that was promoted is deployed, and the parent
-of the next; a generation learns from traces of its ancestors only.
+"""Which generation descends from which.
+
+The last promoted generation is deployed, and is the parent of the next one. A generation learns
+from its ancestors' traces only.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from warehouse.store import Warehouse
 
 
 def deployed(warehouse: Warehouse, experiment: Experiment) -> int:
-    """The generation that is deployed: the last one promoted, or the newest where none was decided
-    on. Raises InvalidInput where there is no generation.
+    """The deployed generation: the last one promoted, or the newest if none was promoted. Raises
+    InvalidInput if there is no generation.
     """
     promoted = [one.generation for one in warehouse.promotions(experiment.id) if one.promoted]
     if promoted:
@@ -23,7 +25,7 @@ def deployed(warehouse: Warehouse, experiment: Experiment) -> int:
 
 
 def parent_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> int:
-    """The generation that another one was made from, or will be."""
+    """The parent of a generation: the recorded one, or the deployed one if none is recorded."""
     recorded = warehouse.generation(experiment.id, generation)
     if recorded is None or recorded.parent is None:
         return deployed(warehouse, experiment)
@@ -31,14 +33,14 @@ def parent_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
 
 
 def start_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> int:
-    """The generation whose weights the training of another starts from."""
+    """The generation whose weights training starts from: the base or the parent."""
     if experiment.training.start == "base":
         return 0
     return parent_of(warehouse, experiment, generation)
 
 
 def ancestors(warehouse: Warehouse, experiment: Experiment, generation: int) -> list[int]:
-    """Parent, grandparent and so on of a generation, the base first."""
+    """The ancestors of a generation, from the base to its parent."""
     parents = {one.index: one.parent for one in warehouse.generations(experiment.id)}
     found = [parent_of(warehouse, experiment, generation)]
     while (older := parents.get(found[-1])) is not None:
@@ -47,11 +49,11 @@ def ancestors(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
 
 
 def decided(warehouse: Warehouse, experiment: Experiment) -> set[int]:
-    """The generations that were promoted or not: those that are made."""
+    """The generations with a promotion decision, yes or no: those that are finished."""
     return {one.generation for one in warehouse.promotions(experiment.id)}
 
 
 def next_generation(warehouse: Warehouse, experiment: Experiment) -> int | None:
-    """The generation that is to be made next, or finished; None where all are made."""
+    """The first generation that is missing or unfinished; None if all are finished."""
     missing = set(range(experiment.generations + 1)) - decided(warehouse, experiment)
     return min(missing, default=None)

@@ -1,4 +1,4 @@
-"""A control keeps as many traces as the same experiment did with curation, which must be there."""
+"""Controls: each keeps as many traces as the curated experiment that it matches."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from warehouse.store import Warehouse
 
 
 def require_matched(warehouse: Warehouse, experiment: Experiment) -> None:
-    """Raise InvalidInput where a control is to be run and the experiment that it matches was not,
-    before hours of work that end there.
+    """Raise InvalidInput if the experiment that a control matches was not run. Asked first, since
+    the control would fail after hours of work.
     """
     matched = experiment.matched()
     if matched is not None and not warehouse.every(records.Experiment, hash=matched.hash):
@@ -18,8 +18,8 @@ def require_matched(warehouse: Warehouse, experiment: Experiment) -> None:
 
 
 def matched_count(warehouse: Warehouse, experiment: Experiment, generation: int) -> int | None:
-    """How many traces the matched experiment kept, None where nothing is matched. Raises
-    InvalidInput where it kept none.
+    """Number of traces that the matched experiment kept; None if nothing is matched. Raises
+    InvalidInput if it kept none.
     """
     matched = experiment.matched()
     if matched is None:

@@ -1,4 +1,4 @@
-"""Which policy answers for a generation: a model here, a server, or what never learns."""
+"""The policy of a generation: a local model, a server, or a baseline that never learns."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from planners.records import Policy
 from warehouse.store import Warehouse
 
 PROOF = "Say yes."
-"""What a server is asked before a generation is put to work: do the new weights answer?"""
+"""The prompt that a server must answer with the new weights before they are put to work."""
 SECONDS = 10.0
-"""What a classical planner may take for a task, unless told otherwise."""
+"""Seconds that a classical planner has per task by default."""
 
 
 @contextmanager
 def policy_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> Iterator[Policy]:
-    """The policy that a generation is, ready to answer; a server started for it is stopped."""
+    """A generation's policy, ready to answer; a server started for it stops with the block."""
     model = experiment.model
     if not model.learns:
         yield unlearned(experiment)
@@ -41,7 +41,7 @@ def policy_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
 
 
 def unlearned(experiment: Experiment) -> PlannerPolicy | ScriptedPolicy:
-    """The policy of an experiment without weights. Raises InvalidInput."""
+    """The policy of an experiment without weights. Raises InvalidInput if it cannot be used."""
     model = experiment.model
     if model.policy == "planner":
         return PlannerPolicy(model.seconds or SECONDS)
@@ -52,13 +52,14 @@ def unlearned(experiment: Experiment) -> PlannerPolicy | ScriptedPolicy:
 def _served(
     warehouse: Warehouse, experiment: Experiment, generation: int
 ) -> Iterator[ServedPolicy]:
-    """The generation at its server: healthy, and it has answered once."""
+    """A generation's policy at its server, once that is healthy and has answered a prompt."""
     server = experiment.model.server
     if server is None:
         raise InvalidInput(
             f"{experiment.id} is answered by a server: say where it is with model.server.urls or "
             "model.server.command"
         )
+    # A running server already holds the base, so generation 0 needs no checkpoint here.
     first = generation == 0 and not server.command
     checkpoint = None if first else checkpoint_of(warehouse, experiment, generation)
     base = server.model or experiment.model.base
@@ -80,7 +81,7 @@ def _served(
 
 
 def _whole(checkpoint: Checkpoint) -> Path:
-    """A folder with whole weights, for servers that know no adapters."""
+    """A folder with the adapter merged into its base, for servers that load whole models."""
     if checkpoint.base is None:
         return checkpoint.folder
     merged = checkpoint.folder / "merged"
@@ -90,7 +91,7 @@ def _whole(checkpoint: Checkpoint) -> Path:
 
 
 def first_weights(experiment: Experiment) -> str:
-    """Hash of the weights of generation 0, or what stands for them where there are none here."""
+    """Hash of generation 0's weights; a baseline's name or UNKNOWN if there are none here."""
     if not experiment.model.learns:
         return unlearned(experiment).name
     base = require_first(experiment)
@@ -98,8 +99,8 @@ def first_weights(experiment: Experiment) -> str:
 
 
 def require_first(experiment: Experiment) -> Path | None:
-    """Raises InvalidInput where what generation 0 answers with is not there; the folder of its
-    weights, None where there are none here.
+    """The folder of generation 0's weights; None if there are none here. Raises InvalidInput if
+    something is missing that it answers with.
     """
     server = experiment.model.server
     if not experiment.model.learns:

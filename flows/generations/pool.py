@@ -1,4 +1,4 @@
-"""What a generation may learn from, and what a curator chooses of it."""
+"""The pool that a generation may learn from, and a curator's selection from it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def select(
     warehouse: Warehouse, experiment: Experiment, generation: int, other: str | None = None,
     pool: pd.DataFrame | None = None,
 ) -> Selection:  # fmt: skip
-    """The decision of the experiment's curator, or of an`other` by its name, on the pool that
-    `generation` is trained from, read where it is not given; writes nothing.
+    """The selection by the experiment's curator, or by the one named `other`, from the pool that
+    `generation` is trained from. The `pool` is read if not given; nothing is written.
     """
     curation = experiment.curation
     curator = curator_named(other) if other else curator_named(curation.curator, curation.code)
@@ -38,14 +38,15 @@ def select(
 def pool_for(
     warehouse: Warehouse, experiment: Experiment, generation: int, text: bool = False
 ) -> pd.DataFrame:
-    """What a generation may be trained on: its ancestors' traces, and those of the sources, as far
-    as they were there when it was curated.
+    """The traces that a generation may be trained on: those of its ancestors and of the sources, as
+    they were when it was curated.
     """
     sources = experiment.curation.sources or ()
     lineage = ancestors(warehouse, experiment, generation)
     pool = pooled(warehouse, experiment.id, lineage, sources, text)
     if not sources:
         return pool
+    # Traces and feedback that came later must not change a selection already made.
     if warehouse.done(experiment.id, generation, "curate"):
         pool = as_curated(warehouse, experiment, generation, pool)
     return pool.assign(barred=barred(warehouse, experiment, pool))

@@ -1,4 +1,4 @@
-"""The tasks of a sampling stage, in its order, and the parts in which they are done."""
+"""The tasks of a sampling stage, in order, and the parts that it finishes one by one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from warehouse.records import Task
 from warehouse.store import Warehouse
 
 PART = 500
-"""Tasks in one part of a sampling stage: what a kill can cost."""
+"""Tasks per part of a sampling stage; a killed run loses at most the part it was at."""
 
 
 def tasks_for(warehouse: Warehouse, experiment: Experiment, purpose: str) -> list[Task]:
-    """The tasks of a sampling stage, in its order."""
+    """The tasks of a sampling stage, in order: deployment takes the training split only."""
     splits = ("train",) if purpose == "deploy" else SPLITS
     return [task for split in splits for task in warehouse.tasks(experiment.id, split)]
 
 
 def parts_of(tasks: Sequence[Task]) -> list[Sequence[Task]]:
-    """The parts in which a sampling stage does its tasks."""
+    """The tasks of a sampling stage, cut into parts."""
     return [tasks[i : i + PART] for i in range(0, len(tasks), PART)]

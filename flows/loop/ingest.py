@@ -80,7 +80,7 @@ def ingest(warehouse: Warehouse, stream: BinaryIO, source: str) -> Report:
 
 def _require_source(warehouse: Warehouse, source: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", source):
-        raise InvalidInput(f"the source {source!r} is no name; use letters, digits, and _ . -")
+        raise InvalidInput(f"invalid source name {source!r}; use letters, digits, and _ . -")
     known = warehouse.experiment(source)
     if known is not None and known.config != NO_SETTINGS:
         raise InvalidInput(f"{source} is an experiment; give the traces another --source")

@@ -86,8 +86,8 @@ def estimate(experiment: Experiment, machine: Machine) -> Estimate:
     """
     if experiment.model.policy != "local":
         raise InvalidInput(
-            f"policy {experiment.model.policy!r} does not run a model here: what it costs is for "
-            "its server or planner to say"
+            f"policy {experiment.model.policy!r} does not run a model here: there is nothing to "
+            "estimate"
         )
     base = require_base(experiment, described=True)
     shape = shape_of(base)
@@ -201,7 +201,7 @@ def _training(experiment: Experiment, machine: Machine, shape: Shape, lengths: l
 
 def plan_table(experiment: Experiment, found: Estimate) -> Table:
     """A table with one row per stage of a generation."""
-    table = Table(title=f"{experiment.name}, a generation", title_justify="left")
+    table = Table(title=f"{experiment.name}, per generation", title_justify="left")
     for heading in ("stage", "rows", "tokens, at most", "memory", "time, at most"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in found.stages:

@@ -64,7 +64,7 @@ def promote_by_hand(
     for half_made in sorted(undecided | {reached[-1] + 1}):
         if half_made in undecided or warehouse.done(experiment.id, half_made, "curate"):
             raise InvalidInput(
-                f"generation {half_made} of {experiment.id} is half made; let `posterity run` "
+                f"generation {half_made} of {experiment.id} is unfinished; let `posterity run` "
                 "finish it first"
             )
     return _decide(warehouse, experiment, generation, True, "person", reason)
@@ -82,7 +82,7 @@ def _decide(
 def _always(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
 ) -> Decision:
-    return True, "every generation is"
+    return True, "promote = always"
 
 
 def _if_better(
@@ -94,7 +94,10 @@ def _if_better(
     parent = parent_of(warehouse, experiment, generation)
     both = _heldout_coverage(warehouse, experiment).reindex(columns=[parent, generation]).dropna()
     if len(both) < 2:
-        return False, f"{len(both)} seeds of held-out tasks cannot tell whether it is better"
+        return (
+            False,
+            f"{len(both)} evaluation samples of held-out tasks cannot tell whether it is better",
+        )
     gain = both[generation] - both[parent]
     half = t.ppf((1 + CONFIDENCE) / 2, len(gain) - 1) * gain.sem()
     low, high = gain.mean() - half, gain.mean() + half

@@ -84,8 +84,8 @@ def _staleness(experiment: str, found: pd.DataFrame, sql: str) -> Section | None
     words = [
         f"Of what generation {generation} learned, {traces:.0f} traces with recorded "
         f"log-probabilities are looked at (at most {WEIGHED}). To the weights that training "
-        f"started from, they are worth about {worth:.0f} fresh ones (effective sample size, by the "
-        "generation that wrote them)."
+        f"started from, they are worth about {worth:.0f} on-policy traces (effective sample size, "
+        "by the generation that wrote them)."
     ]
     with drawing(f"staleness {experiment}", height=2.6) as drawn:
         axes, places = drawn.axes[0], range(len(told))

@@ -84,7 +84,7 @@ def first_firing(cron: str, timezone: str = "UTC", now: datetime | None = None) 
         now = (now or datetime.now(UTC)).astimezone(ZoneInfo(timezone))
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise InvalidInput(
-            f"--timezone {timezone!r} is none; name one such as UTC or Europe/Berlin"
+            f"unknown --timezone {timezone!r}; name one such as UTC or Europe/Berlin"
         ) from error
     try:
         # Raises where Prefect would refuse the expression. 29 February may be eight years off.
@@ -172,7 +172,7 @@ def forget_unattended(name: str) -> None:
 
     for run in _runs(name, "RUNNING", "PENDING"):
         _set(run, Crashed(message="what made it is gone; the next firing goes on"))
-    cancel_due(name, "nobody was there to make it; the next firing goes on")
+    cancel_due(name, "missed while nothing was serving; the next firing goes on")
 
 
 def cancel_due(name: str, why: str) -> None:

@@ -16,7 +16,7 @@ from planners.records import Outcome, Plan, Verdict
 
 USE = (
     "give check(task, plan) or check(domain, problem, plan); a task is what read_task returns, or "
-    "a Problem of unified-planning; a file is a Path, for a string is the text itself"
+    "a Problem of unified-planning; give a file as a Path: a string is taken as the text itself"
 )
 
 
@@ -39,7 +39,7 @@ def check(task: Any, *rest: Any) -> Verdict:
         return judge_text(Checker(from_unified(task)), _plan(given))[1]
     task = getattr(task, "parsed", task)  # a task of the warehouse holds its PDDL as text
     if not isinstance(task, Task):
-        raise InvalidInput(f"a {type(task).__name__} is no task: {USE}")
+        raise InvalidInput(f"a {type(task).__name__} is not a task: {USE}")
     return judge_text(Checker(task), _plan(rest[0]))[1]
 
 
@@ -56,13 +56,13 @@ def judge_text(checker: Checker | Fallback, plan: Plan | str) -> tuple[Plan | No
 
 def _pddl(given: Any) -> str:
     if not isinstance(given, str | Path):
-        raise InvalidInput(f"a {type(given).__name__} is no PDDL: {USE}")
+        raise InvalidInput(f"a {type(given).__name__} is not PDDL: {USE}")
     return read_pddl(given) if isinstance(given, Path) else given
 
 
 def _plan(given: Any) -> Plan | str:
     if not isinstance(given, Plan | str | Path):
-        raise InvalidInput(f"a {type(given).__name__} is no plan: {USE}")
+        raise InvalidInput(f"a {type(given).__name__} is not a plan: {USE}")
     return read_plan(given) if isinstance(given, Path) else given
 
 

@@ -158,7 +158,7 @@ class Checker:
         """The fault that makes a ground action wrong in every state, or None."""
         if schema is None:
             detail = (
-                f"{action[0]!r} is no action of {self.task.domain.name}{_look_alike(action[0])}"
+                f"{action[0]!r} is not an action of {self.task.domain.name}{_look_alike(action[0])}"
             )
             return Fault(Outcome.UNKNOWN_ACTION, detail)
         arguments, kinds_of = action[1:], self._kinds
@@ -169,7 +169,7 @@ class Checker:
             )
         for argument in arguments:
             if argument not in kinds_of:
-                detail = f"{argument!r} is no object of this task{_look_alike(argument)}"
+                detail = f"{argument!r} is not an object of this task{_look_alike(argument)}"
                 return Fault(Outcome.UNKNOWN_OBJECT, detail)
         for (name, kinds), argument in zip(schema.parameters, arguments, strict=True):
             if kinds_of[argument].isdisjoint(kinds):
@@ -230,7 +230,11 @@ class Checker:
 
 def _look_alike(name: str) -> str:
     """A hint if a name has letters that may only look like ASCII letters, else ""."""
-    return "" if name.isascii() else " (it has characters outside ASCII, which are not folded)"
+    return (
+        ""
+        if name.isascii()
+        else " (it has characters outside ASCII, which are not converted to lower case)"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def val(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
         (folder / "domain.pddl").write_text(domain, "utf-8")
         (folder / "problem.pddl").write_text(problem, "utf-8")
         return [
-            Opinion(None, f"not put to VAL: {verdict.outcome.value}")
+            Opinion(None, f"not given to VAL: {verdict.outcome.value}")
             if (verdict := checker.check(plan)).outcome in UNASKABLE
             else _val_one(binary, folder, plan)
             for plan in plans
@@ -89,7 +89,7 @@ def val(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
 
 def _val_one(binary: str, folder: Path, plan: Plan) -> Opinion:
     if len(plan) > VAL_LONGEST:
-        return Opinion(None, f"not put to VAL: longer than {VAL_LONGEST} actions")
+        return Opinion(None, f"not given to VAL: longer than {VAL_LONGEST} actions")
     (folder / "plan").write_text(str(plan), "utf-8")
     try:
         done = subprocess.run(

@@ -62,7 +62,7 @@ DOMAINS = {
             name,
             world.size,
             world.smallest,
-            "actions of a plan without a redundant one",
+            "actions of a plan without redundant actions",
             partial(_walked, name, world),
         )
         for name, world in WORLDS.items()

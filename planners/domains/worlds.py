@@ -254,11 +254,11 @@ WORLDS = {
          "sample_soil": 4, "sample_rock": 4, "take_image": 8, "calibrate": 3},
     ),
     "satellite": World(
-        "satellite", "directions beside one", 1, satellite,
+        "satellite", "directions, less one", 1, satellite,
         {"have_image": "direction", "pointing": "satellite"},
         {"take_image": 20, "calibrate": 8, "switch_on": 3, "switch_off": 0.2},
     ),
-    "sokoban": World("sokoban", "cells a side", 4, sokoban, {"at": "box"}, {"push": 4}),
+    "sokoban": World("sokoban", "cells per side", 4, sokoban, {"at": "box"}, {"push": 4}),
     "spanner": World(
         "spanner", "spanners", 1, spanner, {"tightened": "nut"},
         {"pickup_spanner": 6, "tighten_nut": 20},

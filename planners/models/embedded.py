@@ -39,7 +39,7 @@ def embedded_base(domains: Collection[str]) -> Path:
     known = "; ".join("+".join(of) for of in learned.values())
     raise InvalidInput(
         f"no embedded base knows {', '.join(domains)}, only {known}; make one with "
-        f"`posterity pretrain --domains {','.join(domains)}` where they are of the ten, or name "
+        f"`posterity pretrain --domains {','.join(domains)}` if they are built-in domains, or name "
         "another model with model.base"
     )
 

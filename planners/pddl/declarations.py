@@ -61,7 +61,7 @@ def by_name(sections: list[Words]) -> dict[str, Words]:
     found: dict[str, Words] = {}
     for section in sections:
         if section[0] in found:
-            raise PddlError(f"{section[0]} stands there twice", section.line)
+            raise PddlError(f"{section[0]} appears twice", section.line)
         found[section[0]] = Words(section[1:], section.line)
     return found
 
@@ -152,6 +152,6 @@ def signatures_of(
         if name == "=" and len(kinds) == 2:
             continue  # some domains declare equality, which is built in
         if name in RESERVED:
-            raise PddlError(f"{name!r} is a word of PDDL and no {what}", entry.line)
+            raise PddlError(f"{name!r} is a PDDL keyword and cannot name a {what}", entry.line)
         found[name] = tuple(kind for _, kind in kinds)
     return found

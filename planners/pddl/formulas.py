@@ -49,7 +49,7 @@ def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
         if not isinstance(word, str):
             raise PddlError(f"expected a name, found {show(word)[:80]}")
         if word[0] == "-":
-            raise PddlError(f"no name begins with '-': {word!r}; a type stands behind '- '")
+            raise PddlError(f"no name begins with '-': {word!r}; a type follows '- '")
         pending.append(word)
         position += 1
     return found + [(name, (OBJECT,)) for name in pending]
@@ -135,7 +135,7 @@ class Scope:
 def _head(words: list[Any]) -> str:
     """The first word, which says what kind of expression this is."""
     if not isinstance(words[0], str):
-        raise PddlError(f"expected a name behind '(', found {show(words)[:80]}")
+        raise PddlError(f"expected a name after '(', found {show(words)[:80]}")
     return words[0]
 
 

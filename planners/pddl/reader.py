@@ -130,7 +130,7 @@ def _action(section: Words, scope: Scope) -> ActionSchema:
     parts = by_name([Words((show(key), value), section.line) for key, value in pairs])
     for key in parts:
         if key not in (":parameters", ":precondition", ":effect"):
-            raise NotJudged(f"action {section[1]!r} has {key}")
+            raise NotJudged(f"action {section[1]!r} uses {key}, which is not supported")
     parameters = parameters_of(parts.get(":parameters", [[]])[0], scope.types)
     inner = scope.with_names(name for name, _ in parameters)
     return ActionSchema(

@@ -58,14 +58,14 @@ def parse(text: str) -> Words:
                 raise PddlError(f"parentheses nest deeper than {MAX_DEPTH}", line)
         elif token == ")":
             if len(stack) == 1:
-                raise PddlError("a ')' closes nothing", line)
+                raise PddlError("unmatched ')'", line)
             done = stack.pop()
             stack[-1].append(done)
         elif token[0] != ";":
             stack[-1].append(token)
     if len(stack) > 1:
         begun = ", ".join(str(words.line) for words in stack[1:4])
-        raise PddlError(f"{len(stack) - 1} '(' never closed, begun on line {begun}", line)
+        raise PddlError(f"{len(stack) - 1} '(' never closed, opened on line {begun}", line)
     if len(stack[0]) != 1 or not isinstance(stack[0][0], Words):
         raise PddlError("expected exactly one (define ...) expression")
     return stack[0][0]

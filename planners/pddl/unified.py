@@ -76,5 +76,5 @@ def _refusals(what: str) -> Iterator[None]:
         except (UPException, AssertionError, KeyError, NotImplementedError, ValueError) as error:
             raise InvalidInput(
                 f"{what} cannot be converted: {type(error).__name__}: {error}; write it as PDDL "
-                "and judge that"
+                "and check that instead"
             ) from error

@@ -132,7 +132,10 @@ class LocalPolicy:
                     f"one prompt of {len(rows[0])} tokens with {sampling.max_new_tokens} to be "
                     f"sampled does not fit into memory: {error}"
                 ) from error
-            warnings.warn(f"out of memory with {len(rows)} rows: going on in halves", stacklevel=1)
+            warnings.warn(
+                f"out of memory with {len(rows)} rows: retrying with halves of the batch",
+                stacklevel=1,
+            )
         # Outside the except block, whose traceback would keep the failed batch in memory.
         return [
             completion

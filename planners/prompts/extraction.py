@@ -17,12 +17,14 @@ plan text as a whole, or has more than one fence, the plan is searched for in th
 
     1. between <plan> and </plan>, or [PLAN] and [PLAN END]
     2. between code fences
-    3. in runs of action lines, which may be numbered or listed (`3. (...)`, `- (...)`,
-       `Step 3: (...)`), with prose before and after; a number that goes back starts a new run
+    3. the whole answer as one expression, as JSON, or as function calls (`planners.prompts.forms`)
+    4. in runs of action lines, with prose before and after; a number that goes back starts a new
+       run. A line may be numbered, listed, marked as code and explained: ``3. `(a b)` - why``
 
 The first place that has anything decides. Different plans there are ambiguous, which is no plan,
 with a reason: nothing is guessed. A line of a plan that opens a parenthesis and is not an action
-spoils it. In 1 and 2, text after a later mark that is never closed counts as one more plan.
+spoils it. In 1 and 2, text after a later mark that is never closed counts as one more plan. What is
+announced as a plan that does not work is not taken.
 """
 
 from __future__ import annotations
@@ -33,9 +35,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from planners.pddl.sexpr import fold
+from planners.prompts.forms import FORMS
 from planners.records import Action, Plan
 
-EXTRACTION_VERSION = "3"
+EXTRACTION_VERSION = "4"
 THINK_START, THINK_END = "<think>", "</think>"
 # Possessive (`*+`) and bounded (`{0,9}`) repeats keep hostile completions from backtracking.
 _THOUGHT = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
@@ -48,22 +51,43 @@ _LINE = re.compile(
     re.DOTALL,
 )
 _INSIDE = re.compile(r"\(([^()]*)\)")
-_FENCE = re.compile(r"```[a-z]{0,10}")
+_FENCE = re.compile(r"(?:```|~~~)[a-z]{0,10}")
 _TAGGED = re.compile(
     r"<plan>((?:(?!<plan>).)*?)</plan>|\[PLAN\]((?:(?!\[PLAN\]).)*?)\[PLAN END\]", re.DOTALL | re.I
 )
 _TAG = re.compile(r"<plan>|\[PLAN\]", re.I)
-_FENCED = re.compile(r"```[^\n`]{0,20}\n(.*?)```", re.DOTALL)
-_FENCE_BEGUN = re.compile(r"```[^\n`]{0,20}\n")
+_FENCED = re.compile(r"(?:```|~~~)[^\n`~]{0,20}\n(.*?)(?:```|~~~)", re.DOTALL)
+_FENCE_BEGUN = re.compile(r"(?:```|~~~)[^\n`~]{0,20}\n")
 _LISTED = re.compile(
-    r"(?:[-*+]|(?:step[ \t]{0,9})?(\d{1,6})[.)]|step[ \t]{0,9}(\d{1,6}):)[ \t]{1,9}", re.I
+    r"(?:[-*+>\u2022\u2013]|(?:step[ \t]{0,9})?(\d{1,6})[.)]|step[ \t]{0,9}(\d{1,6}):)[ \t]{1,9}",
+    re.I,
 )
+_ANNOUNCED = re.compile(
+    r"(?:(?:the|my|a|final) ){0,3}(?:plan|answer|solution)(?: is)?:?[ \t]{1,9}(?=[(`*])", re.I
+)
+_EXPLAINED = re.compile(
+    r"((?:\([^();]*+\)(?:[ \t]*+(?:,|->|\u2192)?[ \t]*+(?=\()|(?!\()))++)"  # actions in a row
+    r"[`*]{0,3}(?:[ \t]*+[,.\\]{1,3}|;)?[ \t]*+"  # what ends a sentence or a line
+    r"(?:(?:[-\u2013\u2014:#]|//)[ \t].*)?"  # why
+)
+_JOINED = re.compile(r"\(\s*+([^\s();]++)([^();]*+)\)")
+_IN_A_ROW = re.compile(r"\)[ \t]*+;[ \t]*+(?=\([ \t]*+([^\s()]++))")
+_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2007": " "})
 _MENTION = re.compile(
-    r"\(\s*+([^\s()]+)|^(?:step[ \t]{0,9})?\d{1,6}[.):][ \t]{1,9}[*`]{0,3}([^\s()*`:]+)", re.M
+    r"\(([^()]*+)(\)?)|^(?:step[ \t]{0,9})?\d{1,6}[.):][ \t]{1,9}[*`]{0,3}([^\s()*`:]+)", re.M
+)
+_TAKEN_BACK = re.compile(
+    r"\bplans?\b[^.\n]{0,40}\b(?:(?:does|do|did|will|would)(?: not|n['\u2019]t) work|fail(?:s|ed)?|"
+    r"(?:is|was|are)(?: not|n['\u2019]t) valid|(?:is|was|are) (?:invalid|wrong|incorrect))\b"
+    r"|\b(?:invalid|wrong|incorrect|failing|failed|broken) plan\b",
+    re.I,
 )
 _TIMED = re.compile(rf"{_NUMBER}[ \t]*:[ \t]*\(")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
+_CALLED = re.compile(r"[^\s()]+\([^()]*\)[.;,]?")
+EXPLAINED = 2000
+"""Longest line, in characters, from which an explanation is taken off."""
 SHORT = 200
 """Longest line, in characters, whose reading is cached; longer ones would fill the memory."""
 
@@ -79,30 +103,92 @@ class Extraction:
 def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     """The plan of a completion. An empty answer is no plan; the empty plan is written `;`.
 
-    `schemas` are the domain's actions. If prose beside a listed plan mentions one of them, in
-    parentheses or after a number, it may be part of the plan, which makes the answer ambiguous.
+    `schemas` are the domain's actions: forms without parentheses are read only of these. If prose
+    beside a listed plan mentions another action of theirs, the answer is ambiguous.
     """
     _, answer = split_reasoning(text)
     if not answer.strip():
         return Extraction(None, "the answer is empty")
     if _THINKING.search(answer):
         return Extraction(None, "the reasoning never ended")
-    whole = extract_lines(answer)
-    if whole.plan is not None and answer.count("```") <= 2:
+    # 1. The whole answer is a plan text.
+    answer = _tidied(answer, schemas)
+    whole = _with_actions(extract_lines(answer), answer)
+    if whole.plan is not None and len(_FENCED.findall(answer)) <= 1:
         return whole
+    # 2. What is marked as a plan, by tags or by fences.
     for what, ended, begun in (("tagged", _TAGGED, _TAG), ("fenced", _FENCED, _FENCE_BEGUN)):
-        blocks = _blocks(answer, ended, begun)
-        if blocks:
-            lines = ("\n".join(_listed(line)[0] for line in block.split("\n")) for block in blocks)
-            return _the_one(what, [extract_lines(block) for block in lines if block.strip()])
-    runs, prose = _runs(answer)
+        if blocks := _blocks(answer, ended, begun):
+            told = [_read_block(block, schemas) for block, bad in blocks if not bad]
+            return _the_one(what, told, bool(blocks))
+    # 3. Another form than lines of actions.
+    if (plan := _in_a_form(answer, schemas)) is not None:
+        return Extraction(plan)
+    # 4. Lines of actions among prose.
+    runs, before, after = _runs(answer)
     if not runs:
         return whole
-    for match in _MENTION.finditer(fold(prose)):
-        name = match[1] or match[2]
-        if name in schemas:
-            return Extraction(None, f"ambiguous: prose beside the plan mentions ({name} ...)")
-    return _the_one("listed", [extract_lines(run) for run in runs])
+    found = _the_one("listed", [extract_lines(run) for run, bad in runs if not bad], True)
+    if found.plan is not None and (name := _mentioned(before, after, found.plan, schemas)):
+        reason = f"ambiguous: text outside the plan also contains the action ({name} ...)"
+        return Extraction(None, reason)
+    return found
+
+
+def _tidied(answer: str, schemas: Container[str]) -> str:
+    """An answer with plain blanks, each action on one line, and no `;` between two actions."""
+
+    def joined(match: re.Match[str]) -> str:
+        known = "\n" in match[0] and fold(match[1]) in schemas
+        return f"({match[1]} {' '.join(match[2].split())})" if known else match[0]
+
+    def in_a_row(match: re.Match[str]) -> str:
+        return ") " if fold(match[1]) in schemas else match[0]
+
+    return _IN_A_ROW.sub(in_a_row, _JOINED.sub(joined, answer.translate(_SPACES)))
+
+
+def _with_actions(found: Extraction, text: str) -> Extraction:
+    """The same, unless it is an empty plan that nobody wrote down: a comment is how one does."""
+    if found.plan is not None and not len(found.plan) and ";" not in text:
+        return Extraction(None, "there is no action in the answer")
+    return found
+
+
+def _in_a_form(text: str, schemas: Container[str]) -> Plan | None:
+    """The plan of a text in one of FORMS, list marks aside."""
+    bare = "\n".join(_listed(line)[0] for line in text.split("\n") if not _FENCE.fullmatch(line))
+    return next((plan for form in FORMS if (plan := form(bare, schemas)) is not None), None)
+
+
+def _read_block(block: str, schemas: Container[str]) -> Extraction:
+    """The plan of what was marked as one."""
+    lines = "\n".join(_listed(line)[0] for line in block.split("\n"))
+    found = _with_actions(extract_lines(lines), block)
+    if found.plan is None and (plan := _in_a_form(block, schemas)) is not None:
+        return Extraction(plan)
+    return found
+
+
+def _mentioned(before: str, after: str, plan: Plan, schemas: Container[str]) -> str | None:
+    """An action of the domain that prose tells of and the plan does not have, by its name.
+
+    Numbered prose before the plan may tell its actions in their order, since that is the same plan;
+    after its beginning a number may stand for one more.
+    """
+    ahead = iter([action[0] for action in plan.actions])
+    for prose, first in ((before, True), (after, False)):
+        for match in _MENTION.finditer(fold(prose)):
+            name = match[3]
+            if name is None:
+                words = tuple(match[1].split())
+                whole = match[2] is not None and (len(words) == 1 or words in plan.actions)
+                name = words[0] if words and not whole else None
+            elif first and name in schemas and name in ahead:
+                continue
+            if name is not None and name in schemas:
+                return name
+    return None
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
@@ -112,48 +198,78 @@ def split_reasoning(text: str) -> tuple[str, str]:
     return text[:end], text[end:]
 
 
-def _blocks(answer: str, ended: re.Pattern[str], begun: re.Pattern[str]) -> list[str]:
-    """The texts between marks, and after them the text from a mark that is never closed, if any."""
-    found = list(ended.finditer(answer))
-    blocks = ["".join(filter(None, match.groups())) for match in found]
-    open_end = begun.search(answer, found[-1].end()) if found else None
-    return blocks if open_end is None else [*blocks, answer[open_end.end() :]]
+def _blocks(answer: str, ended: re.Pattern[str], begun: re.Pattern[str]) -> list[tuple[str, bool]]:
+    """The texts between marks, and after them the text from a mark that is never closed, if any;
+    each with whether the line before takes it back.
+    """
+    blocks, end = [], 0
+    for match in ended.finditer(answer):
+        told = "".join(filter(None, match.groups()))
+        blocks.append((told, _taken_back(answer[end : match.start()])))
+        end = match.end()
+    open_end = begun.search(answer, end) if blocks else None
+    if open_end is not None:
+        before = answer[end : open_end.start()]
+        blocks.append((answer[open_end.end() :], _taken_back(before)))
+    return [(block, bad) for block, bad in blocks if block.strip()] or blocks[:1]
 
 
-def _the_one(what: str, found: list[Extraction]) -> Extraction:
+def _taken_back(before: str) -> bool:
+    """Whether the last line of a text announces a plan that does not work."""
+    lines = before.strip().split("\n")
+    return bool(_TAKEN_BACK.search(lines[-1]))
+
+
+def _the_one(what: str, found: list[Extraction], any_at_all: bool) -> Extraction:
     """The plan that all of these agree on; no plan if one is broken or two differ."""
     for extraction in found:
         if extraction.plan is None:
             return Extraction(None, f"a {what} plan is broken: {extraction.reason}")
     if any(extraction != found[0] for extraction in found):
         return Extraction(None, f"ambiguous: {len(found)} {what} plans that differ")
+    if not found and any_at_all:
+        return Extraction(None, f"the only {what} plan is announced as one that does not work")
     return found[0] if found else Extraction(None, f"the {what} plan is empty")
 
 
-def _runs(answer: str) -> tuple[list[str], str]:
-    """Runs of lines meant as actions, and the prose. Prose ends a run; blank lines do not."""
-    runs: list[list[str]] = []
+def _runs(answer: str) -> tuple[list[tuple[str, bool]], str, str]:
+    """Runs of lines meant as actions, each with whether it is taken back, and the prose before the
+    first of them and after its beginning. Prose ends a run; blank lines do not.
+    """
+    runs: list[tuple[list[str], bool]] = []
     prose: list[str] = []
+    before = 0
     running, latest = False, 0
     for line, number in map(_listed, answer.split("\n")):
         if line.startswith("(") or _TIMED.match(line):
             if not running or 0 < number < latest:
-                runs.append([])
-            runs[-1].append(line)
+                before = before if runs else len(prose)
+                runs.append(([], bool(prose) and not running and _taken_back(prose[-1])))
+            runs[-1][0].append(line)
             running, latest = True, number or latest
         elif line and line[0] != ";":
             prose.append(line)
             running, latest = False, 0
-    return ["\n".join(run) for run in runs], "\n".join(prose)
+    told = [("\n".join(run), bad) for run, bad in runs]
+    return told, "\n".join(prose[:before]), "\n".join(prose[before:])
 
 
 def _listed(line: str) -> tuple[str, int]:
-    """A line without the list and code marks around an action, and its number in the list or 0."""
+    """A line without the list and code marks around its actions and without their explanation, and
+    its number in the list or 0.
+    """
     bare = line.strip(_BLANK)
     marked = _LISTED.match(bare)
     number = int(marked[1] or marked[2] or 0) if marked else 0
-    action = (bare[marked.end() :] if marked else bare).strip("*`")
-    return action if action.startswith("(") else bare, number
+    rest = bare[marked.end() :] if marked else bare
+    announced = _ANNOUNCED.match(rest)
+    action = (rest[announced.end() :] if announced else rest).strip("*`")
+    explained = _EXPLAINED.fullmatch(action) if len(action) <= EXPLAINED else None
+    if explained is not None:
+        return " ".join(f"({inside})" for inside in _INSIDE.findall(explained[1])), number
+    if action.startswith("(") or (marked and _CALLED.fullmatch(action)):
+        return action, number
+    return bare, number
 
 
 def extract_lines(answer: str) -> Extraction:

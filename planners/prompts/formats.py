@@ -33,8 +33,8 @@ def compact(task: Task) -> str:
     """
     if compares(task.domain):
         raise InvalidInput(
-            f"the compact prompt has no words for numbers, which actions of {task.domain.name} ask "
-            "for; choose another prompt format"
+            f"the compact prompt cannot express numeric conditions, which actions of "
+            f"{task.domain.name} use; choose another prompt format"
         )
     problem = rename(task.problem, compact_names(task))
     changed = changing(task.domain)

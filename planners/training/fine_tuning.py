@@ -128,8 +128,8 @@ def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
     if lessons and (min(weights) < 0 or max(weights) == 0):
         raise InvalidInput(
             f"the training set has weights from {min(weights):g} to {max(weights):g}: supervised "
-            "learning takes none below 0, and one above it; use training.method = 'reinforce' for "
-            "advantages"
+            "learning needs weights of at least 0, and one above it; for advantages, set "
+            "training.method = 'reinforce'"
         )
     return OBJECTIVES["sft"] if weights <= {1.0} else OBJECTIVES["weighted"]
 

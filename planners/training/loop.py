@@ -84,7 +84,9 @@ def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
         )
     for index, (prompt, completion) in enumerate(rows):
         if not completion:
-            raise InvalidInput(f"training row {index} has no supervised token")
+            raise InvalidInput(
+                f"training row {index} has no supervised token: its completion is empty"
+            )
         if completion[-1] != eos:
             raise InvalidInput(f"training row {index} does not end with the end-of-sequence token")
         if len(prompt) + len(completion) > max_length:

@@ -76,7 +76,7 @@ def test_verify_finds_a_key_that_stands_twice(lake: str) -> None:
         with store.writing() as connection:
             connection.execute(sa.insert(schema.domains).values(domain_hash="d", name="n", pddl=""))
         (wrong,) = next(verify(store, Watch(quiet=True))).wrong
-        assert wrong == "domains: {'domain_hash': 'd'} stands more than once"
+        assert wrong == "domains: {'domain_hash': 'd'} occurs more than once"
 
 
 WRITER = """
@@ -174,7 +174,7 @@ def test_lakes_that_cannot_be(lake: str, tmp_path: Path) -> None:
         Warehouse(lake, read_only=True)
     Warehouse(lake).close()
     (tmp_path / "other" / "rows").mkdir(parents=True)
-    with pytest.raises(InvalidInput, match="has its rows elsewhere"):
+    with pytest.raises(InvalidInput, match="was made with another data folder"):
         Warehouse(lake.replace("shared", "other"))
 
 
@@ -213,7 +213,7 @@ def test_a_killed_holder_loses_its_lease_and_a_late_one_cannot_write(lake: str) 
                 raise AssertionError
             _expire_all(other)  # as if the first had been held up for a minute
             with other.working_on("e"):
-                with pytest.raises(LeaseLost, match="has the lease of e now"):
+                with pytest.raises(LeaseLost, match="took the lease of e"):
                     one.record({schema.domains: late})
                 other.record({schema.domains: [{**late[0], "domain_hash": "d"}]})
         assert one.frame("SELECT domain_hash FROM domains")["domain_hash"].tolist() == ["d"]

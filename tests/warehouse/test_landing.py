@@ -38,7 +38,7 @@ def test_what_lands_is_loaded_once(warehouse: Warehouse, tmp_path: Path) -> None
 def test_what_is_not_what_it_says_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
     path = land(tmp_path, Task, tasks(0, 3))
     elsewhere = path.rename(tmp_path / path.name.replace("tasks", "chess"))
-    with pytest.raises(InvalidInput, match="'chess' is no table"):
+    with pytest.raises(InvalidInput, match="'chess' is not a table"):
         load_landed(warehouse, tmp_path)
     traces = elsewhere.rename(tmp_path / path.name.replace("tasks", "traces"))
     with pytest.raises(InvalidInput, match="its columns are not those of traces here"):

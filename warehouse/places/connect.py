@@ -30,14 +30,14 @@ VIEWS = (
     "progress",
     "disagreements",
 )
-"""In the order of creation: staging before marts."""
+"""The views in their order of creation: staging before marts."""
 
 Place = File | Lake
 """Where a warehouse is."""
 
 
 def place_of(warehouse: Path | str | Place) -> Place:
-    """The lake that a URL names, or the file. Raises InvalidInput on a URL that names none."""
+    """The lake that a `ducklake:` URL names, or the file. Raises InvalidInput on a bad URL."""
     if isinstance(warehouse, File | Lake):
         return warehouse
     if str(warehouse).startswith(PREFIX):
@@ -46,7 +46,7 @@ def place_of(warehouse: Path | str | Place) -> Place:
 
 
 def connect(place: Place, read_only: bool = False) -> sa.Engine:
-    """An engine on the warehouse, its schema current. Raises InvalidInput with what to do.
+    """An engine on the warehouse, with the current schema. Raises InvalidInput with what to do.
 
     A file of an older schema is first copied to a backup beside it, then migrated.
     """
@@ -57,6 +57,7 @@ def connect(place: Place, read_only: bool = False) -> sa.Engine:
             place.back_up(version)
         except DATABASE_ERRORS as error:
             raise place.explain(error) from error
+        # To migrate it needs a connection that writes, even if the caller only reads.
         engine, version = _open(place, read_only=False)
         _create(engine, place)
         if read_only:
@@ -68,8 +69,8 @@ def connect(place: Place, read_only: bool = False) -> sa.Engine:
 
 
 def _open(place: Place, read_only: bool) -> tuple[sa.Engine, int | None]:
-    """An engine, and the schema version of what it opens. Raises InvalidInput on a foreign or newer
-    one.
+    """An engine and the schema version that it found. Raises InvalidInput if that is foreign or
+    newer.
     """
     engine = place.engine(read_only)
     try:
@@ -108,12 +109,10 @@ def _check_version(version: int | None, place: Place) -> None:
 
 
 def _create(engine: sa.Engine, place: Place) -> None:
-    """Create or migrate what is missing, in one transaction; views are replaced so that they match
-    the code.
-    """
+    """Create missing tables or migrate, in one transaction; replace views to match the code."""
     try:
         with place.turn(engine), engine.begin() as connection:
-            version = _version(connection)
+            version = _version(connection)  # read again: another process may have migrated it
             schema.keyless().create_all(connection)
             if version is None:
                 fresh = schema.schema_version.insert().values(version=schema.SCHEMA_VERSION)

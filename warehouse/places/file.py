@@ -1,4 +1,4 @@
-"""A warehouse in one DuckDB file: opening it, locking users' SQL down, copies of it."""
+"""A warehouse in one DuckDB file: opens it, locks it down for users' SQL, and copies it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from planners.errors import Busy, ComponentFailure, InvalidInput
 
 DatabaseError = DBAPIError | duckdb.Error
 DATABASE_ERRORS = (DBAPIError, duckdb.Error)
-"""As SQLAlchemy raises it, and as it escapes where DuckDB gives up a file for good."""
+"""SQLAlchemy's error, and DuckDB's own, which escapes when DuckDB invalidates a database."""
 
 LOCKED = (
     "SET enable_external_access = false",
     "SET disabled_filesystems = 'LocalFileSystem'",
     "SET lock_configuration = true",
 )
-"""For readers: no network, no extension, no file but the one that is open (which without the second
-line could be written to by its own name), and no way to switch that back on.
+"""Statements for readers: no network, no extension, no file but the open one, and no way back.
+Without the second line SQL could still write to the open file by its name.
 """
 
 SNAPSHOT = ".snapshot"
-"""What a snapshot's name ends with: `posterity.duckdb.snapshot` beside `posterity.duckdb`."""
+"""The ending of a snapshot's name: `posterity.duckdb.snapshot` beside `posterity.duckdb`."""
 
 
 COPY = "import shutil, sys; shutil.copy2(sys.argv[1], sys.argv[2])"
-"""Run by a process of its own: a process that closes a file gives up every lock that it has on it,
-and DuckDB's lock is what keeps a second writer out.
+"""Run in a process of its own: when a process closes a file, it loses all its locks on that file,
+and DuckDB's lock keeps a second writer out.
 """
 TURN = threading.RLock()
-"""Threads write one after the other, so that each sees which keys are there."""
+"""Makes threads write one after the other, so that each sees which keys exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class File:
         return str(self.path)
 
     def absolute(self) -> File:
-        """The same file, from wherever it is looked at."""
+        """The same file, with an absolute path."""
         return File(self.path.absolute())
 
     @property
@@ -68,16 +68,16 @@ class File:
 
     @property
     def is_new(self) -> bool:
-        """Whether opening it for writing makes it."""
+        """Whether opening it for writing creates it."""
         return not self.path.exists()
 
     def remove(self) -> None:
-        """Take away a file that was made in vain."""
+        """Delete the file, when the command that created it failed."""
         self.path.unlink(missing_ok=True)
 
     def engine(self, read_only: bool, memory: str | None = None) -> sa.Engine:
-        """An engine on the file, whatever is in it; nothing is opened yet. One that only reads is
-        locked: it reaches nothing else. With `memory`, a limit, it does not spill to disk either.
+        """An engine on the file, which is neither opened nor checked yet. A read-only one reaches
+        nothing else. With a `memory` limit it does not spill to disk either.
         """
         if read_only and not self.path.is_file():
             raise InvalidInput(
@@ -103,40 +103,41 @@ class File:
             ) from error
 
     def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[None]:
-        """Whoever has the file open has it alone."""
+        """No lease is needed: the process that writes the file has it alone."""
         return nullcontext()
 
     @contextmanager
     def turn(self, engine: sa.Engine) -> Iterator[None]:
-        """Wait for the other threads: DuckDB lets one process write."""
+        """Wait for other threads that write; DuckDB itself keeps out other processes."""
         with TURN:
             yield
 
     def back_up(self, version: int) -> None:
         """Copy a file that nobody has open to `FILE.schema-N.backup`, whole or not at all."""
-        engine = self.engine(read_only=False)  # what a killed process left in its log goes in
+        engine = self.engine(read_only=False)  # applies the log of a killed process
         engine.connect().close()
         engine.dispose()
         self._copy(f".schema-{version}.backup")
 
     @property
     def snapshot(self) -> Path:
-        """Where its snapshot is."""
+        """The path of its snapshot."""
         return self.path.with_name(self.path.name + SNAPSHOT)
 
     @property
     def published(self) -> File:
-        """Where readers find what was published."""
+        """The snapshot, which readers open while a run holds the file."""
         return File(self.snapshot)
 
     def publish(self, engine: sa.Engine) -> None:
-        """Copy what is written so far beside the file, for readers while a run has it open.
+        """Copy what is written so far to the snapshot, for readers while a run has the file open.
 
-        The copy takes the place of the one before in one step.
+        The new copy replaces the old one atomically.
         """
         with engine.connect() as connection:
             connection.exec_driver_sql("CHECKPOINT")
             copy = self.snapshot
+            # A copy keeps the file's time stamp: where they are equal, nothing has changed.
             if not copy.exists() or copy.stat().st_mtime_ns != self.path.stat().st_mtime_ns:
                 self._copy(SNAPSHOT)
 
@@ -187,7 +188,7 @@ class File:
 
 
 def _lock(raw: Any) -> None:
-    """Lock a connection down, unless another one to the same file has done so for all."""
+    """Lock the database down; once one connection has, the setting holds for all."""
     if not raw.execute("SELECT current_setting('lock_configuration')").fetchone()[0]:
         for statement in LOCKED:
             raw.execute(statement)

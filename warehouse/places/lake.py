@@ -1,8 +1,8 @@
 """A warehouse on DuckLake: many machines share it, and DuckDB stays the engine.
 
-The catalogue is a PostgreSQL database, the rows are Parquet files in a folder that all machines
-see. DuckLake has no keys, so writers take turns under a lock of the catalogue, and what is there
-already is left out by us.
+The catalogue is a PostgreSQL database, the rows are Parquet files in a shared folder. DuckLake has
+no keys, so writers take turns under a lock in the catalogue, and `warehouse.load` skips rows whose
+key exists.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ FROM postgres_query(
     'catalogue', 'SELECT 1 AS mine FROM (SELECT pg_advisory_xact_lock(1886352244)) AS taken'
 )
 """
-"""Waits until nobody else has the turn; the transaction that this runs in has it then. The number
-is ours alone.
+"""Waits for the write lock, which PostgreSQL frees when this transaction ends. No other program
+uses its number.
 """
 EXTENSIONS = ("postgres_scanner", "ducklake")
 EXAMPLE = "ducklake:postgres:host=db1 dbname=lake?data=/shared/lake"
@@ -49,7 +49,7 @@ class Lake:
 
     @classmethod
     def at(cls, url: str) -> Lake:
-        """The lake that a URL such as EXAMPLE names. Raises InvalidInput."""
+        """The lake that a URL like EXAMPLE names. Raises InvalidInput on any other URL."""
         found = re.fullmatch(r"ducklake:postgres:(?P<catalogue>[^?]+)\?data=(?P<data>/.*)", url)
         if found is None:
             raise InvalidInput(f"the warehouse {url!r} is not of the form {EXAMPLE!r}")
@@ -74,20 +74,20 @@ class Lake:
 
     @property
     def landing(self) -> Path:
-        """The folder beside the rows where workers land others."""
+        """The folder beside the rows where workers land new rows."""
         return self.data / "landing"
 
     @property
     def is_new(self) -> bool:
-        """Nothing is to be taken away where nothing came of it: others may be at work there."""
+        """Always False: a failed command must not remove what others may be using."""
         return False
 
     def remove(self) -> None:
-        """Others may be at work there."""
+        """Does nothing: others may be using the lake."""
 
     def engine(self, read_only: bool, memory: str | None = None) -> sa.Engine:
-        """An engine whose connections have the lake attached and in use; with `memory`, a limit,
-        they do not spill to disk.
+        """An engine whose connections have the lake attached and in use. With a `memory` limit they
+        do not spill to disk.
         """
         if read_only and not self.data.is_dir():
             raise InvalidInput(
@@ -102,6 +102,7 @@ class Lake:
         return engine
 
     def _attach(self, raw: Any, read_only: bool) -> None:
+        # Connections share one in-memory database, so only the first attaches the lake.
         attached = f"SELECT count(*) FROM duckdb_databases() WHERE database_name = '{NAME}'"
         if not raw.execute(attached).fetchone()[0]:
             for name in EXTENSIONS:
@@ -116,7 +117,7 @@ class Lake:
                 raw.execute("SET lock_configuration = true")
             else:
                 raw.execute(f"ATTACH {quoted(self.catalogue)} AS catalogue (TYPE postgres)")
-                with closing(raw.cursor()) as other:  # the first to come makes its tables
+                with closing(raw.cursor()) as other:  # the first process makes the lake's tables
                     other.execute("BEGIN")
                     other.execute(TAKE_TURN)
                     other.fetchall()
@@ -125,26 +126,26 @@ class Lake:
         raw.execute(f"USE {NAME}")
 
     def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[Lease]:
-        """The right to work on an experiment, for as long as a block runs. Raises Busy."""
+        """Hold the lease of an experiment while a block runs. Raises Busy if another has it."""
         return leased(engine, experiment)
 
     @contextmanager
     def turn(self, engine: sa.Engine) -> Iterator[None]:
-        """Wait for the turn to write; it ends with the block, or with the process."""
+        """Hold the write lock while the block runs; it is freed even if the process dies."""
         with engine.begin() as connection:
             connection.exec_driver_sql(TAKE_TURN).fetchall()
             yield
 
     def back_up(self, version: int) -> None:
-        """DuckLake keeps what was: every change is a snapshot that can be read again."""
+        """Does nothing: DuckLake keeps every change as a snapshot that can be read again."""
 
     @property
     def published(self) -> Lake:
-        """Where readers find what was published."""
+        """Itself: readers open the lake directly."""
         return self
 
     def publish(self, engine: sa.Engine) -> None:
-        """Readers see every finished transaction anyway."""
+        """Does nothing: readers see every committed transaction."""
 
     def explain(self, error: DatabaseError) -> InvalidInput | ComponentFailure:
         """A database error as one message: what, which lake, what to do."""
@@ -155,12 +156,14 @@ class Lake:
                 "PostgreSQL there, or make the database with `createdb`"
             )
         if "DATA_PATH" in reason:
-            return InvalidInput(f"the warehouse {self} has its rows elsewhere: {reason}")
+            return InvalidInput(
+                f"the warehouse {self} was made with another data folder; correct ?data=: {reason}"
+            )
         return ComponentFailure(f"the warehouse {self} failed: {reason}")
 
 
 def _extension(name: str) -> Path:
-    """The file of an extension of DuckDB, from its wheel: nothing is downloaded."""
+    """The file of a DuckDB extension, from its installed wheel: nothing is downloaded."""
     try:
         package = resources.files(f"duckdb_extension_{name}")
     except ModuleNotFoundError as error:

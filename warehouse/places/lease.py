@@ -1,8 +1,8 @@
-"""Leases: of all that share a lake, one at a time works on an experiment.
+"""Leases: of the processes that share a lake, one at a time works on an experiment.
 
-A lease is a row of a table of the catalogue's PostgreSQL, whose clock is the only one that counts.
-It is renewed while its holder lives and expires when that is gone. Whoever lost one finds out
-before the next write, whatever the clocks did: each transaction asks whose the lease is.
+A lease is a row in the catalogue's PostgreSQL, and only that server's clock counts. Its holder
+renews it; it expires when the holder is gone. Every write transaction checks the holder, so a
+process that lost its lease finds out before its next write.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from planners.errors import Busy, LeaseLost
 from warehouse.places.file import DATABASE_ERRORS
 
 EXPIRES, EVERY = 60, 15
-"""Seconds that a lease lasts, and after which it is renewed."""
+"""Seconds until a lease expires, and between renewals."""
 TABLE = """
 CREATE TABLE IF NOT EXISTS posterity_leases (
     experiment TEXT PRIMARY KEY, holder TEXT, expires TIMESTAMPTZ
@@ -38,11 +38,11 @@ UPDATE posterity_leases
 SET expires = clock_timestamp() + {seconds} * interval '1 second'
 WHERE experiment = {experiment} AND holder = {holder}
 """
-"""Not by TAKE: who has lost a lease does not get it back."""
+"""Apart from TAKE, so that a renewal never takes back a lease that was lost."""
 GIVE_BACK = "DELETE FROM posterity_leases WHERE experiment = {experiment} AND holder = {holder}"
 HELD = "SELECT holder FROM posterity_leases WHERE experiment = {experiment}"
 TRIES = 5
-"""Of two transactions that take a lease at once, PostgreSQL lets one try again."""
+"""Attempts: of two transactions that take a lease at once, PostgreSQL may abort one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +53,20 @@ class Lease:
     holder: str
 
     def require(self, connection: sa.Connection) -> None:
-        """Raise LeaseLost where it is somebody else's by now, in the connection's transaction."""
+        """Raise LeaseLost if `holder` has lost it; reads in the connection's transaction."""
         if (holder := self.held_by(connection)) != self.holder:
             raise LeaseLost(
-                f"{holder or 'nobody'} has the lease of {self.experiment} now, which this process "
+                f"{holder or 'nobody'} took the lease of {self.experiment}, which this process "
                 f"did not renew for {EXPIRES} s; nothing was written since: see `posterity status`"
             )
 
     def held_by(self, connection: sa.Connection) -> str | None:
-        """Who has the lease."""
+        """The current holder; None if nobody has the lease."""
         asked = f"SELECT holder FROM postgres_query('catalogue', {quoted(self._filled(HELD))})"
         return connection.exec_driver_sql(asked).scalar_one_or_none()
 
     def take(self, engine: sa.Engine) -> None:
-        """Take the lease. Raises Busy where somebody else has it."""
+        """Take the lease. Raises Busy if another process has it."""
         for tried in range(TRIES):
             try:
                 with engine.begin() as connection:
@@ -83,12 +83,12 @@ class Lease:
             )
 
     def renew(self, engine: sa.Engine) -> None:
-        """Let it last longer, if it is still ours; the next write finds out."""
+        """Extend the lease if it is still ours; if not, the next write raises LeaseLost."""
         with engine.begin() as connection:
             _execute(connection, self._filled(RENEW))
 
     def give_back(self, engine: sa.Engine) -> None:
-        """Let others have it."""
+        """Release the lease."""
         with engine.begin() as connection:
             _execute(connection, self._filled(GIVE_BACK))
 
@@ -99,7 +99,7 @@ class Lease:
 
 @contextmanager
 def leased(engine: sa.Engine, experiment: str) -> Iterator[Lease]:
-    """Hold the lease of an experiment while the block runs. Raises Busy."""
+    """Hold the lease of an experiment while the block runs. Raises Busy if it is taken."""
     holder = f"process {os.getpid()} of {socket.gethostname()} ({uuid4().hex[:8]})"
     lease, over = Lease(experiment, holder), threading.Event()
     with engine.begin() as connection:
@@ -118,7 +118,7 @@ def leased(engine: sa.Engine, experiment: str) -> Iterator[Lease]:
     finally:
         over.set()
         thread.join()
-        with suppress(*DATABASE_ERRORS):  # the catalogue is away; the lease expires by itself
+        with suppress(*DATABASE_ERRORS):  # without the catalogue, the lease expires by itself
             lease.give_back(engine)
 
 
@@ -127,5 +127,5 @@ def _execute(connection: sa.Connection, sql: str) -> None:
 
 
 def quoted(text: object) -> str:
-    """As a string of SQL."""
+    """The text as a SQL string literal."""
     return "'" + str(text).replace("'", "''") + "'"

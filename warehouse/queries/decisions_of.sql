@@ -1,4 +1,4 @@
--- One row per generation trained of an experiment and trace of its pool.
+-- One row per trained generation of an experiment and trace of its pool: the decision.
 SELECT generation, trace, kept, weight, reason, task, from_generation, reasoning_tokens
 FROM selections
 WHERE experiment = :experiment

@@ -1,4 +1,4 @@
--- One row per trace and verdict, as they are exported.
+-- One row per trace, with its verdict, for export.
 SELECT
     t.trace, t.experiment, t.generation, t.purpose, t.task, k.domain, k.size, k.horizon,
     t.sample, t.text, t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob,

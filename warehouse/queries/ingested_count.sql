@@ -1,4 +1,4 @@
--- How many traces a source has.
+-- The number of traces of a source.
 SELECT count(*) AS traces
 FROM traces
 WHERE purpose = 'ingest' AND experiment = :source

@@ -1,4 +1,4 @@
--- One row per ingested trace of a pool, with what its user had said when it was curated.
+-- One row per ingested trace of a pool, with its user's feedback at the time of curation.
 SELECT trace, accepted
 FROM selections
 WHERE experiment = :experiment AND generation = :generation AND from_generation = :ingested

@@ -1,4 +1,4 @@
--- What came from a source: traces, valid ones, and what their users say.
+-- One row: a source's traces, how many are valid, and how many their users accepted or rejected.
 SELECT
     count(*) AS traces,
     count(*) FILTER (WHERE outcome = 'VALID') AS valid,

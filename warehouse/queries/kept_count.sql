@@ -1,4 +1,4 @@
--- How many traces the experiment with a hash kept for a generation.
+-- The number of traces that the experiment with this hash kept for a generation.
 SELECT count(*) AS traces
 FROM selections AS s
 JOIN experiments AS e ON e.experiment = s.experiment

@@ -1,4 +1,4 @@
--- One row per experiment, generation and split: shares of tasks.
+-- One row per experiment, generation and split: coverage, unanimous and pass@1, as shares of tasks.
 SELECT experiment, generation, split,
     sum(solved) / sum(tasks) AS coverage,
     sum(unanimous) / sum(tasks) AS unanimous,

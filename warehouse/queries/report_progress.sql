@@ -1,2 +1,2 @@
--- The figures of every generation.
+-- One row per experiment and generation: its figures.
 SELECT * FROM progress ORDER BY experiment, generation

@@ -1,1 +1,1 @@
-"""Users' SQL: what may be asked, and the process that asks it."""
+"""Users' SQL: which queries are allowed, and the process that runs them."""

@@ -1,10 +1,9 @@
 """The process that runs a user's query: `python -m warehouse.sandbox.process`.
 
-It reads a request as JSON on its standard input and writes the result as an Arrow stream to its
-standard output. Before it opens anything it gives up what it does not need: writing files, and for
-a warehouse in a file the network. On Linux the kernel sees to that (Landlock); elsewhere a limit on
-file sizes and DuckDB's own locks do. What is refused is said as one line of
-JSON on standard error, exit 2.
+It reads a request as JSON on standard input and writes the result as an Arrow stream to standard
+output. Before it opens anything, it gives up the rights it does not need: writing files and, for a
+warehouse in a file, the network. On Linux the kernel enforces this (Landlock); elsewhere a limit on
+file sizes and DuckDB's own locks do. A refusal is one line of JSON on standard error, and exit 2.
 """
 
 from __future__ import annotations
@@ -28,20 +27,21 @@ from warehouse.places.connect import place_of
 from warehouse.sandbox.query import is_lake, require_select
 
 BATCH = 10_000
-"""Rows that are handed over at a time."""
+"""Rows written to the stream at a time."""
 GRACE = 5
-"""Seconds beyond its limit after which the process ends itself, should nobody have stopped it."""
+"""Seconds beyond its time limit after which the process ends, if its parent has not stopped it."""
 OWN_MEMORY = 1 << 30
-"""Bytes that Python and DuckDB take beside what a query is allowed."""
+"""Bytes that Python and DuckDB need in addition to the query's own limit."""
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
          "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}  # fmt: skip
 
-# Linux's Landlock (linux/landlock.h): which rights a ruleset handles, all denied without a rule.
+# Numbers of Linux system calls and options, for Landlock (linux/landlock.h) and prctl. A Landlock
+# ruleset denies every right that it handles, except by a rule; we add none.
 CREATE_RULESET, RESTRICT_SELF, NO_NEW_PRIVILEGES = 444, 446, 38
 DEATH_SIGNAL = 1
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
 FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-"""How many rights over files each version knows; later ones as many as the last."""
+"""Number of file rights in each version of Landlock; later versions are treated as the last."""
 TCP = 0b11
 
 
@@ -57,10 +57,10 @@ def main() -> None:
 
 
 def answer(request: dict[str, Any]) -> None:
-    """Write the result of a request. Raises InvalidInput where its SQL is no SELECT."""
+    """Write the result of a request. Raises InvalidInput if its SQL is not a SELECT."""
     place, memory = place_of(request["place"]), bytes_of(request["memory"])
     lake = is_lake(place)
-    give_up_writing(network=lake)
+    give_up_writing(network=lake)  # first: what follows handles untrusted SQL
     limit(memory, request["seconds"])
     require_select(request["sql"], lake)
     engine = place.engine(read_only=True, memory=request["memory"])
@@ -74,7 +74,7 @@ def answer(request: dict[str, Any]) -> None:
 
 
 def _at_most(reader: pa.RecordBatchReader, rows: int, size: int) -> Iterator[pa.RecordBatch]:
-    """Batches, as long as they are no more than so many rows and bytes."""
+    """Pass batches on; refuse the result once it has more rows or bytes than allowed."""
     taken = held = 0
     for batch in reader:
         taken, held = taken + len(batch), held + batch.nbytes
@@ -88,20 +88,20 @@ def _at_most(reader: pa.RecordBatchReader, rows: int, size: int) -> Iterator[pa.
 
 
 def give_up_writing(network: bool) -> bool:
-    """From now on this process, and every thread that it starts, creates, changes and runs no file,
-    and without `network` opens no TCP connection. Whether the kernel sees to it.
+    """Forbid this process and the threads it starts to create, change or run a file and, without
+    `network`, to open a TCP connection. Returns whether the kernel enforces it.
     """
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(DEATH_SIGNAL, signal.SIGKILL)  # it ends with whoever asked
+    libc.prctl(DEATH_SIGNAL, signal.SIGKILL)  # it dies with its parent
     version = libc.syscall(CREATE_RULESET, None, 0, 1)
     if version < 1:
         return False
     files = (1 << FILE_RIGHTS[min(version, max(FILE_RIGHTS))]) - 1
     handled = (ctypes.c_uint64 * 2)(files & ~(READ_FILE | READ_DIR), 0 if network else TCP)
-    size = 16 if version >= 4 else 8
+    size = 16 if version >= 4 else 8  # older versions know no network rights
     ruleset = libc.syscall(CREATE_RULESET, ctypes.byref(handled), size, 0)
     if ruleset < 0 or libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         return False
@@ -111,10 +111,10 @@ def give_up_writing(network: bool) -> bool:
 
 
 def limit(memory: int, seconds: float) -> None:
-    """Bound this process's memory and life."""
+    """Limit this process's memory and run time."""
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_DATA, (memory + OWN_MEMORY,) * 2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked stops it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent stops it
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds + GRACE)
 
@@ -137,7 +137,7 @@ def _told(reason: str, memory: str) -> str:
 
 
 def refuse(reason: str) -> NoReturn:
-    """End without a result, saying why."""
+    """Exit with code 2 and no result, with the reason on standard error."""
     sys.stderr.write("\n" + json.dumps({"refused": reason}) + "\n")
     sys.stderr.flush()
     os._exit(2)

@@ -1,8 +1,8 @@
 """Users' SQL: one SELECT, run by a process that cannot write.
 
-A query is untrusted. It is read by DuckDB's own parser on a connection that can reach nothing, and
-run by a child process (`warehouse.sandbox.process`) that can neither write a file nor, for a
-warehouse in a file, open a connection.
+A query is untrusted. DuckDB's own parser reads it on a connection that can reach nothing. A child
+process (`warehouse.sandbox.process`) runs it, which can neither write a file nor, for a warehouse
+in a file, open a network connection.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from warehouse.places.lake import NAME, Lake
 SOURCES = frozenset(
     ("range", "generate_series", "generate_subscripts", "unnest", "repeat", "repeat_row")
 )
-"""Functions that a query may read rows from."""
+"""Table functions that a query may call."""
 CATALOGUES = frozenset(
     ("duckdb_columns", "duckdb_constraints", "duckdb_tables", "duckdb_views", "pragma_table_info")
 )
-"""The same on a file, whose process can reach nothing else; they describe its tables."""
+"""Those that describe tables: allowed on a file, whose process can reach nothing else."""
 OWN_PLACES = {"", NAME, "main", "information_schema"}
 """Catalogs and schemas that a query on a lake may name."""
 NOWHERE: Any = {"enable_external_access": "false", "lock_configuration": "true"}
-"""A connection of this configuration reaches no file and no network."""
+"""The configuration of a connection that reaches no file and no network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a query may take: seconds, memory as DuckDB writes it ("2GB"), rows of its result."""
+    """Limits of a query: seconds, memory as DuckDB writes it ("2GB"), rows of its result."""
 
     seconds: float = 60.0
     memory: str = "2GB"
@@ -46,11 +46,11 @@ class Limits:
 
 
 def ask(warehouse: Path | str, sql: str, limits: Limits | None = None) -> pa.Table:
-    """The result of one SELECT. Raises InvalidInput on anything else, on SQL that is wrong, and
-    on a query that takes more than its limits.
+    """The result of one SELECT. Raises InvalidInput on anything else, on wrong SQL, and on a query
+    that exceeds its limits.
     """
     limits, place = limits or Limits(), place_of(warehouse)
-    connect(place, read_only=True).dispose()  # says what is wrong with it, and migrates an old one
+    connect(place, read_only=True).dispose()  # migrates an old warehouse, which the child cannot
     request = json.dumps({"place": str(place), "sql": sql, **asdict(limits)}).encode()
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "warehouse.sandbox.process"],
@@ -65,7 +65,7 @@ def ask(warehouse: Path | str, sql: str, limits: Limits | None = None) -> pa.Tab
             f"the query took longer than {limits.seconds:g} s and was stopped; ask for less, or "
             "give it more time with --timeout SECONDS"
         ) from None
-    finally:  # also where Ctrl-C is pressed
+    finally:  # also on Ctrl-C
         child.kill()
         child.communicate()
     if child.returncode == 0:
@@ -74,7 +74,7 @@ def ask(warehouse: Path | str, sql: str, limits: Limits | None = None) -> pa.Tab
 
 
 def _why(status: int, said: bytes, limits: Limits) -> str:
-    """What a child that ended without a result says of it."""
+    """Why a child ended without a result: its own words, or a guess from its exit status."""
     lines = said.decode(errors="replace").splitlines() or [""]
     try:
         return str(json.loads(lines[-1])["refused"])
@@ -86,8 +86,8 @@ def _why(status: int, said: bytes, limits: Limits) -> str:
 
 
 def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
-    """The tree of a single SELECT, as DuckDB's parser reads it. Raises InvalidInput where it is
-    anything else, or reads rows from functions that it may not call.
+    """The tree of a single SELECT, as DuckDB's parser reads it. Raises InvalidInput on anything
+    else, and on table functions that it may not call.
     """
     with duckdb.connect(config=NOWHERE) as parser:
         try:
@@ -109,7 +109,8 @@ def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
 
 
 def require_expression(sql: str) -> None:
-    """Raises InvalidInput where this is anything but one SQL expression over a row."""
+    """Raise InvalidInput unless this is exactly one SQL expression over a row."""
+    # The line break ends a `--` comment; the stricter rules of a lake apply.
     node = require_select(f"SELECT ({sql}\n) FROM trace", lake=True)
     source = node.get("from_table") or {}
     alone = node.get("type") == "SELECT_NODE" and len(node["select_list"]) == 1
@@ -138,5 +139,5 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def is_lake(place: object) -> bool:
-    """Whether queries run beside a server that they must not reach."""
+    """Whether queries have a network, and with it a server that they must not reach."""
     return isinstance(place, Lake)

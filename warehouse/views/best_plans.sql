@@ -1,8 +1,9 @@
--- One row per experiment and task solved: the shortest valid plan so far, of equals the one with the least id.
+-- One row per experiment and solved task: the shortest valid plan so far; ties go to the lowest id.
 WITH ranked AS (
     SELECT
         experiment,
         task,
+        -- Structs compare field by field: plan_length first, then trace.
         min(struct_pack(plan_length := plan_length, trace := trace)) AS best
     FROM stg_verdicts
     WHERE outcome = 'VALID'

@@ -1,4 +1,4 @@
--- One row per experiment, generation trained and trace that teaches it: of most curators, one a task.
+-- One row per experiment, trained generation and trace it learned; most curators keep one per task.
 SELECT
     experiment,
     generation,

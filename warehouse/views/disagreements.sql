@@ -1,4 +1,4 @@
--- One row per trace and referee that call its plan differently.
+-- One row per trace and referee that contradicts the checker's verdict on its plan.
 SELECT
     t.experiment,
     t.generation,

@@ -1,4 +1,4 @@
--- One row per experiment, generation trained and trace learned: the reward it stands for (posterity audit fills it).
+-- One row per experiment, trained generation and learned trace: its reward, by `posterity audit`.
 WITH ratios AS (
     SELECT
         r.experiment,
@@ -7,6 +7,7 @@ WITH ratios AS (
         s.weight,
         r.logprob,
         t.sampling_logprob AS behaviour_logprob,
+        -- pi / beta; clipped, since exp() overflows beyond 709.
         exp(greatest(least(r.logprob - t.sampling_logprob, 700), -700)) AS importance,
         r.valid_ratio
     FROM rewards AS r
@@ -23,5 +24,6 @@ SELECT
     logprob,
     behaviour_logprob,
     importance,
+    -- w (Z_pi / Z_beta) / (pi / beta), as in curation/staleness.py.
     weight * valid_ratio / importance AS effective_reward
 FROM ratios

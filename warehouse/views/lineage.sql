@@ -1,4 +1,4 @@
--- One row per generation: where it comes from and whose traces taught it.
+-- One row per generation: its parent, its weights, and the generations whose traces it learned.
 WITH sources AS (
     SELECT experiment, generation, from_generation, count(*) AS traces
     FROM curated

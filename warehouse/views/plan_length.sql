@@ -1,4 +1,4 @@
--- One row per experiment, generation, split and domain: lengths (in actions) of valid evaluation plans.
+-- One row per experiment, generation, split and domain: actions in valid evaluation plans.
 WITH valid AS (
     SELECT experiment, generation, task, plan_length
     FROM stg_verdicts
@@ -18,6 +18,7 @@ SELECT
     avg(v.plan_length) AS mean,
     median(v.plan_length) AS median,
     max(v.plan_length) AS longest,
+    -- Only tasks that generation 0 solved too, so that generations can be compared.
     avg(v.plan_length) FILTER (WHERE f.task IS NOT NULL) AS mean_common
 FROM valid AS v
 JOIN tasks AS k ON k.task = v.task

@@ -5,6 +5,7 @@ WITH results AS MATERIALIZED (
     JOIN experiment_tasks AS e ON e.experiment = s.experiment AND e.task = s.task
 ),
 
+-- Training tasks counted at the generation that solved them first.
 fresh AS (
     SELECT experiment, generation, count(*) AS new_solved
     FROM (

@@ -1,4 +1,4 @@
--- One row per experiment, generation trained and trait: the Price equation (posterity audit fills it).
+-- One row per experiment, trained generation and trait: the Price equation, by `posterity audit`.
 SELECT
     experiment,
     generation,

@@ -1,4 +1,4 @@
--- One row per task of a generation's evaluation, as stg_task_samples has it, with its split and grades.
+-- One row per evaluated generation and task: stg_task_samples with split, domain, size and horizon.
 SELECT
     s.experiment,
     s.generation,

@@ -1,4 +1,4 @@
--- One row per evaluated generation and task: samples, how many were valid, the shortest and longest valid plan.
+-- One row per evaluated generation and task: samples, valid ones, shortest and longest valid plan.
 WITH sampled AS (
     SELECT experiment, generation, task, count(*) AS samples
     FROM traces

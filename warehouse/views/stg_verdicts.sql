@@ -1,4 +1,4 @@
--- One row per judged trace: what the newest judge says of it.
+-- One row per judged trace: the verdict of the newest checker version.
 SELECT
     trace,
     experiment,

@@ -1,4 +1,4 @@
--- One row per experiment, generation, domain and outcome; the outcome of traces not judged is NULL.
+-- One row per experiment, generation, domain and outcome; the outcome of unjudged traces is NULL.
 WITH written AS (
     SELECT experiment, generation, purpose, task, count(*) AS traces
     FROM traces

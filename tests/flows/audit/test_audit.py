@@ -117,15 +117,18 @@ def test_a_broken_bound_is_exit_1(run: Path) -> None:
     [
         (["tiny"], "is not in posterity.duckdb"),
         (["--set", "audit.min_ess=0.9"], "--set needs the EXPERIMENT"),
-        (["small.toml", "--set", "audit.traits.x='text::INT'"], "the trait 'x' is no SQL"),
-        (["small.toml", "--set", "audit.traits.x=nowhere"], "the trait 'x' is no SQL over a trace"),
+        (["small.toml", "--set", "audit.traits.x='text::INT'"], "the trait 'x' is not SQL"),
+        (
+            ["small.toml", "--set", "audit.traits.x=nowhere"],
+            "the trait 'x' is not SQL over a trace",
+        ),
         (
             [
                 "small.toml",
                 "--set",
                 "audit.traits.x=(SELECT content FROM read_text('/etc/hostname'))",
             ],
-            "the trait 'x' is no SQL over a trace",
+            "the trait 'x' is not SQL over a trace",
         ),
     ],
 )

@@ -127,7 +127,9 @@ def test_a_bound_that_cannot_be_told_is_broken() -> None:
     found = Audit(experiment(audit={"min_ess": 0.0, "max_length_drift": 9.0}), {})
     found.bound(1, "min_ess", "", 0.5)
     found.require_asked(1)
-    assert found.broken == ["generation 1: max_length_drift = 9.0 is broken: it cannot be told"]
+    assert found.broken == [
+        "generation 1: max_length_drift = 9.0 is broken: the audit has no figure for it"
+    ]
 
 
 @pytest.mark.parametrize(

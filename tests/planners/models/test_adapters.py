@@ -267,7 +267,7 @@ def test_out_of_memory_halves_the_batch(tiny_checkpoint: Path) -> None:
     crowded.asked = []
     with pytest.warns(UserWarning, match="out of memory") as told:
         found = crowded.sample(prompts, sampling, range(8))
-    assert str(told[0].message) == "out of memory with 8 rows: going on in halves"
+    assert str(told[0].message) == "out of memory with 8 rows: retrying with halves of the batch"
     assert crowded.asked == [8, 4, 2, 2, 4, 2, 2]
     plain = LocalPolicy(*loaded, batch=8).sample(prompts, sampling, range(8))
     assert [c.text for c in found] == [c.text for c in plain]

@@ -118,7 +118,7 @@ BOTH = (("pickup", "b1"), ("stack", "b1", "b2"))
             "(pickup b1) (stack b1 b2)(pickup b3)",
             (("pickup", "b1"), ("stack", "b1", "b2"), ("pickup", "b3")),
         ),
-        ("((pickup b1) (stack b1 b2))", None),
+        ("((pickup b1) (stack b1 b2))", BOTH),
         ("```pddl\n(pickup b1)\n```\n", (("pickup", "b1"),)),
         (
             "0: (pickup b1) [1]\r\n1.5: (stack b1 b2) [1] ; end\r\n",
@@ -127,7 +127,7 @@ BOTH = (("pickup", "b1"), ("stack", "b1", "b2"))
         ("(pickup \u0430)", (("pickup", "\u0430"),)),
         ("(pickup \x00)", (("pickup", "\x00"),)),
         ("1: (pickup b1)\n0: (stack b1 b2)", None),
-        ("plan: (pickup b1)", None),
+        ("plan: (pickup b1)", (("pickup", "b1"),)),
         ("(pickup b1)\nand then (stack b1 b2)", None),
         ("(pickup b1 ; half\n)", None),
         ("", None),

@@ -42,7 +42,7 @@ def lessons() -> list[Lesson]:
     ("rows", "message"),
     [
         ([], "empty"),
-        ([([1], [])], "row 0 has no supervised token"),
+        ([([1], [])], "row 0 has no supervised token: its completion is empty"),
         ([([1], [3, 2]), ([1], [3])], "row 1 does not end"),
         ([([1] * 9, [2])], "has 10 tokens"),
     ],
