@@ -84,9 +84,9 @@ def _checked(
 ) -> Experiment:
     """The experiment to schedule. Raises InvalidInput where every firing would fail."""
     from flows.experiments.reading import load_experiment
+    from flows.generations.begun import resolved
     from flows.generations.policies import require_first
     from flows.loop.plan import require_fit
-    from flows.schedule.begun import resolved
     from warehouse.store import Warehouse
 
     settings = load_experiment(source, changes)

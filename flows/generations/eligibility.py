@@ -55,7 +55,8 @@ def _barred_tasks(
             reasons[key] = f"its domain {task.domain} is not among the experiment's domains"
         elif (same := measured.get(_shape_in(own, task))) is not None:
             reasons[key] = (
-                f"reserved for evaluation: it equals {same.split} task {same.key} up to object names"
+                f"reserved for evaluation: it equals {same.split} task {same.key} up to "
+                "object names"
             )
     return reasons
 

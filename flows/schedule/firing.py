@@ -12,13 +12,13 @@ from prefect.states import Cancelled, Completed, Failed
 
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
+from flows.generations.begun import resolved
 from flows.generations.lineage import next_generation
 from flows.generations.policies import require_first
 from flows.iterate import iterate
 from flows.loop.plan import require_fit
 from flows.progress import Watch, summary
 from flows.schedule.artifacts import Told
-from flows.schedule.begun import resolved
 from flows.schedule.orchestrate import prefect_stages
 from flows.schedule.workers import workers_of
 from planners.errors import Busy, NotPromoted, PosterityError

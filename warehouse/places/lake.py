@@ -26,7 +26,7 @@ from warehouse.places.lease import Lease, leased, quoted
 
 PREFIX = "ducklake:"
 NAME = "warehouse"
-"""What the lake is called in SQL."""
+"""The lake's name in SQL."""
 TAKE_TURN = """
 SELECT *
 FROM postgres_query(

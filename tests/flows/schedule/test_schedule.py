@@ -1,5 +1,6 @@
 """Schedules: what is refused, what is gone on with, and a real one whose parts are killed."""
 
+import json
 import subprocess
 import sys
 import time
@@ -16,10 +17,10 @@ from typer.testing import CliRunner
 from flows.commands.terminal import app
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
+from flows.generations.begun import as_begun, differences, require_unchanged
 from flows.generations.lineage import next_generation
 from flows.iterate import iterate
 from flows.progress import Watch
-from flows.schedule.begun import as_begun, differences, require_unchanged
 from flows.schedule.serve import first_firing
 from planners.errors import InvalidInput
 from planners.processes import free_port
@@ -98,7 +99,7 @@ def test_a_changed_experiment_is_refused_with_what_changed(finished: Path) -> No
 def test_differences_name_each_setting() -> None:
     before = {"a": 1, "t": {"x": [1], "y": 2}, "gone": 0}
     after = {"a": 1, "t": {"x": [1], "y": 3}, "new": "n"}
-    assert differences(before, after) == [
+    assert differences(json.dumps(before), json.dumps(after)) == [
         "gone: 0, now null",
         'new: null, now "n"',
         "t.y: 2, now 3",

@@ -33,7 +33,7 @@ def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
     if not begun or experiment.id in begun:
         return
     other = min(begun)
-    changed = differences(json.loads(begun[other].config), json.loads(experiment.canonical()))
+    changed = differences(begun[other].config, experiment.canonical())
     raise InvalidInput(
         f"{experiment.name} has changed since {other} was begun: {'; '.join(changed)}. Go on with "
         f"it as it was with --continue-as {other}, or begin a new experiment under another name, "
@@ -41,15 +41,26 @@ def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
     )
 
 
-def differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
-    """How two configurations differ, one line per setting: `training.steps: 300, now 400`."""
-    found = []
-    for key in sorted(before.keys() | after.keys()):
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{path}{key}.")
-        elif old != new:
-            found.append(f"{path}{key}: {json.dumps(old)}, now {json.dumps(new)}")
+def differences(before: str, after: str) -> list[str]:
+    """How two configurations, JSON objects both, differ: a line per setting such as
+    `training.steps: 300, now 400`.
+    """
+    old, new = _settings(json.loads(before)), _settings(json.loads(after))
+    return [
+        f"{name}: {old.get(name, 'null')}, now {new.get(name, 'null')}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _settings(content: dict[str, Any], path: str = "") -> dict[str, str]:
+    """Each setting in nested tables by its dotted name, as JSON."""
+    found: dict[str, str] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found |= _settings(value, f"{path}{key}.")
+        else:
+            found[path + key] = json.dumps(value)
     return found
 
 
