@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -22,13 +23,27 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # repeats our own message
 
 app = typer.Typer(
-    help="Generation-to-generation training as a scheduled data workflow.",
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 errors = Console(stderr=True, highlight=False)
+
+
+@app.callback()
+def posterity(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+    ] = False,
+) -> None:
+    """Generation-to-generation training as a scheduled data workflow."""
+    if version:
+        typer.echo(f"posterity {metadata.version('posterity')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
 
 WarehouseFile = Annotated[
     str,

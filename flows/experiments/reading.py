@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
     else:
         raise InvalidInput(
             f"unknown experiment {source!r}: it is neither a preset ({', '.join(PRESETS)}) nor "
-            "a .toml file"
+            f"a .toml file{_nearest(source, PRESETS)}"
         )
     try:
         content = tomllib.loads(text)
@@ -136,13 +137,34 @@ def _apply(content: dict[str, Any], change: str) -> None:
     table[keys[-1]] = value
 
 
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """A question for who mistyped a name, empty where nothing known is near."""
+    found = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _settings() -> list[str]:
+    """Every setting by its dotted name."""
+    schema = Experiment.model_json_schema()
+
+    def within(table: dict[str, Any], path: str) -> Iterator[str]:
+        for name, about in table.get("properties", {}).items():
+            yield path + name
+            for one in (about, *about.get("anyOf", ())):
+                if "$ref" in one:
+                    inner = schema["$defs"][one["$ref"].rpartition("/")[2]]
+                    yield from within(inner, f"{path}{name}.")
+
+    return list(within(schema, ""))
+
+
 def _explain(error: ValidationError) -> str:
     """The first five problems, each with its path and value."""
     lines = []
     for problem in error.errors()[:5]:
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            lines.append(f"unknown setting {path!r}")
+            lines.append(f"unknown setting {path!r}{_nearest(path, _settings())}")
         elif problem["type"] == "missing":
             lines.append(f"setting {path!r} is missing")
         else:

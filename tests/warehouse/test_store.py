@@ -219,7 +219,7 @@ def test_a_snapshot_leaves_other_writers_locked_out(warehouse: Warehouse) -> Non
 
 def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidInput, match="cannot be written"):
+    with pytest.raises(InvalidInput, match="there is no folder"):
         Warehouse(tmp_path / "file" / "w.duckdb")
     with pytest.raises(InvalidInput, match="there is no warehouse"):
         connect(File(tmp_path / "none.duckdb"), read_only=True)

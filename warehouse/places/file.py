@@ -85,7 +85,7 @@ class File:
                 "names another"
             )
         if not read_only:
-            self._make_folder()
+            self._require_folder()
         config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
         arguments = {"read_only": read_only, "config": config}
         engine = sa.create_engine(f"duckdb:///{self.path}", connect_args=arguments)
@@ -93,14 +93,12 @@ class File:
             sa.event.listen(engine, "connect", lambda raw, _: _lock(raw))
         return engine
 
-    def _make_folder(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+    def _require_folder(self) -> None:
+        if not (folder := self.path.parent).is_dir():
             raise InvalidInput(
-                f"the warehouse {self} cannot be written: {error.strerror}; name another with "
-                "--warehouse FILE"
-            ) from error
+                f"the warehouse {self} cannot be made: there is no folder {folder}; make it, or "
+                "name another warehouse with --warehouse FILE"
+            )
 
     def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[None]:
         """No lease is needed: the process that writes the file has it alone."""

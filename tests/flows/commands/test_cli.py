@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -132,9 +133,10 @@ def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
         (["check", "domain.pddl", "problem.pddl", "none.plan"], "none.plan cannot be read"),
         (["check", "domain.pddl", "problem.pddl", "-", "-"], "can be read once"),
         (["tasks", "ferry", "--out", "good.plan/tasks"], "no folder can be made"),
-        (["run", "quikstart"], "unknown experiment 'quikstart'"),
-        (["run", "--set", "training.stepz=1"], "unknown setting 'training.stepz'"),
-        (["run", "--warehouse", "good.plan/w.duckdb"], "cannot be written"),
+        (["run", "quikstart"], "did you mean 'quickstart'?"),
+        (["run", "--set", "training.stepz=1"], "did you mean 'training.steps'?"),
+        (["run", "--warehouse", "good.plan/w.duckdb"], "there is no folder good.plan"),
+        (["run", "--warehouse", "gone/w.duckdb"], "there is no folder gone"),
         (["run", "--warehouse", "good.plan"], "is not a DuckDB file"),
         (["run", "tiny", "--plain", "--set", "model.base=nowhere"], "nowhere is not a checkpoint"),
         (["status"], "there is no warehouse at posterity.duckdb"),
@@ -232,3 +234,10 @@ def test_a_full_disk_is_one_message_and_loses_nothing(files: Path, room: int) ->
     assert not list(files.rglob("*.partial"))
     assert posterity(*command, folder=files).returncode == 0
     assert posterity("verify", folder=files).returncode == 0
+
+
+def test_without_a_command_it_helps_and_with_version_it_says_its_own(tmp_path: Path) -> None:
+    alone, told = posterity(folder=tmp_path), posterity("--version", folder=tmp_path)
+    assert (alone.returncode, told.returncode) == (0, 0)
+    assert "Run the loop to its last generation" in alone.stdout
+    assert told.stdout == f"posterity {metadata.version('posterity')}\n"
