@@ -65,11 +65,12 @@ class Judged:
         """The line that `check` prints, and one line per referee."""
         verdict = self.verdict
         at = "" if verdict.step is None else f" at step {verdict.step}"
-        tail = f": {verdict.detail}" if verdict.cost is None else f" (cost {verdict.cost:g})"
+        tail = "" if verdict.cost is None else f" (cost {verdict.cost:g})"
         if self.redundant is not None:
             tail += f", redundant {self.redundant:g}"
         if self.reference_cost is not None:
             tail += f", reference cost {self.reference_cost:g}"
+        tail += f": {verdict.detail}" if verdict.detail or verdict.cost is None else ""
         judge = f" [by {self.judge}]" if self.judge else ""
         said = {None: "no verdict", True: "valid", False: "invalid"}
         opinions = "".join(
@@ -85,10 +86,16 @@ def judge_files(
     plans: Sequence[str],
     referees: Sequence[str] = (),
     reference: float | None = None,
+    timeout: float | None = None,
+    find: bool = False,
+    any_domain: bool = False,
 ) -> Iterator[Judged]:
     """Yield one result per plan, in order, with the opinions of the referees named.
 
-    With `reference`, a planner gets that many seconds to find a plan to compare each one with.
+    With `reference`, a planner gets that many seconds to find a plan to compare each one with. With
+    `find`, a plan is searched for in each text, as in a model's answer; otherwise the text must be
+    the plan. With `any_domain`, the problem may name another domain.
+
     Raises InvalidInput where a file cannot be read or judged.
     """
     for name in referees:
@@ -97,12 +104,13 @@ def judge_files(
     if plans.count("-") > 1:
         raise InvalidInput("standard input (-) can be read once, and is named more than once")
     domain_text, problem_text = read_pddl(domain), read_pddl(problem)
-    checker = _checker(domain, domain_text, problem, problem_text)
+    checker = _checker(domain, domain_text, problem, problem_text, timeout, any_domain)
     # Before the reference planner, so that a missing file is told at once.
     texts = [(name, _plan_text(name)) for name in plans]
     aside = None if reference is None else reference_plan(domain_text, problem_text, reference)
     for name, text in texts:
-        plan, verdict = judge_text(checker, text)
+        with naming(Path(name)):
+            plan, verdict = judge_text(checker, text, find)
         asked = referees if plan is not None else ()
         yield Judged(
             name,
@@ -114,17 +122,25 @@ def judge_files(
         )
 
 
-def _checker(domain: Path, domain_text: str, problem: Path, text: str) -> Checker | Fallback:
+def _checker(
+    domain: Path,
+    domain_text: str,
+    problem: Path,
+    text: str,
+    timeout: float | None,
+    any_domain: bool,
+) -> Checker | Fallback:
     """Our checker of the task, or the fallback where the task has a feature beyond ours."""
     try:
         # Read by itself first, so that an error names the file it is in.
         with naming(domain):
             read_domain(domain_text)
         with naming(problem):
-            return Checker(read_task(domain_text, text))
+            return Checker(read_task(domain_text, text, any_domain), timeout)
     except NotJudged as error:
         with naming(problem):
-            require_same_domain(domain_text, text)
+            if not any_domain:
+                require_same_domain(domain_text, text)
         return Fallback(domain_text, text, error)
 
 

@@ -109,6 +109,15 @@ def check(
         float | None,
         typer.Option(min=1, help="Seconds for Fast Downward to find a plan to compare costs with."),
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.01, help="Seconds for a plan; not judged where it takes longer.")
+    ] = 10.0,
+    extract: Annotated[
+        bool, typer.Option("--extract", help="Find the plan in a model's answer, as the loop does.")
+    ] = False,
+    any_domain_name: Annotated[
+        bool, typer.Option("--any-domain-name", help="Let the problem name another domain.")
+    ] = False,
 ) -> None:
     """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge.
 
@@ -121,7 +130,9 @@ def check(
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         valid = True
         names = [name.strip() for name in referee.split(",") if name.strip()]
-        for result in judge_files(domain, problem, plans, names, reference):
+        for result in judge_files(
+            domain, problem, plans, names, reference, timeout, extract, any_domain_name
+        ):
             typer.echo(json.dumps(result.to_json()) if as_json else str(result))
             valid &= result.verdict.valid
     raise typer.Exit(0 if valid else 1)

@@ -11,7 +11,7 @@ from planners.errors import InvalidInput
 from planners.files import read_pddl, read_plan
 from planners.pddl import Task, read_task
 from planners.pddl.unified import from_unified, plan_from_unified
-from planners.prompts.extraction import extract_lines
+from planners.prompts.extraction import extract, extract_lines
 from planners.records import Outcome, Plan, Verdict
 
 USE = (
@@ -43,10 +43,16 @@ def check(task: Any, *rest: Any) -> Verdict:
     return judge_text(Checker(task), _plan(rest[0]))[1]
 
 
-def judge_text(checker: Checker | Fallback, plan: Plan | str) -> tuple[Plan | None, Verdict]:
-    """The plan, or None if a text is not a plan, and the verdict on it."""
+def judge_text(
+    checker: Checker | Fallback, plan: Plan | str, find: bool = False
+) -> tuple[Plan | None, Verdict]:
+    """The plan, or None if a text is not a plan, and the verdict on it.
+
+    With `find`, a plan is searched for in the text, as in a model's answer.
+    """
     if isinstance(plan, str):
-        found = extract_lines(plan)
+        schemas = checker.task.domain.actions if isinstance(checker, Checker) else ()
+        found = extract(plan, schemas) if find else extract_lines(plan)
         if found.plan is None:
             outcome = Outcome.NO_PLAN
             return None, Verdict(outcome, None, found.reason, None, CHECKER, CHECKER_VERSION)

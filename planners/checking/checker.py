@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
+from time import monotonic
 from typing import NamedTuple
 
+from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Domain, Task, read_task
 from planners.pddl.conditions import Conflict, World, changes, holds, value_of
-from planners.pddl.formulas import ASSIGNMENTS
+from planners.pddl.formulas import ASSIGNMENTS, Number
 from planners.pddl.literals import literals
 from planners.pddl.printing import formula_text
 from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
 
 CHECKER = "posterity"
-CHECKER_VERSION = "2"
+CHECKER_VERSION = "3"
 
 Ids = frozenset[int]
 Words = tuple[str, ...]
@@ -78,10 +80,14 @@ NEVER: Ids = frozenset((-1,))
 
 
 class Checker:
-    """Judges plans of one task; compiled actions are kept from one `check` to the next."""
+    """Judges plans of one task; compiled actions are kept from one `check` to the next.
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    A plan gets at most `timeout` seconds for its quantifiers.
+    """
+
+    def __init__(self, task: Task, timeout: float | None = None) -> None:
+        self.task, self.timeout = task, timeout
+        self._deadline: float | None = None
         self._numbers = Numbers()
         self._memo: dict[Action, Step] = {}
         self._kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
@@ -91,7 +97,12 @@ class Checker:
         self._goal_needs, self._goal_forbids = map(self._numbers.of, (needs, forbids))
 
     def check(self, plan: Plan) -> Verdict:
-        """The verdict on a plan: VALID, or the first fault found in it."""
+        """The verdict on a plan: VALID, or the first fault found in it.
+
+        Raises NotJudged if it takes longer than the timeout, or its numbers grow beyond all bounds.
+        """
+        if self.timeout is not None:
+            self._deadline = monotonic() + self.timeout
         state = set(self.init)
         values = dict(self.task.values)
         memo = self._memo
@@ -179,13 +190,17 @@ class Checker:
 
     # ------------------------------------------------------------ beyond plain literals
 
-    def _world(self, state: set[int], values: dict[Atom, float]) -> World:
+    def _world(self, state: set[int], values: dict[Atom, Number]) -> World:
         return World(
-            lambda atom: self._numbers.get(atom, -1) in state, values, self._kinds, self._objects
+            lambda atom: self._numbers.get(atom, -1) in state,
+            values,
+            self._kinds,
+            self._objects,
+            self._deadline,
         )
 
     def _apply(
-        self, schema: ActionSchema, arguments: Words, state: set[int], values: dict[Atom, float]
+        self, schema: ActionSchema, arguments: Words, state: set[int], values: dict[Atom, Number]
     ) -> str | None:
         """Apply an action with more than literals in place, or return its unmet condition."""
         binding = {name: a for (name, _), a in zip(schema.parameters, arguments, strict=True)}
@@ -205,7 +220,7 @@ class Checker:
 
     # ------------------------------------------------------------ verdicts
 
-    def _judge_goal(self, plan: Plan, state: set[int], values: dict[Atom, float]) -> Verdict:
+    def _judge_goal(self, plan: Plan, state: set[int], values: dict[Atom, Number]) -> Verdict:
         missing = self._unmet(self._goal_needs, self._goal_forbids, state)
         if self._goal_rest:
             world = self._world(state, values)
@@ -216,8 +231,10 @@ class Checker:
             return self._verdict(Outcome.GOAL_NOT_REACHED, None, " ".join(missing))
         cost: float | None = float(len(plan))
         if self.task.metric is not None:
-            cost = value_of(self.task.metric, {}, self._world(state, values))
-        return Verdict(Outcome.VALID, None, "", cost, CHECKER, CHECKER_VERSION)
+            exact = value_of(self.task.metric, {}, self._world(state, values))
+            cost = None if exact is None else _as_cost(exact)
+        detail = self._noted("")
+        return Verdict(Outcome.VALID, None, detail, cost, CHECKER, CHECKER_VERSION)
 
     def _unmet(self, needs: Ids, forbids: Ids, state: set[int]) -> list[str]:
         """The literals that do not hold, in PDDL."""
@@ -225,7 +242,19 @@ class Checker:
         return self._numbers.show(needs - state) + [f"(not {atom})" for atom in wrong]
 
     def _verdict(self, outcome: Outcome, step: int | None, detail: str) -> Verdict:
-        return Verdict(outcome, step, detail, None, CHECKER, CHECKER_VERSION)
+        return Verdict(outcome, step, self._noted(detail), None, CHECKER, CHECKER_VERSION)
+
+    def _noted(self, detail: str) -> str:
+        """A detail, followed by what the reader let pass."""
+        return "; ".join(filter(None, (detail, *(f"note: {note}" for note in self.task.notes))))
+
+
+def _as_cost(exact: Number) -> float:
+    """A cost as the nearest float, as it is stored. Raises NotJudged if it is beyond all floats."""
+    try:
+        return float(exact)
+    except OverflowError:
+        raise NotJudged("the cost of this plan is larger than 1e308") from None
 
 
 def _look_alike(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from planners.checking.referees import up_results
+from planners.checking.referees import Unified
 from planners.errors import NotJudged
 from planners.records import Outcome, Plan, Verdict
 
@@ -20,18 +20,26 @@ FALLBACK = "unified-planning"
 class Fallback:
     """Judges plans of one task that our checker refused with the error `why`.
 
+    Raises NotJudged at once if unified-planning does not support the task either.
+
     The caller must check that the problem is for this domain: unified-planning does not.
     """
 
     def __init__(self, domain: str, problem: str, why: NotJudged) -> None:
         self.version = version(FALLBACK)
-        self.domain, self.problem, self.why = domain, problem, why
+        self.why = why
+        self.judge = Unified(domain, problem)
+        self._require(self.judge.refusal)  # before any plan is read: no plan of it has a verdict
+
+    def _require(self, refusal: str) -> None:
+        if refusal:
+            raise NotJudged(f"{self.why.reason}; unified-planning {refusal}")
 
     def check(self, plan: Plan) -> Verdict:
         """unified-planning's verdict. Raises NotJudged if it has none either."""
-        [result] = up_results(self.domain, self.problem, [plan])
+        result = self.judge.result(plan)
         if isinstance(result, str):
-            raise NotJudged(f"{self.why.reason}; unified-planning {result}")
+            self._require(result)
         return self._verdict(result, plan)
 
     def _verdict(self, result: Any, plan: Plan) -> Verdict:

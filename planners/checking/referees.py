@@ -124,43 +124,51 @@ def _validate_binary() -> str:
 def up(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
     """The opinions of unified-planning's reader and validator."""
     # With its checks on it refuses action costs, which it judges correctly.
+    judge = Unified(domain, problem, skip_checks=True)
+    results = [judge.refusal or judge.result(plan) for plan in plans]
     return [
         Opinion(None, result) if isinstance(result, str) else Opinion(bool(result))
-        for result in up_results(domain, problem, plans, skip_checks=True)
+        for result in results
     ]
 
 
-def up_results(
-    domain: str, problem: str, plans: Sequence[Plan], skip_checks: bool = False
-) -> list[Any]:
-    """unified-planning's ValidationResult for each plan, or the reason why there is none, as text.
+class Unified:
+    """unified-planning's validator for one task; `refusal` says why it has none, else empty.
 
-    Unless `skip_checks` is set, it refuses tasks with features that it would ignore.
+    Unless `skip_checks` is set, it refuses tasks with features that it would ignore. Whatever
+    exception it raises means that it has no verdict; it never ends the command.
     """
-    from pyparsing import ParseBaseException
-    from unified_planning.engines import SequentialPlanValidator
-    from unified_planning.environment import get_environment
-    from unified_planning.exceptions import UPException
-    from unified_planning.io import PDDLReader
 
-    get_environment().credits_stream = None
-    unread = (ParseBaseException, UPException, SyntaxError, AssertionError, KeyError, ValueError,
-              AttributeError, RecursionError)  # fmt: skip
-    reader, results = PDDLReader(), list[Any]()
-    with warnings.catch_warnings(), SequentialPlanValidator() as validator:
-        warnings.simplefilter("ignore", DeprecationWarning)  # from its use of pyparsing
-        try:
-            task = reader.parse_problem_string(domain, problem)
-        except unread as error:
-            return [f"cannot read the task: {error}"] * len(plans)
-        validator.skip_checks = skip_checks
-        for plan in plans:
+    def __init__(self, domain: str, problem: str, skip_checks: bool = False) -> None:
+        from unified_planning.engines import SequentialPlanValidator
+        from unified_planning.environment import get_environment
+        from unified_planning.io import PDDLReader
+
+        get_environment().credits_stream = None
+        self.reader, self.validator, self.refusal = PDDLReader(), SequentialPlanValidator(), ""
+        self.validator.skip_checks = skip_checks
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # from its use of pyparsing
             try:
-                parsed = reader.parse_plan_string(task, str(plan))
-                results.append(validator.validate(task, parsed))
-            except unread as error:
-                results.append(f"cannot read the plan: {error}")
-    return results
+                self.task = self.reader.parse_problem_string(domain, problem)
+                if not skip_checks and not SequentialPlanValidator.supports(self.task.kind):
+                    self.refusal = "does not judge all features of this task"
+            except Exception as error:
+                self.refusal = f"cannot read the task: {_told(error)}"
+
+    def result(self, plan: Plan) -> Any:
+        """The ValidationResult for a plan, or the reason why there is none, as text."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                parsed = self.reader.parse_plan_string(self.task, str(plan))
+                return self.validator.validate(self.task, parsed)
+            except Exception as error:
+                return f"cannot judge the plan: {_told(error)}"
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip(": ")
 
 
 REFEREES: dict[str, Referee] = {"kairos": kairos, "val": val, "up": up}

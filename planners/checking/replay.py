@@ -7,6 +7,7 @@ slow on purpose; do not make it clever.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -22,7 +23,7 @@ class Replay:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.state: set[Atom] = set(task.problem.init)
-        self.numbers: dict[Atom, float] = dict(task.values)
+        self.numbers: dict[Atom, Any] = dict(task.values)
         self.kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
 
     def step(self, name: str, *arguments: str) -> Outcome | None:
@@ -42,13 +43,16 @@ class Replay:
             return Outcome.PRECONDITION_FAILED
         adds: set[Atom] = set()
         deletes: set[Atom] = set()
-        numbers: dict[Atom, float] = {}
+        numbers: dict[Atom, Any] = {}
         try:
             self.effects(schema.effect, env, adds, deletes, numbers)
+            changed = {fluent: self.after(fluent, effects) for fluent, effects in numbers.items()}
         except (KeyError, ZeroDivisionError):
             return Outcome.PRECONDITION_FAILED
+        if any(map(conflicting, numbers.values())):
+            return Outcome.PRECONDITION_FAILED
         self.state = (self.state - deletes) | adds
-        self.numbers.update(numbers)
+        self.numbers.update(changed)
         return None
 
     def spread(self, parameters: Any, env: Env) -> Iterator[Env]:
@@ -59,43 +63,63 @@ class Replay:
 
     def true(self, f: Formula, env: Env) -> bool:
         """Whether a condition holds."""
+        return self.truth(f, env) is True
+
+    def truth(self, f: Formula, env: Env) -> bool | None:
+        """The truth value of a condition: True, False, or None if it hangs on an undefined number.
+
+        None counts between False and True: `and` is the least of its parts, `or` the greatest.
+        """
         match f[0]:
             case "and":
-                return all(self.true(part, env) for part in f[1:])
+                return least([self.truth(part, env) for part in f[1:]])
             case "or":
-                return any(self.true(part, env) for part in f[1:])
+                return negated(least([negated(self.truth(part, env)) for part in f[1:]]))
             case "not":
-                return not self.true(f[1], env)
+                return negated(self.truth(f[1], env))
             case "imply":
-                return self.true(f[2], env) if self.true(f[1], env) else True
+                return self.truth(("or", ("not", f[1]), f[2]), env)
             case "forall":
-                return all(self.true(f[2], inner) for inner in self.spread(f[1], env))
+                return least([self.truth(f[2], inner) for inner in self.spread(f[1], env)])
             case "exists":
-                return any(self.true(f[2], inner) for inner in self.spread(f[1], env))
+                return negated(self.truth(("forall", f[1], ("not", f[2])), env))
             case "=":
                 return ground(f, env)[1] == ground(f, env)[2]
             case formulas.COMPARE:
                 return self.compare(f, env)
         return ground(f, env) in self.state
 
-    def compare(self, f: Formula, env: Env) -> bool:
-        """Whether a numeric comparison holds; false if a side is undefined."""
+    def compare(self, f: Formula, env: Env) -> bool | None:
+        """Whether a numeric comparison holds; None if a side is undefined."""
         try:
             a, b = self.number(f[2], env), self.number(f[3], env)
         except (KeyError, ZeroDivisionError):
-            return False
+            return None
         return {"=": a == b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[f[1]]
 
-    def number(self, e: Any, env: Env) -> float:
+    def number(self, e: Any, env: Env) -> Any:
         """The value of a numeric expression. Raises KeyError or ZeroDivisionError if undefined."""
-        if isinstance(e, float):
+        if isinstance(e, int | Fraction):
             return e
         if e[0] == "fluent":
             return self.numbers[ground(e[1:], env)]
         return arithmetic(e[0], self.number(e[1], env), self.number(e[2], env))
 
+    def after(self, fluent: Atom, effects: Any) -> Any:
+        """The value of a number after effects on it in this order."""
+        value = self.numbers.get(fluent)
+        for kind, amount in effects:
+            if kind == "assign":
+                value = amount
+            elif value is None:
+                raise KeyError(fluent)
+            else:
+                sign = {"increase": "+", "decrease": "-", "scale-up": "*", "scale-down": "/"}[kind]
+                value = arithmetic(sign, value, amount)
+        return value
+
     def effects(
-        self, f: Formula, env: Env, adds: set[Atom], deletes: set[Atom], numbers: dict[Atom, float]
+        self, f: Formula, env: Env, adds: set[Atom], deletes: set[Atom], numbers: dict[Atom, Any]
     ) -> None:
         """Collect the changes of an effect, evaluated in the state before it."""
         match f[0]:
@@ -110,13 +134,8 @@ class Replay:
             case "when":
                 if self.true(f[1], env):
                     self.effects(f[2], env, adds, deletes, numbers)
-            case "assign":
-                numbers[ground(f[1], env)] = self.number(f[2], env)
-            case "increase" | "decrease" | "scale-up" | "scale-down":
-                fluent = ground(f[1], env)
-                before = numbers[fluent] if fluent in numbers else self.numbers[fluent]
-                sign = {"increase": "+", "decrease": "-", "scale-up": "*", "scale-down": "/"}[f[0]]
-                numbers[fluent] = arithmetic(sign, before, self.number(f[2], env))
+            case "assign" | "increase" | "decrease" | "scale-up" | "scale-down":
+                numbers.setdefault(ground(f[1], env), []).append((f[0], self.number(f[2], env)))
             case _:
                 adds.add(ground(f, env))
 
@@ -136,8 +155,26 @@ def ground(atom: Any, env: Env) -> Atom:
     return tuple(env.get(word, word) for word in atom)
 
 
-def arithmetic(sign: str, a: float, b: float) -> float:
+def arithmetic(sign: str, a: Any, b: Any) -> Any:
     """`a` and `b` combined by +, -, * or /."""
     if sign == "/":
-        return a / b
+        return Fraction(a) / b
     return a + b if sign == "+" else a - b if sign == "-" else a * b
+
+
+def conflicting(effects: list[tuple[str, Any]]) -> bool:
+    """Whether the result of effects on one number depends on their order."""
+    kinds = {kind for kind, _ in effects}
+    if "assign" in kinds:
+        return len(set(effects)) > 1
+    return bool(kinds & {"increase", "decrease"}) and bool(kinds & {"scale-up", "scale-down"})
+
+
+def least(truths: list[bool | None]) -> bool | None:
+    """False if one is false, else None if one is undefined, else True."""
+    return False if False in truths else None if None in truths else True
+
+
+def negated(truth: bool | None) -> bool | None:
+    """The opposite; undefined stays undefined."""
+    return None if truth is None else not truth

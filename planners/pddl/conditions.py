@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache
-from itertools import product
+from itertools import count, product
+from time import monotonic
 from typing import Any
 
-from planners.pddl.formulas import ASSIGNMENTS, COMPARE
+from planners.errors import NotJudged
+from planners.pddl.formulas import ASSIGNMENTS, COMPARE, Number, Parameters, number_text
 from planners.pddl.reader import Domain
+from planners.pddl.sexpr import show
 from planners.records import Atom, Formula
 
 Binding = dict[str, str]
+TICK = 1024
+"""Choices of objects between two looks at the clock."""
+MOST_BITS = 8192
+MOST_CHANGES = 1_000_000
+SIGNS = {"increase": "+", "decrease": "-", "scale-up": "*", "scale-down": "/"}
+TOGETHER = {"assign": 0, "increase": 1, "decrease": 1, "scale-up": 2, "scale-down": 2}
+"""Effects of one group may change a fluent together: their order makes no difference."""
 
 
 class Conflict(Exception):
-    """An effect cannot be applied: it uses an undefined number or divides by zero."""
+    """An effect cannot be applied: a number is undefined, or two effects on it conflict."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A state: the atoms it has, its numeric fluents, and each object's type and ancestors."""
+    """A state: the atoms it has, its numeric fluents, and each object's type and ancestors.
+
+    Its quantifiers are evaluated until `deadline`, a time of `time.monotonic`; None for no end.
+    """
 
     has: Callable[[Atom], bool]
-    values: dict[Atom, float]
+    values: dict[Atom, Number]
     kinds: dict[str, set[str]]
     objects: tuple[tuple[str, str], ...]
+    deadline: float | None = None
+
+    def of_types(self, kinds: Iterable[str]) -> list[str]:
+        """The objects of one of these types, in order."""
+        return [name for name, _ in self.objects if not self.kinds[name].isdisjoint(kinds)]
+
+    def require_time(self) -> None:
+        """Raise NotJudged when the deadline has passed."""
+        if self.deadline is not None and monotonic() > self.deadline:
+            raise NotJudged(
+                "the time for this plan is over, spent on quantifiers over many objects; give it "
+                "more with --timeout SECONDS"
+            )
 
 
 def substitute(formula: Any, binding: Binding) -> Any:
@@ -38,42 +65,118 @@ def substitute(formula: Any, binding: Binding) -> Any:
     return formula
 
 
-def bindings(parameters: Any, binding: Binding, world: World) -> Iterator[Binding]:
+def bindings(parameters: Parameters, binding: Binding, world: World) -> Iterator[Binding]:
     """Every extension of a binding by objects for the quantified parameters."""
-    choices = [
-        [name for name, _ in world.objects if not world.kinds[name].isdisjoint(kinds)]
-        for _, kinds in parameters
-    ]
-    for names in product(*choices):
+    for turn, names in enumerate(product(*(world.of_types(kinds) for _, kinds in parameters))):
+        if turn % TICK == 0:
+            world.require_time()
         yield {**binding, **{p: n for (p, _), n in zip(parameters, names, strict=True)}}
 
 
-def holds(formula: Formula, binding: Binding, world: World) -> bool:
-    """Whether a condition holds. A comparison with an undefined number is false."""
+def holds(formula: Formula, binding: Binding, world: World, wanted: bool = True) -> bool:
+    """Whether a condition is true, or where `wanted` is False, whether it is false.
+
+    A comparison with an undefined number is neither, whatever `not` stands before it (Kleene's
+    strong three-valued logic).
+    """
     head = formula[0]
-    if head == "and":
-        return all(holds(part, binding, world) for part in formula[1:])
-    if head == "or":
-        return any(holds(part, binding, world) for part in formula[1:])
+    if head in ("and", "or"):
+        every = all if (head == "and") == wanted else any
+        return every(holds(part, binding, world, wanted) for part in formula[1:])
     if head == "not":
-        return not holds(formula[1], binding, world)
+        return holds(formula[1], binding, world, not wanted)
     if head == "imply":
-        return not holds(formula[1], binding, world) or holds(formula[2], binding, world)
-    if head == "forall":
-        return all(holds(formula[2], b, world) for b in bindings(formula[1], binding, world))
-    if head == "exists":
-        return any(holds(formula[2], b, world) for b in bindings(formula[1], binding, world))
+        return (any if wanted else all)(
+            (
+                holds(formula[1], binding, world, not wanted),
+                holds(formula[2], binding, world, wanted),
+            )
+        )
+    if head in ("forall", "exists"):
+        # One binding decides: an example of `exists`, a counterexample of `forall`. Where such a
+        # binding is wanted it must surely be one; where none is, not even an undefined one may be.
+        example = head == "exists"
+        sure = wanted == example
+        leaves = list(_leaves(formula[2], example, sure))
+        return _binds(formula[1], leaves, binding, world) == sure
     if head == "=":
-        return binding.get(formula[1], formula[1]) == binding.get(formula[2], formula[2])
+        same = binding.get(formula[1], formula[1]) == binding.get(formula[2], formula[2])
+        return same == wanted
     if head == COMPARE:
-        return _compare(formula, binding, world)
-    return world.has(substitute(formula, binding))
+        return _compare(formula, binding, world) is wanted
+    return world.has(substitute(formula, binding)) == wanted
 
 
-def _compare(formula: Formula, binding: Binding, world: World) -> bool:
+Leaf = tuple[Formula, bool, bool]
+"""A condition, the truth value asked of it, and whether it must surely have it (`sure`), or must
+only not have the other one.
+"""
+
+
+def _leaves(formula: Formula, wanted: bool, sure: bool) -> Iterator[Leaf]:
+    """What must all be so for a condition to have a truth value."""
+    head = formula[0]
+    if head == "not":
+        yield from _leaves(formula[1], not wanted, sure)
+    elif (head == "and" and wanted) or (head == "or" and not wanted):
+        for part in formula[1:]:
+            yield from _leaves(part, wanted, sure)
+    elif head == "imply" and not wanted:
+        yield from _leaves(formula[1], True, sure)
+        yield from _leaves(formula[2], False, sure)
+    else:
+        yield formula, wanted, sure
+
+
+def _binds(parameters: Parameters, leaves: Sequence[Leaf], binding: Binding, world: World) -> bool:
+    """Whether some objects for the parameters meet all leaves.
+
+    Objects are chosen for one parameter after the other. A leaf is evaluated as soon as its last
+    parameter is chosen, so that a choice that cannot succeed is left at once (backtracking).
+    """
+    names = [name for name, _ in parameters]
+    choices = [world.of_types(kinds) for _, kinds in parameters]
+    if not all(choices):
+        return False
+    ready: list[list[Leaf]] = [[] for _ in range(len(names) + 1)]
+    for leaf in leaves:
+        words = set(_words(leaf[0]))
+        ready[max((i for i, name in enumerate(names, 1) if name in words), default=0)].append(leaf)
+    bound, ticks = dict(binding), count(1)
+
+    def met(depth: int) -> bool:
+        return all(
+            holds(leaf, bound, world, wanted) if sure else not holds(leaf, bound, world, not wanted)
+            for leaf, wanted, sure in ready[depth]
+        )
+
+    def extend(depth: int) -> bool:
+        if depth == len(names):
+            return True
+        for name in choices[depth]:
+            if next(ticks) % TICK == 0:
+                world.require_time()
+            bound[names[depth]] = name
+            if met(depth + 1) and extend(depth + 1):
+                return True
+        return False
+
+    return met(0) and extend(0)
+
+
+def _words(part: Any) -> Iterator[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, tuple):
+        for inner in part:
+            yield from _words(inner)
+
+
+def _compare(formula: Formula, binding: Binding, world: World) -> bool | None:
+    """Whether a comparison holds; None where a side is undefined."""
     left, right = value_of(formula[2], binding, world), value_of(formula[3], binding, world)
     if left is None or right is None:
-        return False
+        return None
     operator = formula[1]
     if operator == "=":
         return left == right
@@ -82,9 +185,9 @@ def _compare(formula: Formula, binding: Binding, world: World) -> bool:
     return left > right or (operator == ">=" and left == right)
 
 
-def value_of(expression: Any, binding: Binding, world: World) -> float | None:
-    """The value of a numeric expression; None if it is undefined."""
-    if isinstance(expression, float):
+def value_of(expression: Any, binding: Binding, world: World) -> Number | None:
+    """The exact value of a numeric expression; None if it is undefined."""
+    if isinstance(expression, int | Fraction):
         return expression
     if expression[0] == "fluent":
         return world.values.get(substitute(expression[1:], binding))
@@ -92,50 +195,69 @@ def value_of(expression: Any, binding: Binding, world: World) -> float | None:
     left, right = (value_of(part, binding, world) for part in expression[1:])
     if left is None or right is None or (operator == "/" and right == 0):
         return None
+    return _calculated(operator, left, right)
+
+
+def _calculated(operator: str, left: Number, right: Number) -> Number:
+    """Two numbers by +, -, * or /. Raises NotJudged where the result is beyond all bounds."""
+    found: Number
     if operator in "+-":
-        return left + right if operator == "+" else left - right
-    return left * right if operator == "*" else left / right
+        found = left + right if operator == "+" else left - right
+    else:
+        found = left * right if operator == "*" else Fraction(left) / right
+    if max(found.numerator.bit_length(), found.denominator.bit_length()) > MOST_BITS:
+        raise NotJudged(f"a number of this plan grows beyond {MOST_BITS} bits")
+    return found
+
+
+@dataclass(slots=True)
+class Changes:
+    """The atoms that an action adds and deletes, and the numbers it changes.
+
+    `numeric` has every numeric effect on a fluent: what kind it is, and by how much.
+    """
+
+    adds: set[Atom] = field(default_factory=set)
+    deletes: set[Atom] = field(default_factory=set)
+    numeric: dict[Atom, list[tuple[str, Number]]] = field(default_factory=dict)
 
 
 def changes(
     effect: Formula, binding: Binding, world: World
-) -> tuple[set[Atom], set[Atom], dict[Atom, float]]:
+) -> tuple[set[Atom], set[Atom], dict[Atom, Number]]:
     """Atoms added, atoms deleted and numbers assigned by an effect, evaluated before it applies.
 
-    Raises Conflict if a number or its change is undefined.
+    Raises Conflict if a number or its change is undefined, or two effects on one number conflict:
+    their result would depend on their order (PDDL 2.1, Fox and Long 2003, section 5.2).
     """
-    adds: set[Atom] = set()
-    deletes: set[Atom] = set()
-    assigned: dict[Atom, float] = {}
-    _collect(effect, binding, world, adds, deletes, assigned)
-    return adds, deletes, assigned
+    found = Changes()
+    _collect(effect, binding, world, found)
+    assigned = {fluent: _assigned(fluent, all_, world) for fluent, all_ in found.numeric.items()}
+    return found.adds, found.deletes, assigned
 
 
-def _collect(
-    effect: Formula,
-    binding: Binding,
-    world: World,
-    adds: set[Atom],
-    deletes: set[Atom],
-    assigned: dict[Atom, float],
-) -> None:
+def _collect(effect: Formula, binding: Binding, world: World, found: Changes) -> None:
     head = effect[0]
     if head == "and":
         for part in effect[1:]:
-            _collect(part, binding, world, adds, deletes, assigned)
+            _collect(part, binding, world, found)
     elif head == "not":
-        deletes.add(substitute(effect[1], binding))
+        found.deletes.add(substitute(effect[1], binding))
     elif head == "forall":
         for inner in bindings(effect[1], binding, world):
-            _collect(effect[2], inner, world, adds, deletes, assigned)
+            _collect(effect[2], inner, world, found)
     elif head == "when":
         if holds(effect[1], binding, world):
-            _collect(effect[2], binding, world, adds, deletes, assigned)
+            _collect(effect[2], binding, world, found)
     elif head in ASSIGNMENTS:
-        fluent = substitute(effect[1], binding)
-        assigned[fluent] = _assigned(head, fluent, effect[2], binding, world, assigned)
+        fluent, amount = substitute(effect[1], binding), value_of(effect[2], binding, world)
+        if amount is None:
+            raise Conflict(f"the change of {show(fluent)} is undefined")
+        found.numeric.setdefault(fluent, []).append((head, amount))
     else:
-        adds.add(substitute(effect, binding))
+        found.adds.add(substitute(effect, binding))
+    if len(found.adds) + len(found.deletes) > MOST_CHANGES:
+        raise NotJudged(f"an action of this plan changes more than {MOST_CHANGES:,} facts")
 
 
 @lru_cache(maxsize=256)
@@ -165,26 +287,22 @@ def _changed(effect: Formula) -> frozenset[str]:
     return frozenset() if head in ASSIGNMENTS else frozenset((head,))
 
 
-def _assigned(
-    kind: str,
-    fluent: Atom,
-    expression: Any,
-    binding: Binding,
-    world: World,
-    assigned: dict[Atom, float],
-) -> float:
-    """The new value of a fluent. Raises Conflict if it or its change is undefined."""
-    amount = value_of(expression, binding, world)
-    # Starts from what the same action has assigned so far: its several increases add up.
-    before = assigned.get(fluent, world.values.get(fluent))
-    if amount is None or (before is None and kind != "assign"):
-        raise Conflict(f"the number ({' '.join(fluent)}) or its change is undefined")
-    if kind == "assign" or before is None:
-        return amount
-    if kind in ("increase", "decrease"):
-        return before + amount if kind == "increase" else before - amount
-    if kind == "scale-up":
-        return before * amount
-    if amount == 0:
-        raise Conflict(f"division of ({' '.join(fluent)}) by zero")
-    return before / amount
+def _assigned(fluent: Atom, effects: list[tuple[str, Number]], world: World) -> Number:
+    """The new value of a fluent after all effects on it. Raises Conflict if there is none."""
+    (first, value), before = effects[0], world.values.get(fluent)
+    for kind, amount in effects[1:]:
+        if TOGETHER[kind] != TOGETHER[first] or (kind == "assign" and amount != value):
+            one, other = (
+                show((kind, fluent, number_text(amount)))
+                for kind, amount in ((first, value), (kind, amount))
+            )
+            raise Conflict(f"{one} conflicts with {other}")
+    if first == "assign":
+        return value
+    if before is None:
+        raise Conflict(f"the number {show(fluent)} is undefined")
+    for kind, amount in effects:
+        if kind == "scale-down" and amount == 0:
+            raise Conflict(f"division of {show(fluent)} by zero")
+        before = _calculated(SIGNS[kind], before, amount)
+    return before

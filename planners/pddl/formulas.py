@@ -5,9 +5,11 @@ Everything here raises PddlError for invalid PDDL and NotJudged for unsupported 
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Context, Decimal, Inexact
+from fractions import Fraction
 from typing import Any
 
 from planners.errors import NotJudged, PddlError
@@ -25,6 +27,10 @@ ARITHMETIC = frozenset("+-*/")
 CONNECTIVES = frozenset(("and", "or", "not", "imply", "forall", "exists", "when"))
 COMPARE = "(compare)"
 """Head of a numeric comparison once read. Its parentheses keep it from being a predicate's name."""
+Number = int | Fraction
+"""A number of PDDL, exact: its decimals are rationals."""
+LONGEST_NUMBER = 400
+"""Digits, and size of the exponent, beyond which a number is refused."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII)
 
 
@@ -48,8 +54,6 @@ def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
             continue
         if not isinstance(word, str):
             raise PddlError(f"expected a name, found {show(word)[:80]}")
-        if word[0] == "-":
-            raise PddlError(f"no name begins with '-': {word!r}; a type follows '- '")
         pending.append(word)
         position += 1
     return found + [(name, (OBJECT,)) for name in pending]
@@ -93,15 +97,18 @@ def one_type(names: list[tuple[str, Types]], what: str) -> tuple[tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The declarations that a formula is checked against, and the names in scope."""
+    """The declarations that a formula is checked against, and the names in scope.
+
+    `names` gives each object and variable its types: several for a variable with `either`.
+    """
 
     types: dict[str, str]
     predicates: dict[str, tuple[Types, ...]]
     functions: dict[str, tuple[Types, ...]]
-    names: frozenset[str]
+    names: dict[str, Types]
 
-    def with_names(self, names: Any) -> Scope:
-        return Scope(self.types, self.predicates, self.functions, self.names.union(names))
+    def with_names(self, names: Iterable[tuple[str, Types]]) -> Scope:
+        return Scope(self.types, self.predicates, self.functions, self.names | dict(names))
 
     def atom(self, words: Any) -> Atom:
         """An atom, if its predicate is declared with this arity and its arguments are in scope."""
@@ -121,9 +128,27 @@ class Scope:
             raise PddlError(f"{what} {name!r} is not declared")
         if len(known[name]) != len(arguments):
             raise PddlError(f"{what} {name!r} takes {len(known[name])} arguments: {show(words)}")
-        for argument in arguments:
-            self.term(argument)
+        for argument, kinds in zip(arguments, known[name], strict=True):
+            own = self.names[self.term(argument)]
+            # An object is of its type. A variable may have a wider one, which is narrowed when the
+            # action is used, as long as some object can be of both.
+            fits = self._overlap if argument[0] == "?" else self._below
+            if not any(fits(kind, wanted) for kind in own for wanted in kinds):
+                raise PddlError(
+                    f"{argument} in {show(words)} is of type {' or '.join(own)}, and {what} "
+                    f"{name!r} takes {' or '.join(kinds)}"
+                )
         return tuple(words)
+
+    def _below(self, kind: str, wanted: str) -> bool:
+        """Whether a type is another, or a subtype of it."""
+        while kind not in (wanted, OBJECT):
+            kind = self.types[kind]
+        return wanted in (kind, OBJECT)
+
+    def _overlap(self, kind: str, wanted: str) -> bool:
+        """Whether some object can be of both types."""
+        return self._below(kind, wanted) or self._below(wanted, kind)
 
     def term(self, word: Any) -> str:
         if not isinstance(word, str) or word not in self.names:
@@ -159,7 +184,7 @@ def condition(words: Any, scope: Scope) -> Formula:
         if len(words) != 3:
             raise PddlError(f"{head!r} takes parameters and one condition: {show(words)[:80]}")
         parameters = parameters_of(words[1], scope.types)
-        inner = scope.with_names(name for name, _ in parameters)
+        inner = scope.with_names(parameters)
         return (head, parameters, condition(words[2], inner))
     if head in COMPARISONS and len(words) == 3:
         # `=` compares objects if both sides name one, and numbers otherwise.
@@ -174,13 +199,13 @@ def condition(words: Any, scope: Scope) -> Formula:
 
 @located
 def expression(words: Any, scope: Scope) -> Any:
-    """A numeric expression: a float, ("fluent", ...), or (operator, left, right)."""
+    """A numeric expression: a number, ("fluent", ...), or (operator, left, right)."""
     if isinstance(words, str) and NUMBER.fullmatch(words):
         return number(words)
     if isinstance(words, list) and words and _head(words) in ARITHMETIC:
         parts = [expression(part, scope) for part in words[1:]]
         if words[0] == "-" and len(parts) == 1:
-            return ("-", 0.0, parts[0])
+            return ("-", 0, parts[0])
         if len(parts) < 2 or (len(parts) > 2 and words[0] in "-/"):
             raise PddlError(f"wrong number of operands: {show(words)[:80]}")
         folded = parts[0]  # `+` and `*` with more operands, from the left
@@ -192,12 +217,36 @@ def expression(words: Any, scope: Scope) -> Any:
     return ("fluent", *scope.fluent(words))
 
 
-def number(word: str) -> float:
-    """The value of a word that matches NUMBER. Raises PddlError if a float cannot hold it."""
-    value = float(word) + 0.0  # turns -0.0 into 0.0, so that equal tasks have equal hashes
-    if math.isinf(value):
-        raise PddlError(f"the number {word} is too large")
-    return value
+def number(word: str) -> Number:
+    """The exact value of a word that matches NUMBER. Raises PddlError if it is too long."""
+    digits, _, exponent = word.partition("e")
+    longest = LONGEST_NUMBER
+    if len(digits) > longest or len(exponent) > 4 or abs(int(exponent or 0)) > longest:
+        shown = word if len(word) < 20 else f"{word[:20]}..."
+        raise PddlError(f"the number {shown} is too large")
+    value = Fraction(word)
+    return int(value) if value.denominator == 1 else value
+
+
+def number_text(value: Number) -> str:
+    """A number as text that reads back as the same number; a fraction like 1/3 as it is."""
+    if (short := as_float(value)) is not None:
+        whole = short.is_integer() and abs(short) < 1e15
+        return str(int(short)) if whole else repr(short)
+    exact = Context(prec=3 * LONGEST_NUMBER, Emin=-9999, Emax=9999, traps=[Inexact])
+    try:
+        return format(exact.divide(Decimal(value.numerator), Decimal(value.denominator)), "f")
+    except Inexact:
+        return str(value)
+
+
+def as_float(value: Number) -> float | None:
+    """The float whose shortest text is exactly this number, or None if there is none."""
+    try:
+        near = float(value)
+    except OverflowError:
+        return None
+    return near if Fraction(repr(near)) == value else None
 
 
 @located
@@ -214,7 +263,7 @@ def effect(words: Any, scope: Scope, conditional: bool = False) -> Formula:
         return ("not", scope.atom(words[1]))
     if head == "forall" and len(words) == 3:
         parameters = parameters_of(words[1], scope.types)
-        inner = scope.with_names(name for name, _ in parameters)
+        inner = scope.with_names(parameters)
         return ("forall", parameters, effect(words[2], inner, conditional))
     if head == "when" and len(words) == 3:
         if conditional:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from planners.pddl.formulas import (
@@ -11,7 +12,9 @@ from planners.pddl.formulas import (
     COMPARE,
     CONNECTIVES,
     OBJECT,
+    Number,
     Parameters,
+    number_text,
 )
 from planners.pddl.reader import Fluent, Task
 from planners.pddl.sexpr import show
@@ -49,9 +52,9 @@ def without_constants(task: Task) -> Task:
     return replace(task, problem=replace(task.problem, objects=task.problem.objects[constants:]))
 
 
-def value_text(fluent: Fluent, value: float) -> str:
+def value_text(fluent: Fluent, value: Number) -> str:
     """A numeric value as PDDL text: `(= (fuel truck1) 7)`."""
-    return f"(= {show(fluent)} {_number(value)})"
+    return f"(= {show(fluent)} {number_text(value)})"
 
 
 def metric_text(task: Task) -> str:
@@ -97,14 +100,9 @@ def _typed(parameters: Parameters) -> list[Any]:
 
 
 def _expression(expression: Any, binding: Binding) -> Any:
-    if isinstance(expression, float):
-        return _number(expression)
+    if isinstance(expression, int | Fraction):
+        return number_text(expression)
     head, *rest = expression
     if head in ARITHMETIC:
         return [head, *(_expression(part, binding) for part in rest)]
     return [binding.get(word, word) for word in rest]
-
-
-def _number(value: float) -> str:
-    """A number as text that reads back as the same float."""
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

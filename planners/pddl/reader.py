@@ -29,9 +29,11 @@ from planners.pddl.declarations import (
 from planners.pddl.formulas import (
     NUMBER,
     OBJECT,
+    Number,
     Parameters,
     Scope,
     Types,
+    as_float,
     condition,
     effect,
     expression,
@@ -56,7 +58,9 @@ class ActionSchema:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Domain:
-    """A PDDL domain. `types` maps each type to its parent; `text` is its canonical form."""
+    """A PDDL domain. `types` maps each type to its parent; `text` is its canonical form; `notes`
+    tell what was not PDDL and was read all the same.
+    """
 
     name: str
     requirements: frozenset[str]
@@ -66,6 +70,7 @@ class Domain:
     functions: dict[str, tuple[Types, ...]]
     actions: dict[str, ActionSchema]
     text: str
+    notes: tuple[str, ...] = ()
 
     def ancestors(self, kind: str) -> set[str]:
         """A type and all its supertypes, `object` included."""
@@ -79,15 +84,17 @@ class Domain:
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
     """A domain and a problem, checked against each other. `values` are the numeric fluents; `key`
-    is the task's content hash; the `metric` is to be minimized unless `maximize` is set.
+    is the task's content hash; the `metric` is to be minimized unless `maximize` is set; `notes`
+    tell what was not PDDL, in either file, and was read all the same.
     """
 
     domain: Domain
     problem: Problem
-    values: tuple[tuple[Fluent, float], ...]
+    values: tuple[tuple[Fluent, Number], ...]
     metric: Any | None
     key: str
     maximize: bool = False
+    notes: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- domain
@@ -109,7 +116,7 @@ def read_domain(text: str) -> Domain:
     constants = objects_of(single.get(":constants", []), types, "constant")
     predicates = signatures_of(single.get(":predicates", []), types, "predicate")
     functions = signatures_of(function_list(single.get(":functions", [])), types, "function")
-    scope = Scope(types, predicates, functions, frozenset(name for name, _ in constants))
+    scope = Scope(types, predicates, functions, {name: (kind,) for name, kind in constants})
     actions: dict[str, ActionSchema] = {}
     for section in sections:
         if section[0] == ":action":
@@ -118,8 +125,9 @@ def read_domain(text: str) -> Domain:
                 raise PddlError(f"action {schema.name!r} is declared twice", section.line)
             actions[schema.name] = schema
     return Domain(
-        tree[1][1], requirements, types, constants, predicates, functions, actions, show(tree)
-    )
+        tree[1][1], requirements, types, constants, predicates, functions, actions, show(tree),
+        tuple(f"domain {note}" for note in tree.notes),
+    )  # fmt: skip
 
 
 @located
@@ -132,7 +140,7 @@ def _action(section: Words, scope: Scope) -> ActionSchema:
         if key not in (":parameters", ":precondition", ":effect"):
             raise NotJudged(f"action {section[1]!r} uses {key}, which is not supported")
     parameters = parameters_of(parts.get(":parameters", [[]])[0], scope.types)
-    inner = scope.with_names(name for name, _ in parameters)
+    inner = scope.with_names(parameters)
     return ActionSchema(
         section[1],
         parameters,
@@ -144,25 +152,40 @@ def _action(section: Words, scope: Scope) -> ActionSchema:
 # ---------------------------------------------------------------- problem
 
 
-def read_task(domain_text: str, problem_text: str) -> Task:
-    """The task of two PDDL texts. Raises PddlError, or NotJudged for an unsupported feature."""
+def read_task(domain_text: str, problem_text: str, any_domain: bool = False) -> Task:
+    """The task of two PDDL texts; with `any_domain` the problem may name another domain.
+
+    Raises PddlError, or NotJudged for an unsupported feature.
+    """
     domain = read_domain(domain_text)
     tree = parse(problem_text)
     stated = sections_of(tree, "problem")
-    _require_domain(stated, domain.name)
+    notes = [*domain.notes, *(f"problem {note}" for note in tree.notes)]
+    try:
+        _require_domain(stated, domain.name)
+    except PddlError as error:
+        if not any_domain:
+            raise
+        notes.append(error.message)
     require_known(stated, PROBLEM_SECTIONS)
     sections = by_name(stated)
     own = objects_of(sections.get(":objects", []), domain.types, "object")
     constants = dict(domain.constants)
-    for name, _ in own:
-        if name in constants:
+    for name, kind in own:
+        if name in constants and kind != constants[name]:
             raise PddlError(
-                f"object {name!r} is declared twice: it is a constant of the domain",
+                f"object {name!r} is of type {kind}, and a constant of the domain of type "
+                f"{constants[name]}",
                 sections[":objects"].line,
             )
-    objects = domain.constants + own
+        if name in constants:
+            notes.append(f"object {name!r} is a constant of the domain")
+    objects = domain.constants + tuple(pair for pair in own if pair[0] not in constants)
     scope = Scope(
-        domain.types, domain.predicates, domain.functions, frozenset(name for name, _ in objects)
+        domain.types,
+        domain.predicates,
+        domain.functions,
+        {name: (kind,) for name, kind in objects},
     )
     init, values = _init(sections.get(":init", []), scope)
     goal_section = sections.get(":goal", Words())
@@ -171,7 +194,7 @@ def read_task(domain_text: str, problem_text: str) -> Task:
     problem = Problem(domain.name, tree[1][1], objects, init, condition(goal_section[0], scope))
     metric, maximize = _metric(sections.get(":metric"), scope)
     key = task_key(domain, problem, values)
-    return Task(domain, problem, values, metric, key, maximize)
+    return Task(domain, problem, values, metric, key, maximize, tuple(notes))
 
 
 def require_same_domain(domain_text: str, problem_text: str) -> None:
@@ -197,16 +220,16 @@ def _require_domain(sections: list[Words], domain: str) -> None:
 @located
 def _init(
     words: list[Any], scope: Scope
-) -> tuple[tuple[Atom, ...], tuple[tuple[Fluent, float], ...]]:
+) -> tuple[tuple[Atom, ...], tuple[tuple[Fluent, Number], ...]]:
     atoms: dict[Atom, None] = {}
-    values: dict[Fluent, float] = {}
+    values: dict[Fluent, Number] = {}
     for entry in words:
         _fact(entry, scope, atoms, values)
     return tuple(atoms), tuple(values.items())
 
 
 @located
-def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Fluent, float]) -> None:
+def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Fluent, Number]) -> None:
     """Add one entry of (:init ...) to `atoms` or `values`."""
     if not isinstance(entry, list) or not entry:
         raise PddlError(f"expected a fact in parentheses, found {show(entry)[:80]}")
@@ -237,7 +260,7 @@ def _metric(words: list[Any] | None, scope: Scope) -> tuple[Any | None, bool]:
 
 
 def task_key(
-    domain: Domain, problem: Problem, values: tuple[tuple[Fluent, float], ...] = ()
+    domain: Domain, problem: Problem, values: tuple[tuple[Fluent, Number], ...] = ()
 ) -> str:
     """Hash of the canonical PDDL. The order of objects, facts and goals does not matter, nor does
     the problem's name.
@@ -247,8 +270,8 @@ def task_key(
         domain.text,
         repr(ordered.objects),
         repr(ordered.init),
-        repr(sorted(values)),
-        repr(ordered.goal),
+        repr(sorted(_keyed(values))),
+        repr(_keyed(ordered.goal)),
     )
 
 
@@ -256,7 +279,7 @@ def canonical(problem: Problem) -> Problem:
     """The problem with sorted objects, facts and goals, so that equal keys give equal texts."""
     goal = problem.goal
     if goal and goal[0] == "and":
-        goal = ("and", *sorted(goal[1:], key=repr))
+        goal = ("and", *sorted(goal[1:], key=lambda part: repr(_keyed(part))))
     return Problem(
         problem.domain,
         problem.name,
@@ -264,3 +287,13 @@ def canonical(problem: Problem) -> Problem:
         tuple(sorted(problem.init)),
         goal,
     )
+
+
+def _keyed(part: Any) -> Any:
+    """A formula as it stands in a task's key: numbers as floats where a float is exact."""
+    if isinstance(part, tuple):
+        return tuple(map(_keyed, part))
+    if isinstance(part, str):
+        return part
+    short = as_float(part)
+    return str(part) if short is None else short

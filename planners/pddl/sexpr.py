@@ -23,13 +23,17 @@ def fold(text: str) -> str:
 
 
 class Words(list[Any]):
-    """A parenthesised list of a PDDL file, with the line on which it starts."""
+    """A parenthesised list of a PDDL file, with the line on which it starts.
 
-    __slots__ = ("line",)
+    The list of a whole file also has `notes`: what was not PDDL and was read all the same.
+    """
+
+    __slots__ = ("line", "notes")
 
     def __init__(self, words: Iterable[Any] = (), line: int | None = None) -> None:
         super().__init__(words)
         self.line = line
+        self.notes: tuple[str, ...] = ()
 
 
 def located(read: F) -> F:
@@ -49,7 +53,11 @@ def parse(text: str) -> Words:
     """The one expression of a PDDL text, as nested lists of lower-case words. Raises PddlError."""
     stack = [Words()]
     line = 1
+    surplus: int | None = None
+    notes: list[str] = []
     for token in _TOKEN.findall(fold(text)):
+        if surplus is not None and token != "\n" and token[0] != ";":
+            raise PddlError("unmatched ')'", surplus)
         if token == "\n":
             line += 1
         elif token == "(":
@@ -58,9 +66,14 @@ def parse(text: str) -> Words:
                 raise PddlError(f"parentheses nest deeper than {MAX_DEPTH}", line)
         elif token == ")":
             if len(stack) == 1:
-                raise PddlError("unmatched ')'", line)
+                surplus = line  # one at the very end does no harm
+                notes.append(f"line {line}: a surplus ')' at the end was left out")
+                continue
             done = stack.pop()
             stack[-1].append(done)
+        elif token[0] == "-" and token[1:2].isalpha():
+            notes.append(f"line {line}: {token!r} was read as '- {token[1:]}'")
+            stack[-1] += ("-", token[1:])
         elif token[0] != ";":
             stack[-1].append(token)
     if len(stack) > 1:
@@ -68,7 +81,9 @@ def parse(text: str) -> Words:
         raise PddlError(f"{len(stack) - 1} '(' never closed, opened on line {begun}", line)
     if len(stack[0]) != 1 or not isinstance(stack[0][0], Words):
         raise PddlError("expected exactly one (define ...) expression")
-    return stack[0][0]
+    tree: Words = stack[0][0]
+    tree.notes = tuple(notes)
+    return tree
 
 
 def show(expression: Any) -> str:

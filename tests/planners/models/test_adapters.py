@@ -212,7 +212,7 @@ def test_weights_that_cannot_be_learned_are_refused(
     weights: list[float], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     given = [replace(one, weight=w) for one, w in zip(lessons(2), weights, strict=True)]
-    with pytest.raises(InvalidInput, match="supervised learning takes none below 0"):
+    with pytest.raises(InvalidInput, match="supervised learning needs weights of at least 0"):
         fine_tune(tiny_checkpoint, given, SETTINGS, tmp_path / "none", **TOLD)
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,252 @@
+"""What a verdict means where checkers differ: exact numbers, conflicts, types, undefined values."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planners import check
+from planners.checking.checker import Checker
+from planners.checking.fallback import Fallback
+from planners.checking.replay import replay
+from planners.errors import NotJudged, PddlError
+from planners.pddl import read_task
+from planners.pddl.formulas import number, number_text
+from planners.records import Outcome, Plan
+
+DOMAIN = """(define (domain d) (:requirements :adl :numeric-fluents)
+  (:types a b) (:constants k - a)
+  (:predicates (p ?x - a) (q ?x - b) (r ?x))
+  (:functions (f ?x - a) (g ?x - a))
+  (:action act :parameters (?x ?y - a) :precondition {condition} :effect {effect}))"""
+NUMBER_TEXT = r"[+-]?\d{1,9}(\.\d{0,9})?(e[+-]?[1-3]?\d)?"
+PROBLEM = """(define (problem t) (:domain d) (:objects u v - a w - b)
+  (:init (= (f u) {value}) (p u)) (:goal {goal}))"""
+
+
+def verdict(
+    effect: str = "(and)",
+    *steps: str,
+    condition: str = "(and)",
+    goal: str = "(and)",
+    value: str = "0",
+) -> tuple[Outcome, str]:
+    """The verdict on a plan; the naive checker must have the same."""
+    task = read_task(
+        DOMAIN.format(condition=condition, effect=effect), PROBLEM.format(value=value, goal=goal)
+    )
+    plan = Plan(tuple(("act", *step.split()) for step in steps))
+    found = Checker(task).check(plan)
+    assert (found.outcome, found.step) == replay(task, plan)
+    return found.outcome, found.detail
+
+
+@pytest.mark.parametrize(
+    ("effect", "times", "goal"),
+    [
+        ("(increase (f ?x) 0.1)", 10, "(= (f u) 1)"),
+        ("(increase (f ?x) 0.1)", 3, "(= (f u) 0.3)"),
+        ("(decrease (f ?x) 1e-3)", 7, "(= (f u) -0.007)"),
+        ("(increase (f ?x) (/ 1 3))", 3, "(= (f u) 1)"),
+        ("(increase (f ?x) 9007199254740993)", 1, "(> (f u) 9007199254740992)"),
+    ],
+)
+def test_numbers_are_exact(effect: str, times: int, goal: str) -> None:
+    assert verdict(effect, *["u v"] * times, goal=goal) == (Outcome.VALID, "")
+
+
+@given(
+    st.from_regex(r"[+-]?\d{1,9}(\.\d{0,9})?(e[+-]?[1-3]?\d)?", fullmatch=True).filter(str.isascii)
+)
+def test_a_number_reads_back_from_its_text(word: str) -> None:
+    assert number(number_text(number(word))) == number(word)
+
+
+@pytest.mark.parametrize("word", ["1e401", "1e-401", "9" * 401, "1e99999999999"])
+def test_a_number_that_would_fill_the_memory_is_refused(word: str) -> None:
+    with pytest.raises(PddlError, match=r"line 2: the number .* is too large"):
+        verdict(value=word)
+
+
+def test_numbers_that_grow_without_bound_are_not_judged() -> None:
+    with pytest.raises(NotJudged, match="grows beyond"):
+        verdict("(scale-up (f ?x) (f ?x))", *["u v"] * 40, value="3")
+    domain = DOMAIN.format(condition="(and)", effect="(scale-up (f ?x) (f ?x))")
+    problem = PROBLEM.format(value="1e300", goal="(and)")[:-1] + "(:metric minimize (f u)))"
+    with pytest.raises(NotJudged, match="larger than 1e308"):
+        check(domain, problem, "(act u v)")
+
+
+@pytest.mark.parametrize(
+    ("effect", "told"),
+    [
+        ("(and (assign (f ?x) 5) (assign (f ?y) 6))", "(f u) 5) conflicts with (assign (f u) 6)"),
+        ("(and (assign (f ?x) 5) (increase (f ?y) 1))", "5) conflicts with (increase (f u) 1)"),
+        ("(and (increase (f ?x) 5) (assign (f ?y) 1))", "5) conflicts with (assign (f u) 1)"),
+        ("(and (increase (f ?x) 5) (scale-up (f ?y) 2))", "conflicts with (scale-up (f u) 2)"),
+        ("(forall (?z - a) (assign (f ?x) (f ?z)))", "the change of (f u) is undefined"),
+        ("(increase (g ?x) 1)", "the number (g u) is undefined"),
+        ("(scale-down (f ?x) 0)", "division of (f u) by zero"),
+    ],
+)  # fmt: skip
+def test_effects_that_conflict_make_the_action_inapplicable(effect: str, told: str) -> None:
+    outcome, detail = verdict(effect, "u u")
+    assert outcome == Outcome.PRECONDITION_FAILED
+    assert told in detail
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        "(and (increase (f ?x) 2) (decrease (f ?y) 1) (increase (f ?x) 0.5))",
+        "(and (assign (f ?x) 1.5) (assign (f ?y) 1.5))",
+    ],
+)
+def test_effects_whose_order_makes_no_difference_add_up(effect: str) -> None:
+    assert verdict(effect, "u u", goal="(= (f u) 1.5)") == (Outcome.VALID, "")
+
+
+@pytest.mark.parametrize(
+    ("condition", "met"),
+    [
+        ("(< (g ?x) 1)", False),
+        ("(not (< (g ?x) 1))", False),
+        ("(imply (< (g ?x) 1) (p ?x))", True),
+        ("(imply (< (g ?x) 1) (p k))", False),
+        ("(or (not (< (g ?x) 1)) (p ?x))", True),
+        ("(not (and (< (g ?x) 1) (p k)))", True),
+        ("(forall (?z - a) (< (f ?z) 1))", False),
+        ("(not (forall (?z - a) (< (f ?z) 1)))", False),
+        ("(exists (?z - a) (< (f ?z) 1))", True),
+        ("(not (exists (?z - a) (< 1 (f ?z))))", False),
+        ("(not (exists (?z - a) (and (p ?z) (< 1 (f ?z)))))", True),
+        ("(not (< (f ?x) (/ 1 0)))", False),
+    ],
+)
+def test_a_comparison_with_an_undefined_value_is_unmet_also_under_not(
+    condition: str, met: bool
+) -> None:
+    outcome, _ = verdict("(and)", "u u", condition=condition)
+    assert (outcome == Outcome.VALID) is met
+
+
+@st.composite
+def conditions(draw: st.DrawFn, depth: int = 0, scope: tuple[str, ...] = ("?x", "?y")) -> str:
+    """A condition over `a` objects, in which every variable is bound."""
+    kind = draw(st.integers(0, 8 if depth < 4 else 3))
+    one, other = (draw(st.sampled_from((*scope, "k"))) for _ in range(2))
+    if kind <= 3:
+        value = draw(st.integers(-1, 1))
+        return (f"(p {one})", f"(r {one})", f"(= {one} {other})", f"(< (f {one}) {value})")[kind]
+    if kind <= 5:
+        parts = draw(st.lists(conditions(depth + 1, scope), max_size=3))
+        return f"({('and', 'or')[kind - 4]} {' '.join(parts)})"
+    if kind == 6:
+        return f"(not {draw(conditions(depth + 1, scope))})"
+    if kind == 7:
+        return f"(imply {draw(conditions(depth + 1, scope))} {draw(conditions(depth + 1, scope))})"
+    names = draw(st.lists(st.sampled_from(("?x", "?z", "?t")), min_size=1, max_size=3, unique=True))
+    inner = draw(conditions(depth + 1, (*scope, *names)))
+    head = draw(st.sampled_from(("forall", "exists")))
+    return f"({head} ({' '.join(names)} - a) {inner})"
+
+
+@settings(max_examples=300)
+@given(conditions(), st.sampled_from(("u", "v", "k")), st.sampled_from(("u", "v", "k")))
+def test_quantifiers_by_backtracking_equal_the_naive_ones(condition: str, x: str, y: str) -> None:
+    verdict("(and)", f"{x} {y}", condition=condition, value="0")
+
+
+@pytest.mark.parametrize(
+    ("condition", "goal", "told"),
+    [
+        ("(q ?x)", "(and)", r"line 5: \?x in \(q \?x\) is of type a, and predicate 'q' takes b"),
+        ("(forall (?z - b) (p ?z))", "(and)", "line 5: .* is of type b, and predicate 'p' takes a"),
+        ("(< (f ?z) 1)", "(and)", r"line 5: variable '\?z' is not declared"),
+        ("(and)", "(p w)", r"line 2: w in \(p w\) is of type b, and predicate 'p' takes a"),
+        ("(and)", "(q k)", "k in .* is of type a, and predicate 'q' takes b"),
+        ("(and)", "(< (f w) 1)", "w in .* is of type b, and function 'f' takes a"),
+    ],
+)
+def test_ill_typed_atoms_are_refused_with_their_line(condition: str, goal: str, told: str) -> None:
+    with pytest.raises(PddlError, match=told):
+        verdict(condition=condition, goal=goal)
+
+
+def test_ill_typed_effects_and_facts_are_refused_and_wider_variables_are_not() -> None:
+    with pytest.raises(PddlError, match="is of type a, and predicate 'q' takes b"):
+        verdict("(when (p ?x) (not (q ?x)))")
+    with pytest.raises(PddlError, match=r"line 2: w in \(p w\) is of type b"):
+        verdict(value="0) (p w")
+    assert verdict(condition="(exists (?o - object) (p ?o))") == (Outcome.VALID, "")
+
+
+PEERS_ACCEPT = [
+    ("(:objects u v - a w - b)", "(:objects u v k - a w - b)", "object 'k' is a constant"),
+    ("(:objects u v - a w - b)", "(:objects u v -a w - b)", "'-a' was read as '- a'"),
+    ("(:goal (and)))", "(:goal (and)))) ; end\n", "a surplus ')' at the end was left out"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "note"), PEERS_ACCEPT)
+def test_what_all_peers_accept_is_judged_with_a_note(before: str, after: str, note: str) -> None:
+    domain = DOMAIN.format(condition="(and)", effect="(and)")
+    problem = PROBLEM.format(value="0", goal="(and)")
+    assert before in problem
+    found = check(domain, problem.replace(before, after), "(act u k)")
+    assert found.valid
+    assert found.detail.startswith("note: problem line ") or found.detail.startswith("note: object")
+    assert note in found.detail
+    assert note in check(domain, problem.replace(before, after), "(act u w)").detail
+
+
+def test_a_problem_of_another_domain_is_read_where_that_is_asked_for() -> None:
+    domain = DOMAIN.format(condition="(and)", effect="(and)")
+    problem = PROBLEM.format(value="0", goal="(and)").replace("(:domain d)", "(:domain other)")
+    with pytest.raises(PddlError, match="is for domain 'other'"):
+        read_task(domain, problem)
+    assert "for domain 'other'" in read_task(domain, problem, any_domain=True).notes[0]
+
+
+MANY = " ".join(f"o{i}" for i in range(60))
+CHAIN = "(forall (?s ?t ?u ?v) (imply (and (e ?s ?t) (e ?t ?u) (e ?u ?v)) (e ?s ?v)))"
+
+
+def sixty(condition: str, facts: str = "") -> Checker:
+    """A task with 60 objects and one action that needs the condition."""
+    domain = f"""(define (domain d) (:requirements :adl) (:predicates (e ?x ?y))
+      (:action act :parameters () :precondition {condition} :effect (and)))"""
+    problem = (
+        f"""(define (problem p) (:domain d) (:objects {MANY}) (:init {facts}) (:goal (and)))"""
+    )
+    return Checker(read_task(domain, problem), timeout=0.5)
+
+
+def test_quantifiers_over_many_objects_leave_dead_ends_at_once_or_are_not_judged() -> None:
+    act = Plan((("act",),))
+    loops = " ".join(f"(e o{i} o{i})" for i in range(60))
+    assert sixty(CHAIN, loops).check(act).valid  # 60 ** 4 bindings, of which few are tried
+    never = "(exists (?s ?t ?u ?v) (and (e ?s ?v) (e ?v ?s) (not (= ?s ?s))))"
+    assert not sixty(never, loops).check(act).valid
+    with pytest.raises(NotJudged, match="the time for this plan is over"):
+        sixty("(forall (?s ?t ?u ?v) (and (= ?s ?s) (= ?t ?t) (= ?u ?u) (= ?v ?v)))").check(act)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "section"),
+    [
+        (":durative-actions", "(:durative-action act :parameters () :duration (= ?duration 1) "
+         ":condition (and) :effect (at end (done)))"),
+        (":derived-predicates", "(:derived (done) (and)) (:action act :effect (and))"),
+    ],
+)  # fmt: skip
+def test_a_task_that_nobody_judges_is_refused_before_any_plan_is_read(
+    requirement: str, section: str
+) -> None:
+    domain = (
+        f"(define (domain d) (:requirements :strips {requirement}) (:predicates (done)) {section})"
+    )
+    problem = "(define (problem p) (:domain d) (:init) (:goal (done)))"
+    with pytest.raises(NotJudged) as refused:
+        read_task(domain, problem)
+    with pytest.raises(NotJudged, match="unified-planning"):
+        Fallback(domain, problem, refused.value)
