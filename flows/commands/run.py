@@ -20,6 +20,10 @@ def run(
     ] = "quickstart",
     changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,
+    continue_as: Annotated[
+        str | None,
+        typer.Option(help="Go on with this experiment as it was begun.", metavar="ID"),
+    ] = None,
     prefect: Annotated[
         bool | None,
         typer.Option(
@@ -39,6 +43,7 @@ def run(
     """
     with one_message():
         from flows.experiments.reading import load_experiment
+        from flows.generations.begun import as_begun, near_twin
         from flows.generations.policies import require_first
         from flows.iterate import iterate
         from flows.loop.plan import require_fit
@@ -48,6 +53,9 @@ def run(
         from warehouse.store import Warehouse
 
         settings, watch = load_experiment(experiment, changes), Watch()
+        if continue_as is not None:
+            with Warehouse(warehouse, read_only=True) as store:
+                settings = as_begun(store, settings, continue_as)
         require_first(settings)  # what is missing is named before anything is written
         require_fit(settings)
         as_flow = prefect or (prefect is None and bool(settings.workers or server_configured()))
@@ -55,6 +63,11 @@ def run(
             settings = settings.model_copy(update={"workers": None})
         with Warehouse(warehouse) as store, store.working_on(settings.id):
             watch.say(f"{settings.id} in {warehouse}")
+            if (twin := near_twin(store, settings)) is not None:
+                watch.say(
+                    f"a new experiment, beside {twin.id}: {twin.told}; to go on with that one, "
+                    f"stop, and run with --continue-as {twin.id}"
+                )
             (iterate_with_prefect if as_flow else iterate)(store, settings, watch)
             watch.console.print(summary_table(store, settings.id, settings.evaluate.samples))
         watch.say(

@@ -2,25 +2,79 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.markup import escape
 
+from flows.commands.terminal import DEFAULT
+from flows.experiments.reading import PRESETS, load_experiment
+from flows.generations.begun import differences
+from planners.errors import InvalidInput
 from warehouse import records
+from warehouse.places.file import SNAPSHOT
 from warehouse.store import Warehouse
 
 
 def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     """The last generation evaluated, a notable decision, and the command that goes on."""
     reached = {generation for generation, _ in warehouse.marks(experiment.id, "judge")}
-    done = (
-        f"generation {max(reached)} is the last evaluated" if reached else "nothing evaluated yet"
-    )
     decisions = warehouse.promotions(experiment.id)
     last = decisions[-1] if decisions else None
+    # Every generation but the last is deployed as soon as it is promoted.
+    at_work = {generation for generation, _ in warehouse.marks(experiment.id, "deploy")}
+    finished = last is not None and last.promoted and last.generation not in at_work
+    command, until = resuming(warehouse, experiment)
+    if finished and last is not None:
+        done = f"finished with generation {last.generation}"
+        left = f"`{command} --set generations=N` goes further"
+    else:
+        done = (
+            f"generation {max(reached)} is the last evaluated"
+            if reached
+            else "nothing evaluated yet"
+        )
+        left = f"`{command}` resumes and goes on to generation {until}"
     # That a generation was promoted by rule is no news.
     if last is not None and (not last.promoted or last.decided_by == "person"):
         verb = "deployed" if last.promoted else "not promoted"
         done += f"; generation {last.generation} is {verb}: {escape(last.reason)}"
-    return f"{done}; `posterity run {experiment.name}` resumes, `--set generations=N` goes further"
+    return f"{done}; {escape(left)}"
+
+
+def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str, int]:
+    """The command that resumes an experiment, and the last generation that it makes.
+
+    It has every setting that differs from the preset of this name. If there is no such preset, or
+    no settings lead from it to this experiment, the experiment is named by its id.
+    """
+    parts = ["posterity", "run"]
+    begun = "quickstart" if experiment.name not in PRESETS else experiment.name
+    changes = changes_to(begun, experiment)
+    if changes is None:
+        parts += [begun, "--continue-as", experiment.id]
+    else:
+        parts.append(begun)
+        for change in changes:
+            parts += ["--set", change]
+    if str(warehouse.place).removesuffix(SNAPSHOT) != DEFAULT:
+        parts += ["--warehouse", str(warehouse.place).removesuffix(SNAPSHOT)]
+    return shlex.join(parts), load_experiment(begun).generations
+
+
+def changes_to(preset: str, experiment: records.Experiment) -> list[str] | None:
+    """The `--set` values that lead from a preset to an experiment; None if none do."""
+    start = load_experiment(preset)
+    changes = [] if experiment.name == preset else [f"name={experiment.name}"]
+    changes += [
+        f"{one.name}={one.after}"
+        for one in differences(start.canonical(), experiment.config)
+        if one.after is not None
+    ]
+    try:
+        found = load_experiment(preset, changes)
+    except InvalidInput:
+        return None
+    return changes if found.id == experiment.id else None
 
 
 def ingested(warehouse: Warehouse, source: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,25 +30,58 @@ def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
 
     A schedule goes on with what it began.
     """
-    begun = {one.id: one for one in warehouse.every(records.Experiment, name=experiment.name)}
-    if not begun or experiment.id in begun:
+    if (twin := near_twin(warehouse, experiment)) is None:
         return
-    other = min(begun)
-    changed = differences(begun[other].config, experiment.canonical())
     raise InvalidInput(
-        f"{experiment.name} has changed since {other} was begun: {'; '.join(changed)}. Go on with "
-        f"it as it was with --continue-as {other}, or begin a new experiment under another name, "
+        f"{experiment.name} has changed since {twin.id} was begun: {twin.told}. Go on with "
+        f"it as it was with --continue-as {twin.id}, or begin a new experiment under another name, "
         f"for example with --set name={experiment.name}-2"
     )
 
 
-def differences(before: str, after: str) -> list[str]:
-    """How two configurations, JSON objects both, differ: a line per setting such as
-    `training.steps: 300, now 400`.
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """An experiment of the same name that was begun with other settings, and how they differ."""
+
+    id: str
+    changed: list[Difference]
+
+    @property
+    def told(self) -> str:
+        """The differences in one line."""
+        return "; ".join(map(str, self.changed))
+
+
+def near_twin(warehouse: Warehouse, experiment: Experiment) -> Twin | None:
+    """The experiment of this name that is nearest to one that is new in the warehouse.
+
+    None if the experiment itself was begun there, or none of its name was.
     """
+    begun = {one.id: one for one in warehouse.every(records.Experiment, name=experiment.name)}
+    if experiment.id in begun:
+        return None
+    now = experiment.canonical()
+    twins = [Twin(id, differences(one.config, now)) for id, one in sorted(begun.items())]
+    return min(twins, key=lambda twin: len(twin.changed), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting that two configurations have differently, as JSON; None where it is not set."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.before or 'not set'}, now {self.after or 'not set'}"
+
+
+def differences(before: str, after: str) -> list[Difference]:
+    """How two configurations, JSON objects both, differ."""
     old, new = _settings(json.loads(before)), _settings(json.loads(after))
     return [
-        f"{name}: {old.get(name, 'null')}, now {new.get(name, 'null')}"
+        Difference(name, old.get(name), new.get(name))
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -206,7 +207,19 @@ def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
     assert again.stdout[again.stdout.index(table) :] == done.stdout[done.stdout.index(table) :]
     status = posterity("status", folder=tmp_path)
     assert status.returncode == 0
-    assert "generation 1 is the last evaluated; `posterity run tiny` resumes" in status.stdout
+    assert "finished with generation 1; `posterity run tiny --set " in status.stdout
+    # The command that is printed goes on with this experiment, and with no other.
+    printed = shlex.split(status.stdout.replace("\n", " ").split("`")[1].replace("=N", "=1"))
+    assert posterity(*printed[1:], "--plain", folder=tmp_path).returncode == 0
+    begun = status.stdout[: status.stdout.index("\n")].strip()
+    other = posterity("run", "tiny", "--set", "generations=0", *SMALL[2:], "--set", "seed=1",
+                      "--plain", folder=tmp_path)  # fmt: skip
+    assert f"a new experiment, beside {begun}: seed: 0, now 1" in other.stdout.replace("\n", " ")
+    onward = posterity("run", "tiny", "--continue-as", begun, "--set", "generations=1", "--plain",
+                       folder=tmp_path)  # fmt: skip
+    assert f"{begun} in posterity.duckdb" in onward.stdout
+    both = posterity("status", folder=tmp_path).stdout
+    assert (both.count("finished with"), both.count(begun)) == (2, 1)
     rows = json.loads(
         posterity(
             "query",

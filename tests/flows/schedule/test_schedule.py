@@ -99,9 +99,9 @@ def test_a_changed_experiment_is_refused_with_what_changed(finished: Path) -> No
 def test_differences_name_each_setting() -> None:
     before = {"a": 1, "t": {"x": [1], "y": 2}, "gone": 0}
     after = {"a": 1, "t": {"x": [1], "y": 3}, "new": "n"}
-    assert differences(json.dumps(before), json.dumps(after)) == [
-        "gone: 0, now null",
-        'new: null, now "n"',
+    assert [str(one) for one in differences(json.dumps(before), json.dumps(after))] == [
+        "gone: 0, now not set",
+        'new: not set, now "n"',
         "t.y: 2, now 3",
     ]
 
