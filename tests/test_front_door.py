@@ -80,10 +80,10 @@ def test_check_takes_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((3, "(a)"), "a int is no task"),
+        ((3, "(a)"), "a int is not a task"),
         ((generate("ferry", 1, 2)[0],), "two arguments or three, found 1"),
-        ((generate("ferry", 1, 2)[0], 7), "a int is no plan"),
-        ((7, "(define", "(a)"), "a int is no PDDL"),
+        ((generate("ferry", 1, 2)[0], 7), "a int is not a plan"),
+        ((7, "(define", "(a)"), "a int is not PDDL"),
         ((Path("nowhere.pddl"), "(define", "(a)"), "nowhere.pddl cannot be read"),
     ],
 )

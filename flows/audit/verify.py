@@ -62,18 +62,32 @@ class Check:
             self.wrong.append(what)
 
 
-def verify_and_tell(warehouse: Warehouse, watch: Watch) -> int:
-    """Print each check, with a line per disagreement; return the number of disagreements."""
-    disagreements = 0
+def verify_and_tell(warehouse: Warehouse, watch: Watch) -> bool:
+    """Print each check, with a line per disagreement; return whether all of it was verified.
+
+    It was not if a row disagrees, could not be checked, or if there was no experiment or trace.
+    """
+    disagreements = skipped = rows = 0
     for check in verify(warehouse, watch):
-        skipped = f", {check.skipped} not checked: {check.why}" if check.skipped else ""
-        found = f"{check.looked_at} looked at{skipped}, {len(check.wrong)} disagree"
+        left = f", {check.skipped} not checked: {check.why}" if check.skipped else ""
+        found = f"{check.looked_at} looked at{left}, {len(check.wrong)} disagree"
         watch.say(f"{check.name}: {escape(found)}")
         for line in check.wrong:
             watch.say(f"  {escape(line)}")
         disagreements += len(check.wrong)
-    watch.say(f"{disagreements} disagreements" if disagreements else "nothing disagrees")
-    return disagreements
+        skipped += check.skipped
+        rows += check.looked_at if check.name in ("traces", "ingested") else 0
+    problems = [
+        told
+        for count, told in (
+            (disagreements, f"{disagreements} disagreements"),
+            (skipped, f"{skipped} rows could not be checked"),
+            (not rows, "there are no traces to look at"),
+        )
+        if count
+    ]
+    watch.say(f"NOT VERIFIED: {', '.join(problems)}" if problems else "verified: nothing disagrees")
+    return not problems
 
 
 def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
@@ -183,9 +197,11 @@ def _verdicts(
 ) -> None:
     """Judge traces of an experiment or source again, unless checker or prompt format changed."""
     tasks = {task.key: task for task in warehouse.tasks_of_traces(source)}
-    told = {one.trace: one for one in warehouse.every(Judgement, experiment=source)
+    found = list(warehouse.every(Judgement, experiment=source))
+    told = {one.trace: one for one in found
             if (one.checker, one.checker_version) == (CHECKER, VERSION)}  # fmt: skip
-    check.skipped += warehouse.verdicts(source) - len(told)
+    # Verdicts that a newer one has superseded are history.
+    check.skipped += len({one.trace for one in found} - told.keys())
     for trace in warehouse.traces(source):
         verdict = told.get(trace.id)
         if verdict is None:

@@ -146,16 +146,15 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def _settings() -> list[str]:
     """Every setting by its dotted name."""
     schema = Experiment.model_json_schema()
+    return list(_names(schema, "", schema["$defs"]))
 
-    def within(table: dict[str, Any], path: str) -> Iterator[str]:
-        for name, about in table.get("properties", {}).items():
-            yield path + name
-            for one in (about, *about.get("anyOf", ())):
-                if "$ref" in one:
-                    inner = schema["$defs"][one["$ref"].rpartition("/")[2]]
-                    yield from within(inner, f"{path}{name}.")
 
-    return list(within(schema, ""))
+def _names(table: dict[str, Any], path: str, tables: dict[str, Any]) -> Iterator[str]:
+    for name, about in table.get("properties", {}).items():
+        yield path + name
+        for one in (about, *about.get("anyOf", ())):
+            if "$ref" in one:
+                yield from _names(tables[one["$ref"].rpartition("/")[2]], f"{path}{name}.", tables)
 
 
 def _explain(error: ValidationError) -> str:

@@ -114,7 +114,7 @@ only not have the other one.
 
 
 def _leaves(formula: Formula, wanted: bool, sure: bool) -> Iterator[Leaf]:
-    """What must all be so for a condition to have a truth value."""
+    """The conditions that must all be so for a condition to have a truth value."""
     head = formula[0]
     if head == "not":
         yield from _leaves(formula[1], not wanted, sure)

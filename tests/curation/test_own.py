@@ -85,7 +85,7 @@ def test_a_users_curator_chooses(name: str, mine: Path) -> None:
         ("nowhere:longest", "there is no module 'nowhere'"),
         ("../mine:longest", "there is no module '../mine'"),
         ("mine:shortest", "cannot be loaded: AttributeError"),
-        ("mine:number", "is no function"),
+        ("mine:number", "is not a function"),
         ("raises:longest", "cannot be loaded: RuntimeError: not today"),
     ],
 )
@@ -130,12 +130,14 @@ def test_a_run_learns_what_the_users_curator_keeps(mine: Path) -> None:
         iterate(store, experiment, quiet)
         kept = store.frame("SELECT DISTINCT weight, plan_length FROM curated")
         assert (kept["weight"] * 10).round().tolist() == kept["plan_length"].tolist()
-        assert verify_and_tell(store, quiet) == 0
+        assert verify_and_tell(store, quiet)
         again = Experiment.model_validate_json(experiment.model_dump_json())
         assert again.id == experiment.id
     (mine / "mine.py").write_text("raise SystemExit('run')")
     told = posterity("verify", "--warehouse", "w.duckdb", folder=mine)
     assert "not checked: the file of curator 'mine:longest' has changed" in told.stdout
+    assert "NOT VERIFIED: " in told.stdout
+    assert told.returncode == 1
     os.remove(mine / "mine.py")
     told = posterity("verify", "--warehouse", "w.duckdb", folder=mine)
     assert "not checked: there is no module 'mine'" in told.stdout

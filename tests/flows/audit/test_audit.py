@@ -151,7 +151,7 @@ def test_traces_without_log_probabilities_leave_a_question_open(run: Path) -> No
         found = audit(store, experiment, Watch(quiet=True))
     figures = [one for one in found.records if isinstance(one, Figure)]
     stale = [one for one in figures if one.question == "staleness"]
-    assert all(one.value is None and "no log-probability" in one.note for one in stale)
+    assert all(one.value is None and "no recorded log-probability" in one.note for one in stale)
     assert any(one.question == "change" for one in figures)
 
 

@@ -40,7 +40,7 @@ def test_a_plan_that_fails_stops_where_it_does(warehouse: Warehouse) -> None:
 
 def test_what_is_not_one_trace_is_one_message(finished: Path) -> None:
     with Warehouse(finished, read_only=True) as store:
-        with pytest.raises(InvalidInput, match=r"no trace in .* begins with 'xyz'"):
+        with pytest.raises(InvalidInput, match=r"no trace id in .* begins with 'xyz'"):
             list(show(store, "xyz"))
-        with pytest.raises(InvalidInput, match="more than one trace, "):
+        with pytest.raises(InvalidInput, match="more than one trace id, "):
             list(show(store, ""))

@@ -55,7 +55,7 @@ def test_bad_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not TOML"):
         load_experiment(str(tmp_path / "bad.toml"))
     (tmp_path / "loop.toml").write_text(f"extends = '{tmp_path}/loop.toml'")
-    with pytest.raises(InvalidInput, match="end somewhere"):
+    with pytest.raises(InvalidInput, match="without a cycle"):
         load_experiment(str(tmp_path / "loop.toml"))
 
 

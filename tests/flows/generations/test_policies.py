@@ -67,7 +67,7 @@ def test_a_script_answers_by_prompt(warehouse: Warehouse, tmp_path: Path) -> Non
     assert coverage(warehouse) == {"train": 1.0, "heldout": 0.0, "larger": 0.0}
     assert not disagreements(warehouse)
     script.write_text("")
-    assert "is scripted" in disagreements(warehouse)[0]
+    assert "no longer has the recorded hash scripted" in disagreements(warehouse)[0]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_refused_line_is_named_and_costs_no_other(
 
 
 def test_a_source_is_a_name_of_its_own(warehouse: Warehouse) -> None:
-    with pytest.raises(InvalidInput, match="is no name"):
+    with pytest.raises(InvalidInput, match="invalid source name"):
         take(warehouse, GOOD, source="a b")
     warehouse.write([Experiment("run", "h", "run", 0, '{"seed":0}', "0")])
     with pytest.raises(InvalidInput, match="run is an experiment"):

@@ -114,12 +114,12 @@ def test_what_cannot_be_promoted_is_one_message(warehouse: Warehouse) -> None:
     with pytest.raises(InvalidInput, match="has no generation 9; it has 0 to 1"):
         promote_by_hand(warehouse, of, 9, "")
     warehouse.write([], Mark(of.id, 2, "curate"))
-    with pytest.raises(InvalidInput, match=r"generation 2 .* is half made"):
+    with pytest.raises(InvalidInput, match=r"generation 2 .* is unfinished"):
         promote_by_hand(warehouse, of, 0, "")
     with warehouse.writing() as connection:
         connection.execute(sa.delete(schema.marks).where(schema.marks.c.generation == 2))
         connection.execute(sa.delete(schema.promotions).where(schema.promotions.c.generation == 1))
-    with pytest.raises(InvalidInput, match=r"generation 1 .* is half made"):
+    with pytest.raises(InvalidInput, match=r"generation 1 .* is unfinished"):
         promote_by_hand(warehouse, of, 0, "")
 
 
