@@ -1,4 +1,4 @@
-# Two commands on a fresh machine with Python and make: `make run`, `make test`.
+# On a fresh machine with Python and make: `make install`, `make run`, `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,9 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test slow bench chaos clean
+.PHONY: install run test slow bench chaos clean
+
+install: $(VENV)/.installed  ## into .venv, and nothing else
 
 run: $(VENV)/.installed  ## install, then five generations of the quickstart
 	$(BIN)/posterity run quickstart --warehouse $(WAREHOUSE) $(ARGS)

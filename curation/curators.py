@@ -190,11 +190,11 @@ def keep(
 ) -> Selection:
     """The Selection that keeps some traces of a pool, by id.
 
-    Weights are 1, or those of a mapping. `reason` is recorded for kept traces, `otherwise` for all
-    others.
+    Weights are 1, or those of a mapping. `reason` is recorded for kept traces, `otherwise` for
+    valid ones that are not; for invalid ones it is their outcome.
     """
     weights = dict(kept) if isinstance(kept, Mapping) else dict.fromkeys(kept, 1.0)
-    found = _selection(pool, set(weights), np.full(len(pool), otherwise, object), reason).frame
+    found = _selection(pool, set(weights), _why_not(pool, otherwise), reason).frame
     return Selection(found.assign(weight=found["trace"].map(weights).fillna(0.0).astype(float)))
 
 

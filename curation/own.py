@@ -17,6 +17,8 @@ from pathlib import Path
 from curation.curators import CURATORS, Curator
 from planners.errors import InvalidInput
 
+_RUN: dict[str, str] = {}
+"""The hash of the code of each module that was run here."""
 ASK = "name a function of a Python file in the working directory, as `my_module:longest`"
 
 
@@ -29,12 +31,14 @@ def curator_named(name: str, code: str | None = None) -> Curator:
         if name not in CURATORS:
             raise InvalidInput(f"unknown curator {name!r}; known: {', '.join(CURATORS)}, or {ASK}")
         return CURATORS[name]
-    if (found := code_of(name)) != code and code is not None:
+    found = code_of(name)
+    if found != code and code is not None:
         raise InvalidInput(
             f"the file of curator {name!r} has changed since the experiment was begun ({found}, "
             f"but {code} was recorded); put it back, or begin a new experiment"
         )
     module, _, function = name.partition(":")
+    _forget(module, found)
     with _here():
         try:
             choose = getattr(importlib.import_module(module), function)
@@ -47,6 +51,21 @@ def curator_named(name: str, code: str | None = None) -> Curator:
     if not callable(choose):
         raise InvalidInput(f"the curator {name!r} is not a function; {ASK}")
     return Curator(name, choose, "unknown: a user's own curator", reads_text=True)
+
+
+def _forget(module: str, code: str) -> None:
+    """Have a module run again on its next import, unless exactly this code of it was run here.
+
+    Otherwise Python would go on with what it ran before the file was changed.
+    """
+    if _RUN.get(module) == code:
+        return
+    sys.modules.pop(module, None)
+    if module in _RUN:  # the packages around it are part of the code
+        for end, letter in enumerate(module):
+            if letter == ".":
+                sys.modules.pop(module[:end], None)
+    _RUN[module] = code
 
 
 def code_of(name: str) -> str:

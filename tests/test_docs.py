@@ -64,7 +64,7 @@ def blocks(kind: str, text: str) -> list[str]:
 def lines_of(text: str) -> list[str]:
     """The commands of a page's blocks."""
     joined = "".join(blocks("sh", text)).replace("\\\n", " ")
-    return [line for line in joined.split("\n") if line.strip()]
+    return [line for line in joined.split("\n") if line.strip() and line[0] != "#"]
 
 
 def given(text: str) -> list[str]:
@@ -103,6 +103,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     first = (tmp_path / "my-tasks" / "traces.jsonl").read_text().split("\n")[0]
     for name in ("plan1", "plan2", "p01.plan"):
         (tmp_path / name).write_text(json.loads(first)["completion"])
+    (tmp_path / "answer.txt").write_text(f"This works:\n{json.loads(first)['completion']}\nDone.")
     (tmp_path / "mine.py").write_text(blocks("python", TEXTS["docs/your-own.md"])[0])
     return tmp_path
 
@@ -122,7 +123,7 @@ def give(line: str) -> None:
 def test_commands_in_blocks_work_in_order(page: str, folder: Path) -> None:
     give("posterity run quickstart")
     for line in given(TEXTS[page]):
-        if line == "posterity show 00":  # no trace may begin so in a run this small
+        if line == "posterity show TRACE_ID":
             with Warehouse("posterity.duckdb", read_only=True) as store:
                 line = f"posterity show {store.frame('FROM traces')['trace'][0]}"
         give(line)

@@ -75,7 +75,16 @@ def test_a_users_curator_chooses(name: str, mine: Path) -> None:
     assert found[["trace", "kept", "weight"]].values.tolist() == [
         ["a", False, 0.0], ["b", True, 0.4], ["c", False, 0.0],
     ]  # fmt: skip
-    assert set(found["reason"]) == {"the longest of its task", "not kept"}
+    assert set(found["reason"]) == {"the longest of its task", "not kept", "invalid: NO_PLAN"}
+
+
+def test_a_file_that_is_changed_between_two_runs_is_run_again(mine: Path) -> None:
+    for reason in ("first", "second"):
+        (mine / "mine.py").write_text(
+            f"from curation import keep\ndef one(p, o): return keep(p, ['b'], {reason!r}, '-')"
+        )
+        found = curate(curator_named("mine:one"), POOL, 1, "all", Options()).frame
+        assert reason in set(found["reason"])
 
 
 @pytest.mark.parametrize(
