@@ -231,16 +231,23 @@ def vary(
     """
     if lesson.task.domain.name in in_order(tokenizer):
         return lesson
-    names = object_names(tokenizer) if training.rename else []
-    problem, completion = lesson.task.problem, lesson.completion
-    constants = dict(lesson.task.domain.constants)
-    if len(names) >= len(problem.objects) - len(constants):
-        # The completion uses the names of the prompt, so the problem takes those names first.
-        problem = rename(problem, PROMPTS[prompt].names(lesson.task))
-        own = [name for name, _ in problem.objects if name not in constants]
-        table = dict(zip(own, rng.sample(names, len(own)), strict=True))
-        problem = rename(problem, table)
-        completion = _WORD.sub(lambda word: table.get(word[0], word[0]), completion)
+    names_of, pool = PROMPTS[prompt].names, object_names(tokenizer) if training.rename else []
+    problem, constants = lesson.task.problem, dict(lesson.task.domain.constants)
+    own = [name for name, _ in problem.objects if name not in constants]
+    # The completion has the names that the prompt gives: `written` leads from these to the names
+    # of the varied problem, and what the prompt then gives comes on top.
+    given = names_of(lesson.task)
+    if len(pool) >= len(own):
+        shown = {name: given.get(name, name) for name in own}
+        problem = rename(problem, shown)
+        written = dict(zip(shown.values(), rng.sample(pool, len(own)), strict=True))
+        problem = rename(problem, written)
+    else:
+        written = {shown: name for name, shown in given.items()}
     if training.shuffle:
         problem = shuffle(problem, rng)
-    return replace(lesson, task=replace(lesson.task, problem=problem), completion=completion)
+    task = replace(lesson.task, problem=problem)
+    again = names_of(task)
+    words = {**again, **{word: again.get(name, name) for word, name in written.items()}}
+    completion = _WORD.sub(lambda word: words.get(word[0], word[0]), lesson.completion)
+    return replace(lesson, task=task, completion=completion)

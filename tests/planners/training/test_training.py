@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planners.checking.checker import Checker
 from planners.domains import DOMAINS
@@ -110,6 +112,34 @@ def test_lessons_in_a_prompts_own_names_are_renamed_too() -> None:
     assert plan is not None
     assert plan != answer
     assert Checker(changed.task).check(plan).valid
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(sorted(PROMPTS)),
+    st.sampled_from(["blocksworld", "childsnack", "ferry", "miconic", "spanner"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 999),
+)
+def test_a_varied_lesson_answers_its_varied_prompt(
+    prompt: str, domain: str, renamed: bool, shuffled: bool, pool: bool, seed: int
+) -> None:
+    """Whatever changes names or order: what is taught is valid for what is asked."""
+    entry, form = DOMAINS[domain], PROMPTS[prompt]
+    found = entry.solved_example(entry.smallest + 1, 3, Random(seed))
+    if found is None:  # no walk from this seed
+        return
+    task = read_task(entry.text, print_problem(found[0]))
+    lesson = Lesson(task, form.restate(task, str(found[1]), found[1]))
+    tokenizer = build_tokenizer((domain,), OBJECT_NAMES if pool else ())
+    how = replace(SETTINGS, rename=renamed, shuffle=shuffled)
+    changed = vary(lesson, tokenizer, how, prompt, Random(seed))
+    plan = form.read(changed.task, changed.completion).plan
+    assert plan is not None
+    assert Checker(changed.task).check(plan).valid
+    assert form.write(changed.task)
 
 
 def test_what_a_model_knows_in_order_is_not_renamed() -> None:
