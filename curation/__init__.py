@@ -27,3 +27,7 @@ __getattr__ = exporting(
         "keep": "curation.curators",
     },
 )
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -23,3 +23,7 @@ __getattr__ = exporting(
         "run": "flows.front",
     },
 )
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -87,3 +87,7 @@ __getattr__ = exporting(
         "to_unified": "planners.pddl.unified",
     },
 )
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -25,6 +25,7 @@ PACKAGES = (planners, curation, warehouse, flows)
 def test_what_is_exported_is_there_and_typed(package: object) -> None:
     for name in package.__all__:  # type: ignore[attr-defined]
         assert getattr(package, name) is not None
+    assert set(package.__all__) <= set(dir(package)), "a prompt completes them"  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = package.nonsense  # type: ignore[attr-defined]
     folder = Path(str(importlib.import_module(package.__name__).__file__)).parent  # type: ignore[attr-defined]
@@ -36,8 +37,8 @@ def test_the_lines_of_a_notebook(tmp_path: Path) -> None:
 
     task, plan = generate("blocksworld", size=4, horizon=3, seed=0)
     assert check(task, plan).valid
-    changes = ["tasks.train.count=8", "tasks.heldout.count=4", "tasks.larger.count=2",
-               "training.steps=2", "deploy.samples=4", "model.threads=1"]  # fmt: skip
+    changes = ["tasks.train.count=20", "tasks.heldout.count=4", "tasks.larger.count=2",
+               "training.steps=2", "tasks.train.horizons=[1,3]", "model.threads=1"]  # fmt: skip
     file = tmp_path / "t.duckdb"
     with run("tiny", changes, generations=1, warehouse=file) as store:
         assert store.frame("FROM progress")["generation"].tolist() == [0, 1]
@@ -125,3 +126,15 @@ def test_generate_refuses_what_it_cannot_make() -> None:
         generate("chess", 3, 3)
     assert generate("rovers", 3, 4, seed=2)[0].key == generate("rovers", 3, 4, seed=2)[0].key
     assert read_task(DOMAINS["rovers"].text, print_task(generate("rovers", 3, 4)[0]))
+
+
+def test_a_task_is_read_from_files_and_a_path_as_text_is_told(tmp_path: Path) -> None:
+    task, _ = generate("blocksworld", size=4, horizon=3, seed=0)
+    domain, problem = tmp_path / "domain.pddl", tmp_path / "problem.pddl"
+    domain.write_text(DOMAINS["blocksworld"].text)
+    problem.write_text(print_task(task))
+    assert read_task(domain, problem).key == task.key
+    with pytest.raises(InvalidInput, match=r"'domain\.pddl' is not PDDL text; for a file"):
+        read_task("domain.pddl", "problem.pddl")
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_task(domain, tmp_path / "none.pddl")

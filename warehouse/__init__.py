@@ -22,3 +22,7 @@ __getattr__ = exporting(
         "ask": "warehouse.sandbox.query",
     },
 )
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

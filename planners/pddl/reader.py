@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from planners.errors import NotJudged, PddlError
+from planners.files import read_pddl
 from planners.pddl.declarations import (
     DOMAIN_SECTIONS,
     PROBLEM_SECTIONS,
@@ -152,11 +154,16 @@ def _action(section: Words, scope: Scope) -> ActionSchema:
 # ---------------------------------------------------------------- problem
 
 
-def read_task(domain_text: str, problem_text: str, any_domain: bool = False) -> Task:
-    """The task of two PDDL texts; with `any_domain` the problem may name another domain.
+def read_task(domain_text: str | Path, problem_text: str | Path, any_domain: bool = False) -> Task:
+    """The task of two PDDL texts or files; with `any_domain` the problem may name another domain.
 
-    Raises PddlError, or NotJudged for an unsupported feature.
+    A string is always the text itself, a file is given as a Path. Raises PddlError, NotJudged for
+    an unsupported feature, and InvalidInput for a file that cannot be read.
     """
+    domain_text, problem_text = (
+        read_pddl(given) if isinstance(given, Path) else given
+        for given in (domain_text, problem_text)
+    )
     domain = read_domain(domain_text)
     tree = parse(problem_text)
     stated = sections_of(tree, "problem")

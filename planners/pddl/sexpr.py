@@ -51,6 +51,12 @@ def located(read: F) -> F:
 
 def parse(text: str) -> Words:
     """The one expression of a PDDL text, as nested lists of lower-case words. Raises PddlError."""
+    if "(" not in text:
+        raise PddlError(
+            f"{text[:60]!r} is not PDDL text; for a file, give a pathlib.Path of it"
+            if text.strip()
+            else "the text is empty"
+        )
     stack = [Words()]
     line = 1
     surplus: int | None = None

@@ -84,6 +84,7 @@ import sys
 from random import Random
 from tests.warehouse.test_store import ROW
 from warehouse import schema
+from warehouse.records import Mark
 from warehouse.store import Warehouse
 rng = Random(int(sys.argv[2]))
 with Warehouse(sys.argv[1]) as store:

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from planners.errors import InvalidInput, PosterityError
+from tests.processes import at_work
 from warehouse.sandbox.query import Limits, ask, require_expression, require_select
 from warehouse.store import Warehouse
 
@@ -198,9 +199,12 @@ def test_ctrl_c_ends_a_query_at_once(target: Path) -> None:
     command = [sys.executable, "-c", program, "query", "--warehouse", str(target)]
     sql = "SELECT count(*) FROM range(1000000000000)"
     asking = subprocess.Popen([*command, sql], stderr=subprocess.PIPE, text=True)
-    time.sleep(4)
+    while not at_work(asking.pid, "warehouse.sandbox"):
+        assert asking.poll() is None
+        time.sleep(0.1)
+    time.sleep(1)  # it waits for the answer now
     os.kill(asking.pid, signal.SIGINT)
-    _, said = asking.communicate(timeout=10)
+    _, said = asking.communicate(timeout=30)
     assert asking.returncode == 3
     assert said.startswith("interrupted")
 

@@ -97,9 +97,11 @@ def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
         except (duckdb.Error, ValueError, RecursionError) as error:
             raise InvalidInput(f"the SQL cannot be read: {error}") from error
     if tree.get("error", True):
+        why = str(tree.get("error_message", "it cannot be read"))
+        known = "Only SELECT" in why  # DuckDB's words for what stands here already
         raise InvalidInput(
             "a query is one SELECT, and only reads: start with SELECT, FROM, WITH, SHOW, DESCRIBE "
-            f"or SUMMARIZE ({tree.get('error_message', 'it cannot be read')})"
+            f"or SUMMARIZE{'' if known else f' ({why})'}"
         )
     if len(tree["statements"]) != 1:
         raise InvalidInput(f"expected one SQL statement, found {len(tree['statements'])}")

@@ -20,7 +20,7 @@ HASHES = {
     "ten-domains": "bbc47ba5b69c",
     "control": "9a868d305ac6",
     "reinforce": "442dc150c33f",
-    "tiny": "1c4dd3ff5d95",
+    "tiny": "5f6fd556b9e5",
     "smollm2": "066bf428caa8",
     "qwen3-0.6b": "47c2c0a28fac",
     "paper": "3b646a95631f",
