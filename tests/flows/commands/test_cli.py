@@ -254,3 +254,61 @@ def test_without_a_command_it_helps_and_with_version_it_says_its_own(tmp_path: P
     assert (alone.returncode, told.returncode) == (0, 0)
     assert "Run the loop to its last generation" in alone.stdout
     assert told.stdout == f"posterity {metadata.version('posterity')}\n"
+
+
+def test_check_finds_a_plan_in_an_answer_only_where_asked(files: Path) -> None:
+    answer = f"Here is my plan:\n\n{(files / 'good.plan').read_text()}\nThat is all."
+    (files / "answer.txt").write_text(answer)
+    plain = posterity("check", "domain.pddl", "problem.pddl", "answer.txt", folder=files)
+    found = posterity(
+        "check", "domain.pddl", "problem.pddl", "answer.txt", "--extract", folder=files
+    )
+    assert (plain.returncode, found.returncode) == (1, 0)
+    assert plain.stdout.startswith("answer.txt: NO_PLAN")
+    other = (files / "problem.pddl").read_text().replace("(:domain blocksworld)", "(:domain other)")
+    (files / "other.pddl").write_text(other)
+    command = ["check", "domain.pddl", "other.pddl", "good.plan"]
+    assert posterity(*command, folder=files).returncode == 2
+    taken = posterity(*command, "--any-domain-name", folder=files)
+    assert taken.returncode == 0
+    assert "note: the problem is for domain 'other'" in taken.stdout
+
+
+def test_what_takes_too_long_is_not_judged_and_never_invalid(tmp_path: Path) -> None:
+    objects = " ".join(f"o{number}" for number in range(60))
+    every = "(forall (?s ?t ?u ?v) (and (= ?s ?s) (= ?t ?t) (= ?u ?u) (= ?v ?v)))"
+    (tmp_path / "d.pddl").write_text(
+        "(define (domain d) (:requirements :adl) (:predicates (done)) "
+        f"(:action act :precondition {every} :effect (done)))"
+    )
+    (tmp_path / "p.pddl").write_text(
+        f"(define (problem p) (:domain d) (:objects {objects}) (:init) (:goal (done)))"
+    )
+    (tmp_path / "plan").write_text("(act)")
+    done = posterity("check", "d.pddl", "p.pddl", "plan", "--timeout", "0.5", folder=tmp_path)
+    assert done.returncode == 2
+    assert "not judged: plan: the time for this plan is over" in done.stderr.replace("\n", " ")
+    assert "INVALID" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [("(total-time)", "NotImplementedError"), ("(/ 1 (f))", "ZeroDivisionError")],
+)
+def test_what_another_checker_fails_on_is_not_judged(
+    metric: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "d.pddl").write_text(
+        "(define (domain d) (:requirements :strips :constraints :numeric-fluents) (:predicates "
+        "(done) (p)) (:functions (f)) (:action act :parameters () :effect (done)))"
+    )
+    (tmp_path / "p.pddl").write_text(
+        "(define (problem p) (:domain d) (:init (p) (= (f) 0)) (:goal (done)) "
+        f"(:constraints (always (p))) (:metric minimize {metric}))"
+    )
+    (tmp_path / "plan").write_text("(act)")
+    done = posterity("check", "d.pddl", "p.pddl", "plan", folder=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert "not judged" in done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
