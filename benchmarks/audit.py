@@ -46,7 +46,7 @@ FILL = (
     INSERT INTO judgements BY NAME
     SELECT
         trace, experiment, generation, purpose, task, 'posterity' AS checker,
-        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded,
+        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded, text AS plan,
         CASE WHEN hash(trace) % 100 < 30 THEN 'VALID' ELSE 'PRECONDITION_FAILED' END AS outcome,
         1 + hash(generation, task, sample) % 9 AS plan_length,
         hash(trace) // 100 % 3 AS redundant
@@ -62,7 +62,7 @@ FILL = (
             ) = 1 AND outcome = 'VALID' AS kept
         FROM judgements AS j JOIN range(1, 1 + {deployed}) AS t(g) ON j.generation < t.g
     )
-    SELECT experiment, g, trace, kept, kept::DOUBLE, 'r', task, generation, plan_length, 0
+    SELECT experiment, g, trace, kept, kept::DOUBLE, 'r', task, generation, plan_length, 0, NULL
     FROM pool
     """,
     """

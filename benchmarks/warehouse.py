@@ -272,7 +272,7 @@ FILL: tuple[str, ...] = (
     INSERT INTO judgements BY NAME
     SELECT
         trace, experiment, generation, purpose, task, 'posterity' AS checker,
-        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded,
+        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded, text AS plan,
         CASE
             WHEN hash(trace) % 100 < 20 THEN 'VALID'
             WHEN hash(trace) % 100 < 60 THEN 'PRECONDITION_FAILED'
@@ -286,7 +286,7 @@ FILL: tuple[str, ...] = (
     INSERT INTO selections
     SELECT
         experiment, 5, trace, hash(trace) % 200 = 0, (hash(trace) % 200 = 0)::DOUBLE, 'shortest',
-        task, generation, 2 + hash(trace) // 100 % 20, 0
+        task, generation, 2 + hash(trace) // 100 % 20, 0, NULL
     FROM traces
     WHERE purpose = 'deploy' AND generation < 5
     """,

@@ -28,7 +28,7 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
     be learned whose task the prompt format cannot express, that is too long for the model, or that
     has words it does not know. Raises InvalidInput if a source has no traces.
     """
-    _require_traces(warehouse, experiment)
+    require_sources(warehouse, experiment)
     ingested = pool[pool["generation"] == INGESTED]
     of_task = _barred_tasks(warehouse, experiment, ingested["task"].unique())
     reasons = ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
@@ -107,7 +107,8 @@ def _shape_in(domain: str, task: Task) -> str:
     return shape(read_task(domain, task.pddl))
 
 
-def _require_traces(warehouse: Warehouse, experiment: Experiment) -> None:
+def require_sources(warehouse: Warehouse, experiment: Experiment) -> None:
+    """Raise InvalidInput if a source that the experiment learns from has no traces."""
     for source in experiment.curation.sources or ():
         if not warehouse.query("ingested_count", source=source)["traces"][0]:
             raise InvalidInput(

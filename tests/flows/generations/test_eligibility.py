@@ -176,6 +176,7 @@ def test_tasks_that_were_ingested_first_are_graded_like_others(
 def test_a_source_without_traces_is_named(warehouse: Warehouse) -> None:
     with pytest.raises(InvalidInput, match="'shop' has no ingested traces"):
         iterate(warehouse, learner(), QUIET)
+    assert warehouse.frame("FROM traces").empty, "nothing was sampled before"
     with pytest.raises(ValueError, match=r"needs curation\.sources"):
         Experiment.model_validate(small(curation={"curator": "feedback"}))
 
