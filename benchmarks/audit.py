@@ -46,7 +46,8 @@ FILL = (
     INSERT INTO judgements BY NAME
     SELECT
         trace, experiment, generation, purpose, task, 'posterity' AS checker,
-        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded, text AS plan,
+        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded,
+        text AS plan,
         CASE WHEN hash(trace) % 100 < 30 THEN 'VALID' ELSE 'PRECONDITION_FAILED' END AS outcome,
         1 + hash(generation, task, sample) % 9 AS plan_length,
         hash(trace) // 100 % 3 AS redundant

@@ -272,7 +272,8 @@ FILL: tuple[str, ...] = (
     INSERT INTO judgements BY NAME
     SELECT
         trace, experiment, generation, purpose, task, 'posterity' AS checker,
-        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded, text AS plan,
+        '1' AS checker_version, '1' AS extraction_version, '' AS detail, false AS superseded,
+        text AS plan,
         CASE
             WHEN hash(trace) % 100 < 20 THEN 'VALID'
             WHEN hash(trace) % 100 < 60 THEN 'PRECONDITION_FAILED'

@@ -47,9 +47,10 @@ def print_task(task: Task) -> str:
 
 
 def without_constants(task: Task) -> Task:
-    """The task without the domain's constants, which come first in its problem's objects."""
-    constants = len(task.domain.constants)
-    return replace(task, problem=replace(task.problem, objects=task.problem.objects[constants:]))
+    """The task without the domain's constants among its problem's objects."""
+    constants = dict(task.domain.constants)
+    own = tuple(pair for pair in task.problem.objects if pair[0] not in constants)
+    return replace(task, problem=replace(task.problem, objects=own))
 
 
 def value_text(fluent: Fluent, value: Number) -> str:
