@@ -16,7 +16,7 @@ __all__ = [
     "keep",
 ]
 
-__getattr__ = exporting(
+__getattr__, __dir__ = exporting(
     __name__,
     {
         "CURATORS": "curation.curators",
@@ -27,7 +27,3 @@ __getattr__ = exporting(
         "keep": "curation.curators",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

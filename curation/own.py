@@ -62,9 +62,8 @@ def _forget(module: str, code: str) -> None:
         return
     sys.modules.pop(module, None)
     if module in _RUN:  # the packages around it are part of the code
-        for end, letter in enumerate(module):
-            if letter == ".":
-                sys.modules.pop(module[:end], None)
+        for inner in range(1, module.count(".") + 1):
+            sys.modules.pop(module.rsplit(".", inner)[0], None)
     _RUN[module] = code
 
 

@@ -15,7 +15,7 @@ __all__ = [
     "run",
 ]
 
-__getattr__ = exporting(
+__getattr__, __dir__ = exporting(
     __name__,
     {
         "Experiment": "flows.experiments.experiment",
@@ -23,7 +23,3 @@ __getattr__ = exporting(
         "run": "flows.front",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

@@ -53,7 +53,7 @@ __all__ = [
     "to_unified",
 ]
 
-__getattr__ = exporting(
+__getattr__, __dir__ = exporting(
     __name__,
     {
         "Adapter": "planners.training.settings",
@@ -87,7 +87,3 @@ __getattr__ = exporting(
         "to_unified": "planners.pddl.unified",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

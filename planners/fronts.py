@@ -4,17 +4,23 @@ alone loads nothing heavy.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 
-def exporting(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for a package; `homes` maps each public name to its defining module."""
+def exporting(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's `__getattr__`, and its `__dir__`, by which a prompt completes the names.
+
+    `homes` maps each public name to its defining module.
+    """
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(homes[name]), name)
 
-    return find
+    return find, lambda: sorted({*vars(sys.modules[package]), *homes})

@@ -14,7 +14,7 @@ __all__ = [
     "ask",
 ]
 
-__getattr__ = exporting(
+__getattr__, __dir__ = exporting(
     __name__,
     {
         "Limits": "warehouse.sandbox.query",
@@ -22,7 +22,3 @@ __getattr__ = exporting(
         "ask": "warehouse.sandbox.query",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

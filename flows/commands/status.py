@@ -7,6 +7,7 @@ import shlex
 from rich.markup import escape
 
 from flows.commands.terminal import DEFAULT
+from flows.experiments.experiment import Experiment
 from flows.experiments.reading import PRESETS, load_experiment
 from flows.generations.begun import differences
 from planners.errors import InvalidInput
@@ -22,9 +23,8 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     last = decisions[-1] if decisions else None
     # Every generation but the last is deployed as soon as it is promoted.
     at_work = {generation for generation, _ in warehouse.marks(experiment.id, "deploy")}
-    finished = last is not None and last.promoted and last.generation not in at_work
     command, until = resuming(warehouse, experiment)
-    if finished and last is not None:
+    if last is not None and last.promoted and last.generation not in at_work:
         done = f"finished with generation {last.generation}"
         left = f"`{command} --set generations=N` goes further"
     else:
@@ -47,31 +47,28 @@ def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str,
     It has every setting that differs from the preset of this name. If there is no such preset, or
     no settings lead from it to this experiment, the experiment is named by its id.
     """
-    parts = ["posterity", "run"]
-    begun = "quickstart" if experiment.name not in PRESETS else experiment.name
-    changes = changes_to(begun, experiment)
+    preset = load_experiment(experiment.name if experiment.name in PRESETS else "quickstart")
+    changes = changes_to(preset, experiment)
+    parts = ["posterity", "run", preset.name]
     if changes is None:
-        parts += [begun, "--continue-as", experiment.id]
-    else:
-        parts.append(begun)
-        for change in changes:
-            parts += ["--set", change]
-    if str(warehouse.place).removesuffix(SNAPSHOT) != DEFAULT:
-        parts += ["--warehouse", str(warehouse.place).removesuffix(SNAPSHOT)]
-    return shlex.join(parts), load_experiment(begun).generations
+        parts += ["--continue-as", experiment.id]
+    for change in changes or ():
+        parts += ["--set", change]
+    if (place := str(warehouse.place).removesuffix(SNAPSHOT)) != DEFAULT:
+        parts += ["--warehouse", place]
+    return shlex.join(parts), preset.generations
 
 
-def changes_to(preset: str, experiment: records.Experiment) -> list[str] | None:
+def changes_to(preset: Experiment, experiment: records.Experiment) -> list[str] | None:
     """The `--set` values that lead from a preset to an experiment; None if none do."""
-    start = load_experiment(preset)
-    changes = [] if experiment.name == preset else [f"name={experiment.name}"]
+    changes = [] if experiment.name == preset.name else [f"name={experiment.name}"]
     changes += [
         f"{one.name}={one.after}"
-        for one in differences(start.canonical(), experiment.config)
+        for one in differences(preset.canonical(), experiment.config)
         if one.after is not None
     ]
     try:
-        found = load_experiment(preset, changes)
+        found = load_experiment(preset.name, changes)
     except InvalidInput:
         return None
     return changes if found.id == experiment.id else None

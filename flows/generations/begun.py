@@ -1,4 +1,4 @@
-"""Finds the experiment that a schedule goes on with, and refuses settings that have changed."""
+"""Finds the experiment to go on with, and tells which settings have changed since it was begun."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker
 from planners.checking.fallback import Fallback
 from planners.errors import InvalidInput
-from planners.files import read_pddl, read_plan
+from planners.files import read_plan
 from planners.pddl import Task, read_task
 from planners.pddl.unified import from_unified, plan_from_unified
 from planners.prompts.extraction import extract, extract_lines
@@ -60,10 +60,10 @@ def judge_text(
     return plan, checker.check(plan)
 
 
-def _pddl(given: Any) -> str:
+def _pddl(given: Any) -> str | Path:
     if not isinstance(given, str | Path):
         raise InvalidInput(f"a {type(given).__name__} is not PDDL: {USE}")
-    return read_pddl(given) if isinstance(given, Path) else given
+    return given
 
 
 def _plan(given: Any) -> Plan | str:

@@ -95,6 +95,15 @@ def one_type(names: list[tuple[str, Types]], what: str) -> tuple[tuple[str, str]
     return tuple((name, kinds[0]) for name, kinds in names)
 
 
+def ancestors(kind: str, types: dict[str, str]) -> set[str]:
+    """A type and all its supertypes, `object` included; `types` maps each type to its parent."""
+    found = {kind, OBJECT}
+    while kind != OBJECT and types[kind] not in found:
+        kind = types[kind]
+        found.add(kind)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The declarations that a formula is checked against, and the names in scope.
@@ -142,9 +151,7 @@ class Scope:
 
     def _below(self, kind: str, wanted: str) -> bool:
         """Whether a type is another, or a subtype of it."""
-        while kind not in (wanted, OBJECT):
-            kind = self.types[kind]
-        return wanted in (kind, OBJECT)
+        return wanted in ancestors(kind, self.types)
 
     def _overlap(self, kind: str, wanted: str) -> bool:
         """Whether some object can be of both types."""

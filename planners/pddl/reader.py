@@ -30,11 +30,11 @@ from planners.pddl.declarations import (
 )
 from planners.pddl.formulas import (
     NUMBER,
-    OBJECT,
     Number,
     Parameters,
     Scope,
     Types,
+    ancestors,
     as_float,
     condition,
     effect,
@@ -76,11 +76,7 @@ class Domain:
 
     def ancestors(self, kind: str) -> set[str]:
         """A type and all its supertypes, `object` included."""
-        found = {kind, OBJECT}
-        while kind != OBJECT and self.types[kind] not in found:
-            kind = self.types[kind]
-            found.add(kind)
-        return found
+        return ancestors(kind, self.types)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -97,11 +97,12 @@ def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
         except (duckdb.Error, ValueError, RecursionError) as error:
             raise InvalidInput(f"the SQL cannot be read: {error}") from error
     if tree.get("error", True):
-        why = str(tree.get("error_message", "it cannot be read"))
-        known = "Only SELECT" in why  # DuckDB's words for what stands here already
+        # What is SQL, but no SELECT, is "not implemented": that needs no second sentence.
+        other = tree.get("error_type") == "not implemented"
+        why = "" if other else f" ({tree.get('error_message', 'it cannot be read')})"
         raise InvalidInput(
             "a query is one SELECT, and only reads: start with SELECT, FROM, WITH, SHOW, DESCRIBE "
-            f"or SUMMARIZE{'' if known else f' ({why})'}"
+            f"or SUMMARIZE{why}"
         )
     if len(tree["statements"]) != 1:
         raise InvalidInput(f"expected one SQL statement, found {len(tree['statements'])}")
