@@ -20,7 +20,7 @@ HOUSE = {
         "curators", "own", "price", "preferences", "staleness", "equivalence", "diversity",
     ),
     "warehouse": (
-        "records", "findings", "schema", "migrations", "places", "sandbox", "load", "reading",
+        "records", "verdicts", "findings", "schema", "migrations", "places", "sandbox", "load", "reading",
         "store", "landing", "pool", "integrity", "export",
     ),
     "flows": (

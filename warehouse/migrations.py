@@ -97,6 +97,7 @@ MIGRATIONS = (
             "UPDATE judgements SET generation = -1 WHERE purpose = 'ingest'",
         ),
     ),
+    Migration(7, "traces without a verdict, and why", ()),
 )
 
 

@@ -151,15 +151,18 @@ class Reader:
         self, experiment: str, generation: int, checker: str, version: str,
         tasks: tuple[str, str] | None = None,
     ) -> list[Answer]:  # fmt: skip
-        """Traces of a generation without a verdict of this checker and version, sorted by task.
+        """Traces of a generation that this version of the checker has not seen, sorted by task.
 
         `tasks` limits them to the tasks from one key to another, both included.
         """
-        t, j = schema.traces.c, schema.judgements.c
-        judged = sa.exists().where(
-            j.trace == t.trace, j.checker == checker, j.checker_version == version
-        )
-        chosen = t.experiment == experiment, t.generation == generation, ~judged
+        t = schema.traces.c
+        chosen: list[sa.ColumnElement[bool]] = [
+            t.experiment == experiment,
+            t.generation == generation,
+        ]
+        for table in (schema.judgements, schema.unjudged):
+            seen = table.c.trace == t.trace, table.c.checker == checker
+            chosen.append(~sa.exists().where(*seen, table.c.checker_version == version))
         between = () if tasks is None else (t.task.between(*tasks),)
         return self._answers(_answers().where(*chosen, *between).order_by(t.task, t.trace))
 

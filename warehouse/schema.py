@@ -9,15 +9,15 @@ from typing import Any, get_args, get_type_hints
 
 import sqlalchemy as sa
 
-from warehouse import findings, records
+from warehouse import findings, records, verdicts
 from warehouse.records import Record
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 RECORDS: tuple[type[Record], ...] = (
     records.Experiment, records.Domain, records.Task, records.Place, records.Generation,
-    records.Trace, records.Judgement, records.Feedback, records.Decision, records.Opinion,
-    records.Promotion, records.Canary, findings.Figure, findings.Reward, findings.Alternative,
-    records.Landed, records.Mark,
+    records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback, records.Decision,
+    verdicts.Opinion, records.Promotion, verdicts.Canary, findings.Figure, findings.Reward,
+    findings.Alternative, records.Landed, records.Mark,
 )  # fmt: skip
 """Every kind of record, in the order of the tables."""
 KINDS: dict[object, sa.types.TypeEngine[Any]] = {
@@ -65,7 +65,7 @@ experiments, domains, tasks = (
 )
 experiment_tasks, generations = TABLES[records.Place], TABLES[records.Generation]
 traces, judgements, feedback = (
-    TABLES[kind] for kind in (records.Trace, records.Judgement, records.Feedback)
+    TABLES[kind] for kind in (records.Trace, verdicts.Judgement, records.Feedback)
 )
 selections, promotions, marks = (
     TABLES[kind] for kind in (records.Decision, records.Promotion, records.Mark)
@@ -73,8 +73,8 @@ selections, promotions, marks = (
 audits, rewards, alternatives = (
     TABLES[kind] for kind in (findings.Figure, findings.Reward, findings.Alternative)
 )
-landed, opinions, canaries = (
-    TABLES[kind] for kind in (records.Landed, records.Opinion, records.Canary)
+landed, opinions, canaries, unjudged = (
+    TABLES[kind] for kind in (records.Landed, verdicts.Opinion, verdicts.Canary, verdicts.Unjudged)
 )
 
 

@@ -32,12 +32,13 @@ from flows.progress import Watch
 from planners.checking.checker import CHECKER, checker_for
 from planners.errors import InvalidInput
 from planners.prompts.formats import PROMPTS, PromptFormat
-from planners.records import content_hash
+from planners.records import INGESTED, content_hash
 from warehouse import records
 from warehouse.integrity import lost_references, repeated_keys
 from warehouse.pool import lessons_of
-from warehouse.records import NO_SETTINGS, Canary, Domain, Generation, Judgement
+from warehouse.records import NO_SETTINGS, Domain, Generation
 from warehouse.store import Warehouse
+from warehouse.verdicts import Canary, Judgement, Unjudged
 
 SINCE_SCHEMA = ("redundant", "plan")
 """Fields that older verdicts lack."""
@@ -201,16 +202,28 @@ def _verdicts(
     told = {one.trace: one for one in found
             if (one.checker, one.checker_version) == (CHECKER, VERSION)}  # fmt: skip
     # Verdicts that a newer one has superseded are history.
-    check.skipped += len({one.trace for one in found} - told.keys())
+    superseded = {one.trace for one in found} - told.keys()
+    check.skipped += len(superseded)
+    refused = {one.trace: one.reason for one in warehouse.every(Unjudged, experiment=source)}
+    finished = {generation for generation, _ in warehouse.marks(source, "judge")} | {INGESTED}
     for trace in warehouse.traces(source):
         verdict = told.get(trace.id)
+        if verdict is None and trace.id in refused:
+            check.skipped, check.why = check.skipped + 1, refused[trace.id]
         if verdict is None:
+            check.expect(
+                trace.id in refused or trace.id in superseded or trace.generation not in finished,
+                f"trace {trace.id}: it has no verdict, although its generation was judged",
+            )
             continue
         if trace.prompt_format != written:
             check.skipped += 1
             continue
         task = tasks[trace.task]
         again = judgement(checker_for(task.domain_pddl, task.pddl), trace, prompt)
+        if isinstance(again, Unjudged):
+            check.skipped, check.why = check.skipped + 1, again.reason
+            continue
         wrong = _differences(verdict, again)
         check.expect(not wrong, f"verdict on {trace.id}: {wrong}")
 

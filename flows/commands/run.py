@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+from planners.checking.checker import PLAN_SECONDS
 from planners.errors import InvalidInput
 
 
@@ -124,7 +125,7 @@ def check(
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.01, help="Seconds for a plan; not judged where it takes longer.")
-    ] = 10.0,
+    ] = PLAN_SECONDS,
     extract: Annotated[
         bool, typer.Option("--extract", help="Find the plan in a model's answer, as the loop does.")
     ] = False,

@@ -11,8 +11,9 @@ from planners.pddl import Task
 from planners.pddl.pictures import draw
 from planners.prompts.formats import READABLE
 from planners.records import Atom, Plan
-from warehouse.records import Decision, Feedback, Judgement, Trace
+from warehouse.records import Decision, Feedback, Trace
 from warehouse.store import Warehouse
+from warehouse.verdicts import Judgement, Unjudged
 
 DRAWN = 40
 """Steps up to which every state of a plan is drawn; of a longer one, only the first and last."""
@@ -89,7 +90,8 @@ def _indented(text: str) -> str:
 def _verdict(warehouse: Warehouse, trace: Trace) -> str:
     judged = [j for j in warehouse.every(Judgement, trace=trace.id) if not j.superseded]
     if not judged:
-        return "not judged yet"
+        refused = warehouse.every(Unjudged, trace=trace.id)
+        return f"not judged: {refused[-1].reason}" if refused else "not judged yet"
     verdict = judged[0]
     at = "" if verdict.step is None else f" at step {verdict.step}"
     detail = f": {verdict.detail}" if verdict.detail else ""

@@ -103,10 +103,11 @@ def ingest(
 
         with Warehouse(warehouse) as store:
             report = take(store, file, source)
-        for line in report.refused:
+        for line in (*report.refused, *report.unjudged):
             errors.print(escape(line), soft_wrap=True, highlight=False)
         typer.echo(
             f"{report.new} new traces, {report.known} known already, {len(report.refused)} refused"
+            + (f"; {len(report.unjudged)} kept without a verdict" if report.unjudged else "")
         )
     raise typer.Exit(1 if report.refused else 0)
 

@@ -20,6 +20,7 @@ from flows.experiments.tables import (
     Tasks,
     Workers,
 )
+from planners.checking.checker import PLAN_SECONDS
 from planners.records import content_hash
 from planners.training.settings import Training
 
@@ -30,6 +31,7 @@ BESIDES: Any = {
 """Settings that do not determine a run's contents; they are left out of its hash."""
 ADDED_LATER: dict[str, dict[str, object]] = {
     "model": {"policy": "local"},
+    "judging": {"timeout": PLAN_SECONDS},
     "training": {"checkpointing": False, "validation": 0.0, "method": "sft", "processes": 1},
 }
 """Settings added after the first experiments were begun, each with its default. At its default a

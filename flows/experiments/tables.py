@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curation.curators import CURATORS
+from planners.checking.checker import PLAN_SECONDS
 from planners.checking.referees import REFEREES
 from planners.domains import DOMAINS
 from planners.domains.folder import SPLITS
@@ -205,8 +206,11 @@ class Curation(Table):
 
 
 class Judging(Table):
-    """Second opinions: which referees see the first `traces` plans of each deployment."""
+    """Judging: a plan gets `timeout` seconds, after which its trace is not judged, rather than
+    invalid. Second opinions: which referees see the first `traces` plans of each deployment.
+    """
 
+    timeout: Annotated[float, Field(gt=0)] = PLAN_SECONDS
     referees: tuple[str, ...] = Field(default=(), strict=False)
     traces: Positive = 200
 

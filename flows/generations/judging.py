@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker
 from planners.checking.reference import redundant_actions
+from planners.errors import NotJudged
 from planners.prompts.extraction import EXTRACTION_VERSION
 from planners.prompts.formats import PROMPTS, PromptFormat
 from planners.records import Outcome, Plan, Verdict
-from warehouse.records import Answer, Judgement, Trace
+from warehouse.records import Answer, Trace
+from warehouse.verdicts import Judgement, Unjudged
 
 READING = PROMPTS["pddl"]
 """The format that reads plans from ingested completions, in the task's own names."""
@@ -15,9 +17,16 @@ VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
 """The version of a verdict: that of the checker, and of the extraction before it."""
 
 
-def judgement(checker: Checker, trace: Answer | Trace, prompt: PromptFormat) -> Judgement:
-    """The record of the verdict on a trace that answers a prompt of this format."""
-    plan, verdict = verdict_of(checker, trace.text, trace.finish_reason, prompt)
+def judgement(
+    checker: Checker, trace: Answer | Trace, prompt: PromptFormat
+) -> Judgement | Unjudged:
+    """The record of the verdict on a trace that answers a prompt of this format, or of why the
+    checker gives none.
+    """
+    try:
+        plan, verdict = verdict_of(checker, trace.text, trace.finish_reason, prompt)
+    except NotJudged as error:
+        return Unjudged(trace.id, CHECKER, VERSION, error.reason, trace.experiment)
     return Judgement(
         trace=trace.id,
         checker=CHECKER,

@@ -25,6 +25,7 @@ from planners.records import INGESTED
 from warehouse import records, schema
 from warehouse.records import NO_SETTINGS, Domain, Feedback, Record, Task, Trace
 from warehouse.store import Warehouse
+from warehouse.verdicts import Unjudged
 
 LONGEST = 8 * 2**20
 """Bytes of the longest line that is read."""
@@ -53,10 +54,13 @@ class Line(BaseModel):
 
 @dataclass(slots=True)
 class Report:
-    """How many traces were new and how many known, and why each refused line was refused."""
+    """How many traces were new and how many known, why the checker gave no verdict on a trace that
+    was kept all the same, and why each refused line was refused.
+    """
 
     new: int = 0
     known: int = 0
+    unjudged: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
@@ -69,7 +73,7 @@ def ingest(warehouse: Warehouse, stream: BinaryIO, source: str) -> Report:
     report, batch = Report(), _Batch(warehouse, source)
     for number, line in enumerate(_lines(stream), 1):
         try:
-            batch.take(_parse(line))
+            batch.take(_parse(line), report)
         except InvalidInput as error:
             report.refused.append(f"line {number}: {error}")
         if batch.taken >= BATCH:
@@ -116,18 +120,21 @@ class _Batch:
         self.taken = 0
         self.records: list[Record] = []
 
-    def take(self, line: Line) -> None:
+    def take(self, line: Line, report: Report) -> None:
         """Judge a trace and keep its records. Raises InvalidInput where it cannot be judged."""
         domain_text, problem = self._pddl(line)
         checker = checker_for(domain_text, problem)
         task = checker.task
         domain = Domain.of(task.domain.name, domain_text)
         trace = _trace(self.source, task.key, line)
+        judged = judgement(checker, trace, READING)
+        if isinstance(judged, Unjudged):
+            report.unjudged.append(f"{trace.id}: {judged.reason}")
         self.records += [
             domain,
             Task.of(domain, task.key, len(task.problem.objects), None, problem),
             trace,
-            judgement(checker, trace, READING),
+            judged,
         ]
         if line.feedback is not None:
             self.records.append(Feedback(trace.id, line.feedback == "accept"))

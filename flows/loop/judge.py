@@ -7,6 +7,7 @@ checkers, whose opinions are recorded and decide nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -20,12 +21,13 @@ from flows.progress import Advance, Watch
 from planners.checking.canaries import canaries
 from planners.checking.checker import CHECKER, Checker, checker_for
 from planners.checking.referees import REFEREES
-from planners.errors import CanaryAccepted, ComponentFailure
+from planners.errors import CanaryAccepted, ComponentFailure, NotJudged
 from planners.prompts.formats import PROMPTS
 from planners.records import Outcome, derive_seed
 from warehouse.landing import land, landing, take
-from warehouse.records import Answer, Canary, Judgement, Mark, Opinion, Task
+from warehouse.records import Answer, Mark, Task
 from warehouse.store import Warehouse
+from warehouse.verdicts import Canary, Judgement, Opinion, Unjudged
 
 CheckerOf = Callable[[str, str], Checker]
 """Makes a task's checker from the texts of its domain and problem."""
@@ -38,17 +40,21 @@ def judge(
     experiment: Experiment,
     generation: int,
     watch: Watch,
-    checker_of: CheckerOf = checker_for,
+    checker_of: CheckerOf | None = None,
 ) -> None:
     """Give every trace of a generation a verdict; after deployment, check the checker.
+
+    A trace that cannot be judged in time is recorded as that, and the run goes on. `checker_of` is
+    by default the checker that the experiment's settings describe.
 
     Raises CanaryAccepted where the checker accepts a broken plan, and ComponentFailure where
     workers leave a trace unjudged.
     """
     # 1. Judge the traces that have no verdict of the present checker. Workers' verdicts are written
     # as they land, so that only the mark is left to write.
+    checker_of = checker_of or _checker_of(experiment)
     waiting = unjudged(warehouse, experiment, generation)
-    verdicts: list[Judgement] = []
+    verdicts: list[Judgement | Unjudged] = []
     with watch.bar(f"generation {generation}: judge", len(waiting)) as advance:
         if experiment.workers and waiting:
             _by_workers(warehouse, experiment, experiment.workers, generation, waiting, advance)
@@ -56,6 +62,7 @@ def judge(
         else:
             verdicts = _judged(warehouse, experiment, waiting, checker_of, advance)
     warehouse.write(verdicts, Mark(experiment.id, generation, "judge"))
+    _tell_unjudged(warehouse, experiment, waiting, watch)
     # 2. Check the checker before curation. The last generation is only evaluated, never curated.
     if warehouse.done(experiment.id, generation, "deploy"):
         _judge_canaries(warehouse, experiment, generation, checker_of)
@@ -68,11 +75,15 @@ def unjudged(
     generation: int,
     tasks: tuple[str, str] | None = None,
 ) -> list[Answer]:
-    """Traces without a verdict of the present checker, grouped by task.
+    """Traces that the present checker has not seen, grouped by task.
 
     `tasks` limits them to the tasks from one key to another, both included.
     """
     return warehouse.unjudged(experiment.id, generation, CHECKER, VERSION, tasks)
+
+
+def _checker_of(experiment: Experiment) -> CheckerOf:
+    return partial(checker_for, timeout=experiment.judging.timeout)
 
 
 def _require_judged(
@@ -80,8 +91,23 @@ def _require_judged(
 ) -> None:
     if left := unjudged(warehouse, experiment, generation):
         raise ComponentFailure(
-            f"workers left {len(left)} of {asked} traces without a verdict; run again to have them "
-            "judged"
+            f"workers left {len(left)} of {asked} traces without a verdict; run again to have "
+            "them judged"
+        )
+
+
+def _tell_unjudged(
+    warehouse: Warehouse, experiment: Experiment, asked: Sequence[Answer], watch: Watch
+) -> None:
+    """Say how many of these traces have no verdict, and why one of them has none."""
+    known = {trace.id for trace in asked}
+    refused = [
+        one for one in warehouse.every(Unjudged, experiment=experiment.id) if one.trace in known
+    ]
+    if refused:
+        watch.say(
+            f"{len(refused)} of {len(asked)} traces are not judged, which is not invalid: "
+            f'{refused[0].reason}; `posterity query "FROM unjudged"` lists them'
         )
 
 
@@ -89,13 +115,13 @@ def _judged(
     warehouse: Warehouse,
     experiment: Experiment,
     waiting: Sequence[Answer],
-    checker_of: CheckerOf = checker_for,
+    checker_of: CheckerOf,
     advance: Advance = lambda count: None,
-) -> list[Judgement]:
+) -> list[Judgement | Unjudged]:
     """Verdicts on traces, which must come grouped by task: each group shares a checker."""
     tasks = {task.key: task for task in warehouse.tasks(experiment.id)}
     prompt = PROMPTS[experiment.model.prompt]
-    verdicts: list[Judgement] = []
+    verdicts: list[Judgement | Unjudged] = []
     for key, traces in groupby(waiting, key=lambda trace: trace.task):
         checker = checker_of(tasks[key].domain_pddl, tasks[key].pddl)
         for trace in traces:
@@ -113,17 +139,27 @@ def _by_workers(
     with landing(warehouse, f"{experiment.id}-{generation}-judge") as folder:
         where = str(warehouse.place.published), experiment.model_dump_json(), generation
         calls = [(*where, (share[0], share[-1]), str(folder)) for share in shares(tasks, workers)]
-        spread(workers, judge_range, calls, lambda file: advance(take(warehouse, Path(file))))
+
+        def write_down(landed: list[str]) -> None:
+            for file in landed:
+                advance(take(warehouse, Path(file)))
+
+        spread(workers, judge_range, calls, write_down)
 
 
 def judge_range(
     warehouse: str, experiment: str, generation: int, tasks: tuple[str, str], folder: str
-) -> str:
-    """On a worker: judge a range of tasks' waiting traces, land the verdicts, return the file."""
+) -> list[str]:
+    """On a worker: judge a range of tasks' waiting traces, land the verdicts, return the files."""
     settings = Experiment.model_validate_json(experiment)
     with Warehouse(warehouse, read_only=True) as store:
-        verdicts = _judged(store, settings, unjudged(store, settings, generation, tasks))
-    return str(land(Path(folder), Judgement, verdicts))
+        waiting = unjudged(store, settings, generation, tasks)
+        found = _judged(store, settings, waiting, _checker_of(settings))
+    return [
+        str(land(Path(folder), kind, records))
+        for kind in (Judgement, Unjudged)
+        if (records := [one for one in found if isinstance(one, kind)])
+    ]
 
 
 def _judge_canaries(
@@ -157,7 +193,10 @@ def _canaries(
     plan = prompt.read(checker.task, trace.text).plan
     rng = Random(derive_seed(experiment.seed, generation, "canaries", task.key))
     for canary in canaries(checker.task, plan, rng) if plan else ():
-        _, verdict = verdict_of(checker, canary.text, "stop", prompt)
+        try:
+            _, verdict = verdict_of(checker, canary.text, "stop", prompt)
+        except NotJudged:
+            continue  # no verdict tells nothing about the checker
         yield Canary(
             canary_id(experiment.id, generation, task.key, canary.kind, canary.text),
             experiment.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker
+from planners.checking.checker import CHECKER, CHECKER_VERSION, PLAN_SECONDS, Checker
 from planners.checking.fallback import Fallback
 from planners.errors import InvalidInput
 from planners.files import read_plan
@@ -20,7 +20,7 @@ USE = (
 )
 
 
-def check(task: Any, *rest: Any) -> Verdict:
+def check(task: Any, *rest: Any, timeout: float | None = PLAN_SECONDS) -> Verdict:
     """The verdict on a plan: `check(task, plan)` or `check(domain, problem, plan)`.
 
     A task is what `read_task` returns, or unified-planning's `Problem`. Domain and problem are
@@ -28,19 +28,24 @@ def check(task: Any, *rest: Any) -> Verdict:
     always the text itself, never a path. A text that is not a plan gets the verdict NO_PLAN.
 
     Raises InvalidInput if a file cannot be read or an argument is none of these, and NotJudged if
-    the task uses a feature that the checker does not support.
+    the task uses a feature that the checker does not support, or the quantifiers of the plan take
+    longer than `timeout` seconds (None: no limit).
     """
     if len(rest) == 2:
-        return judge_text(Checker(read_task(_pddl(task), _pddl(rest[0]))), _plan(rest[1]))[1]
+        return _verdict(read_task(_pddl(task), _pddl(rest[0])), rest[1], timeout)
     if len(rest) != 1:
         raise InvalidInput(f"check takes two arguments or three, found {1 + len(rest)}: {USE}")
     if _of_unified(task):
         given = plan_from_unified(task, rest[0]) if _of_unified(rest[0]) else rest[0]
-        return judge_text(Checker(from_unified(task)), _plan(given))[1]
+        return _verdict(from_unified(task), given, timeout)
     task = getattr(task, "parsed", task)  # a task of the warehouse holds its PDDL as text
     if not isinstance(task, Task):
         raise InvalidInput(f"a {type(task).__name__} is not a task: {USE}")
-    return judge_text(Checker(task), _plan(rest[0]))[1]
+    return _verdict(task, rest[0], timeout)
+
+
+def _verdict(task: Task, plan: Any, timeout: float | None) -> Verdict:
+    return judge_text(Checker(task, timeout), _plan(plan))[1]
 
 
 def judge_text(

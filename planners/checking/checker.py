@@ -24,6 +24,8 @@ from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
 
 CHECKER = "posterity"
 CHECKER_VERSION = "3"
+PLAN_SECONDS = 10.0
+"""Time limit for judging one plan, where none is given."""
 
 Ids = frozenset[int]
 Words = tuple[str, ...]
@@ -82,10 +84,10 @@ NEVER: Ids = frozenset((-1,))
 class Checker:
     """Judges plans of one task; compiled actions are kept from one `check` to the next.
 
-    A plan gets at most `timeout` seconds for its quantifiers.
+    A plan gets at most `timeout` seconds for its quantifiers; None is no limit.
     """
 
-    def __init__(self, task: Task, timeout: float | None = None) -> None:
+    def __init__(self, task: Task, timeout: float | None = PLAN_SECONDS) -> None:
         self.task, self.timeout = task, timeout
         self._deadline: float | None = None
         self._numbers = Numbers()
@@ -316,6 +318,8 @@ def _numeric(part: Formula) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def checker_for(domain_text: str, problem_text: str) -> Checker:
+def checker_for(
+    domain_text: str, problem_text: str, timeout: float | None = PLAN_SECONDS
+) -> Checker:
     """The checker of a task given as PDDL texts, cached, since reading costs more than a check."""
-    return Checker(read_task(domain_text, problem_text))
+    return Checker(read_task(domain_text, problem_text), timeout)

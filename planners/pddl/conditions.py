@@ -52,7 +52,7 @@ class World:
         if self.deadline is not None and monotonic() > self.deadline:
             raise NotJudged(
                 "the time for this plan is over, spent on quantifiers over many objects; give it "
-                "more with --timeout SECONDS"
+                "more with --timeout SECONDS, in an experiment with judging.timeout"
             )
 
 

@@ -185,7 +185,7 @@ def test_random_statements_change_nothing(target: Path) -> None:
             "WITH RECURSIVE a AS (SELECT 1 UNION ALL FROM a) FROM a",
             "longer|memory",
         ),
-        ("SELECT repeat('x', 4000000000)", "memory"),
+        ("SELECT repeat('x', 4000000000)", "longer|memory"),
         ("FROM range(1001)", "more than 1,000 rows"),
     ],
 )

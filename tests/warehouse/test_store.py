@@ -134,7 +134,7 @@ def test_ingested_traces_get_their_one_generation(tmp_path: Path) -> None:
     """Schema 6: -1 in every table, and what users had said is a field of the decision."""
     path = tmp_path / "old.duckdb"
     with duckdb.connect(path) as connection:
-        connection.execute(SCHEMAS[-1].read_text("utf-8"))
+        connection.execute(SCHEMAS[4].read_text("utf-8"))
         for trace, reason in (("a", "accepted by its user"), ("b", "no feedback")):
             connection.execute(
                 f"INSERT INTO traces BY NAME SELECT * REPLACE ('{trace}' AS trace, "

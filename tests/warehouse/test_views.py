@@ -210,6 +210,11 @@ def evaluated(traces: list[Row]) -> list[Row]:
     return [t for t in traces if t["purpose"] == "evaluate"]
 
 
+def judged(traces: list[Row], verdict_of: Any) -> list[Row]:
+    """Evaluated traces that have a verdict; one without is not counted as a failure."""
+    return [t for t in evaluated(traces) if t["trace"] in verdict_of]
+
+
 def is_valid(trace: Row, verdict_of: dict[str, Row]) -> bool:
     return verdict_of.get(trace["trace"], {}).get("outcome") == "VALID"
 
@@ -218,7 +223,7 @@ def coverage(
     traces: list[Row], task_of: Any, split_of: Any, verdict_of: Any, grade: str
 ) -> list[Row]:
     by_task: dict[Any, list[bool]] = defaultdict(list)
-    for t in evaluated(traces):
+    for t in judged(traces, verdict_of):
         by_task[t["generation"], t["task"]].append(is_valid(t, verdict_of))
     cells: dict[Any, list[list[bool]]] = defaultdict(list)
     for (generation, task), results in by_task.items():
@@ -289,7 +294,7 @@ def verdicts(traces: list[Row], task_of: Any, verdict_of: Any) -> list[Row]:
 
 def progress(traces: list[Row], split_of: Any, verdict_of: Any) -> list[Row]:
     by_task: dict[Any, list[Row]] = defaultdict(list)
-    for t in evaluated(traces):
+    for t in judged(traces, verdict_of):
         by_task[t["generation"], t["task"]].append(t)
 
     def share(generation: int, split: str, test: Any) -> float | None:

@@ -6,7 +6,7 @@ import pytest
 
 from flows.experiments.experiment import ADDED_LATER, Experiment
 from flows.experiments.reading import PRESETS, load_experiment
-from flows.experiments.tables import Drawing, Model
+from flows.experiments.tables import Drawing, Judging, Model
 from planners.errors import InvalidInput
 from planners.records import Sampling
 from planners.training.settings import Adapter, Training
@@ -35,14 +35,14 @@ def test_presets_keep_their_hashes() -> None:
 @pytest.mark.parametrize(
     "written",
     ["training.checkpointing=false", "training.method=sft", "training.validation=0",
-     "training.validation=0.0", "training.processes=1", "model.policy=local"],
+     "training.validation=0.0", "training.processes=1", "model.policy=local", "judging.timeout=10"],
 )  # fmt: skip
 def test_a_default_can_be_written_down_and_changes_no_hash(written: str) -> None:
     assert load_experiment("tiny", [written]).hash == load_experiment("tiny").hash
 
 
 def test_what_was_added_later_is_left_out_at_its_default_alone() -> None:
-    of = {"training": Training(), "model": Model()}
+    of = {"training": Training(), "model": Model(), "judging": Judging()}
     for table, defaults in ADDED_LATER.items():
         for name, default in defaults.items():
             assert getattr(of[table], name) == default

@@ -1,0 +1,128 @@
+"""A plan that takes the checker too long leaves its trace without a verdict, and says so."""
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from flows.audit.verify import verify_and_tell
+from flows.commands.show import show
+from flows.experiments.experiment import Experiment
+from flows.experiments.reading import load_experiment
+from flows.iterate import iterate
+from flows.loop.ingest import ingest
+from flows.loop.judge import judge_range
+from flows.loop.prepare import prepare
+from flows.loop.sample import evaluate
+from flows.progress import Watch
+from planners import NotJudged, check, read_task
+from planners.domains.folder import canonical_text, read_folder
+from planners.prompts.formats import PROMPTS
+from warehouse.landing import landing, take
+from warehouse.store import Warehouse
+
+DOMAIN = """(define (domain slow) (:requirements :adl) (:predicates (done) (seen))
+  (:action look :parameters () :effect (seen))
+  (:action end :parameters () :precondition (seen) :effect (done))
+  (:action ponder :parameters ()
+   :precondition (forall (?s ?t ?u ?v) (and (= ?s ?s) (= ?t ?t) (= ?u ?u) (= ?v ?v)))
+   :effect (done)))"""
+PLANS = {"valid": "(look)\n(end)\n", "slow": "(ponder)\n", "invalid": "(end)\n"}
+OVER = "the time for this plan is over"
+
+
+def problem(name: str) -> str:
+    """A problem that differs from the others by its number of objects."""
+    objects = " ".join(f"o{i}" for i in range(56 + len(name)))
+    return f"(define (problem p) (:domain slow) (:objects {objects}) (:init) (:goal (done)))"
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """Three tasks, answered by a script: one plan is valid, one invalid, one takes too long."""
+    folder, script = tmp_path / "tasks", tmp_path / "answers.jsonl"
+    (folder / "train").mkdir(parents=True)
+    (folder / "domain.pddl").write_text(DOMAIN)
+    for name in PLANS:
+        (folder / "train" / f"{name}.pddl").write_text(problem(name))
+    lines = []
+    for found in read_folder(folder).splits["train"]:
+        plan = PLANS[Path(found.file).stem]
+        prompt = PROMPTS["pddl"].write(read_task(DOMAIN, canonical_text(found)))
+        lines.append(json.dumps({"prompt": prompt, "completions": [f"<plan>\n{plan}</plan>"]}))
+    script.write_text("\n".join(lines))
+    return load_experiment(
+        "tiny",
+        [
+            f"tasks.folder={folder}", "generations=0", "model.policy=scripted", "model.prompt=pddl",
+            f"model.base={script}", "judging.timeout=0.2", "evaluate.samples=2",
+        ],
+    )  # fmt: skip
+
+
+def test_the_loop_goes_on_and_the_trace_is_not_called_invalid(
+    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        iterate(store, experiment, Watch())
+        assert "2 of 6 traces are not judged, which is not invalid: " + OVER in said(capsys)
+        told = store.frame("SELECT outcome, traces FROM verdicts ORDER BY ALL")
+        outcomes = {row.outcome: row.traces for row in told.itertuples()}
+        assert outcomes.pop("VALID") == outcomes.pop("PRECONDITION_FAILED") == 2
+        assert list(outcomes.values()) == [2]  # the outcome of these is NULL
+        assert store.frame("SELECT sum(tasks) AS n FROM coverage")["n"].tolist() == [2]
+        refused = store.frame("FROM unjudged")
+        assert len(refused) == 2
+        assert refused["reason"].str.startswith(OVER).all()
+        assert f"not judged: {OVER}" in "\n".join(show(store, refused["trace"][0]))
+        iterate(store, experiment, Watch())  # again: nothing is left to do
+        assert "not judged" not in said(capsys)
+        assert not verify_and_tell(store, Watch())
+        assert f"2 not checked: {OVER}" in said(capsys)
+
+
+def test_a_verdict_that_was_taken_away_is_missed(
+    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        iterate(store, experiment, Watch())
+        with store.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM judgements WHERE outcome <> 'VALID'")
+        assert not verify_and_tell(store, Watch())
+    assert said(capsys).count("it has no verdict, although its generation was judged") == 2
+
+
+def test_workers_land_verdicts_and_what_has_none(experiment: Experiment, tmp_path: Path) -> None:
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        prepare(store, experiment, Watch(quiet=True))
+        evaluate(store, experiment, 0, Watch(quiet=True))
+        with landing(store, "judge") as folder:
+            files = judge_range(
+                str(store.place.published), experiment.model_dump_json(), 0, ("", "~"), str(folder)
+            )
+            counts = [take(store, Path(file)) for file in files]
+        assert counts == [4, 2]
+        assert len(store.frame("FROM unjudged")) == 2
+
+
+def test_an_ingested_trace_is_kept_and_the_others_are_judged(tmp_path: Path) -> None:
+    line = {"domain": DOMAIN, "problem": problem("any")}
+    text = "\n".join(json.dumps({**line, "completion": plan}) for plan in PLANS.values())
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        report = ingest(store, BytesIO(text.encode()), "elsewhere")
+        assert (report.new, len(report.unjudged), report.refused) == (3, 1, [])
+        assert OVER in report.unjudged[0]
+        assert len(store.frame("FROM unjudged")) == 1
+
+
+def test_the_time_limit_of_check() -> None:
+    with pytest.raises(NotJudged, match=OVER):
+        check(DOMAIN, problem("any"), PLANS["slow"], timeout=0.1)
+    assert check(DOMAIN, problem("any"), PLANS["valid"], timeout=0.1).valid
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed since the last call, as one line."""
+    found = capsys.readouterr()
+    return " ".join((found.out + found.err).split())
