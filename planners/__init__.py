@@ -7,6 +7,7 @@ from planners.fronts import exporting
 if TYPE_CHECKING:  # at run time, `exporting` imports each name on first use
     from planners.checking.check import check
     from planners.checking.checker import Checker
+    from planners.checking.explain import explain
     from planners.domains import DOMAINS
     from planners.domains.task_sets import generate
     from planners.errors import InvalidInput, NotJudged, PosterityError
@@ -44,6 +45,7 @@ __all__ = [
     "Training",
     "Verdict",
     "check",
+    "explain",
     "extract",
     "fine_tune",
     "from_unified",
@@ -78,6 +80,7 @@ __getattr__, __dir__ = exporting(
         "Training": "planners.training.settings",
         "Verdict": "planners.records",
         "check": "planners.checking.check",
+        "explain": "planners.checking.explain",
         "extract": "planners.prompts.extraction",
         "fine_tune": "planners.training.fine_tuning",
         "from_unified": "planners.pddl.unified",

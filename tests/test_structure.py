@@ -20,8 +20,8 @@ HOUSE = {
         "curators", "own", "price", "preferences", "staleness", "equivalence", "diversity",
     ),
     "warehouse": (
-        "records", "verdicts", "findings", "schema", "migrations", "places", "sandbox", "load", "reading",
-        "store", "landing", "pool", "integrity", "export",
+        "records", "verdicts", "findings", "schema", "migrations", "places", "sandbox", "load",
+        "reading", "store", "landing", "pool", "integrity", "export",
     ),
     "flows": (
         "experiments", "progress", "generations", "audit", "loop", "iterate", "front", "report",

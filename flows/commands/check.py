@@ -10,13 +10,14 @@ from typing import Any
 
 from planners.checking.check import judge_text
 from planners.checking.checker import CHECKER, Checker
+from planners.checking.explain import explain
 from planners.checking.fallback import Fallback
 from planners.checking.referees import REFEREES, Opinion
 from planners.checking.reference import redundant_actions, reference_plan
 from planners.errors import InvalidInput, NotJudged
 from planners.files import naming, read_pddl, read_plan
 from planners.pddl import read_domain, read_task, require_same_domain
-from planners.records import Verdict
+from planners.records import Plan, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Judged:
     """The verdict on a plan file, and the opinions of the referees that were asked.
 
     If it was compared with a reference plan (`compared`): the number of `redundant` actions of a
-    valid plan, and the cost of the reference plan, None where unknown.
+    valid plan, and the cost of the reference plan, None where unknown. `advice`, if it was asked
+    for, are lines on why the plan is not valid.
     """
 
     file: str
@@ -33,6 +35,7 @@ class Judged:
     compared: bool = False
     redundant: int | None = None
     reference_cost: float | None = None
+    advice: Sequence[str] | None = None
 
     @property
     def judge(self) -> str | None:
@@ -54,6 +57,8 @@ class Judged:
             told["checker"] = self.judge
         if self.compared:
             told |= {"redundant": self.redundant, "reference_cost": self.reference_cost}
+        if self.advice is not None:
+            told["advice"] = list(self.advice)
         if self.opinions:
             told["referees"] = {
                 name: {"valid": said.valid, "note": said.note}
@@ -77,7 +82,8 @@ class Judged:
             f"\n  {name}: {said[one.valid]}{f' ({one.note})' if one.note else ''}"
             for name, one in self.opinions.items()
         )
-        return f"{self.file}: {verdict.outcome}{at}{tail}{judge}{opinions}"
+        advice = "".join(f"\n  {line}" for line in self.advice or ())
+        return f"{self.file}: {verdict.outcome}{at}{tail}{judge}{advice}{opinions}"
 
 
 def judge_files(
@@ -89,12 +95,14 @@ def judge_files(
     timeout: float | None = None,
     find: bool = False,
     any_domain: bool = False,
+    advise: bool = False,
 ) -> Iterator[Judged]:
     """Yield one result per plan, in order, with the opinions of the referees named.
 
     With `reference`, a planner gets that many seconds to find a plan to compare each one with. With
     `find`, a plan is searched for in each text, as in a model's answer; otherwise the text must be
-    the plan. With `any_domain`, the problem may name another domain.
+    the plan. With `any_domain`, the problem may name another domain. With `advise`, a plan that is
+    not valid comes with advice.
 
     Raises InvalidInput where a file cannot be read or judged.
     """
@@ -119,7 +127,14 @@ def judge_files(
             reference is not None,
             redundant_actions(checker, plan) if reference and plan and verdict.valid else None,
             None if aside is None else checker.check(aside).cost,
+            _advice(checker, plan) if advise else None,
         )
+
+
+def _advice(checker: Checker | Fallback, plan: Plan | None) -> list[str]:
+    if plan is None or isinstance(checker, Fallback):
+        return []
+    return explain(checker.task, plan)
 
 
 def _checker(

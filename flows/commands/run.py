@@ -132,6 +132,12 @@ def check(
     any_domain_name: Annotated[
         bool, typer.Option("--any-domain-name", help="Let the problem name another domain.")
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="What is unmet, which step made it so, which actions would help."
+        ),
+    ] = False,
 ) -> None:
     """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge.
 
@@ -145,7 +151,7 @@ def check(
         valid = True
         names = [name.strip() for name in referee.split(",") if name.strip()]
         for result in judge_files(
-            domain, problem, plans, names, reference, timeout, extract, any_domain_name
+            domain, problem, plans, names, reference, timeout, extract, any_domain_name, explain
         ):
             typer.echo(json.dumps(result.to_json()) if as_json else str(result))
             valid &= result.verdict.valid

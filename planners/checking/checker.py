@@ -8,7 +8,7 @@ unless it has more than plain literals, which is evaluated. Deletes come before 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
 from time import monotonic
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Domain, Task, read_task
-from planners.pddl.conditions import Conflict, World, changes, holds, value_of
+from planners.pddl.conditions import Conflict, World, changes, derive, holds, value_of
 from planners.pddl.formulas import ASSIGNMENTS, Number
 from planners.pddl.literals import literals
 from planners.pddl.printing import formula_text
@@ -95,7 +95,7 @@ class Checker:
         self._kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
         self._objects = tuple(task.problem.objects)
         self.init = self._numbers.of(task.problem.init)
-        needs, forbids, self._goal_rest = literals(task.problem.goal)
+        needs, forbids, self._goal_rest = _stated(task.domain, task.problem.goal)
         self._goal_needs, self._goal_forbids = map(self._numbers.of, (needs, forbids))
 
     def check(self, plan: Plan) -> Verdict:
@@ -193,13 +193,18 @@ class Checker:
     # ------------------------------------------------------------ beyond plain literals
 
     def _world(self, state: set[int], values: dict[Atom, Number]) -> World:
-        return World(
+        """A state as conditions see it, with the atoms that the domain's rules derive in it."""
+        plain = World(
             lambda atom: self._numbers.get(atom, -1) in state,
             values,
             self._kinds,
             self._objects,
             self._deadline,
         )
+        if not self.task.domain.rules:
+            return plain
+        derived = derive(self.task.domain, plain)
+        return replace(plain, has=lambda atom: atom in derived or plain.has(atom))
 
     def _apply(
         self, schema: ActionSchema, arguments: Words, state: set[int], values: dict[Atom, Number]
@@ -289,7 +294,7 @@ class Plain:
 def _plain(domain: Domain, name: str) -> Plain:
     """A schema's literal conditions and effects, cached."""
     schema = domain.actions[name]
-    needs, forbids, rest = literals(schema.precondition)
+    needs, forbids, rest = _stated(domain, schema.precondition)
     adds, deletes, other = literals(schema.effect)
     # `literals` takes (when ...) and assignments for atoms.
     partly = bool(rest or other) or any(
@@ -304,6 +309,17 @@ def _plain(domain: Domain, name: str) -> Plain:
     place = {word: index for index, word in enumerate((*variables, *words))}
     needed, forbidden, deleted, added = ([_pick(atom, place) for atom in group] for group in atoms)
     return Plain(words, needed, forbidden, deleted, added, rest, partly)
+
+
+def _stated(domain: Domain, formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:
+    """The literals of a condition, except those of derived predicates, which are in the rest."""
+    needs, forbids, rest = literals(formula)
+    if not (derived := domain.derived):
+        return needs, forbids, rest
+    rest += [atom for atom in needs if atom[0] in derived]
+    rest += [("not", atom) for atom in forbids if atom[0] in derived]
+    plain = [[atom for atom in part if atom[0] not in derived] for part in (needs, forbids)]
+    return plain[0], plain[1], rest
 
 
 def _pick(atom: Atom, place: dict[str, int]) -> Pick:

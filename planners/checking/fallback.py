@@ -2,7 +2,7 @@
 
 It judges only tasks that raise NotJudged, and its verdicts carry its own name. Its own checks stay
 on, so that it refuses features that it would otherwise ignore. Today it adds `:constraints` of the
-form `always`. Its reader lacks derived predicates and object fluents, so these stay not judged.
+form `always`.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ class Replay:
         self.state: set[Atom] = set(task.problem.init)
         self.numbers: dict[Atom, Any] = dict(task.values)
         self.kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
+        self.derive()
 
     def step(self, name: str, *arguments: str) -> Outcome | None:
         """Apply a ground action and return None, or return the outcome that makes it bad."""
@@ -53,6 +54,7 @@ class Replay:
             return Outcome.PRECONDITION_FAILED
         self.state = (self.state - deletes) | adds
         self.numbers.update(changed)
+        self.derive()
         return None
 
     def spread(self, parameters: Any, env: Env) -> Iterator[Env]:
@@ -87,7 +89,20 @@ class Replay:
                 return ground(f, env)[1] == ground(f, env)[2]
             case formulas.COMPARE:
                 return self.compare(f, env)
-        return ground(f, env) in self.state
+        atom = ground(f, env)
+        return atom in self.state or atom in self.derived
+
+    def derive(self) -> None:
+        """Derive what the rules say of the state: all objects, again and again, until no more."""
+        self.derived: set[Atom] = set()
+        for stratum in self.task.domain.rules:
+            size = -1
+            while size != len(self.derived):
+                size = len(self.derived)
+                for rule in stratum:
+                    for env in self.spread(rule.parameters, {}):
+                        if self.true(rule.condition, env):
+                            self.derived.add((rule.predicate, *env.values()))
 
     def compare(self, f: Formula, env: Env) -> bool | None:
         """Whether a numeric comparison holds; None if a side is undefined."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
 from itertools import count, product
 from time import monotonic
 from typing import Any
 
 from planners.errors import NotJudged
+from planners.pddl.declarations import Rule
 from planners.pddl.formulas import ASSIGNMENTS, COMPARE, Number, Parameters, number_text
 from planners.pddl.reader import Domain
 from planners.pddl.sexpr import show
@@ -134,14 +134,24 @@ def _binds(parameters: Parameters, leaves: Sequence[Leaf], binding: Binding, wor
     Objects are chosen for one parameter after the other. A leaf is evaluated as soon as its last
     parameter is chosen, so that a choice that cannot succeed is left at once (backtracking).
     """
-    names = [name for name, _ in parameters]
-    choices = [world.of_types(kinds) for _, kinds in parameters]
-    if not all(choices):
-        return False
+    return any(True for _ in _bindings_that_meet(parameters, leaves, binding, world))
+
+
+def _bindings_that_meet(
+    parameters: Parameters, leaves: Sequence[Leaf], binding: Binding, world: World
+) -> Iterator[Binding]:
+    """Every extension of a binding by objects for the parameters that meets all leaves.
+
+    It is one dictionary, which changes from one to the next.
+    """
+    choices = {name: world.of_types(kinds) for name, kinds in parameters}
+    if not all(choices.values()):
+        return
+    words = [(leaf, choices.keys() & set(_words(leaf[0]))) for leaf in leaves]
+    names = _in_order(list(choices), [names for _, names in words])
     ready: list[list[Leaf]] = [[] for _ in range(len(names) + 1)]
-    for leaf in leaves:
-        words = set(_words(leaf[0]))
-        ready[max((i for i, name in enumerate(names, 1) if name in words), default=0)].append(leaf)
+    for leaf, own in words:
+        ready[max((i for i, name in enumerate(names, 1) if name in own), default=0)].append(leaf)
     bound, ticks = dict(binding), count(1)
 
     def met(depth: int) -> bool:
@@ -150,18 +160,69 @@ def _binds(parameters: Parameters, leaves: Sequence[Leaf], binding: Binding, wor
             for leaf, wanted, sure in ready[depth]
         )
 
-    def extend(depth: int) -> bool:
+    def extend(depth: int) -> Iterator[Binding]:
         if depth == len(names):
-            return True
-        for name in choices[depth]:
+            yield bound
+            return
+        for name in choices[names[depth]]:
             if next(ticks) % TICK == 0:
                 world.require_time()
             bound[names[depth]] = name
-            if met(depth + 1) and extend(depth + 1):
-                return True
-        return False
+            if met(depth + 1):
+                yield from extend(depth + 1)
 
-    return met(0) and extend(0)
+    if met(0):
+        yield from extend(0)
+
+
+def solutions(
+    parameters: Parameters, condition: Formula, binding: Binding, world: World
+) -> Iterator[Binding]:
+    """Every extension of a binding by objects for the parameters under which a condition holds."""
+    leaves = list(_leaves(condition, True, True))
+    for found in _bindings_that_meet(parameters, leaves, binding, world):
+        yield dict(found)
+
+
+def _in_order(names: list[str], used: list[set[str]]) -> list[str]:
+    """Parameters in an order in which leaves, given by those they use, are complete early."""
+    chosen: list[str] = []
+    while names:
+        waiting = [own for own in used if not own <= set(chosen)]
+        # The parameter that most leaves wait for alone comes next, then the first one.
+        best = max(names, key=lambda name: sum(own <= {*chosen, name} for own in waiting))
+        names.remove(best)
+        chosen.append(best)
+    return chosen
+
+
+def derive(domain: Domain, world: World) -> set[Atom]:
+    """The atoms that a domain's rules derive in a state; `world` must not derive them itself."""
+    found: set[Atom] = set()
+    inner = replace(world, has=lambda atom: atom in found or world.has(atom))
+    for stratum in domain.rules:
+        grown = True
+        while grown:
+            before = len(found)
+            for rule in stratum:
+                parameters, body = _flat(rule)
+                names = [name for name, _ in rule.parameters]
+                found |= {
+                    (rule.predicate, *(binding[name] for name in names))
+                    for binding in solutions(parameters, body, {}, inner)
+                }
+            grown = len(found) > before
+    return found
+
+
+def _flat(rule: Rule) -> tuple[Parameters, Formula]:
+    """A rule's parameters and condition; those of an `exists` around the condition are added, so
+    that objects for all of them are chosen together.
+    """
+    parameters, body = rule.parameters, rule.condition
+    while body[0] == "exists" and not dict(body[1]).keys() & dict(parameters).keys():
+        parameters, body = parameters + body[1], body[2]
+    return parameters, body
 
 
 def _words(part: Any) -> Iterator[str]:
@@ -258,33 +319,6 @@ def _collect(effect: Formula, binding: Binding, world: World, found: Changes) ->
         found.adds.add(substitute(effect, binding))
     if len(found.adds) + len(found.deletes) > MOST_CHANGES:
         raise NotJudged(f"an action of this plan changes more than {MOST_CHANGES:,} facts")
-
-
-@lru_cache(maxsize=256)
-def changing(domain: Domain) -> frozenset[str]:
-    """The predicates that some action of a domain adds or deletes; all others are static."""
-    return frozenset().union(*(_changed(schema.effect) for schema in domain.actions.values()))
-
-
-@lru_cache(maxsize=256)
-def compares(domain: Domain) -> bool:
-    """Whether some action of a domain compares numbers, in a precondition or a (when ...)."""
-
-    def within(formula: Any) -> bool:
-        return isinstance(formula, tuple) and (COMPARE in formula or any(map(within, formula)))
-
-    return any(within((s.precondition, s.effect)) for s in domain.actions.values())
-
-
-def _changed(effect: Formula) -> frozenset[str]:
-    head = effect[0]
-    if head == "and":
-        return frozenset().union(*map(_changed, effect[1:]))
-    if head in ("forall", "when"):
-        return _changed(effect[2])
-    if head == "not":
-        return frozenset(effect[1][:1])
-    return frozenset() if head in ASSIGNMENTS else frozenset((head,))
 
 
 def _assigned(fluent: Atom, effects: list[tuple[str, Number]], world: World) -> Number:

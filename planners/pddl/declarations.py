@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from planners.errors import NotJudged, PddlError
@@ -11,13 +12,19 @@ from planners.pddl.formulas import (
     COMPARISONS,
     CONNECTIVES,
     OBJECT,
+    Parameters,
+    Scope,
     Types,
+    ancestors,
+    condition,
     known_types,
     one_type,
     parameters_of,
     typed_list,
 )
+from planners.pddl.literals import signs
 from planners.pddl.sexpr import Words, located, show
+from planners.records import Formula
 
 SUPPORTED = frozenset(
     (
@@ -34,10 +41,11 @@ SUPPORTED = frozenset(
         ":action-costs",
         ":numeric-fluents",
         ":fluents",
+        ":derived-predicates",
     )
 )
 DOMAIN_SECTIONS = frozenset(
-    (":requirements", ":types", ":constants", ":predicates", ":functions", ":action")
+    (":requirements", ":types", ":constants", ":predicates", ":functions", ":action", ":derived")
 )
 PROBLEM_SECTIONS = frozenset((":domain", ":requirements", ":objects", ":init", ":goal", ":metric"))
 RESERVED = CONNECTIVES | COMPARISONS | ASSIGNMENTS | ARITHMETIC
@@ -87,7 +95,7 @@ def require_supported(section: Words) -> None:
 
 
 @located
-def objects_of(words: list[Any], types: dict[str, str], what: str) -> tuple[tuple[str, str], ...]:
+def objects_of(words: list[Any], types: dict[str, Types], what: str) -> tuple[tuple[str, str], ...]:
     """Objects or constants as (name, type) pairs. Raises PddlError if a type is not declared."""
     objects = one_type(typed_list(words), what)
     for name, kind in objects:
@@ -98,28 +106,24 @@ def objects_of(words: list[Any], types: dict[str, str], what: str) -> tuple[tupl
 
 
 @located
-def types_of(words: list[Any]) -> dict[str, str]:
-    """Each type's parent; `object`, the root, is left out. Raises PddlError on a cycle."""
-    types: dict[str, str] = {}
+def types_of(words: list[Any]) -> dict[str, Types]:
+    """Each type's parents: several if declared with `either`, whose types it is all of. `object`,
+    the root, is left out. Raises PddlError on a cycle.
+    """
+    types: dict[str, Types] = {}
     for name, kinds in typed_list(words):
         if name == OBJECT:
             continue
-        if len(kinds) != 1 or not isinstance(kinds[0], str):
-            raise PddlError(f"type {name!r} has several parents, which is not supported")
-        if types.get(name, kinds[0]) != kinds[0]:
+        if types.get(name, kinds) != kinds:
             raise PddlError(f"type {name!r} is declared twice, with different parents")
-        types[name] = kinds[0]
+        types[name] = kinds
     # A parent that is only mentioned counts as declared, directly below `object`.
-    for parent in list(types.values()):
-        types.setdefault(parent, OBJECT)
-    for name in types:
-        seen, kind = {name}, types[name]
-        while kind != OBJECT:
-            if kind in seen:
-                raise PddlError(f"type {name!r} is its own ancestor")
-            seen.add(kind)
-            kind = types[kind]
+    for parent in [parent for kinds in types.values() for parent in kinds]:
+        types.setdefault(parent, (OBJECT,))
     types.pop(OBJECT, None)
+    for name, kinds in types.items():
+        if any(name in ancestors(parent, types) for parent in kinds):
+            raise PddlError(f"type {name!r} is its own ancestor")
     return types
 
 
@@ -138,7 +142,7 @@ def function_list(words: list[Any]) -> list[Any]:
 
 @located
 def signatures_of(
-    words: list[Any], types: dict[str, str], what: str
+    words: list[Any], types: dict[str, Types], what: str
 ) -> dict[str, tuple[Types, ...]]:
     """Predicates or functions by name, with the types of their arguments."""
     found: dict[str, tuple[Types, ...]] = {}
@@ -155,3 +159,49 @@ def signatures_of(
             raise PddlError(f"{name!r} is a PDDL keyword and cannot name a {what}", entry.line)
         found[name] = tuple(kind for _, kind in kinds)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A derivation rule: the predicate holds for the objects for which the condition does."""
+
+    predicate: str
+    parameters: Parameters
+    condition: Formula
+
+
+@located
+def rule_of(section: Words, scope: Scope) -> Rule:
+    """The rule of a (:derived ...) section."""
+    if len(section) != 3 or not isinstance(section[1], Words) or not section[1]:
+        raise PddlError(
+            f"expected (:derived (PREDICATE ...) CONDITION), found {show(section)[:80]}"
+        )
+    predicate, *words = section[1]
+    parameters = parameters_of(Words(words, section.line), scope.types)
+    inner = scope.with_names(parameters)
+    # An atom with these parameters must exist, which checks name, arity and types.
+    inner.atom(Words([predicate, *(name for name, _ in parameters)], section.line))
+    return Rule(predicate, parameters, condition(section[2], inner))
+
+
+def strata(rules: list[Rule]) -> tuple[tuple[Rule, ...], ...]:
+    """Rules in strata: what a rule negates is derived in an earlier stratum, what it uses otherwise
+    in an earlier one or its own (Thiebaux, Hoffmann and Nebel 2005, section 2).
+
+    Raises PddlError if there is no such order.
+    """
+    level = dict.fromkeys((rule.predicate for rule in rules), 0)
+    uses = [(rule, name, plain) for rule in rules for name, plain in signs(rule.condition)
+            if name in level]  # fmt: skip
+    for _ in range(len(level) + 1):
+        low = [(rule, level[name] + (not plain)) for rule, name, plain in uses
+               if level[rule.predicate] < level[name] + (not plain)]  # fmt: skip
+        if not low:
+            return tuple(
+                tuple(rule for rule in rules if level[rule.predicate] == number)
+                for number in sorted(set(level.values()))
+            )
+        for rule, needed in low:
+            level[rule.predicate] = max(needed, level[rule.predicate])
+    raise PddlError(f"derived predicate {low[0][0].predicate!r} depends on its own negation")

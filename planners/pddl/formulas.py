@@ -47,7 +47,9 @@ def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
                 raise PddlError(f"a '-' without names or type in {show(words)[:80]}")
             kind = words[position + 1]
             kinds = (kind,) if isinstance(kind, str) else tuple(kind[1:])
-            if not isinstance(kind, str) and (kind[:1] != ["either"] or len(kind) < 2):
+            if not isinstance(kind, str) and (
+                kind[:1] != ["either"] or len(kind) < 2 or not all(isinstance(k, str) for k in kind)
+            ):
                 raise PddlError(f"expected a type, found {show(kind)}")
             found.extend((name, kinds) for name in pending)
             pending, position = [], position + 2
@@ -60,7 +62,7 @@ def typed_list(words: list[Any]) -> list[tuple[str, Types]]:
 
 
 @located
-def parameters_of(words: Any, domain_types: dict[str, str]) -> Parameters:
+def parameters_of(words: Any, domain_types: dict[str, Types]) -> Parameters:
     """A parameter list: distinct variables, each with its declared types."""
     if not isinstance(words, list):
         raise PddlError(f"expected a parameter list, found {words!r}")
@@ -74,7 +76,7 @@ def parameters_of(words: Any, domain_types: dict[str, str]) -> Parameters:
     return parameters
 
 
-def known_types(kinds: Types, types: dict[str, str]) -> None:
+def known_types(kinds: Types, types: dict[str, Types]) -> None:
     """Raise PddlError if a type is not declared."""
     for kind in kinds:
         if not isinstance(kind, str) or (kind != OBJECT and kind not in types):
@@ -95,12 +97,13 @@ def one_type(names: list[tuple[str, Types]], what: str) -> tuple[tuple[str, str]
     return tuple((name, kinds[0]) for name, kinds in names)
 
 
-def ancestors(kind: str, types: dict[str, str]) -> set[str]:
-    """A type and all its supertypes, `object` included; `types` maps each type to its parent."""
-    found = {kind, OBJECT}
-    while kind != OBJECT and types[kind] not in found:
-        kind = types[kind]
-        found.add(kind)
+def ancestors(kind: str, types: dict[str, Types]) -> set[str]:
+    """A type and all its supertypes, `object` included; `types` maps each type to its parents."""
+    found, left = {OBJECT}, [kind]
+    while left:
+        if (kind := left.pop()) not in found:
+            found.add(kind)
+            left += types[kind]
     return found
 
 
@@ -111,7 +114,7 @@ class Scope:
     `names` gives each object and variable its types: several for a variable with `either`.
     """
 
-    types: dict[str, str]
+    types: dict[str, Types]
     predicates: dict[str, tuple[Types, ...]]
     functions: dict[str, tuple[Types, ...]]
     names: dict[str, Types]

@@ -16,8 +16,7 @@ from operator import itemgetter, or_
 from typing import NamedTuple
 
 from planners.errors import NotJudged
-from planners.pddl.conditions import changing
-from planners.pddl.literals import literals
+from planners.pddl.literals import changing, literals
 from planners.pddl.reader import ActionSchema, Domain, Task
 from planners.records import Action, Atom
 
@@ -150,6 +149,8 @@ class Kind:
     """Everything that tasks with the same domain and objects share: bit numbers, ground actions."""
 
     def __init__(self, domain: Domain, objects: Objects) -> None:
+        if domain.rules:
+            raise NotJudged(f"{domain.name} has derived predicates, so it is not grounded")
         self.changed = changing(domain)
         self._kinds = {name: domain.ancestors(kind) for name, kind in objects}
         self._schemas = [_schema(schema, self.changed) for schema in domain.actions.values()]

@@ -1,10 +1,17 @@
-"""Splitting conditions, effects and goals into literals."""
+"""Literals: splitting conditions, effects and goals into them, and which predicates they change."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
 from planners.errors import InvalidInput
-from planners.pddl.formulas import COMPARE
+from planners.pddl.formulas import ASSIGNMENTS, COMPARE
 from planners.records import Atom, Formula
+
+if TYPE_CHECKING:
+    from planners.pddl.reader import Domain
 
 
 def literals(formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:
@@ -46,3 +53,48 @@ def goal_atoms(goal: Formula) -> list[Atom]:
                 "choose a prompt format that prints the whole problem"
             )
     return literals
+
+
+def signs(formula: Formula, plain: bool = True) -> Iterator[tuple[str, bool]]:
+    """The predicates of a condition, each with whether it stands there without negation."""
+    head = formula[0]
+    if head in ("and", "or"):
+        for part in formula[1:]:
+            yield from signs(part, plain)
+    elif head == "not":
+        yield from signs(formula[1], not plain)
+    elif head == "imply":
+        yield from signs(formula[1], not plain)
+        yield from signs(formula[2], plain)
+    elif head in ("forall", "exists"):
+        yield from signs(formula[2], plain)
+    elif is_atom(formula):
+        yield head, plain
+
+
+def changed_by(effect: Formula) -> frozenset[str]:
+    """The predicates that an effect adds or deletes."""
+    head = effect[0]
+    if head == "and":
+        return frozenset().union(*map(changed_by, effect[1:]))
+    if head in ("forall", "when"):
+        return changed_by(effect[2])
+    if head == "not":
+        return frozenset(effect[1][:1])
+    return frozenset() if head in ASSIGNMENTS else frozenset((head,))
+
+
+@lru_cache(maxsize=256)
+def changing(domain: Domain) -> frozenset[str]:
+    """The predicates that actions add or delete, or rules derive; all others are static."""
+    return domain.derived.union(*(changed_by(schema.effect) for schema in domain.actions.values()))
+
+
+@lru_cache(maxsize=256)
+def compares(domain: Domain) -> bool:
+    """Whether some action of a domain compares numbers, in a precondition or a (when ...)."""
+
+    def within(formula: Any) -> bool:
+        return isinstance(formula, tuple) and (COMPARE in formula or any(map(within, formula)))
+
+    return any(within((s.precondition, s.effect)) for s in domain.actions.values())

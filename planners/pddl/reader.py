@@ -1,10 +1,9 @@
 """A strict PDDL reader: from text to frozen records; errors give the line.
 
 Covers STRIPS, typing (hierarchies, `either`), constants, negative and disjunctive conditions,
-equality, quantifiers, conditional effects, action costs and numeric fluents. Anything else
-(durative actions, derived predicates, preferences, timed literals ...) raises NotJudged, which
-names the feature: "not judged" is not "invalid". Names are case-insensitive: ASCII letters become
-lower case.
+equality, quantifiers, conditional effects, derived predicates, action costs and numeric fluents.
+Anything else (durative actions, preferences, timed literals ...) raises NotJudged, which names the
+feature: "not judged" is not "invalid". Names are case-insensitive: ASCII letters become lower case.
 """
 
 from __future__ import annotations
@@ -19,13 +18,16 @@ from planners.files import read_pddl
 from planners.pddl.declarations import (
     DOMAIN_SECTIONS,
     PROBLEM_SECTIONS,
+    Rule,
     by_name,
     function_list,
     objects_of,
     require_known,
     require_supported,
+    rule_of,
     sections_of,
     signatures_of,
+    strata,
     types_of,
 )
 from planners.pddl.formulas import (
@@ -42,6 +44,7 @@ from planners.pddl.formulas import (
     number,
     parameters_of,
 )
+from planners.pddl.literals import changed_by
 from planners.pddl.sexpr import Words, located, parse, show
 from planners.records import Atom, Formula, Problem, content_hash
 
@@ -60,19 +63,26 @@ class ActionSchema:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Domain:
-    """A PDDL domain. `types` maps each type to its parent; `text` is its canonical form; `notes`
-    tell what was not PDDL and was read all the same.
+    """A PDDL domain. `types` maps each type to its parents; `text` is its canonical form; `notes`
+    tell what was not PDDL and was read all the same. `rules` derive predicates, stratum by stratum:
+    a rule negates only predicates that earlier strata derive.
     """
 
     name: str
     requirements: frozenset[str]
-    types: dict[str, str]
+    types: dict[str, Types]
     constants: tuple[tuple[str, str], ...]
     predicates: dict[str, tuple[Types, ...]]
     functions: dict[str, tuple[Types, ...]]
     actions: dict[str, ActionSchema]
     text: str
     notes: tuple[str, ...] = ()
+    rules: tuple[tuple[Rule, ...], ...] = ()
+
+    @property
+    def derived(self) -> frozenset[str]:
+        """The predicates that rules derive."""
+        return frozenset(rule.predicate for stratum in self.rules for rule in stratum)
 
     def ancestors(self, kind: str) -> set[str]:
         """A type and all its supertypes, `object` included."""
@@ -108,7 +118,7 @@ def read_domain(text: str) -> Domain:
         if section[0] == ":requirements":
             require_supported(section)
     require_known(sections, DOMAIN_SECTIONS)
-    single = by_name([section for section in sections if section[0] != ":action"])
+    single = by_name([one for one in sections if one[0] not in (":action", ":derived")])
     requirements = frozenset(map(show, single.get(":requirements", [":strips"])))
     types = types_of(single.get(":types", []))
     constants = objects_of(single.get(":constants", []), types, "constant")
@@ -122,10 +132,24 @@ def read_domain(text: str) -> Domain:
             if schema.name in actions:
                 raise PddlError(f"action {schema.name!r} is declared twice", section.line)
             actions[schema.name] = schema
+    rules = strata([rule_of(section, scope) for section in sections if section[0] == ":derived"])
+    _require_underived(sections, actions, {rule.predicate for part in rules for rule in part})
     return Domain(
         tree[1][1], requirements, types, constants, predicates, functions, actions, show(tree),
-        tuple(f"domain {note}" for note in tree.notes),
+        tuple(f"domain {note}" for note in tree.notes), rules,
     )  # fmt: skip
+
+
+def _require_underived(
+    sections: list[Words], actions: dict[str, ActionSchema], derived: set[str]
+) -> None:
+    """Raise PddlError if an action changes a predicate that rules derive."""
+    lines = {section[1]: section.line for section in sections if section[0] == ":action"}
+    for schema in actions.values():
+        if both := sorted(changed_by(schema.effect) & derived):
+            raise PddlError(
+                f"action {schema.name!r} changes {both[0]!r}, which is derived", lines[schema.name]
+            )
 
 
 @located
@@ -191,6 +215,11 @@ def read_task(domain_text: str | Path, problem_text: str | Path, any_domain: boo
         {name: (kind,) for name, kind in objects},
     )
     init, values = _init(sections.get(":init", []), scope)
+    if stated_anyway := [atom for atom in init if atom[0] in domain.derived]:
+        raise PddlError(
+            f"{show(list(stated_anyway[0]))} is derived by rules of the domain",
+            sections[":init"].line,
+        )
     goal_section = sections.get(":goal", Words())
     if len(goal_section) != 1:
         raise PddlError("a problem needs one (:goal ...) with one condition", goal_section.line)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from planners.errors import InvalidInput
 from planners.pddl import Task
-from planners.pddl.conditions import changing, compares
-from planners.pddl.literals import goal_atoms
+from planners.pddl.literals import changing, compares, goal_atoms
 from planners.pddl.renaming import rename, rename_plan, restore_plan
 from planners.prompts import language
 from planners.prompts.extraction import Extraction, extract

@@ -11,7 +11,8 @@ from random import Random
 from typing import Any
 
 from planners.pddl import ActionSchema, Task, read_task
-from planners.pddl.formulas import CONNECTIVES
+from planners.pddl.declarations import Rule
+from planners.pddl.formulas import CONNECTIVES, OBJECT, Parameters
 from planners.pddl.literals import literals
 from planners.pddl.printing import (
     formula_text,
@@ -58,7 +59,10 @@ def bare_task(task: Task) -> str:
 
 def plain_words(task: Task) -> str:
     """Actions, objects, facts and goals in English sentences, then the request."""
-    actions = "\n".join(_action(schema) for schema in task.domain.actions.values())
+    actions = "\n".join(map(_action, task.domain.actions.values()))
+    rules = [rule for stratum in task.domain.rules for rule in stratum]
+    if rules:
+        actions += "\n\nWhat follows from other facts:\n" + "\n".join(map(_rule, rules))
     objects = ", ".join(
         name + ("" if kind == "object" else f" ({_words(kind)})")
         for name, kind in task.problem.objects
@@ -79,15 +83,23 @@ def _action(schema: ActionSchema) -> str:
     adds, deletes, other = literals(schema.effect)
     effects = [*map(_say, adds), *(_say(("not", atom)) for atom in deletes), *map(_say, other)]
     parameters = " ".join(variable for variable, _ in schema.parameters)
-    typed = [
-        f"{variable} is a {' or '.join(map(_words, kinds))}"
-        for variable, kinds in schema.parameters
-        if kinds != ("object",)
-    ]
     return (
         f"- ({schema.name}{' ' if parameters else ''}{parameters}): possible if "
-        f"{_list([*typed, *conditions])}. Then {_list(effects)}."
+        f"{_list([*_typed(schema.parameters), *conditions])}. Then {_list(effects)}."
     )
+
+
+def _rule(rule: Rule) -> str:
+    head = _fact((rule.predicate, *(name for name, _ in rule.parameters)))
+    return f"- {head} if {_list([*_typed(rule.parameters), _say(rule.condition)])}."
+
+
+def _typed(parameters: Parameters) -> list[str]:
+    return [
+        f"{variable} is a {' or '.join(map(_words, kinds))}"
+        for variable, kinds in parameters
+        if kinds != (OBJECT,)
+    ]
 
 
 def _say(formula: Formula) -> str:

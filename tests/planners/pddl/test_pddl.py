@@ -80,7 +80,7 @@ def test_bad_problems_are_named(old: str, new: str, message: str) -> None:
         (
             "(:action go",
             "(:derived (at ?v ?p) (at ?v ?p)) (:action go",
-            ":derived is not supported",
+            "action 'go' changes 'at', which is derived",
         ),
         (
             "(:action go",
