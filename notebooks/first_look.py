@@ -13,29 +13,29 @@
 # %%
 import os
 
-import duckdb
+from warehouse import Warehouse
 
 file = os.environ.get("POSTERITY_WAREHOUSE", "posterity.duckdb.snapshot")
-warehouse = duckdb.connect(file, read_only=True)
-warehouse.sql("SELECT * FROM progress").df()
+warehouse = Warehouse(file, read_only=True)
+warehouse.frame("SELECT * FROM progress")
 
 # %% [markdown]
 # Does it learn to plan further, or the same plans better? Coverage by horizon says:
 
 # %%
-by_horizon = warehouse.sql("""
+by_horizon = warehouse.frame("""
     SELECT generation, horizon, sum(solved) / sum(tasks) AS coverage
     FROM coverage_by_horizon WHERE split = 'train' GROUP BY ALL ORDER BY ALL
-""").df()
+""")
 by_horizon.pivot(index="horizon", columns="generation", values="coverage").style.format("{:.0%}")
 
 # %% [markdown]
 # What became of the traces, generation by generation:
 
 # %%
-verdicts = warehouse.sql("""
+verdicts = warehouse.frame("""
     SELECT generation, outcome, sum(traces) AS traces FROM verdicts GROUP BY ALL
-""").df()
+""")
 verdicts.pivot(index="outcome", columns="generation", values="traces").fillna(0)
 
 # %% [markdown]
@@ -43,22 +43,22 @@ verdicts.pivot(index="outcome", columns="generation", values="traces").fillna(0)
 # were dropped:
 
 # %%
-last = warehouse.sql("SELECT max(generation) FROM curated").fetchone()[0]
-warehouse.sql(f"""
+last = warehouse.frame("SELECT max(generation) AS last FROM curated")["last"][0]
+warehouse.frame(f"""
     SELECT from_generation, count(*) AS traces, avg(plan_length) AS mean_length
     FROM curated WHERE generation = {last} GROUP BY ALL ORDER BY ALL
-""").df()
+""")
 
 # %%
-warehouse.sql(f"""
+warehouse.frame(f"""
     SELECT reason, count(*) AS traces FROM decisions
     WHERE generation = {last} GROUP BY ALL ORDER BY traces DESC
-""").df()
+""")
 
 # %% [markdown]
 # The longest plan so far, whole:
 
 # %%
-longest = warehouse.sql("SELECT * FROM best_plans ORDER BY plan_length DESC LIMIT 1").df()
+longest = warehouse.frame("SELECT * FROM best_plans ORDER BY plan_length DESC LIMIT 1")
 print(longest["text"][0])
 assert longest["plan_length"][0] > 0

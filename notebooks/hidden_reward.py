@@ -12,11 +12,11 @@
 # %%
 import os
 
-import duckdb
+from warehouse import Warehouse
 
 file = os.environ.get("POSTERITY_WAREHOUSE", "posterity.duckdb.snapshot")
-warehouse = duckdb.connect(file, read_only=True)
-rewards = warehouse.sql("SELECT * FROM implicit_reward").df()
+warehouse = Warehouse(file, read_only=True)
+rewards = warehouse.frame("SELECT * FROM implicit_reward")
 assert len(rewards), "run `posterity audit` first"
 
 # %% [markdown]
@@ -31,13 +31,13 @@ rewards.groupby("generation")[["weight", "importance", "effective_reward"]].desc
 # pulls, and whether the next generation followed.
 
 # %%
-changes = warehouse.sql("SELECT * FROM selection_differential").df()
+changes = warehouse.frame("SELECT * FROM selection_differential")
 changes.pivot(index="trait", columns="generation", values=["selection", "transmission"]).round(3)
 
 # %% [markdown]
 # Which traces another curator would have kept instead:
 
 # %%
-warehouse.sql("""
+warehouse.frame("""
     SELECT generation, curator, kept, count(*) AS traces FROM alternatives GROUP BY ALL ORDER BY ALL
-""").df()
+""")

@@ -12,34 +12,37 @@
 # %%
 import os
 
-import duckdb
+from warehouse import Warehouse
 
 file = os.environ.get("POSTERITY_WAREHOUSE", "posterity.duckdb.snapshot")
-warehouse = duckdb.connect(file, read_only=True)
-found = warehouse.sql("SELECT DISTINCT experiment FROM coverage ORDER BY 1 LIMIT 2")
-names = [name for (name,) in found.fetchall()]
-names
+warehouse = Warehouse(file, read_only=True)
+names = warehouse.frame("SELECT DISTINCT experiment FROM coverage ORDER BY 1 LIMIT 2")["experiment"]
+first, second = names.iloc[0], names.iloc[-1]
+first, second
 
 # %% [markdown]
 # What differs in their settings:
 
 # %%
-CONFIG = "SELECT config FROM experiments WHERE experiment = ?"
-settings = [warehouse.execute(CONFIG, [name]).fetchone()[0] for name in names]
-warehouse.execute(
+warehouse.frame(
     """
+    WITH leaves AS (
+        SELECT e.experiment, t.fullkey, t.value, t.atom
+        FROM experiments AS e, json_tree(e.config) AS t
+    )
     SELECT a.fullkey, a.value AS first, b.value AS second
-    FROM json_tree(?) AS a JOIN json_tree(?) AS b USING (fullkey)
-    WHERE a.atom IS DISTINCT FROM b.atom
+    FROM leaves AS a JOIN leaves AS b USING (fullkey)
+    WHERE a.experiment = :first AND b.experiment = :second AND a.atom IS DISTINCT FROM b.atom
     """,
-    [settings[0], settings[-1]],
-).df()
+    first=first,
+    second=second,
+)
 
 # %% [markdown]
 # The same tasks, side by side: solved by both, by one, by neither, at their last generations.
 
 # %%
-warehouse.execute(
+warehouse.frame(
     """
     WITH solved AS (
         SELECT experiment, task, bool_or(outcome = 'VALID') AS solved
@@ -50,7 +53,8 @@ warehouse.execute(
     )
     SELECT a.solved AS by_first, b.solved AS by_second, count(*) AS tasks
     FROM solved AS a JOIN solved AS b USING (task)
-    WHERE a.experiment = ? AND b.experiment = ? GROUP BY ALL ORDER BY ALL
+    WHERE a.experiment = :first AND b.experiment = :second GROUP BY ALL ORDER BY ALL
     """,
-    [names[0], names[-1]],
-).df()
+    first=first,
+    second=second,
+)

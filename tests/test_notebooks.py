@@ -1,6 +1,8 @@
 """Every notebook runs, from top to bottom, on a real small warehouse."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
@@ -36,3 +38,14 @@ def test_notebooks_run(notebook: Path, audited: Path, monkeypatch: pytest.Monkey
     NotebookClient(pages, timeout=120, resources={"metadata": {"path": audited.parent}}).execute()
     cells = [cell for cell in pages.cells if cell.cell_type == "code"]
     assert any(cell.outputs for cell in cells)
+
+
+@pytest.mark.parametrize("name", ["first_look", "hidden_reward", "two_experiments"])
+def test_a_missing_warehouse_is_told_with_what_makes_one(name: str, tmp_path: Path) -> None:
+    notebook = next(path for path in NOTEBOOKS if path.stem == name)
+    done = subprocess.run(
+        [sys.executable, notebook], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (
+        "there is no warehouse at posterity.duckdb.snapshot; `posterity run` makes" in done.stderr
+    )

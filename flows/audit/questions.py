@@ -23,9 +23,8 @@ from curation.staleness import (
     staleness,
 )
 from flows.audit.ledger import Audit, Trained
-from flows.generations.checkpoints import checkpoint_of, loaded
+from flows.generations.checkpoints import checkpoint_of, loaded, use_machine
 from flows.generations.lessons import as_lessons
-from planners.models.hardware import use_threads
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import INGESTED, derive_seed
@@ -291,7 +290,7 @@ def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
 
 def _loaded(trained: Trained) -> tuple[Any, Any]:
     """Model and tokenizer that training started from."""
-    use_threads(trained.experiment.model.threads)
+    use_machine(trained.experiment)
     return loaded(checkpoint_of(trained.warehouse, trained.experiment, trained.start))
 
 

@@ -94,7 +94,9 @@ def plan(
         from planners.models.costs import measured, this_machine
 
         settings, watch = load_experiment(experiment, changes), Watch()
-        found = estimate(settings, measured(this_machine()))
+        found = estimate(
+            settings, measured(this_machine(settings.model.device, settings.model.dtype))
+        )
         watch.console.print(plan_table(settings, found))
         machine = found.machine
         watch.say(

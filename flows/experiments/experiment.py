@@ -26,11 +26,11 @@ from planners.training.settings import Training
 
 BESIDES: Any = {
     "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
-    "model": {"server": True},
+    "model": {"server": True, "device": True},
 }  # fmt: skip
 """Settings that do not determine a run's contents; they are left out of its hash."""
 ADDED_LATER: dict[str, dict[str, object]] = {
-    "model": {"policy": "local"},
+    "model": {"policy": "local", "dtype": "auto"},
     "judging": {"timeout": PLAN_SECONDS},
     "training": {"checkpointing": False, "validation": 0.0, "method": "sft", "processes": 1},
 }

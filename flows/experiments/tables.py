@@ -16,6 +16,7 @@ from planners.checking.checker import PLAN_SECONDS
 from planners.checking.referees import REFEREES
 from planners.domains import DOMAINS
 from planners.domains.folder import SPLITS
+from planners.models.hardware import Device, Dtype
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
 
@@ -144,12 +145,17 @@ class Model(Table):
     `policy`: "local" is a model in this process, "served" one behind a `server`, which is not part
     of what determines a run. Two learn nothing: "planner" (a classical baseline with `seconds` per
     task) and "scripted" (base is a file of JSON Lines).
+
+    `device` and `dtype` are of a local model. "auto" is a GPU where there is one, with the type of
+    the stored weights; on a CPU it is float32.
     """
 
     base: str = "embedded"
     prompt: str = "compact"
     batch: Positive = 256
     threads: Annotated[int, Field(ge=0)] = 0
+    device: Device = "auto"
+    dtype: Dtype = "auto"
     policy: Literal["local", "served", "planner", "scripted"] = "local"
     server: Server | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None

@@ -10,6 +10,7 @@ from flows.experiments.experiment import Experiment
 from planners.errors import InvalidInput
 from planners.models.checkpoint import ADAPTER, load, require_checkpoint, weights_hash
 from planners.models.embedded import embedded_base
+from planners.models.hardware import Hardware, hardware, use_hardware, use_threads
 from planners.models.hub import find_weights
 from warehouse.store import Warehouse
 
@@ -61,7 +62,17 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
     return Checkpoint(folder, made.weights_hash, base)
 
 
-@lru_cache(maxsize=1)
+def use_machine(experiment: Experiment) -> int:
+    """Run this process's models as the experiment's settings say; return the number of threads."""
+    use_hardware(experiment.model.device, experiment.model.dtype)
+    return use_threads(experiment.model.threads)
+
+
 def loaded(checkpoint: Checkpoint) -> tuple[Any, Any]:
     """Model and tokenizer of a checkpoint; the last is kept, since several stages use the same."""
+    return _loaded(checkpoint, hardware())
+
+
+@lru_cache(maxsize=1)
+def _loaded(checkpoint: Checkpoint, used: Hardware) -> tuple[Any, Any]:
     return load(checkpoint.folder, checkpoint.base)

@@ -7,10 +7,16 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from flows.experiments.experiment import Experiment
-from flows.generations.checkpoints import UNKNOWN, Checkpoint, checkpoint_of, loaded, require_base
+from flows.generations.checkpoints import (
+    UNKNOWN,
+    Checkpoint,
+    checkpoint_of,
+    loaded,
+    require_base,
+    use_machine,
+)
 from planners.errors import InvalidInput
 from planners.models.checkpoint import save, weights_hash
-from planners.models.hardware import use_threads
 from planners.policies.baselines import PlannerPolicy, ScriptedPolicy
 from planners.policies.local import LocalPolicy
 from planners.policies.model_server import serving
@@ -35,7 +41,7 @@ def policy_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
             yield policy
     else:
         checkpoint = checkpoint_of(warehouse, experiment, generation)
-        threads = use_threads(model.threads)
+        threads = use_machine(experiment)
         name = f"local {checkpoint.weights}"
         yield LocalPolicy(*loaded(checkpoint), name=name, batch=model.batch, threads=threads)
 

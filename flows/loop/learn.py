@@ -6,14 +6,13 @@ import json
 from functools import partial
 
 from flows.experiments.experiment import Experiment
-from flows.generations.checkpoints import checkpoint_of
+from flows.generations.checkpoints import checkpoint_of, use_machine
 from flows.generations.identity import training_set_hash
 from flows.generations.lessons import as_lessons
 from flows.generations.lineage import parent_of, start_of
 from flows.generations.pool import select
 from flows.progress import Watch
 from planners.models.checkpoint import weights_hash
-from planners.models.hardware import use_threads
 from planners.records import derive_seed
 from planners.training.distributed import fine_tune_in
 from planners.training.fine_tuning import fine_tune
@@ -35,7 +34,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     """Fine-tune `generation` on its selection, from the base or from its parent."""
     if warehouse.generation(experiment.id, generation) is not None:
         return
-    use_threads(experiment.model.threads)
+    use_machine(experiment)
     training, prompt = experiment.training, experiment.model.prompt
     taught = lessons_of(warehouse, experiment.id, generation)
     lessons = as_lessons(taught, prompt)

@@ -102,7 +102,8 @@ def require_fit(experiment: Experiment) -> None:
     """Raise InvalidInput where a stage of the experiment exceeds this machine's memory."""
     if experiment.model.policy != "local":
         return
-    for stage in (found := estimate(experiment, this_machine())).too_large:
+    machine = this_machine(experiment.model.device, experiment.model.dtype)
+    for stage in (found := estimate(experiment, machine)).too_large:
         raise InvalidInput(
             f"{experiment.name} does not fit: {stage.name} takes {stage.memory / GIB:.1f} GiB, "
             f"this machine has {found.machine.memory / GIB:.1f}; `posterity plan` shows what takes "

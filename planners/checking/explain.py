@@ -1,4 +1,4 @@
-"""Advice on a plan that is not valid, as VAL gives it: what is unmet, since when, what helps.
+"""Advice on a plan that is not valid, as VAL gives it: the unmet literals, since when, what helps.
 
 It replays the plan naively, so that it explains verdicts of the fast checker without its code.
 """
@@ -61,7 +61,7 @@ def _precondition(task: Task, action: Action) -> tuple[Formula, dict[str, str]]:
 
 
 def _bad_step(run: Replay, bad: Outcome, action: Action) -> list[str]:
-    """What is wrong with an action, by the kind of its fault."""
+    """The fault of an action, by the kind of its fault."""
     schemas, kinds = run.task.domain.actions, run.kinds
     schema = schemas.get(action[0])
     if schema is None:

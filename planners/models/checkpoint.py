@@ -54,8 +54,8 @@ def load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load the model (in evaluation mode) and the tokenizer of a checkpoint folder.
 
-    An adapter is merged into `base`, the checkpoint it was trained on. Weights are float32 on a
-    CPU, where half precision is slow, and as stored on a GPU. Raises CheckpointError.
+    An adapter is merged into `base`, the checkpoint it was trained on. Device and type of the
+    weights are those of `planners.models.hardware`. Raises CheckpointError.
     """
     folder = require_checkpoint(folder)
     if (folder / ADAPTER).is_file():
@@ -101,17 +101,17 @@ def _model(folder: Path) -> PreTrainedModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device = hardware()
+    used = hardware()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
-            dtype="float32" if device == "cpu" else "auto",
+            dtype=used.stored,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
-    return model.to(device).eval()
+    return model.to(used.device).eval()
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from planners.errors import CheckpointError
-from planners.models.hardware import hardware
+from planners.models.hardware import Device, Dtype, Hardware, hardware
 
 ADAM = 16
 """Bytes per trained parameter: its value, its gradient and Adam's two moments, in float32."""
@@ -32,15 +32,20 @@ class Machine:
     second.
     """
 
-    device: str
+    hardware: Hardware
     memory: int
     rate: float
     bandwidth: float
 
     @property
+    def device(self) -> str:
+        """Where models run: "cpu" or "cuda"."""
+        return self.hardware.device
+
+    @property
     def width(self) -> int:
-        """Bytes per number when sampling: float32 on a CPU, half precision on a GPU."""
-        return 4 if self.device == "cpu" else 2
+        """Bytes per number when sampling."""
+        return 4 if self.hardware.stored == "float32" else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +64,16 @@ class Shape:
     adapter: int
 
 
-def this_machine() -> Machine:
+def this_machine(device: Device = "auto", dtype: Dtype = "auto") -> Machine:
     """This machine's device and memory, without measuring: its rates are infinite."""
     import torch
 
-    device = hardware()
-    if device == "cuda":
+    used = hardware(device, dtype)
+    if used.device == "cuda":
         memory = torch.cuda.mem_get_info()[1]
     else:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Machine(device, memory, math.inf, math.inf)
+    return Machine(used, memory, math.inf, math.inf)
 
 
 def measured(machine: Machine) -> Machine:
@@ -76,7 +81,7 @@ def measured(machine: Machine) -> Machine:
     import torch
 
     device = machine.device
-    number = torch.float32 if device == "cpu" else torch.bfloat16
+    number = torch.float32 if machine.width == 4 else torch.bfloat16
     square = torch.ones((PROBED, PROBED), device=device, dtype=number)
     many = torch.ones(1 << 25, device=device)
     product = _seconds(lambda: square @ square)

@@ -3,13 +3,56 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from typing import Literal
+
+from planners.errors import InvalidInput
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 
 
-def hardware() -> str:
-    """The device that models run on: "cuda" where torch finds one, else "cpu"."""
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Where models run, "cpu" or "cuda", and the type of their numbers: "auto" is float32 on a CPU
+    and the type of the stored weights on a GPU.
+    """
+
+    device: str
+    dtype: Dtype = "auto"
+
+    @property
+    def stored(self) -> str:
+        """The type that weights are loaded with, as transformers names it."""
+        return "float32" if self.dtype == "auto" and self.device == "cpu" else self.dtype
+
+    @property
+    def mixed(self) -> bool:
+        """Whether training calculates in bfloat16, with weights in float32."""
+        return self.dtype == "bfloat16" or (self.dtype == "auto" and self.device == "cuda")
+
+
+_chosen: tuple[Device, Dtype] = ("auto", "auto")
+
+
+def use_hardware(device: Device = "auto", dtype: Dtype = "auto") -> None:
+    """Let this process's models run there; "auto" is the GPU where torch finds one."""
+    global _chosen
+    _chosen = device, dtype
+
+
+def hardware(device: Device | None = None, dtype: Dtype | None = None) -> Hardware:
+    """The hardware in use, or the one that is named. Raises InvalidInput if its GPU is missing."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    device, dtype = device or _chosen[0], dtype or _chosen[1]
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise InvalidInput(
+            "model.device = 'cuda', but torch finds no GPU here; set 'cpu' or 'auto', or install a "
+            "torch built for this machine's GPU"
+        )
+    return Hardware("cuda" if found and device != "cpu" else "cpu", dtype)
 
 
 def use_threads(threads: int) -> int:

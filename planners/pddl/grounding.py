@@ -16,8 +16,8 @@ from operator import itemgetter, or_
 from typing import NamedTuple
 
 from planners.errors import NotJudged
-from planners.pddl.literals import changing, literals
-from planners.pddl.reader import ActionSchema, Domain, Task
+from planners.pddl.literals import literals
+from planners.pddl.reader import ActionSchema, Domain, Task, changing
 from planners.records import Action, Atom
 
 Env = dict[str, str]

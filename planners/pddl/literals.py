@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from planners.errors import InvalidInput
 from planners.pddl.formulas import ASSIGNMENTS, COMPARE
 from planners.records import Atom, Formula
-
-if TYPE_CHECKING:
-    from planners.pddl.reader import Domain
 
 
 def literals(formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:
@@ -82,19 +77,3 @@ def changed_by(effect: Formula) -> frozenset[str]:
     if head == "not":
         return frozenset(effect[1][:1])
     return frozenset() if head in ASSIGNMENTS else frozenset((head,))
-
-
-@lru_cache(maxsize=256)
-def changing(domain: Domain) -> frozenset[str]:
-    """The predicates that actions add or delete, or rules derive; all others are static."""
-    return domain.derived.union(*(changed_by(schema.effect) for schema in domain.actions.values()))
-
-
-@lru_cache(maxsize=256)
-def compares(domain: Domain) -> bool:
-    """Whether some action of a domain compares numbers, in a precondition or a (when ...)."""
-
-    def within(formula: Any) -> bool:
-        return isinstance(formula, tuple) and (COMPARE in formula or any(map(within, formula)))
-
-    return any(within((s.precondition, s.effect)) for s in domain.actions.values())

@@ -31,6 +31,7 @@ from planners.pddl.declarations import (
     types_of,
 )
 from planners.pddl.formulas import (
+    COMPARE,
     NUMBER,
     Number,
     Parameters,
@@ -169,6 +170,22 @@ def _action(section: Words, scope: Scope) -> ActionSchema:
         condition(parts.get(":precondition", [[]])[0], inner),
         effect(parts.get(":effect", [[]])[0], inner),
     )
+
+
+@lru_cache(maxsize=256)
+def changing(domain: Domain) -> frozenset[str]:
+    """The predicates that actions add or delete, or rules derive; all others are static."""
+    return domain.derived.union(*(changed_by(schema.effect) for schema in domain.actions.values()))
+
+
+@lru_cache(maxsize=256)
+def compares(domain: Domain) -> bool:
+    """Whether some action of a domain compares numbers, in a precondition or a (when ...)."""
+
+    def within(formula: Any) -> bool:
+        return isinstance(formula, tuple) and (COMPARE in formula or any(map(within, formula)))
+
+    return any(within((s.precondition, s.effect)) for s in domain.actions.values())
 
 
 # ---------------------------------------------------------------- problem

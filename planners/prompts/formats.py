@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from planners.errors import InvalidInput
 from planners.pddl import Task
-from planners.pddl.literals import changing, compares, goal_atoms
+from planners.pddl.literals import goal_atoms
+from planners.pddl.reader import changing, compares
 from planners.pddl.renaming import rename, rename_plan, restore_plan
 from planners.prompts import language
 from planners.prompts.extraction import Extraction, extract

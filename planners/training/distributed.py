@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from planners.errors import ComponentFailure, InvalidInput
+from planners.models.hardware import hardware, use_hardware, use_threads
 from planners.pddl import read_task
 from planners.pddl.printing import print_task
 from planners.processes import free_port, last_words, stop
@@ -54,7 +55,7 @@ def fine_tune_in(
     job = {
         "start": str(start), "base": None if base is None else str(base), "folder": str(made),
         "training": asdict(training), "prompt": prompt, "seed": seed,
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(), "device": hardware().device, "dtype": hardware().dtype,
         "lessons": [
             [
                 lesson.task.domain.text, print_task(lesson.task), lesson.completion,
@@ -87,7 +88,7 @@ def _said(processes: int, job: Path) -> Iterator[Iterator[dict[str, Any]]]:
     """
     import torch
 
-    if torch.cuda.is_available() and torch.cuda.device_count() < processes:
+    if hardware().device == "cuda" and torch.cuda.device_count() < processes:
         raise InvalidInput(
             f"training.processes = {processes}, but this machine has {torch.cuda.device_count()} "
             "GPUs; one process takes one"
@@ -113,20 +114,19 @@ def _said(processes: int, job: Path) -> Iterator[Iterator[dict[str, Any]]]:
 
 def main(job: str) -> None:
     """Run one of the processes."""
-    import torch
     from accelerate import PartialState
 
     from planners.errors import PosterityError
-    from planners.models.hardware import use_threads
 
-    together = PartialState(cpu=not torch.cuda.is_available())
+    given = json.loads(Path(job).read_text("utf-8"))
+    use_hardware(given["device"], given["dtype"])
+    use_threads(given["threads"])
+    together = PartialState(cpu=hardware().device == "cpu")
 
     def say(**line: object) -> None:
         if together.is_main_process:
             print(json.dumps(line), flush=True)  # fails, and ends this, once the parent is gone
 
-    given = json.loads(Path(job).read_text("utf-8"))
-    use_threads(given["threads"])
     lora = given["training"].pop("lora")
     try:
         facts = fine_tune(

@@ -15,7 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from planners.errors import ComponentFailure, InvalidInput
-from planners.models.hardware import out_of_memory
+from planners.models.hardware import hardware, out_of_memory
 from planners.models.likelihood import Row
 from planners.training.objectives import completion_loss
 
@@ -228,7 +228,7 @@ class _Learner:
             part = mine[start : start + micro]
             # Relative to the whole batch, so that parts and processes add up to its mean.
             share = sum(len(row[1]) for row in part) / tokens
-            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            with torch.autocast(device, torch.bfloat16, enabled=hardware().mixed):
                 loss = self.objective(self.model, part) * share
             loss.backward()
             told += loss.item()

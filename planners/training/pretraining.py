@@ -20,7 +20,7 @@ from planners.models.checkpoint import load, save, weights_hash
 from planners.models.embedded import names_in_pddl
 from planners.models.likelihood import Row
 from planners.pddl import read_domain
-from planners.pddl.literals import changing
+from planners.pddl.reader import changing
 from planners.prompts.formats import OBJECT_NAMES, PROMPTS, compact
 from planners.training.curriculum import SIZES, Mixture, Pretraining, examples
 from planners.training.loop import WINDOW, Optimisation, fit

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from flows.audit.verify import verify
@@ -189,3 +190,29 @@ def test_presets_say_who_answers(name: str) -> None:
     assert experiment.model.learns
     with pytest.raises(InvalidInput, match="unknown setting"):
         load_experiment(name, ["model.colour=blue"])
+
+
+def test_numbers_of_sixteen_bits_are_another_policy(tmp_path: Path) -> None:
+    sampled, first = [], "SELECT text, logprob FROM traces WHERE generation = 0 ORDER BY seed"
+    for dtype in ("auto", "float32", "bfloat16"):
+        model = {"threads": 1, "device": "cpu", "dtype": dtype}
+        settings = small(generations=1, model=model)
+        with Warehouse(tmp_path / f"{dtype}.duckdb") as store:
+            iterate(store, Experiment.model_validate(settings), QUIET)
+            assert not disagreements(store)
+            sampled.append(store.frame(first))
+    assert sampled[0].equals(sampled[1])
+    assert not sampled[0].equals(sampled[2])
+
+
+def test_a_missing_gpu_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "w.duckdb"
+    command = ["run", "tiny", "--set", "model.device=cuda", "--warehouse", str(file)]
+    told = CliRunner().invoke(app, command)
+    if not torch.cuda.is_available():
+        assert told.exit_code == 2
+        assert "torch finds no GPU here" in told.output
+        assert not file.exists()
+    assert load_experiment("tiny", ["model.device=cuda"]).hash == load_experiment("tiny").hash
+    assert load_experiment("tiny", ["model.dtype=auto"]).hash == load_experiment("tiny").hash
+    assert load_experiment("tiny", ["model.dtype=bfloat16"]).hash != load_experiment("tiny").hash
