@@ -17,7 +17,7 @@ from flows.loop.prepare import prepare
 from flows.loop.promote import promote, require_promoted
 from flows.loop.sample import deploy, evaluate
 from flows.progress import Watch
-from warehouse.landing import clear_landing
+from warehouse.landing import take_left
 from warehouse.store import Warehouse
 
 Stage = Callable[[Warehouse, Experiment, int, Watch], None]
@@ -54,8 +54,7 @@ def iterate(
     each generation. Raises NotPromoted where a generation may not be deployed.
     """
     do = do or Stages()
-    # Files that workers of a killed run have left.
-    clear_landing(warehouse, f"{experiment.id}-*")
+    take_left(warehouse, experiment.id)
     do.prepare(warehouse, experiment, watch)
     for generation in range((experiment.generations if last is None else last) + 1):
         if not finished(warehouse, experiment, generation):

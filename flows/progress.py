@@ -122,7 +122,11 @@ def cell(value: float | int | None) -> str:
 
 def summary_table(warehouse: Warehouse, experiment: str, samples: int) -> Table:
     """A table with one row per generation of an experiment."""
-    table = Table(title=experiment, title_justify="left")
+    caption = (
+        f"from the evaluation traces, {samples} a task: training tasks, except held-out and larger; "
+        "longest plan of all tasks"
+    )
+    table = Table(title=experiment, title_justify="left", caption=caption, caption_justify="left")
     for _, title in HEADINGS:
         table.add_column(title.format(samples=samples), justify="right")
     for row in summary(warehouse, experiment):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -133,18 +133,28 @@ class Policy(Protocol):
         """Raise InvalidInput if prompts are known to be too long to leave room for an answer."""
         ...
 
-    def sample(
+    def stream(
         self,
         prompts: Sequence[str],
         sampling: Sampling,
         seeds: Sequence[int],
-        on_rows: Callable[[int], None] = lambda rows: None,
-    ) -> list[Completion]:
-        """One completion per prompt, in order. `seeds[i]` alone decides the random draws of row i.
+        known: Collection[int] = (),
+    ) -> Iterator[dict[int, Completion]]:
+        """Yield completions by row, as they are finished, one per prompt.
 
-        `on_rows` is called with the number of rows that were completed.
+        `seeds[i]` alone decides the random draws of row i. Rows in `known` are not needed; they may
+        be yielded all the same, so that the others are computed exactly as without them.
         """
         ...
+
+    def sample(
+        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]
+    ) -> list[Completion]:
+        """One completion per prompt, in order."""
+        found: dict[int, Completion] = {}
+        for some in self.stream(prompts, sampling, seeds):
+            found |= some
+        return [found[row] for row in range(len(prompts))]
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float | None]:
         """Natural log-probability of each (prompt, completion) pair's completion given its prompt,

@@ -70,19 +70,29 @@ def landing(warehouse: Warehouse, stage: str) -> Iterator[Path]:
     The warehouse is published first, so that workers can read it.
     """
     folder = warehouse.place.landing / stage
-    clear_landing(warehouse, stage)  # left by a process that was killed
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     warehouse.publish()
     try:
         yield folder
     finally:
-        clear_landing(warehouse, stage)
+        _remove(warehouse, folder)
 
 
-def clear_landing(warehouse: Warehouse, stages: str) -> None:
-    """Remove what workers landed for a stage, or for all stages that match a glob pattern."""
-    for folder in warehouse.place.landing.glob(stages):
-        shutil.rmtree(folder, ignore_errors=True)
+def take_left(warehouse: Warehouse, experiment: str) -> None:
+    """Write what workers of an experiment landed for a process that was killed, then remove it.
+
+    A damaged file is left out: its rows are made again.
+    """
+    for folder in sorted(warehouse.place.landing.glob(f"{experiment}-*")):
+        for file in sorted(folder.glob(f"*{ENDING}")):
+            with suppress(InvalidInput):
+                take(warehouse, file)
+        _remove(warehouse, folder)
+
+
+def _remove(warehouse: Warehouse, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # the folder is missing, or other stages use it
         warehouse.place.landing.rmdir()
 

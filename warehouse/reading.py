@@ -96,6 +96,14 @@ class Reader:
         chosen = sa.select(m.generation, m.part).where(m.experiment == experiment, m.stage == stage)
         return {(row["generation"], row["part"]) for row in self.rows(chosen)}
 
+    def trace_ids(self, experiment: str, generation: int, purpose: str) -> set[str]:
+        """The ids of the traces that a stage has written so far."""
+        t = schema.traces.c
+        chosen = sa.select(t.trace).where(
+            t.experiment == experiment, t.generation == generation, t.purpose == purpose
+        )
+        return {row["trace"] for row in self.rows(chosen)}
+
     # ------------------------------------------------------------ records
 
     def experiment(self, id: str) -> records.Experiment | None:

@@ -96,6 +96,9 @@ def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
 
 def tell(found: Audit, watch: Watch) -> None:
     """Print the findings in words."""
-    watch.say(f"[bold]{found.experiment.id}[/]")
+    watch.say(
+        f"[bold]{found.experiment.id}[/], from the deployed and ingested traces that generations "
+        "could learn from; evaluation traces only where it says so"
+    )
     for line in (*found.lines, *found.broken):
         watch.say(escape(line))

@@ -6,14 +6,14 @@ selections. `verify` names every row that differs.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache
 
 from rich.markup import escape
 
+from flows.audit.known import Check, experiments
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import UNKNOWN, checkpoint_of
 from flows.generations.identity import (
@@ -42,25 +42,6 @@ from warehouse.verdicts import Canary, Judgement, Unjudged
 
 SINCE_SCHEMA = ("redundant", "plan")
 """Fields that older verdicts lack."""
-
-
-@dataclass(slots=True)
-class Check:
-    """The result of one check: how many rows were compared, how many could not be and `why`, and
-    what disagrees.
-    """
-
-    name: str
-    looked_at: int = 0
-    skipped: int = 0
-    why: str = "by another version"
-    wrong: list[str] = field(default_factory=list)
-
-    def expect(self, same: bool, what: str) -> None:
-        """Count one comparison, and note `what` is wrong unless it found the `same`."""
-        self.looked_at += 1
-        if not same:
-            self.wrong.append(what)
 
 
 def verify_and_tell(warehouse: Warehouse, watch: Watch) -> bool:
@@ -126,42 +107,6 @@ def _tasks(warehouse: Warehouse) -> Check:
             key = str(error)
         check.expect(key == task.key, f"task {task.key}: its text gives {key}")
     return check
-
-
-def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
-    """The experiments whose settings this version knows, and a check of all of their hashes."""
-    found, check = [], Check("experiments")
-    for one in sorted(warehouse.every(records.Experiment), key=lambda one: one.id):
-        if one.config == NO_SETTINGS:
-            continue
-        same = content_hash(one.config, length=12) == one.hash
-        check.expect(
-            same and one.id == f"{one.name}-{one.hash}",
-            f"experiment {one.id}: its settings do not have the hash {one.hash}",
-        )
-        try:
-            settings = {"name": one.name, "generations": 0, **json.loads(one.config)}
-            experiment = Experiment.model_validate_json(json.dumps(settings))
-        except ValueError:
-            experiment = None
-        if experiment is not None and experiment.id == one.id:
-            found.append(experiment)
-        else:
-            check.skipped += 1  # settings of another version: its rows cannot be derived again
-    return found, check
-
-
-def chosen_from(warehouse: Warehouse, named: Experiment | None) -> tuple[list[Experiment], int]:
-    """The named experiment, or all of a warehouse, and its number of those by other versions.
-
-    Raises InvalidInput if there is none, or the named one is missing.
-    """
-    known, check = experiments(warehouse)
-    chosen = known if named is None else [named]
-    if not {one.id for one in chosen} <= {one.id for one in known} or not chosen:
-        names = ", ".join(one.id for one in chosen) or "an experiment"
-        raise InvalidInput(f"{names} is not in {warehouse.place}; `posterity run` makes it")
-    return chosen, check.skipped
 
 
 def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
@@ -311,8 +256,12 @@ def _problem_with(warehouse: Warehouse, experiment: Experiment, made: Generation
 
 
 def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
-    """Check that each part of a sampling stage is either complete and marked, or absent."""
-    for purpose, drawing in (("deploy", experiment.deploy), ("evaluate", experiment.evaluate)):
+    """Check that finished sampling stages have all traces and marks, and no other has too many."""
+    stages = (
+        ("deploy", experiment.deploy, "canaries"),
+        ("evaluate", experiment.evaluate, "judge"),
+    )
+    for purpose, drawing, following in stages:
         parts = parts_of(tasks_for(warehouse, experiment, purpose))
         part_of = {task.key: number for number, part in enumerate(parts) for task in part}
         done = warehouse.marks(experiment.id, purpose)
@@ -320,12 +269,20 @@ def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         held = warehouse.query("traces_by_task", experiment=experiment.id, purpose=purpose)
         for row in held.itertuples():
             counts[row.generation, part_of.get(row.task, -1)] += row.traces
-        for generation, part in sorted(done | set(counts)):
-            wanted = len(parts[part]) * drawing.samples if (generation, part) in done else 0
-            found = counts[generation, part]
+        finished = {
+            (generation, part)
+            for generation, _ in warehouse.marks(experiment.id, following)
+            for part in range(len(parts))
+        }
+        for generation, part in sorted(done | finished | set(counts)):
+            wanted = len(parts[part]) * drawing.samples if part in range(len(parts)) else 0
+            found, marked = counts[generation, part], (generation, part) in done
             check.expect(
-                found == wanted,
-                f"{purpose} part {part} of generation {generation}: {found} traces, not {wanted}",
+                found == wanted and marked
+                if marked or (generation, part) in finished
+                else found <= wanted,
+                f"{purpose} part {part} of generation {generation}: {found} traces, not {wanted}"
+                + ("" if marked else ", and no mark that it is complete"),
             )
 
 

@@ -192,7 +192,7 @@ def audit(
     with one_message():
         from flows.audit.audit import audit as ask
         from flows.audit.audit import tell
-        from flows.audit.verify import chosen_from
+        from flows.audit.known import chosen_from
         from flows.progress import Watch
         from warehouse.store import Warehouse
 
@@ -251,7 +251,7 @@ def promote(
     is deleted. Every decision stands in the table promotions.
     """
     with one_message():
-        from flows.audit.verify import chosen_from
+        from flows.audit.known import chosen_from
         from flows.loop.promote import promote_by_hand
         from warehouse.store import Warehouse
 

@@ -10,7 +10,7 @@ from warehouse.records import Task
 from warehouse.store import Warehouse
 
 PART = 500
-"""Tasks per part of a sampling stage; a killed run loses at most the part it was at."""
+"""Tasks per part of a sampling stage. Batches are formed within a part."""
 
 
 def tasks_for(warehouse: Warehouse, experiment: Experiment, purpose: str) -> list[Task]:

@@ -1,15 +1,16 @@
 """Putting a generation to work: the stages deploy and evaluate.
 
-Tasks are sampled in parts of a fixed size. A part and its mark are written in one transaction, and
-its contents depend on the experiment alone. So a kill loses only the part (with workers, the
-parts) in progress, and running again gives the same traces.
+Tasks are sampled in parts of a fixed size, whose contents depend on the experiment alone. Traces
+are written every SECONDS, the last ones of a part with its mark in one transaction. So a kill loses
+at most that much time and the batches in progress, and running again gives the same traces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Drawing, Workers
@@ -35,6 +36,10 @@ def evaluate(warehouse: Warehouse, experiment: Experiment, generation: int, watc
     _sample(warehouse, Stage(experiment, generation, "evaluate"), watch)
 
 
+SECONDS = 20.0
+"""Time between two transactions of a sampling stage."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A generation put to work, to learn from it (`deploy`) or to measure it (`evaluate`)."""
@@ -51,6 +56,11 @@ class Stage:
     def mark(self, part: int) -> Mark:
         """The mark that says that one of its parts is complete."""
         return Mark(self.experiment.id, self.generation, self.purpose, part)
+
+    def trace(self, drawn: Draw) -> str:
+        """The id of the trace that a draw gives."""
+        place = self.generation, self.purpose, drawn.task.key, drawn.sample
+        return trace_id(self.experiment.id, *place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +83,14 @@ def _sample(warehouse: Warehouse, stage: Stage, watch: Watch) -> None:
     label = f"generation {stage.generation}: {stage.purpose}"
     with watch.bar(label, len(tasks) * samples) as advance:
         # The bar starts where an interrupted run had got to.
-        advance(sum(len(parts[number]) for number in done) * samples)
+        known = warehouse.trace_ids(stage.experiment.id, stage.generation, stage.purpose)
+        advance(len(known))
         if (workers := stage.experiment.workers) is not None:
             _by_workers(warehouse, stage, workers, missing, advance)
             return
-        for number, traces in _sampled(warehouse, stage, tasks, missing, advance):
-            warehouse.write(traces, stage.mark(number))
+        for number, traces, last in _sampled(warehouse, stage, tasks, missing, known):
+            warehouse.write(traces, stage.mark(number) if last else None)
+            advance(len(traces))
 
 
 def _sampled(
@@ -86,9 +98,12 @@ def _sampled(
     stage: Stage,
     tasks: Sequence[Task],
     numbers: Sequence[int],
-    advance: Advance = lambda rows: None,
-) -> Iterator[tuple[int, list[Trace]]]:
-    """Sample some parts of a stage's tasks; yield each part's number and traces."""
+    known: Collection[str],
+) -> Iterator[tuple[int, list[Trace], bool]]:
+    """Sample some parts of a stage's tasks, without the traces that are known already.
+
+    Yields, every SECONDS, a part's number, new traces of it, and whether the part is complete.
+    """
     experiment, drawing = stage.experiment, stage.drawing
     prompt = PROMPTS[experiment.model.prompt]
     chosen = [parts_of(tasks)[number] for number in numbers]
@@ -102,23 +117,27 @@ def _sampled(
         policy.require_room(list(texts.values()), drawing)  # before hours of sampling
         for number, part in zip(numbers, chosen, strict=True):
             draws = [draw(task, sample) for task in part for sample in range(drawing.samples)]
-            completions = policy.sample(
-                [d.prompt for d in draws], drawing, [d.seed for d in draws], advance
-            )
-            yield (
-                number,
-                [
-                    _trace(stage, policy.name, str(prompt), d, completion)
-                    for d, completion in zip(draws, completions, strict=True)
-                ],
-            )
+            done = {row for row, one in enumerate(draws) if stage.trace(one) in known}
+            traces, written = list[Trace](), monotonic()
+            for found in policy.stream(
+                [d.prompt for d in draws], drawing, [d.seed for d in draws], done
+            ):
+                traces += [
+                    _trace(stage, policy.name, str(prompt), draws[row], completion)
+                    for row, completion in sorted(found.items())
+                    if row not in done
+                ]
+                if monotonic() - written > SECONDS:
+                    yield number, traces, False
+                    traces, written = [], monotonic()
+            yield number, traces, True
 
 
 def _trace(stage: Stage, policy: str, prompt: str, drawn: Draw, completion: Completion) -> Trace:
     """The record of a completion."""
     experiment, key = stage.experiment.id, drawn.task.key
     return Trace(
-        id=trace_id(experiment, stage.generation, stage.purpose, key, drawn.sample),
+        id=stage.trace(drawn),
         experiment=experiment,
         generation=stage.generation,
         purpose=stage.purpose,
@@ -148,19 +167,24 @@ def _by_workers(
         where = str(warehouse.place.published), experiment.model_dump_json(), generation, purpose
         calls = [(*where, list(share), str(folder)) for share in shares(missing, workers)]
 
-        def write_down(files: dict[int, str]) -> None:
-            for number, file in files.items():
-                advance(take(warehouse, Path(file), stage.mark(number)))
+        def write_down(landed: list[tuple[int, str, bool]]) -> None:
+            for number, file, last in landed:
+                advance(take(warehouse, Path(file), stage.mark(number) if last else None))
 
         spread(workers, sample_parts, calls, write_down)
 
 
 def sample_parts(
     warehouse: str, experiment: str, generation: int, purpose: str, numbers: list[int], folder: str
-) -> dict[int, str]:
-    """On a worker: sample some parts of a stage, land them, and return the file of each."""
+) -> list[tuple[int, str, bool]]:
+    """On a worker: sample some parts of a stage and land them; return part, file, and whether that
+    is the part's last file.
+    """
     stage = Stage(Experiment.model_validate_json(experiment), generation, purpose)
     with Warehouse(warehouse, read_only=True) as store:
         tasks = tasks_for(store, stage.experiment, purpose)
-        sampled = _sampled(store, stage, tasks, numbers)
-        return {number: str(land(Path(folder), Trace, traces)) for number, traces in sampled}
+        known = store.trace_ids(stage.experiment.id, generation, purpose)
+        return [
+            (number, str(land(Path(folder), Trace, traces)), last)
+            for number, traces, last in _sampled(store, stage, tasks, numbers, known)
+        ]

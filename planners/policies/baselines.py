@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from planners.checking.reference import reference_plan
 from planners.errors import InvalidInput
 from planners.prompts.language import BETWEEN
-from planners.records import Completion, Sampling, content_hash
+from planners.records import Completion, Policy, Sampling, content_hash
 
 
-class Unlearned(ABC):
+class Unlearned(Policy, ABC):
     """Base class of these policies: their answers always end and have no log-probability."""
 
     name: str
@@ -25,33 +25,27 @@ class Unlearned(ABC):
     def answers(self, prompt: str) -> Sequence[str]:
         """The possible answers to a prompt; the seed picks one."""
 
-    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:  # noqa: B027
+    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
         """Accept any prompt."""
 
-    def sample(
+    def stream(
         self,
         prompts: Sequence[str],
         sampling: Sampling,
         seeds: Sequence[int],
-        on_rows: Callable[[int], None] = lambda rows: None,
-    ) -> list[Completion]:
-        """Return one completion per prompt, in order.
-
-        Each distinct prompt is answered once, one prompt per core at a time.
-        """
-        shares = Counter(prompts)
-
-        def answer(prompt: str) -> Sequence[str]:
-            found = self.answers(prompt)
-            on_rows(shares[prompt])
-            return found
-
+        known: Collection[int] = (),
+    ) -> Iterator[dict[int, Completion]]:
+        """Yield the completions of one distinct prompt after the other, a prompt per core."""
+        rows = defaultdict[str, list[int]](list)
+        for row, prompt in enumerate(prompts):
+            if row not in known:
+                rows[prompt].append(row)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            known = dict(zip(shares, pool.map(answer, shares), strict=True))
-        return [
-            Completion(known[prompt][seed % len(known[prompt])], "stop")
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
+            for prompt, answers in zip(rows, pool.map(self.answers, rows), strict=True):
+                yield {
+                    row: Completion(answers[seeds[row] % len(answers)], "stop")
+                    for row in rows[prompt]
+                }
 
     def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
         """Return None for each pair: there is no distribution."""

@@ -8,7 +8,7 @@ Every row has its own random stream, so its text does not depend on the other ro
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from planners.models.hardware import out_of_memory
 from planners.models.likelihood import by_length, summed_logprobs
 from planners.policies.decoding import draw, even_batches, one_thread_each, preallocated_cache
 from planners.prompts.extraction import THINK_END
-from planners.records import Completion, Sampling
+from planners.records import Completion, Policy, Sampling
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 MEASURED = 16
 """Completions per batch when log-probabilities are computed."""
+OPERATIONS = 2e12
+"""Operations of a batch on a CPU, at most: less than a minute at 40 GFLOP/s, as a core does."""
 SHRINK = 0.8
 """Finished rows leave the batch once fewer than this share of its rows is unfinished."""
 
 
-class LocalPolicy:
+class LocalPolicy(Policy):
     """Samples from a loaded model, `batch` rows at a time.
 
     On a CPU, `threads` batches are decoded in parallel.
@@ -50,6 +52,7 @@ class LocalPolicy:
         self.batch = batch
         self.threads = threads if model.device.type == "cpu" else 1
         self.stops = stop_ids(model, tokenizer)
+        self.parameters = sum(weights.numel() for weights in model.parameters())
 
     def encode(self, prompts: Sequence[str], room: int) -> list[list[int]]:
         """Token ids of each prompt; each must leave `room` tokens of the context.
@@ -80,14 +83,18 @@ class LocalPolicy:
         """Raise InvalidInput if a prompt has unknown words or leaves no room for an answer."""
         self.encode(list(dict.fromkeys(prompts)), sampling.max_new_tokens)
 
-    def sample(
+    def stream(
         self,
         prompts: Sequence[str],
         sampling: Sampling,
         seeds: Sequence[int],
-        on_rows: Callable[[int], None] = lambda rows: None,
-    ) -> list[Completion]:
-        """Return one completion per prompt, in order; equal prompts in a batch share a prefill."""
+        known: Collection[int] = (),
+    ) -> Iterator[dict[int, Completion]]:
+        """Yield the completions of one batch after the other, without batches that are all known.
+
+        Equal prompts in a batch share a prefill. The batches are the same whatever is known, so
+        that rounding errors are the same too.
+        """
         import torch
 
         distinct = list(dict.fromkeys(prompts))
@@ -96,23 +103,35 @@ class LocalPolicy:
         order = sorted(
             range(len(prompts)), key=lambda i: (len(ids[prompts[i]]), ids[prompts[i]], i)
         )
-        batches = even_batches(order, self.batch, self.threads)
+        batches = [
+            rows
+            for rows in even_batches(order, self._at_once(ids.values(), sampling), self.threads)
+            if not set(rows) <= set(known)
+        ]
 
         def decode(rows: list[int]) -> list[Completion]:
             with torch.inference_mode():
-                done = self._decode_within_memory(
+                return self._decode_within_memory(
                     [ids[prompts[i]] for i in rows], sampling, [seeds[i] for i in rows]
                 )
-            on_rows(len(rows))
-            return done
 
         with one_thread_each(), ThreadPoolExecutor(self.threads) as pool:
-            found = {
-                row: completion
-                for rows, done in zip(batches, pool.map(decode, batches), strict=True)
-                for row, completion in zip(rows, done, strict=True)
-            }
-        return [found[i] for i in range(len(prompts))]
+            try:
+                for rows, done in zip(batches, pool.map(decode, batches), strict=True):
+                    yield dict(zip(rows, done, strict=True))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # not every batch that waits
+                raise
+
+    def _at_once(self, prompts: Iterable[list[int]], sampling: Sampling) -> int:
+        """Rows of a batch: `batch`, or on a CPU fewer where they would take it minutes.
+
+        Finished batches are kept where a run is killed, so that this bounds what is lost.
+        """
+        if self.model.device.type != "cpu":
+            return self.batch
+        tokens = max(map(len, prompts), default=0) + sampling.max_new_tokens
+        return max(1, min(self.batch, int(OPERATIONS / (2 * self.parameters * tokens))))
 
     def _decode_within_memory(
         self, rows: list[list[int]], sampling: Sampling, seeds: list[int]

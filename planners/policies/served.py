@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from planners.errors import ComponentFailure, InvalidInput
 from planners.prompts.extraction import THINK_END, THINK_START
-from planners.records import Completion, Sampling
+from planners.records import Completion, Policy, Sampling
 
 if TYPE_CHECKING:
     import httpx
@@ -31,7 +31,7 @@ SEEDS = 2**31 - 1
 """Servers accept seeds below this."""
 
 
-class ServedPolicy:
+class ServedPolicy(Policy):
     """Samples from `model` on one or more servers, with `concurrency` requests to each.
 
     `urls` are those of the API, for example `http://127.0.0.1:8000/v1`. `pause`: seconds before the
@@ -77,28 +77,28 @@ class ServedPolicy:
     def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
         """Accept any prompt: the server itself refuses those that it cannot take."""
 
-    def sample(
+    def stream(
         self,
         prompts: Sequence[str],
         sampling: Sampling,
         seeds: Sequence[int],
-        on_rows: Callable[[int], None] = lambda rows: None,
-    ) -> list[Completion]:
-        """Return one completion per prompt, in order.
+        known: Collection[int] = (),
+    ) -> Iterator[dict[int, Completion]]:
+        """Yield each completion as it is answered.
 
         Raises InvalidInput if a server refuses a request, and ComponentFailure if it is unreachable
         or answers with something other than a completion.
         """
 
-        def complete(prompt: str, seed: int) -> Completion:
-            done = self._complete(prompt, sampling, seed)
-            on_rows(1)
-            return done
-
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(complete, *pair) for pair in zip(prompts, seeds, strict=True)]
+            rows = {
+                pool.submit(self._complete, prompts[row], sampling, seeds[row]): row
+                for row in range(len(prompts))
+                if row not in known
+            }
             try:
-                return [future.result() for future in futures]
+                for future in as_completed(rows):
+                    yield {rows[future]: future.result()}
             except BaseException:
                 # Otherwise leaving the pool would first complete every queued request.
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -121,11 +121,11 @@ def test_a_server_that_dies_in_the_middle(at: At, gguf: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         policy = at([f"http://127.0.0.1:{port}/v1"], concurrency=2)
+        found = policy.stream(PROMPTS * 20, Sampling(max_new_tokens=16), range(60))
+        next(found)
+        process.kill()
         with pytest.raises(ComponentFailure, match=f"failed {served.TRIES} times, last with"):
-            policy.sample(
-                PROMPTS * 20, Sampling(max_new_tokens=16), range(60),
-                on_rows=lambda rows: process.kill(),
-            )  # fmt: skip
+            list(found)
 
 
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]

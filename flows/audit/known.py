@@ -1,0 +1,68 @@
+"""The experiments of a warehouse that this version knows, and what a check of rows has found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from flows.experiments.experiment import Experiment
+from planners.errors import InvalidInput
+from planners.records import content_hash
+from warehouse import records
+from warehouse.records import NO_SETTINGS
+from warehouse.store import Warehouse
+
+
+@dataclass(slots=True)
+class Check:
+    """The result of one check: how many rows were compared, how many could not be and `why`, and
+    what disagrees.
+    """
+
+    name: str
+    looked_at: int = 0
+    skipped: int = 0
+    why: str = "by another version"
+    wrong: list[str] = field(default_factory=list)
+
+    def expect(self, same: bool, what: str) -> None:
+        """Count one comparison, and note `what` is wrong unless it found the `same`."""
+        self.looked_at += 1
+        if not same:
+            self.wrong.append(what)
+
+
+def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
+    """The experiments whose settings this version knows, and a check of all of their hashes."""
+    found, check = [], Check("experiments")
+    for one in sorted(warehouse.every(records.Experiment), key=lambda one: one.id):
+        if one.config == NO_SETTINGS:
+            continue
+        same = content_hash(one.config, length=12) == one.hash
+        check.expect(
+            same and one.id == f"{one.name}-{one.hash}",
+            f"experiment {one.id}: its settings do not have the hash {one.hash}",
+        )
+        try:
+            settings = {"name": one.name, "generations": 0, **json.loads(one.config)}
+            experiment = Experiment.model_validate_json(json.dumps(settings))
+        except ValueError:
+            experiment = None
+        if experiment is not None and experiment.id == one.id:
+            found.append(experiment)
+        else:
+            check.skipped += 1  # settings of another version: its rows cannot be derived again
+    return found, check
+
+
+def chosen_from(warehouse: Warehouse, named: Experiment | None) -> tuple[list[Experiment], int]:
+    """The named experiment, or all of a warehouse, and its number of those by other versions.
+
+    Raises InvalidInput if there is none, or the named one is missing.
+    """
+    known, check = experiments(warehouse)
+    chosen = known if named is None else [named]
+    if not {one.id for one in chosen} <= {one.id for one in known} or not chosen:
+        names = ", ".join(one.id for one in chosen) or "an experiment"
+        raise InvalidInput(f"{names} is not in {warehouse.place}; `posterity run` makes it")
+    return chosen, check.skipped
