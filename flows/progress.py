@@ -123,8 +123,8 @@ def cell(value: float | int | None) -> str:
 def summary_table(warehouse: Warehouse, experiment: str, samples: int) -> Table:
     """A table with one row per generation of an experiment."""
     caption = (
-        f"from the evaluation traces, {samples} a task: training tasks, except held-out and larger; "
-        "longest plan of all tasks"
+        f"evaluation traces only, {samples} a task: of the training tasks, but for held-out and "
+        "larger; longest plan: of all tasks"
     )
     table = Table(title=experiment, title_justify="left", caption=caption, caption_justify="left")
     for _, title in HEADINGS:

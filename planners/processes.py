@@ -1,4 +1,4 @@
-"""Child processes that run servers: find a free port, stop one, read the end of its log."""
+"""Child processes that run servers: free ports, stopping one, the end of its log."""
 
 from __future__ import annotations
 
@@ -26,6 +26,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def is_free(port: int) -> bool:
+    """Whether a loopback port can be listened at."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def last_words(log: IO[bytes]) -> str:

@@ -57,6 +57,8 @@ def serve(
         from flows.schedule.serve import serve as stay
         from warehouse.places.connect import place_of
 
+        if not 0 <= port < 65536:
+            raise InvalidInput(f"--port {port} is no port; ports are numbers from 0 to 65535")
         if (cron is None) == (interval is None):
             raise InvalidInput("say when, with either --cron '0 3 * * *' or --interval 3600")
         watch = Watch()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from rich.text import Text
 
 from flows.experiments.experiment import Experiment
 from flows.progress import Advance, Progress, Watch, summary
@@ -39,28 +42,37 @@ class Told(Watch):
         super().__init__(watch.console)
         self.name = key_of(name)
 
+    def say(self, text: str) -> None:
+        """Print a line, and add it to the log of the run in Prefect's pages."""
+        super().say(text)
+        _log(Text.from_markup(text).plain)
+
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
         """Show a bar, and a progress artifact that follows it."""
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+        begun = time.monotonic()
+        _log(f"{label}: {total} to do")
         with super().bar(label, total) as advance:
             artifact = _try(
                 lambda: create_progress_artifact(
                     0.0, key=f"{self.name}-{key_of(label)}", description=label
                 )
             )
-            done, said = 0, time.monotonic()
+            done, last, said = 0, "", time.monotonic()
 
             def follow(count: int, note: str = "") -> None:
-                nonlocal done, said
+                nonlocal done, last, said
                 advance(count, note)
-                done += count
+                done, last = done + count, note
                 if artifact and total and (time.monotonic() - said > EVERY or done == total):
                     said = time.monotonic()
                     _try(lambda: update_progress_artifact(artifact, 100 * min(1, done / total)))
 
             yield follow
+        rate = f", {done / seconds:.0f} a second" if (seconds := time.monotonic() - begun) else ""
+        _log(f"{label}: {done} done in {seconds:.1f} s{rate}{last and ', '}{last}")
 
     def generation(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
         """Print the generation's line; send a table of all so far, and a page with a figure."""
@@ -76,6 +88,25 @@ class Told(Watch):
                 PAGE.format(picture=_plot(rows), **where), f"{self.name}-look-further"
             )
         )
+
+
+def log_to_pages() -> None:
+    """Let log lines of flows and tasks reach Prefect's server, and not the terminal as well; where
+    the server does not answer they are lost.
+    """
+    logging.raiseExceptions = False  # Prefect would print each line that it could not send
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+def _log(line: str) -> None:
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_run_logger
+
+    with suppress(MissingContextError):
+        get_run_logger().info(line)
 
 
 def key_of(label: str) -> str:

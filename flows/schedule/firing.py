@@ -18,11 +18,16 @@ from flows.generations.policies import require_first
 from flows.iterate import iterate
 from flows.loop.plan import require_fit
 from flows.progress import Watch, summary
-from flows.schedule.artifacts import Told
+from flows.schedule.artifacts import Told, log_to_pages
 from flows.schedule.orchestrate import prefect_stages
 from flows.schedule.workers import workers_of
 from planners.errors import Busy, NotPromoted, PosterityError
 from warehouse.store import Warehouse
+
+ADVICE = (
+    "the options --set and --continue-as are the parameters changes and continue_as of a run; "
+    "`posterity status --warehouse {warehouse}` says how far it is"
+)
 
 
 @prefect.flow(name="posterity", persist_result=False)
@@ -34,10 +39,17 @@ def next_of(
 ) -> State[Any]:
     """Make the next generation of an experiment, or finish the one that is half made.
 
-    `experiment` is a preset or a TOML file, `changes` are values of `--set`. If its settings have
-    changed since it was begun, nothing is made. With `continue_as`, the experiment of that id goes
-    on as it was begun.
+    If its settings have changed since it was begun, nothing is made.
+
+    Args:
+        experiment: A preset's name, such as quickstart, or the path of a TOML file.
+        warehouse: The warehouse's file, or its lake.
+        changes: Settings to change, each like training.steps=100.
+        continue_as: Go on with the experiment of this id as it was begun, whatever its file says.
     """
+    log_to_pages()
+    name = Path(experiment).stem
+    _call_it(f"{name}: looks what is next")
     try:
         settings = load_experiment(experiment, list(changes))
         with Warehouse(warehouse) as store:
@@ -45,24 +57,23 @@ def next_of(
             with store.working_on(settings.id):
                 return _make_next(store, settings)
     except Busy as error:
+        _call_it(f"{name}: nothing, since another is at work")
         return Cancelled(message=str(error))
     except NotPromoted as error:
         _tell("promotion.stopped", experiment, warehouse, error)
         return Failed(message=str(error))
     except PosterityError as error:
+        _call_it(f"{name}: failed")
         _tell("firing.failed", experiment, warehouse, error)
-        look = f"look at it with `posterity status --warehouse {warehouse}`"
-        return Failed(message=f"{error} ({look})")
+        return Failed(message=f"{error} ({ADVICE.format(warehouse=warehouse)})")
 
 
 def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
     generation = next_generation(store, experiment)
     if generation is None:
         iterate(store, experiment, Told(Watch(), experiment.name))  # what a kill left undone
-        return Completed(
-            message=f"all {experiment.generations + 1} generations of {experiment.id} are made; "
-            "nothing to do"
-        )
+        _call_it(f"{experiment.id}: nothing left to do")
+        return Completed(message=f"{_all_made(experiment)}; nothing to do{_pause()}")
     require_first(experiment)
     require_fit(experiment)
     _call_it(f"{experiment.id} generation {generation}")
@@ -70,7 +81,26 @@ def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
     with workers_of(experiment, watch) as with_workers:
         iterate(store, with_workers, watch, prefect_stages(), last=generation)
     told = summary(store, experiment.id)[-1].line(experiment)
-    return Completed(message=f"generation {generation}: {told}")
+    message = f"generation {generation}: {told}"
+    if generation == experiment.generations:
+        message += f"; {_all_made(experiment)}{_pause()}"
+    return Completed(message=message)
+
+
+def _all_made(experiment: Experiment) -> str:
+    return f"all {experiment.generations + 1} generations of {experiment.id} are made"
+
+
+def _pause() -> str:
+    """Pause the schedule that fired this, which has nothing left to make; return what to say."""
+    from prefect.client.orchestration import get_client
+    from prefect.runtime import deployment
+
+    if not deployment.id:
+        return ""
+    with get_client(sync_client=True) as client:
+        client.pause_deployment(deployment.id)
+    return ", so the schedule is paused; to go further, serve it with more generations"
 
 
 def _call_it(name: str) -> None:

@@ -31,7 +31,7 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
     import httpx
     import prefect
 
-    from flows.schedule.artifacts import Told
+    from flows.schedule.artifacts import Told, log_to_pages
 
     # The parameters are only for Prefect's pages; `with_workers` is bound below, before the call.
     @prefect.flow(
@@ -41,6 +41,7 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
         persist_result=False,
     )
     def generations(experiment_id: str, file: str) -> None:
+        log_to_pages()
         iterate(warehouse, with_workers, Told(watch, experiment.name), prefect_stages())
 
     try:

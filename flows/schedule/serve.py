@@ -1,15 +1,19 @@
 """Generations on a schedule: each firing makes the next one, and never two at once.
 
 The firing after a killed one goes on where that one stopped. Firings missed while nothing was
-served are not made up for, and those that come while one is at work are cancelled.
+served are not made up for, and those that come while one is at work are cancelled. A run that a
+person starts in Prefect's pages waits for its turn instead.
 """
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,13 +122,19 @@ def alone(schedule: Schedule) -> Iterator[None]:
 
 
 def serve(schedule: Schedule, watch: Watch) -> None:
-    """Make a generation at each firing until the process is stopped."""
+    """Make a generation at each firing until the process is stopped.
+
+    Raises KeyboardInterrupt when Ctrl-C stops it, and SystemExit when SIGTERM does.
+    """
     import httpx
     from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
 
     from flows.schedule.firing import next_of
 
     name = schedule.name
+    # Prefect's own handler of SIGTERM leaves a coroutine and a task behind, which is no news.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     threading.Thread(target=_one_at_a_time, args=(name,), daemon=True).start()
     while True:
         try:
@@ -137,15 +147,20 @@ def serve(schedule: Schedule, watch: Watch) -> None:
                 tags=[schedule.experiment.name],
                 description=f"The next generation, in {schedule.warehouse}.",
                 limit=1,
+                paused=False,
                 print_starting_message=False,
                 entrypoint_type=EntrypointType.MODULE_PATH,
             )
-            return
+            raise KeyboardInterrupt  # which Prefect has taken as a wish to return
         except (httpx.HTTPError, RuntimeError) as error:
             watch.say(f"the Prefect server does not answer ({error}); waiting for it")
             # Prefect's own handler no longer stops anything.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             time.sleep(LOOK)
+        finally:
+            # A firing that is stopped would wait minutes for the server, which stops next.
+            for firing in multiprocessing.active_children():
+                firing.kill()
 
 
 def _one_at_a_time(name: str) -> None:
@@ -176,13 +191,15 @@ def forget_unattended(name: str) -> None:
 
 
 def cancel_due(name: str, why: str) -> None:
-    """Cancel the firings that are due by now, for the reason `why`."""
+    """Cancel the schedule's firings that are due by now, for the reason `why`."""
     from prefect.states import Cancelled
 
     now = datetime.now(UTC)
     for run in _runs(name, "SCHEDULED"):
-        if run.expected_start_time is not None and run.expected_start_time < now:
+        due = run.expected_start_time is not None and run.expected_start_time < now
+        if due and run.auto_scheduled:
             _set(run, Cancelled(message=why))
+            _rename(run, f"{name}: cancelled, {why.partition(';')[0]}")
 
 
 def _runs(name: str, *types: str) -> list[FlowRun]:
@@ -194,6 +211,13 @@ def _runs(name: str, *types: str) -> list[FlowRun]:
     those = FlowRunFilter.model_validate({"state": {"type": {"any_": types}}})
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(deployment_filter=of, flow_run_filter=those)
+
+
+def _rename(run: FlowRun, name: str) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(run.id, name=name)
 
 
 def _set(run: FlowRun, state: State[Any]) -> None:

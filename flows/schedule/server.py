@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flows.progress import Watch
-from planners.errors import ComponentFailure
-from planners.processes import free_port
+from planners.errors import ComponentFailure, InvalidInput
+from planners.processes import free_port, is_free
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -88,6 +88,10 @@ def prefect_server(watch: Watch, port: int) -> Iterator[str]:
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     server, over = _Server(port, url), threading.Event()
+    if not server.answers() and not is_free(port):
+        raise InvalidInput(
+            f"port {port} is taken by something that is no Prefect server; name another with --port"
+        )
     with _named(url):
         server.start_if_silent()
         keeper = threading.Thread(target=server.keep, args=(over,), daemon=True)

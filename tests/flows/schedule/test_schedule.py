@@ -1,12 +1,17 @@
 """Schedules: what is refused, what is gone on with, and a real one whose parts are killed."""
 
 import json
+import re
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +67,7 @@ def test_a_cron_expression_says_when_or_is_refused() -> None:
         (["--cron", "0 0 30 2 *"], "never fires"),
         (["--interval", "60", "--continue-as", "tiny-0123"], "has no experiment tiny-0123"),
         (["--interval", "60", "--set", "training.steps=none"], "training.steps"),
+        (["--interval", "60", "--port", "70000"], "--port 70000 is no port"),
     ],
 )
 def test_what_cannot_be_scheduled_is_refused_before_anything_starts(
@@ -73,6 +79,40 @@ def test_what_cannot_be_scheduled_is_refused_before_anything_starts(
     result = CliRunner().invoke(app, ["serve", "tiny", "--warehouse", str(warehouse), *options])
     assert (result.exit_code, told in result.output) == (2, True), result.output
     assert not warehouse.exists()
+
+
+def test_a_port_that_something_else_has_is_refused_at_once(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            posterity("serve", "tiny", "--interval", "60", "--port", port),
+            env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert f"port {port} is taken by something that is no Prefect server" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "text", "told"),
+    [
+        ("", "automations: []", "POSTERITY_WEBHOOK is no address"),
+        ("http://127.0.0.1:9/", "none here", "holds no automations"),
+    ],
+)
+def test_automations_that_cannot_be_made(
+    address: str, text: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.schedule.automations", "a.yaml"],
+        env={**environment(tmp_path), "POSTERITY_WEBHOOK": address},
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_next_generation_is_the_first_that_nobody_decided_on(finished: Path) -> None:
@@ -124,7 +164,8 @@ class Served:
         try:
             yield process
         finally:
-            process.terminate()
+            if process.poll() is None:
+                process.terminate()
             left = [process.pid, *descendants(process.pid)]
             try:
                 process.wait(60)
@@ -147,12 +188,16 @@ class Served:
 
     def prefect(self, *command: str) -> str:
         """What Prefect's own command line says."""
+        return self.module("prefect", "--no-prompt", *command)
+
+    def module(self, *command: str, **variables: str) -> str:
+        """What a Python module says that is run beside the server."""
         done = subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", *command],
+            [sys.executable, "-m", *command],
             env={
                 **self.environment,
                 "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
-                "POSTERITY_FOLDER": str(ROOT), "POSTERITY_WAREHOUSE": "w.duckdb",
+                "POSTERITY_FOLDER": str(ROOT), "POSTERITY_WAREHOUSE": "w.duckdb", **variables,
             },
             cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
@@ -173,6 +218,16 @@ class Served:
                 }
         return set()
 
+    def ask(self, path: str, **body: Any) -> Any:
+        """The answer of Prefect's API."""
+        url = f"http://127.0.0.1:{self.port}/api/{path}"
+        return httpx.post(url, json=body, timeout=30).raise_for_status().json()
+
+    def logged(self, run: str) -> str:
+        """The log of a flow run, tasks included, as its page shows it."""
+        found = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run]}})
+        return "\n".join(line["message"] for line in found)
+
     def message(self, text: str) -> bool:
         return any(text in (run["state"]["message"] or "") for run in self.runs())
 
@@ -184,6 +239,57 @@ def _wait(for_what: Callable[[], object], seconds: float = 300) -> Any:
             return found
         time.sleep(0.2)
     raise AssertionError("it did not happen in time")
+
+
+def _pages_tell_all(served: Served, last: str) -> None:
+    """The log of a firing, the names of firings, the parameters, and a schedule that has ended."""
+    # The log of the firing before is lost with the server that was killed.
+    log = served.logged(last)
+    assert re.search(r"generation 1: evaluate: 57 done in .* s, .* a second", log), log
+    assert re.search(r"generation 1: train: 4 done in .*, loss \d", log), log
+    assert "generation 1: coverage" in log
+    [deployment] = served.ask("deployments/filter", flows={"name": {"any_": ["posterity"]}},
+                              deployments={"name": {"like_": "small"}})  # fmt: skip
+    assert deployment["paused"]
+    described = deployment["parameter_openapi_schema"]["properties"]
+    assert all(one.get("description") for one in described.values()), described
+    ended = ("COMPLETED", "CANCELLED")
+    names = {run["name"] for run in served.runs() if run["state"]["type"] in ended}
+    told = ("generation", "nothing left to do", "cancelled, ")
+    assert all(any(word in name for word in told) for name in names), names
+
+
+def _a_failed_run_is_notified_of(served: Served) -> None:
+    """A run with a misspelt preset, started in the pages: it waits, says so, and notifies."""
+    received: list[str] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    hook = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{hook.server_address[1]}/hook"
+    for _ in range(2):  # the second time renews them
+        made = served.module("flows.schedule.automations", POSTERITY_WEBHOOK=address)
+    assert len(made.splitlines()) == 3
+    assert len(served.ask("automations/filter")) == 3
+    [deployment] = served.ask("deployments/filter", deployments={"name": {"like_": "small"}})
+    changed = {**deployment["parameters"], "experiment": "quickstrat"}
+    served.ask(f"deployments/{deployment['id']}/create_flow_run", parameters=changed)
+    _wait(lambda: served.message("quickstart"), 120)
+    [failed] = [run for run in served.runs() if run["state"]["type"] == "FAILED"]
+    assert failed["name"] == "quickstrat: failed"
+    assert "parameters changes and continue_as" in failed["state"]["message"]
+    _wait(lambda: received, 60)
+    assert json.loads(received[0])["text"].startswith("posterity.firing.failed: quickstrat: ")
+    hook.shutdown()
+    hook.server_close()
 
 
 def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: Path) -> None:
@@ -211,8 +317,11 @@ def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: P
         }
         assert served.prefect("work-pool", "create", "posterity", "--type", "process")
         assert "posterity/quickstart" in served.prefect("deploy", "--all")
-        told = served.prefect("automation", "create", "--from-file", "automations.yaml")
-        assert "Created 2 automation" in told
+        [last] = [run for run in runs if run["name"].endswith("generation 1")]
+        _pages_tell_all(served, last["id"])
+        _a_failed_run_is_notified_of(served)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 3
     experiment = load_experiment(str(tmp_path / "small.toml"))
     assert first["name"] == f"{experiment.id} generation 0"
     with Warehouse(tmp_path / "whole.duckdb") as store:

@@ -1,0 +1,63 @@
+"""Prefect automations that notify of what a schedule tells, and find firings whose worker died.
+
+`python -m flows.schedule.automations automations.yaml` makes them, or renews those of these names.
+`POSTERITY_WEBHOOK` is the address that they post to; Prefect's server keeps it, encrypted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from string import Template
+
+from planners.errors import InvalidInput, PosterityError
+
+BLOCK = "posterity"
+"""Name of Prefect's block that holds the address."""
+
+
+def automate(file: Path, address: str) -> list[str]:
+    """Make or renew the automations of a file, which name the address's block `${WEBHOOK}`.
+
+    Returns their names. Raises InvalidInput where the file or the address is unusable.
+    """
+    import yaml  # type: ignore[import-untyped]
+    from prefect.automations import Automation
+    from prefect.blocks.webhook import Webhook
+    from pydantic import SecretStr
+
+    if not address.startswith(("http://", "https://")):
+        raise InvalidInput(
+            "POSTERITY_WEBHOOK is no address that begins with http:// or https://; set it to where "
+            "notifications are posted"
+        )
+    try:
+        text = file.read_text("utf-8")
+        block = Webhook(method="POST", url=SecretStr(address)).save(BLOCK, overwrite=True)
+        found = [
+            Automation.model_validate(one)
+            for one in yaml.safe_load(Template(text).substitute(WEBHOOK=block))["automations"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise InvalidInput(f"{file} holds no automations: {error}") from error
+    for automation in found:
+        with suppress(ValueError):  # there is none of this name yet
+            Automation.read(name=automation.name).delete()  # type: ignore[attr-defined]
+        automation.create()
+    return [automation.name for automation in found]
+
+
+def main() -> None:
+    """Entry point; exits with 2 where something is unusable."""
+    try:
+        file = Path(sys.argv[1] if len(sys.argv) > 1 else "automations.yaml")
+        print("\n".join(automate(file, os.environ.get("POSTERITY_WEBHOOK", ""))))
+    except PosterityError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
