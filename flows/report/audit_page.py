@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from flows.audit.questions import WANTED, WEIGHED
-from flows.report.figures import INK, PALETTE, drawing, odds
+from flows.report.figures import INK, PALETTE, beside, drawing, odds
 from flows.report.parts import Section
 from warehouse.reading import query_sql
 from warehouse.store import Warehouse
@@ -96,7 +96,7 @@ def _staleness(experiment: str, found: pd.DataFrame, sql: str) -> Section | None
         )  # fmt: skip
         axes.set_xticks(list(places), [f"by {name}" for name in told["name"]])
         axes.set_ylabel("traces")
-        axes.legend()
+        beside(axes)
     return Section(f"{experiment}: how stale replay is", sql, words, drawn.svg)
 
 

@@ -52,34 +52,77 @@ class Drawing:
 def drawing(
     name: str, columns: int = 1, height: float = 3.0, share: bool = False
 ) -> Iterator[Drawing]:
-    """Axes side by side; the same figure gives the same bytes."""
+    """Axes side by side, and once more below each other for narrow screens; the same figure gives
+    the same bytes.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # Matplotlib's ids are random without a salt, and its metadata holds the date.
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, height))
         axes = figure.subplots(1, columns, sharey=share, squeeze=False)[0]
         drawn = Drawing(figure, axes)
         yield drawn
-        stream = io.StringIO()
+        wide = _svg(figure, name, "wide")
+        _narrow(figure, axes, height)
+        drawn.svg = wide + _svg(figure, name, "narrow")
+
+
+def _narrow(figure: Figure, axes: Sequence[Axes], height: float) -> None:
+    """Lay a figure out anew: axes below each other, legends below them."""
+    figure.set_size_inches(4.2, height * len(axes))
+    grid = figure.add_gridspec(len(axes), 1)
+    handles = dict[str, Any]()
+    for place, one in enumerate(axes):
+        one.set_subplotspec(grid[place])
+        one.tick_params(labelleft=True)  # which axes that share them hide
+        if (own := one.get_legend()) is not None:
+            told = one.get_legend_handles_labels()
+            handles |= dict(zip(told[1], told[0], strict=True))
+            own.remove()
+    for legend in list(figure.legends):
+        told = axes[0].get_legend_handles_labels()
+        handles |= dict(zip(told[1], told[0], strict=True))
+        legend.remove()
+    if handles:
+        figure.set_figheight(figure.get_figheight() + 0.1 * len(handles))
+        below: Any = {"loc": "outside lower center", "ncols": 2, "fontsize": 7}
+        figure.legend(handles.values(), handles.keys(), **below)
+
+
+def _svg(figure: Figure, name: str, width: str) -> str:
+    import matplotlib as mpl
+
+    stream = io.StringIO()
+    # Matplotlib's ids are random without a salt, and its metadata holds the date.
+    with mpl.rc_context({"svg.hashsalt": f"{name} {width}"}):
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     text = stream.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    drawn.svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'class="plot"', text, count=1)
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'class="plot {width}"', text, count=1)
 
 
 def lines(axes: Axes, frame: pd.DataFrame, label: str, colour: str, dashes: str = "-") -> None:
     """Plot the mean over seeds by generation, and a band from their lowest to their highest value.
 
-    Columns `generation`, `value`.
+    Columns `generation`, `value`. With one seed, and a column `tasks`, the value is a share of so
+    many tasks, and the band is its 95% interval (Wilson).
     """
     by = frame.groupby("generation")["value"]
-    mean = by.mean()
+    mean, low, high = by.mean(), by.min(), by.max()
     axes.plot(mean.index, mean, dashes, marker="o", markersize=3.5, color=colour, label=label)
-    if by.size().max() > 1:
-        axes.fill_between(mean.index, by.min(), by.max(), color=colour, alpha=0.2, linewidth=0)
+    if by.size().max() == 1 and "tasks" in frame:
+        from statsmodels.stats.proportion import proportion_confint
+
+        tasks = frame.groupby("generation")["tasks"].first()
+        low, high = proportion_confint(mean * tasks, tasks, method="wilson")
+    axes.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def beside(axes: Axes) -> None:
+    """Put the legend to the right of the axes, where it hides nothing."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def below(drawn: Drawing, columns: int) -> None:
@@ -115,10 +158,18 @@ def percent(axes: Axes) -> None:
     axes.set_ylim(bottom=0)
 
 
-def stacked(axes: Axes, table: pd.DataFrame, names: Mapping[object, str] | None = None) -> None:
-    """Draw stacked bars: one bar per row, one part per column."""
+def stacked(
+    axes: Axes, table: pd.DataFrame, names: Mapping[object, str] | None = None,
+    order: Sequence[object] = (), legend: bool = True,
+) -> None:  # fmt: skip
+    """Draw stacked bars: one bar per row, one part per column.
+
+    A column's colour is that of its place in `order`, so that it is the same in every figure.
+    """
     below = np.zeros(len(table))
-    for number, column in enumerate(table.columns):
+    places = list(order) or list(table.columns)
+    for column in table.columns:
+        number = places.index(column)
         label = (names or {}).get(column, str(column))
         colour = PALETTE[number % len(PALETTE)]
         # Hatches tell apart the columns that share a colour.
@@ -128,7 +179,8 @@ def stacked(axes: Axes, table: pd.DataFrame, names: Mapping[object, str] | None 
             edgecolor=INK, linewidth=0.4,
         )  # fmt: skip
         below += table[column].to_numpy(dtype=float)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if legend:
+        beside(axes)
 
 
 def heat(axes: Axes, table: pd.DataFrame, title: str, down: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from importlib.resources import files
+from math import comb
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from flows.report.audit_page import audit_sections
 from flows.report.figures import (
     PALETTE,
     below,
+    beside,
     by_generation,
     drawing,
     heat,
@@ -23,8 +25,10 @@ from flows.report.figures import (
     stacked,
     whole_generations,
 )  # fmt: skip
+from flows.report.history import Runs, lineage, losses, promotions, settings
 from flows.report.parts import Section
 from planners.errors import InvalidInput
+from planners.records import Outcome
 from warehouse.reading import query_sql
 from warehouse.records import NO_SETTINGS, Experiment
 from warehouse.store import Warehouse
@@ -32,10 +36,8 @@ from warehouse.store import Warehouse
 SPLITS = {"train": "deployed tasks", "heldout": "held-out tasks", "larger": "larger than trained"}
 MEASURES = {"coverage": "-", "unanimous": "--", "pass_at_1": ":"}
 """Measures in the figure of coverage, and the line style of each."""
-
-
-Runs = dict[str, list[str]]
-"""Ids of experiments that differ only in their seed, under their common name."""
+OUTCOMES = [outcome.value for outcome in Outcome]
+"""Outcomes in the order of their colours."""
 
 
 def report(warehouse: Warehouse, out: Path) -> int:
@@ -55,8 +57,9 @@ def report(warehouse: Warehouse, out: Path) -> int:
         files("flows.report").joinpath("report.html").read_text("utf-8")
     )
     page = template.render(
-        title=", ".join(runs), place=warehouse.place, version=CODE_VERSION, sections=sections
-    )
+        title=", ".join(runs), place=warehouse.place, version=CODE_VERSION, sections=sections,
+        written=warehouse.place.written,
+    )  # fmt: skip
     partial = out.with_name(out.name + ".partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -112,17 +115,53 @@ def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             for number, (name, ids) in enumerate(runs.items()):
                 chosen = found[found["experiment"].isin(ids) & (found["split"] == split)]
                 for measure, dashes in MEASURES.items():
-                    told = chosen[["generation", measure]].rename(columns={measure: "value"})
+                    told = chosen[["generation", measure, "tasks"]]
+                    told = told.rename(columns={measure: "value"})
                     label = f"{name}: {measure.replace('_at_', '@')}"
                     lines(axes, told, label, PALETTE[number % len(PALETTE)], dashes)
             axes.set_title(SPLITS[split])
             whole_generations(axes)
+        for axes in drawn.axes:  # last, since a limit of a shared axis holds for what comes later
             percent(axes)
         below(drawn, 3)
     words = [_from_to(found, name, ids) for name, ids in runs.items()]
+    words.append(
+        "Bands: the range of the seeds; with one seed, the 95% interval for the number of tasks."
+    )
     yield Section(
         "Coverage by generation", query_sql("report_coverage"), [w for w in words if w], drawn.svg
     )
+
+
+def attempts(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
+    """pass@k: the chance that one of k samples solves a training task."""
+    found = warehouse.query("report_pass_at_k")
+    for name, ids in runs.items():
+        told = found[found["experiment"].isin(ids)]
+        if told.empty or told["samples"].max() < 2:
+            continue
+        with drawing(f"attempts {name}") as drawn:
+            axes = drawn.axes[0]
+            for number, (generation, rows) in enumerate(told.groupby("generation")):
+                ks = range(1, int(rows["samples"].min()) + 1)
+                shares = [pass_at(k, rows) for k in ks]
+                hatch = PALETTE[number % len(PALETTE)]
+                axes.plot(ks, shares, "o-", color=hatch, label=f"generation {generation}")
+            axes.set_xticks(list(ks))
+            axes.set_xlabel("k, samples of a task")
+            axes.set_ylabel("pass@k")
+            percent(axes)
+            beside(axes)
+        yield Section(f"{name}: pass@k", query_sql("report_pass_at_k"), figure=drawn.svg)
+
+
+def pass_at(k: int, rows: pd.DataFrame) -> float:
+    """The unbiased estimate of pass@k (Chen et al. 2021, arXiv 2107.03374, equation 1).
+
+    `rows` has how many `tasks` have `valid` ones among so many `samples`.
+    """
+    missed = [comb(n - c, k) / comb(n, k) for n, c in rows[["samples", "valid"]].to_numpy()]
+    return float(((1 - pd.Series(missed, rows.index)) * rows["tasks"]).sum() / rows["tasks"].sum())
 
 
 def _from_to(found: pd.DataFrame, name: str, ids: list[str]) -> str:
@@ -165,22 +204,27 @@ def grades(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """The lengths of valid plans, and the longest plan of each generation."""
     found, longest = warehouse.query("report_lengths"), warehouse.query("report_longest")
+    texts = warehouse.query("report_texts")
     for name, ids in runs.items():
-        boxes = found[found["experiment"] == ids[0]].set_index("generation")
-        if boxes.empty:
+        boxes = {
+            "actions of valid plans": found[found["experiment"] == ids[0]],
+            "tokens of completions": texts[texts["experiment"] == ids[0]],
+        }
+        if boxes["actions of valid plans"].empty:
             continue
-        with drawing(f"lengths {name}") as drawn:
-            by_generation(drawn.axes[0], boxes.drop(columns="experiment"))
-            whole_generations(drawn.axes[0])
-            drawn.axes[0].set_ylabel("actions of valid plans")
+        with drawing(f"lengths {name}", 2) as drawn:
+            for axes, (label, frame) in zip(drawn.axes, boxes.items(), strict=True):
+                by_generation(axes, frame.set_index("generation").drop(columns="experiment"))
+                whole_generations(axes)
+                axes.set_ylabel(label)
         folded = [
             (f"The longest valid plan of generation {row.generation}: {row.plan_length} actions "
              f"({row.domain}, size {row.size})", row.text)
             for row in longest[longest["experiment"] == ids[0]].itertuples()
         ]  # fmt: skip
         words = [f"Of {ids[0]}. Boxes hold the middle half, whiskers all of it."]
-        sql = "\n\n".join(map(query_sql, ("report_lengths", "report_longest")))
-        yield Section(f"{name}: plan length", sql, words, drawn.svg, folded=folded)
+        sql = "\n\n".join(map(query_sql, ("report_lengths", "report_texts", "report_longest")))
+        yield Section(f"{name}: length of plans and texts", sql, words, drawn.svg, folded=folded)
 
 
 def reasoning(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
@@ -188,7 +232,7 @@ def reasoning(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     found = warehouse.query("report_reasoning")
     for name, ids in runs.items():
         told = found[found["experiment"].isin(ids)]
-        if not told["tokens"].any():
+        if told.empty or told["tokens"].max() < 1:  # a stray mark is no reasoning
             continue
         with drawing(f"reasoning {name}") as drawn:
             axes = drawn.axes[0]
@@ -201,7 +245,7 @@ def reasoning(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             whole_generations(axes)
             axes.set_ylim(bottom=0)
             axes.set_ylabel("reasoning tokens, mean")
-            axes.legend()
+            beside(axes)
         yield Section(f"{name}: reasoning tokens", query_sql("report_reasoning"), figure=drawn.svg)
 
 
@@ -215,7 +259,7 @@ def outcomes(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
         table = told.pivot_table("traces", "generation", "outcome", "sum", fill_value=0)
         shares = table.div(table.sum(axis=1), axis=0)
         with drawing(f"outcomes {name}") as drawn:
-            stacked(drawn.axes[0], shares[shares.mean().sort_values(ascending=False).index])
+            stacked(drawn.axes[0], shares[[o for o in OUTCOMES if o in shares]], order=OUTCOMES)
             whole_generations(drawn.axes[0])
             percent(drawn.axes[0])
         yield Section(f"{name}: verdicts", query_sql("report_verdicts"), figure=drawn.svg)
@@ -230,11 +274,22 @@ def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             continue
         table = told.pivot_table("traces", "generation", "from_generation", "sum", fill_value=0)
         names: dict[object, str] = {c: f"by generation {c}" for c in table.columns}
-        with drawing(f"sources {name}") as drawn:
-            stacked(drawn.axes[0], table, {**names, -1: "made elsewhere"})
-            whole_generations(drawn.axes[0])
-            drawn.axes[0].set_ylabel("traces learned")
-        title = f"{name}: what was curated from which generation"
+        names[-1] = "made elsewhere"
+        with drawing(f"sources {name}", 2) as drawn:
+            learned, stays = drawn.axes
+            for number, column in enumerate(table.columns):
+                kept = table.loc[table.index > column, column]
+                share = kept / max(1, kept.iloc[0])
+                colour = PALETTE[number % len(PALETTE)]
+                stays.plot(share.index, share, "o-", color=colour, markersize=3.5)
+            stays.set_title("still learned, of those learned first")
+            learned.set_title("traces learned")
+            for axes in drawn.axes:
+                whole_generations(axes)
+            percent(stays)
+            stacked(learned, table, names, legend=False)
+            below(drawn, 4)
+        title = f"{name}: what was curated from which generation, and how long it stays"
         yield Section(title, query_sql("report_sources"), [f"Of {ids[0]}."], drawn.svg)
 
 
@@ -246,5 +301,6 @@ def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 SECTIONS: tuple[Callable[[Warehouse, Runs], Iterator[Section]], ...] = (
-    coverage, progress, grades, lengths, reasoning, outcomes, sources, audits,
+    coverage, progress, attempts, grades, lengths, reasoning, outcomes, sources, losses, lineage,
+    promotions, settings, audits,
 )  # fmt: skip

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ class File:
     def landing(self) -> Path:
         """The folder beside the file where workers land rows."""
         return self.path.with_name(self.path.name.removesuffix(SNAPSHOT) + ".landing")
+
+    @property
+    def written(self) -> str:
+        """When the file was written last, in UTC."""
+        at = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        return f"{at:%Y-%m-%d %H:%M} UTC"
 
     @property
     def is_new(self) -> bool:

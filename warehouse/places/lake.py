@@ -78,6 +78,11 @@ class Lake:
         return self.data / "landing"
 
     @property
+    def written(self) -> str:
+        """Empty: other machines may write at any time."""
+        return ""
+
+    @property
     def is_new(self) -> bool:
         """Always False: a failed command must not remove what others may be using."""
         return False

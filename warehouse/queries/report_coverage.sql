@@ -2,7 +2,8 @@
 SELECT experiment, generation, split,
     sum(solved) / sum(tasks) AS coverage,
     sum(unanimous) / sum(tasks) AS unanimous,
-    sum(pass_at_1 * tasks) / sum(tasks) AS pass_at_1
+    sum(pass_at_1 * tasks) / sum(tasks) AS pass_at_1,
+    sum(tasks)::BIGINT AS tasks
 FROM coverage
 GROUP BY ALL
 ORDER BY ALL

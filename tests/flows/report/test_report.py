@@ -4,10 +4,13 @@ import html
 import re
 import shutil
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
+from statistics import mean
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
@@ -15,8 +18,8 @@ from flows.audit.audit import audit
 from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
-from flows.report.figures import DARK, PALETTE
-from flows.report.page import SECTIONS, report, runs_of
+from flows.report.figures import DARK, PALETTE, drawing, lines, percent, stacked
+from flows.report.page import OUTCOMES, SECTIONS, pass_at, report, runs_of
 from planners.errors import InvalidInput
 from planners.models.hardware import use_threads
 from tests.browser import look
@@ -57,15 +60,26 @@ def test_the_page_stands_alone_and_repeats(audited: Path, tmp_path: Path) -> Non
     for about in (
         "Coverage by generation",
         "Every generation",
+        "small: pass@k",
         "what is solved",
-        "plan length",
+        "length of plans and texts",
+        "training loss",
+        "lineage",
+        "Settings",
         "verdicts",
         "curated from which",
         "how stale replay is",
         "is it REINFORCE",
     ):
         assert any(about in title for title in titles), about  # fmt: skip
-    assert page.count("<svg") == page.count("<figure") >= 6
+    assert page.count('class="plot wide"') == page.count('class="plot narrow"') >= 6
+    assert page.count("<svg") == 2 * page.count("<figure")
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    drawn = [name for name in ids if re.fullmatch(r"[mp][0-9a-f]{10}", name)]
+    assert len(drawn) == len(set(drawn)), "no mark of one figure is taken from another"
+    assert re.search(r"last written on \d{4}-\d\d-\d\d", page)
+    links, sections = re.findall(r'href="#(s\d+)"', page), re.findall(r'section id="(s\d+)"', page)
+    assert links == sections
     assert "early warning is not reliable" in page
 
 
@@ -153,3 +167,40 @@ def test_texts_and_lines_can_be_told_from_the_page() -> None:
     for share in np.linspace(0, 1, 201):
         words = "white" if share > DARK else "black"
         assert contrast(words, mpl.colors.to_hex(blues(share))) >= 4.5
+
+
+def test_no_point_is_cut_off_and_a_single_seed_has_an_interval() -> None:
+    with drawing("shares", 2, share=True) as drawn:
+        for axes, top in zip(drawn.axes, (0.2, 0.9), strict=True):
+            told = pd.DataFrame({"generation": [0, 1], "value": [0.1, top], "tasks": 40})
+            lines(axes, told, "coverage", PALETTE[0])
+        for axes in drawn.axes:
+            percent(axes)
+        low, high = drawn.axes[1].get_ylim()
+        assert low == 0
+        assert high > 0.95  # the interval is above the point, and in sight too
+        [band] = drawn.axes[1].collections
+        bottom, top = band.get_paths()[0].get_extents().get_points()[:, 1]
+        assert bottom < 0.1 < 0.9 < top
+
+
+def test_a_verdict_has_one_colour_whatever_else_there_is() -> None:
+    colours = []
+    for others in (["VALID"], ["TRUNCATED", "NO_PLAN"]):
+        shares = pd.DataFrame({name: [0.1, 0.2] for name in [*others, "WRONG_TYPE"]})
+        with drawing("outcomes") as drawn:
+            stacked(drawn.axes[0], shares, order=OUTCOMES)
+            bars = drawn.axes[0].containers[-1]
+            colours.append((bars[0].get_facecolor(), bars[0].get_hatch()))
+    assert colours[0] == colours[1]
+
+
+def test_pass_at_k_is_that_of_counting_every_choice() -> None:
+    rows = pd.DataFrame({"samples": 4, "valid": [0, 1, 3, 4], "tasks": [3, 2, 2, 1]})
+    for k in range(1, 5):
+        solved = [
+            mean(any(choice) for choice in combinations([1] * valid + [0] * (4 - valid), k))
+            for valid, tasks in zip(rows["valid"], rows["tasks"], strict=True)
+            for _ in range(tasks)
+        ]
+        assert pass_at(k, rows) == pytest.approx(mean(solved))

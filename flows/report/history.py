@@ -1,0 +1,93 @@
+"""The report's part on how generations came about: training, lineage, promotions, settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pandas as pd
+
+from flows.report.figures import PALETTE, beside, drawing, lines, whole_generations
+from flows.report.parts import Section
+from warehouse.reading import query_sql
+from warehouse.store import Warehouse
+
+Runs = dict[str, list[str]]
+"""Ids of experiments that differ only in their seed, under their common name."""
+LOSSES = {
+    "first_loss": "training, first tenth", "last_loss": "training, last tenth",
+    "validation_loss_before": "held back, before", "validation_loss_after": "held back, after",
+}  # fmt: skip
+"""Facts of a training run that are drawn, and their labels."""
+
+
+def losses(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
+    """The loss at the beginning and the end of each training run."""
+    found = warehouse.query("report_lineage").dropna(subset="training")
+    for name, ids in runs.items():
+        told = found[found["experiment"].isin(ids)]
+        if told.empty:
+            continue
+        facts = pd.DataFrame([json.loads(text) for text in told["training"]], told.index)
+        with drawing(f"losses {name}") as drawn:
+            axes = drawn.axes[0]
+            for colour, (fact, label) in zip(PALETTE, LOSSES.items(), strict=False):
+                if fact in facts:
+                    frame = told[["generation"]].assign(value=facts[fact])
+                    lines(axes, frame, label, colour)
+            whole_generations(axes)
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel("loss, nats a token")
+            beside(axes)
+        yield Section(f"{name}: training loss", query_sql("report_lineage"), figure=drawn.svg)
+
+
+def lineage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
+    """Each generation's parent, weights, and how much it learned."""
+    found = warehouse.query("report_lineage").drop(columns="training")
+    for name, ids in runs.items():
+        told = found[found["experiment"] == ids[0]].drop(columns="experiment")
+        shown = told.assign(
+            parent=["-" if pd.isna(parent) else int(parent) for parent in told["parent"]]
+        )
+        words = [f"Of {ids[0]}. The start is whose weights training began with."]
+        yield Section(f"{name}: lineage", query_sql("report_lineage"), words, table=shown)
+
+
+def promotions(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
+    """Who decided what on each generation, and why."""
+    found = warehouse.query("report_promotions")
+    for name, ids in runs.items():
+        told = found[found["experiment"].isin(ids)]
+        if set(told["decided_by"]) - {"always"}:  # that every generation is deployed is no news
+            yield Section(f"{name}: promotions", query_sql("report_promotions"), table=told)
+
+
+def settings(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
+    """The settings of every experiment, and those in which they differ."""
+    found = warehouse.query("report_settings").itertuples()
+    config = {row.experiment: dict(_leaves(json.loads(row.config))) for row in found}
+    chosen = {id: config[id] for ids in runs.values() for id in ids if id in config}
+    if not chosen:
+        return
+    frame = pd.DataFrame(chosen).fillna("-")
+    frame.insert(0, "setting", frame.index)
+    differ = frame[frame.drop(columns="setting").nunique(axis=1) > 1]
+    folded = [
+        (f"All settings of {id}", "\n".join(f"{key} = {value}" for key, value in told.items()))
+        for id, told in chosen.items()
+    ]
+    yield Section(
+        "Settings", query_sql("report_settings"),
+        ["In these settings the experiments differ."] if len(differ) else [],
+        table=differ if len(differ) else None, folded=folded,
+    )  # fmt: skip
+
+
+def _leaves(tree: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every setting by its path, as in `--set`, with its value as JSON."""
+    if isinstance(tree, dict) and tree:
+        for key, value in sorted(tree.items()):
+            yield from _leaves(value, f"{path}.{key}" if path else key)
+    else:
+        yield path, json.dumps(tree)
