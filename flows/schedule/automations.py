@@ -11,7 +11,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from string import Template
+from uuid import uuid4
 
+from flows.schedule.server import api_url, quiet
 from planners.errors import InvalidInput, PosterityError
 
 BLOCK = "posterity"
@@ -23,6 +25,7 @@ def automate(file: Path, address: str) -> list[str]:
 
     Returns their names. Raises InvalidInput where the file or the address is unusable.
     """
+    quiet()  # before Prefect is imported
     import yaml  # type: ignore[import-untyped]
     from prefect.automations import Automation
     from prefect.blocks.webhook import Webhook
@@ -33,15 +36,22 @@ def automate(file: Path, address: str) -> list[str]:
             "POSTERITY_WEBHOOK is no address that begins with http:// or https://; set it to where "
             "notifications are posted"
         )
+
+    def read(block: object) -> list[Automation]:
+        text = Template(file.read_text("utf-8")).substitute(WEBHOOK=block)
+        return [Automation.model_validate(one) for one in yaml.safe_load(text)["automations"]]
+
     try:
-        text = file.read_text("utf-8")
-        block = Webhook(method="POST", url=SecretStr(address)).save(BLOCK, overwrite=True)
-        found = [
-            Automation.model_validate(one)
-            for one in yaml.safe_load(Template(text).substitute(WEBHOOK=block))["automations"]
-        ]
+        read(uuid4())  # before anything is made
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise InvalidInput(f"{file} holds no automations: {error}") from error
+    if api_url() is None:
+        raise InvalidInput(
+            "no Prefect server is configured; name the one of the schedule with PREFECT_API_URL: "
+            "http://127.0.0.1:4200/api"
+        )
+    block = Webhook(method="POST", url=SecretStr(address)).save(BLOCK, overwrite=True)
+    found = read(block)
     for automation in found:
         with suppress(ValueError):  # there is none of this name yet
             Automation.read(name=automation.name).delete()  # type: ignore[attr-defined]

@@ -99,6 +99,8 @@ def test_a_port_that_something_else_has_is_refused_at_once(tmp_path: Path) -> No
     [
         ("", "automations: []", "POSTERITY_WEBHOOK is no address"),
         ("http://127.0.0.1:9/", "none here", "holds no automations"),
+        ("http://127.0.0.1:9/", "automations: [{name: a}]", "holds no automations"),
+        ("http://127.0.0.1:9/", "automations: []", "no Prefect server is configured"),
     ],
 )
 def test_automations_that_cannot_be_made(
