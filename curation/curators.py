@@ -14,7 +14,7 @@ they reward unwanted traits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -71,14 +71,15 @@ class Options:
 class Curator:
     """A way to choose traces, and the rewards that it implies.
 
-    `implies`: the reward that the first training step on its traces stands for, with frozen data.
-    `rewards`: traits that are known to be rewarded besides validity.
+    `implies`: the reward that the first training step on its traces stands for, with frozen data
+    (`curation.rewards`). `rewards`: traits that are known to be rewarded besides validity, each
+    with the direction, 1 for more of it and -1 for less.
     """
 
     name: str
     choose: Callable[[pd.DataFrame, Options], Selection]
     implies: str
-    rewards: tuple[str, ...] = ()
+    rewards: Mapping[str, int] = field(default_factory=dict)
     needs: str | None = None
     """The curation setting that must be given."""
     reads_text: bool = False
@@ -231,23 +232,28 @@ def _selection(
 
 
 ONE_A_TASK = (
-    "1 for a valid plan, divided by the probability that its task is solved in the pool: every "
-    "task counts equally"
+    "P / Z for a valid plan: the chance that its task is solved, over the chance that a sample of "
+    "it is valid"
 )
+BEST_OF = (
+    "that of best-of-N: [(1 - q<)^N - (1 - q< - q=)^N] / q= for a valid plan, with the chances q< "
+    "of a shorter one and q= of one as long in a sample"
+)
+SHORTER = {"plan_length": -1, "reasoning_tokens": -1}
 CURATORS = {
     curator.name: curator
     for curator in (
-        Curator("shortest", shortest, ONE_A_TASK, ("plan_length", "reasoning_tokens")),
+        Curator("shortest", shortest, BEST_OF, SHORTER),
         Curator(
             "all-valid", all_valid,
             "1 for a valid plan: on-policy this is a REINFORCE step, N / N+ times as long",
         ),
-        Curator("first-valid", first_valid, ONE_A_TASK, ("source_generation",)),
+        Curator("first-valid", first_valid, ONE_A_TASK, {"source_generation": 0}),
         Curator("uncurated", uncurated, "1 for any plan, valid or not: nothing for validity"),
         Curator("feedback", feedback, "1 for what users accept, valid or not", needs="sources"),
         Curator(
             "noisy", noisy, "that of shortest, for plans that an erring checker believes valid",
-            ("plan_length", "reasoning_tokens"), "error_rate",
+            SHORTER, "error_rate",
         ),
         Curator(
             "preference", preference,
@@ -275,12 +281,8 @@ def curate(
     """
     chosen_by = CURATORS[curator] if isinstance(curator, str) else curator
     name = chosen_by.name
-    own = sorted(set(pool["generation"]) - {INGESTED})
-    window = {"all": len(own), "last": 1}.get(str(replay), replay)
-    recent = pool[pool["generation"].isin([INGESTED, *own[-int(window) :]])]
     # Curators never see barred traces; these are recorded as dropped below.
-    barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
-    admitted = recent.drop(barred.index)
+    admitted, barred = admitted_by(pool, replay)
     selection = _chosen(chosen_by, admitted, options)
     _require_selection(selection, admitted, name, chosen_by.signed)
     if not selection.frame["kept"].any():
@@ -290,13 +292,22 @@ def curate(
             else "use easier tasks, more samples per task, or a higher temperature"
         )
         raise InvalidInput(
-            f"curator {name!r} kept none of {len(recent)} traces for generation {generation}, so "
-            f"there is nothing to train on: {remedy}"
+            f"curator {name!r} kept none of {len(admitted) + len(barred)} traces for generation "
+            f"{generation}, so there is nothing to train on: {remedy}"
         )
     if barred.empty:
         return selection
     dropped = _selection(barred, set(), barred["barred"].to_numpy(), "")
     return Selection(pd.concat([selection.frame, dropped.frame], ignore_index=True))
+
+
+def admitted_by(pool: pd.DataFrame, replay: str | int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The traces of a pool that `replay` admits, and those of them on which training is barred."""
+    own = sorted(set(pool["generation"]) - {INGESTED})
+    window = {"all": len(own), "last": 1}.get(str(replay), replay)
+    recent = pool[pool["generation"].isin([INGESTED, *own[-int(window) :]])]
+    barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
+    return recent.drop(barred.index), barred
 
 
 def _chosen(curator: Curator, pool: pd.DataFrame, options: Options) -> Selection:

@@ -5,9 +5,10 @@ direction of REINFORCE with reward 1 for valid plans, and N / N+ times its lengt
 N+ of N traces are valid). A curator that keeps one trace per task, or replays others' traces,
 deviates, and these figures say how far. They say nothing about many steps, or about Adam.
 
-Large sets are sampled. Where a model has nearly learned a set, gradients nearly cancel, and a
-sample's mean is mostly noise. So the variance between batches corrects its squared length, and a
-cosine has a standard error (jackknife over batches).
+Traces are a sample of what a policy may write, and large sets are sampled once more. Where a model
+has nearly learned a set, gradients nearly cancel, and a sample's mean is mostly noise. So lengths
+and cosines are estimated from different batches of tasks, which share no noise, and a cosine has a
+standard error.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from planners.models.likelihood import Row, by_length, summed_logprobs
+from planners.records import content_hash
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 BATCHES = 12
-"""Batches of a sample; their variance says how far it can be trusted."""
+"""Batches of tasks; their differences say how far an estimate can be trusted."""
 SURE = 2.0
 """Standard errors by which a gradient's squared length must exceed zero to have a direction."""
 
@@ -52,20 +54,12 @@ def gradient(
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """Sampled gradients of a set of traces.
-
-    `means`: the mean gradient of each random batch (batches, parameters). `sizes`: traces per
-    batch. `population`: traces in the whole set.
+    """The mean gradient of the traces in each batch of tasks (BATCHES, parameters), and how many
+    traces each batch has. Batches of two sketches have the same tasks.
     """
 
     means: torch.Tensor
-    sizes: tuple[int, ...]
-    population: int
-
-    @property
-    def unseen(self) -> float:
-        """The share of the set that was not drawn."""
-        return 1 - sum(self.sizes) / self.population
+    sizes: np.ndarray
 
 
 class Comparison(NamedTuple):
@@ -79,88 +73,68 @@ class Comparison(NamedTuple):
     ratio: float | None
 
 
-def sketch(model: PreTrainedModel, rows: Sequence[Row], population: int) -> Sketch:
-    """The mean gradients of rows that were drawn from `population` traces in random order."""
+def batch_of(task: str) -> int:
+    """The batch of a task, whatever the set of traces; a task's key is a hash."""
+    return int(content_hash(task, length=8), 16) % BATCHES
+
+
+def sketch(model: PreTrainedModel, rows: Sequence[Row], batches: Sequence[int]) -> Sketch:
+    """The mean gradient of each batch of rows."""
     import torch
 
-    # A set that was drawn whole has no sampling error, so one batch will do.
-    batches = 1 if len(rows) == population else min(BATCHES, len(rows))
-    parts = [rows[i::batches] for i in range(batches)]
-    means = [gradient(model, part, [1 / len(part)] * len(part)) for part in parts]
-    return Sketch(torch.stack(means), tuple(map(len, parts)), population)
+    parts: list[list[Row]] = [[] for _ in range(BATCHES)]
+    for row, batch in zip(rows, batches, strict=True):
+        parts[batch].append(row)
+    # Without rows the gradient is zero, and counts for nothing.
+    means = [gradient(model, part, [1 / max(len(part), 1)] * len(part)) for part in parts]
+    return Sketch(torch.stack(means), np.array([len(part) for part in parts], dtype=float))
 
 
 def compare(one: Sketch, other: Sketch) -> Comparison:
-    """Compare the mean gradients of two independent samples; a set with itself is exact."""
+    """Compare two mean gradients; a set with itself is exact.
+
+    The error is that of drawing tasks and their traces anew (jackknife over batches of tasks).
+    """
     if one is other:
         return Comparison(1.0, 0.0, 1.0)
     vectors = np.vstack([one.means.numpy(), other.means.numpy()])
     # All that follows needs inner products only, not the long vectors.
     gram = vectors @ vectors.T
-    sizes = np.array(one.sizes, float), np.array(other.sizes, float)
-    found = _estimate(gram, sizes, (one.unseen, other.unseen))
-    if found is None:
+    every = np.arange(BATCHES)
+    found = _estimate(gram, one.sizes, other.sizes, every)
+    without = [
+        _estimate(gram, one.sizes, other.sizes, every[every != left]) for left in range(BATCHES)
+    ]
+    if found is None or any(each is None for each in without):
         return Comparison(None, None, None)
-    variance = 0.0
-    for side, drawn in enumerate((one, other)):
-        if drawn.unseen:
-            without = _without_each(gram, sizes, side, (one.unseen, other.unseen))
-            if without is None:
-                return Comparison(None, None, None)
-            spread = drawn.unseen * (len(without) - 1) * np.var(without, axis=0)
-            if found[2 + side] < SURE * np.sqrt(spread[2 + side]):
-                return Comparison(None, None, None)
-            variance += float(spread[0])
-    return Comparison(found[0], float(np.sqrt(variance)), found[1])
-
-
-Pair = tuple[np.ndarray, np.ndarray]
+    spread = (BATCHES - 1) * np.var(np.array(without, dtype=float), axis=0)
+    if any(found[2 + side] < SURE * np.sqrt(spread[2 + side]) for side in (0, 1)):
+        return Comparison(None, None, None)
+    return Comparison(found[0], float(np.sqrt(spread[0])), found[1])
 
 
 Estimate = tuple[float, float, float, float]
 """Cosine, ratio of lengths, and both squared lengths."""
 
 
-def _estimate(gram: np.ndarray, sizes: Pair, unseen: tuple[float, float]) -> Estimate | None:
-    """The estimate from the inner products of all batch means; None without a positive length."""
-    split = len(sizes[0])
-    weights = [size / size.sum() for size in sizes]
-    blocks = gram[:split, :split], gram[split:, split:]
-    squares = [
-        _square(block, weight, share)
-        for block, weight, share in zip(blocks, weights, unseen, strict=True)
-    ]
+def _estimate(
+    gram: np.ndarray, first: np.ndarray, second: np.ndarray, batches: np.ndarray
+) -> Estimate | None:
+    """The estimate from the inner products of some batches; None without a positive length.
+
+    Products of a batch with itself are left out: they hold the noise of its traces, which would
+    make gradients longer than they are, and sets that share traces more alike.
+    """
+
+    def inner(at: int, sizes: np.ndarray, other: int, others: np.ndarray) -> float:
+        weight = np.outer(sizes[batches], others[batches])
+        np.fill_diagonal(weight, 0)
+        block = gram[np.ix_(batches + at * BATCHES, batches + other * BATCHES)]
+        total = weight.sum()
+        return float((weight * block).sum() / total) if total else 0.0
+
+    squares = inner(0, first, 0, first), inner(1, second, 1, second)
     if min(squares) <= 0:
         return None
-    cross = float(weights[0] @ gram[:split, split:] @ weights[1])
-    cosine = cross / float(np.sqrt(squares[0] * squares[1]))
-    return cosine, float(np.sqrt(squares[0] / squares[1])), squares[0], squares[1]
-
-
-def _square(gram: np.ndarray, weight: np.ndarray, unseen: float) -> float:
-    """Squared length of a set's mean: that of the sample, minus its sampling variance (with the
-    correction for a finite population).
-    """
-    length = float(weight @ gram @ weight)
-    if not unseen:
-        return length
-    if len(weight) < 2:
-        return 0.0  # one batch says nothing about its variance
-    spread = np.diag(gram) - 2 * gram @ weight + length
-    return length - unseen * len(weight) / (len(weight) - 1) * float(weight**2 @ spread)
-
-
-def _without_each(
-    gram: np.ndarray, sizes: Pair, side: int, unseen: tuple[float, float]
-) -> list[Estimate] | None:
-    """Estimates without each batch of one side in turn; None if any of them is None."""
-    found = []
-    for i in range(len(sizes[side])):
-        left = [np.delete(size, i) if s == side else size for s, size in enumerate(sizes)]
-        at = i + side * len(sizes[0])
-        rest = np.delete(np.delete(gram, at, axis=0), at, axis=1)
-        again = _estimate(rest, (left[0], left[1]), unseen)
-        if again is None:
-            return None
-        found.append(again)
-    return found
+    cosine = inner(0, first, 1, second) / float(np.sqrt(squares[0] * squares[1]))
+    return cosine, float(np.sqrt(squares[0] / squares[1])), *squares

@@ -1,97 +1,86 @@
-"""Find what a curation rewards besides validity: traits that go with a valid plan being kept.
+"""Find what a curation rewards besides validity, in two questions that must not be pooled.
 
-One logistic model of kept or dropped has all traits, so that none is blamed for what another does.
-A weak prior by pseudo-observations (Greenland 2007) keeps it finite. Standard errors are clustered
-by task, because a task's traces compete. The false discovery rate is controlled (Benjamini and
-Hochberg 1995). These are associations, not causes: an unmeasured trait can hide behind another.
+*Within tasks*: given a task's valid traces, which of them are kept? A conditional logistic model,
+stratified by task: it sees no task's difficulty and no task's number of traces. *Between tasks*:
+which tasks weigh more among the kept traces than in the pool? Pooling the two is Simpson's paradox:
+a curator that keeps each task's shortest plan also makes tasks with long plans weigh more.
+
+All traits are in one model, so that none is blamed for what another does; traits that are nearly
+equal within tasks are tested as one. Nothing is named unless the labels, permuted within tasks,
+hardly ever look so unlike chance (a max-T test, exact where no trace of a task is preferred). These
+are associations, not causes: an unmeasured trait can hide behind another.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-FEWEST = 20
-"""Traces that a level needs to be examined on its own."""
-FEWEST_EITHER = 5
-"""Kept traces, and dropped ones, that a level needs to enter the model."""
-PRIOR = 0.5
-"""Weight of each of a column's two pseudo-observations."""
-COLUMNS = ["trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "method"]
+from curation.tasks import BETWEEN, FEWEST, PERMUTED, Column, between_tasks
+
+ALIKE = 0.98
+"""Correlation within tasks from which two traits are tested as one."""
+RIDGE = 0.05
+"""Precision of the prior of each log odds ratio, which keeps it finite (a standard deviation of
+4.5).
+"""
+GATE = 0.01
+"""Share of permutations that may look as unlike chance, where anything is named."""
+WORK = 4e7
+"""Rows drawn in all permutations together, at most."""
+STEPS, CLOSE = 25, 1e-8
+COLUMNS = ["trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "method", "also"]
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
     """The traits that go with being kept.
 
-    `found`: one row per trait, or per level of one, smallest q first (COLUMNS; odds ratios with 95%
-    intervals, numeric traits per standard deviation). `unanswered`: why a trait is not among them.
+    `found`, within tasks: one row per trait, or per level of one, smallest q first (COLUMNS; odds
+    ratios with 95% intervals, numeric traits per standard deviation within tasks; `also` names
+    traits that are nearly equal). `between` tasks: the mean of a trait over the pool's traces and
+    over the kept ones, if each trace had its task's mean (BETWEEN; `shift` in standard deviations).
+    `unanswered`: why a trait is not in `found`. `chance`: the share of permutations of the labels
+    that look as unlike chance as the labels do.
     """
 
     found: pd.DataFrame
     unanswered: dict[str, str]
+    between: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=BETWEEN))
+    chance: float = 1.0
 
     def named(self, q: float = 0.01) -> list[str]:
-        """Traits that go with being kept or dropped, the clearest first."""
+        """Traits that go with being kept or dropped within a task, the clearest first."""
+        if self.chance > max(GATE, q):
+            return []
         return list(dict.fromkeys(self.found.loc[self.found["q"] <= q, "trait"]))
 
 
-def preferences(kept: pd.Series, task: pd.Series, traits: pd.DataFrame) -> Preferences:
+def preferences(
+    kept: pd.Series, task: pd.Series, traits: pd.DataFrame, seed: int = 0
+) -> Preferences:
     """Explain which valid traces of a pool were kept, by their traits.
 
     `kept` and `task` have one value per trace. `traits` has one column per trait: numbers, or text
-    for levels.
+    for levels. `seed` is for the permutations.
     """
     unanswered: dict[str, str] = {}
     if kept.nunique() < 2:
         every = "every valid trace was kept" if kept.any() else "no valid trace was kept"
         reason = every if len(kept) else "there is no valid trace"
         return Preferences(pd.DataFrame(columns=COLUMNS), dict.fromkeys(traits.columns, reason))
-    chosen = kept.to_numpy(dtype=bool)
-    columns, separated = _columns(chosen, traits, unanswered)
-    found = [_exact(chosen, *column) for column in separated]
-    if columns:
-        found += _logistic(chosen, task.to_numpy(), columns)
-    frame = pd.DataFrame(found, columns=COLUMNS)
-    if len(frame):
-        from statsmodels.stats.multitest import multipletests
-
-        frame["q"] = multipletests(frame["p"], method="fdr_bh")[1]
-        strength = -np.log(frame["odds_ratio"]).abs()
-        frame = (
-            frame.assign(strength=strength).sort_values(["q", "strength"]).drop(columns="strength")
-        )
-    return Preferences(frame.reset_index(drop=True), unanswered)
+    chosen, tasks = kept.to_numpy(dtype=bool), pd.factorize(task.to_numpy())[0]
+    columns = list(_columns(traits, unanswered))
+    rng = np.random.default_rng(seed)
+    within, chance = _within(chosen, tasks, columns, unanswered, rng)
+    return Preferences(within, unanswered, between_tasks(chosen, tasks, columns, rng), chance)
 
 
-def acceptance(kept: pd.Series, groups: pd.Series) -> pd.DataFrame:
-    """The share of each group that was kept: one row per level with at least FEWEST traces.
-
-    Columns: `level`, `traces`, `share`, and `low` and `high`, its 95% interval (Wilson).
-    """
-    from statsmodels.stats.proportion import proportion_confint
-
-    counts = kept.groupby(groups.astype(str)).agg(["size", "sum"])
-    counts = counts[counts["size"] >= FEWEST]
-    low, high = proportion_confint(counts["sum"], counts["size"], method="wilson")
-    share = counts["sum"] / counts["size"]
-    columns = {"traces": counts["size"], "share": share, "low": low, "high": high}
-    return pd.DataFrame(columns).rename_axis("level").reset_index()
-
-
-Column = tuple[str, str, np.ndarray]
-"""A trait, its level ("" for a number), and one value per trace."""
-
-
-def _columns(
-    kept: np.ndarray, traits: pd.DataFrame, unanswered: dict[str, str]
-) -> tuple[list[Column], list[Column]]:
-    """Columns for the model, and levels where too few traces were kept, or dropped, for it."""
-    told: list[Column] = []
-    separated: list[Column] = []
+def _columns(traits: pd.DataFrame, unanswered: dict[str, str]) -> Iterator[Column]:
+    """The columns that stand for the traits: a number, or one 0/1 column per frequent level."""
     for name in traits.columns:
         values = traits[name]
         if values.nunique(dropna=False) < 2:
@@ -100,7 +89,10 @@ def _columns(
             unanswered[name] = f"unknown for {int(values.isna().sum())} traces"
         elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             numbers = values.to_numpy(dtype=float)
-            told.append((name, "", (numbers - numbers.mean()) / numbers.std()))
+            if np.isfinite(numbers).all():
+                yield name, "", numbers
+            else:
+                unanswered[name] = "infinite for some traces"
         else:
             codes, levels = pd.factorize(values.astype(str), sort=True)
             counts = pd.Series(np.bincount(codes)).sort_values(ascending=False, kind="stable")
@@ -109,58 +101,192 @@ def _columns(
             if not large:
                 unanswered[name] = f"no level but {levels[counts.index[0]]!r} has {FEWEST} traces"
             for code in large:
-                level, inside = levels[code], codes == code
-                few = min(kept[inside].sum(), (~kept[inside]).sum()) < FEWEST_EITHER
-                (separated if few else told).append((name, str(level), inside.astype(float)))
-    return told, separated
+                yield name, str(levels[code]), (codes == code).astype(float)
 
 
-def _logistic(
-    kept: np.ndarray, task: np.ndarray, columns: list[Column]
-) -> list[tuple[object, ...]]:
-    """One result row per column, from one model of all columns."""
-    import statsmodels.api as sm
-
-    width = len(columns)
-    x = np.column_stack([np.ones(len(kept)), *(values for _, _, values in columns)])
-    # Two pseudo-observations per column, one kept and one dropped; each is its own cluster.
-    prior = np.repeat(np.eye(width + 1)[1:], 2, axis=0)
-    groups = pd.factorize(task)[0]
-    model = sm.GLM(
-        np.concatenate([kept.astype(float), np.tile([0.0, 1.0], width)]),
-        np.vstack([x, prior]),
-        family=sm.families.Binomial(),
-        freq_weights=np.concatenate([np.ones(len(kept)), np.full(2 * width, PRIOR)]),
-    )
-    clusters = np.concatenate([groups, groups.max() + 1 + np.arange(2 * width)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on degrees of freedom: weights are not integers
-        fitted = model.fit(method="newton", cov_type="cluster", cov_kwds={"groups": clusters})
-    bounds = fitted.conf_int()
-    return [
-        (name, level, _count(level, values), *np.exp([fitted.params[i], *bounds[i]]),
-         fitted.pvalues[i], np.nan, "logistic")
-        for i, (name, level, values) in enumerate(columns, start=1)
-    ]  # fmt: skip
+# ---------------------------------------------------------------- within tasks
 
 
-def _exact(kept: np.ndarray, name: str, level: str, values: np.ndarray) -> tuple[object, ...]:
-    """Result row of a level where hardly any, or nearly all, traces were kept: Fisher's test."""
-    from scipy.stats import fisher_exact
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """The traces of tasks of which some are kept and some are not; no others say anything.
 
-    inside = values.astype(bool)
-    table = np.array(
-        [[(inside & kept).sum(), (inside & ~kept).sum()],
-         [(~inside & kept).sum(), (~inside & ~kept).sum()]]
+    `rows` are their places in the pool, sorted by task; `task` numbers their tasks from 0; `size`
+    and `kept` count each task's traces and the kept ones; `label` is 1.0 for a kept trace.
+    """
+
+    rows: np.ndarray
+    task: np.ndarray
+    size: np.ndarray
+    kept: np.ndarray
+    label: np.ndarray
+
+    @classmethod
+    def of(cls, chosen: np.ndarray, tasks: np.ndarray) -> Strata:
+        size, kept = np.bincount(tasks), np.bincount(tasks, weights=chosen)
+        mixed = (kept > 0) & (kept < size)
+        rows = np.flatnonzero(mixed[tasks])
+        rows = rows[np.argsort(tasks[rows], kind="stable")]
+        number = np.cumsum(mixed) - 1
+        return cls(
+            rows, number[tasks[rows]], size[mixed], kept[mixed].astype(int),
+            chosen[rows].astype(float),
+        )  # fmt: skip
+
+    def centred(self, values: np.ndarray) -> np.ndarray:
+        """Values (rows, columns) of the pool, minus their mean in each task."""
+        return values[self.rows] - self.means(values[self.rows])[self.task]
+
+    def means(self, x: np.ndarray) -> np.ndarray:
+        """The mean over each task, (tasks, columns); `x` has the rows of the strata."""
+        return self.sums(x) / self.size[:, None]
+
+    def sums(self, x: np.ndarray) -> np.ndarray:
+        """The sum over each task."""
+        starts = np.concatenate([[0], np.cumsum(self.size)[:-1]])
+        return np.add.reduceat(x, starts, axis=0)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """For each row the variance of its label, if so many are drawn of its task, x n/(n-1)."""
+        n, k = self.size.astype(float), self.kept
+        return (k * (n - k) / (n * (n - 1)))[self.task]
+
+    def permuted(self, rng: np.random.Generator) -> np.ndarray:
+        """The places of kept traces, if each task had kept as many at random."""
+        starts = np.concatenate([[0], np.cumsum(self.size)[:-1]])
+        alone = self.kept == 1
+        one = starts[alone] + (rng.random(int(alone.sum())) * self.size[alone]).astype(int)
+        if alone.all():
+            return one
+        several = np.flatnonzero(~alone[self.task])
+        order = several[np.lexsort((rng.random(len(several)), self.task[several]))]
+        rank = np.arange(len(order)) - np.searchsorted(self.task[order], self.task[order])
+        return np.concatenate([one, order[rank < self.kept[self.task[order]]]])
+
+
+def _within(
+    chosen: np.ndarray, tasks: np.ndarray, columns: list[Column], unanswered: dict[str, str],
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, float]:  # fmt: skip
+    """The table of preferences within tasks, and the share of permutations that look like it."""
+    from scipy.stats import norm
+    from statsmodels.stats.multitest import multipletests
+
+    strata = Strata.of(chosen, tasks)
+    told: list[tuple[Column, np.ndarray, list[str]]] = []
+    for column in columns:
+        name, level, values = column
+        x = strata.centred(values[:, None])[:, 0] if len(strata.rows) else np.zeros(0)
+        spread = np.sqrt((x**2).mean()) if len(x) else 0.0
+        if spread < 1e-9 * max(1.0, np.abs(values).max()):
+            why = "the same for all traces of a task that were not all kept or all dropped"
+            unanswered.setdefault(name, why)
+            continue
+        unit = x if level else x / spread
+        for (other, other_level, _), known, also in told:
+            if abs(_correlation(unit, known)) > ALIKE:
+                label = f"{name}={level}" if level else name
+                if (name, level) != (other, other_level) and label not in also:
+                    also.append(label)
+                break
+        else:
+            told.append((column, unit, []))
+    for (name, _, _), _, _ in told:
+        unanswered.pop(name, None)
+    if not told:
+        return pd.DataFrame(columns=COLUMNS), 1.0
+    x = np.column_stack([values for _, values, _ in told])
+    # The test is of the score at chance, where it is linear in the labels.
+    information = (x * strata.variance[:, None]).T @ x + RIDGE * np.eye(x.shape[1])
+    inverse = np.linalg.inv(information)
+    lever = inverse / np.sqrt(np.diag(inverse))[:, None]
+    z = lever @ (x.T @ strata.label)
+    p = 2 * norm.sf(np.abs(z))
+    chance = _chance(strata, x @ lever.T, float(np.abs(z).max()), rng)
+    beta, error = _odds(strata, x)
+    # Where hardly any trace contradicts a preference, the likelihood is flat in its odds, and
+    # Wald's interval says nothing: there the estimate is the test's own first step.
+    step, spread = inverse @ (x.T @ strata.label), np.sqrt(np.diag(inverse))
+    flat = np.abs(beta / error) < np.abs(z) / 2
+    beta, error = np.where(flat, step, beta), np.where(flat, spread, error)
+    odds, low, high = (np.exp(np.clip(beta + side * 1.96 * error, -50, 50)) for side in (0, -1, 1))
+    frame = pd.DataFrame(
+        [
+            (
+                name, level, int(values.sum()) if level else len(values), *ratio, p[i], np.nan,
+                "one-step" if flat[i] else "conditional", ", ".join(also),
+            )
+            for i, (((name, level, values), _, also), ratio) in enumerate(
+                zip(told, zip(odds, low, high, strict=True), strict=True)
+            )
+        ],
+        columns=COLUMNS,
     )  # fmt: skip
-    # Half a trace more in each cell keeps the odds ratio finite.
-    (a, b), (c, d) = table + 0.5
-    spread = 1.96 * np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
-    ratio = a * d / (b * c)
-    p = fisher_exact(table).pvalue
-    low, high = ratio * np.exp([-spread, spread])
-    return name, level, int(inside.sum()), ratio, low, high, p, np.nan, "exact"
+    frame["q"] = multipletests(frame["p"], method="fdr_bh")[1]
+    strength = -np.abs(z)
+    order = np.lexsort((strength, frame["q"].to_numpy()))
+    return frame.iloc[order].reset_index(drop=True), chance
 
 
-def _count(level: str, values: np.ndarray) -> int:
-    return int(values.sum()) if level else len(values)
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / np.sqrt((one @ one) * (other @ other)))
+
+
+def _chance(strata: Strata, scores: np.ndarray, largest: float, rng: np.random.Generator) -> float:
+    """The share of permutations whose largest statistic is at least as large (max-T)."""
+    drawn = max(1, int(strata.kept.sum() if (strata.kept == 1).all() else len(strata.rows)))
+    count = int(np.clip(WORK / drawn, 199, PERMUTED))
+    beyond = sum(
+        np.abs(scores[strata.permuted(rng)].sum(axis=0)).max() >= largest - 1e-12
+        for _ in range(count)
+    )
+    return (1 + beyond) / (1 + count)
+
+
+def _odds(strata: Strata, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log odds ratios and their standard errors, by Newton's method on the conditional likelihood.
+
+    The chance of a trace to be among its task's kept ones is exact where one is kept, and Hajek's
+    approximation (1964, equation 5.27) where several are.
+    """
+    beta = np.zeros(x.shape[1])
+    information = np.eye(x.shape[1])
+    for _ in range(STEPS):
+        chance, variance = _inclusion(strata, x @ beta)
+        centre = strata.sums(x * variance[:, None]) / strata.sums(variance[:, None])
+        around = x - centre[strata.task]
+        information = (around * variance[:, None]).T @ around + RIDGE * np.eye(x.shape[1])
+        step = np.linalg.solve(information, x.T @ (strata.label - chance) - RIDGE * beta)
+        beta += np.clip(step, -1, 1)
+        if np.abs(step).max() < CLOSE:
+            break
+    return beta, np.sqrt(np.diag(np.linalg.inv(information)))
+
+
+def _inclusion(strata: Strata, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each trace's chance to be kept, given how many of its task are, and its variance."""
+    wanted, task = strata.kept.astype(float), strata.task
+    shift = -_peak(strata, eta)
+    alone = (strata.kept == 1)[task]
+    weight = np.exp(eta + shift[task])
+    softmax = weight / strata.sums(weight[:, None])[task, 0]
+    if alone.all():
+        return softmax, softmax
+    # Find each task's intercept for which the chances add up to the number of kept traces.
+    intercept = shift + np.log(wanted / np.maximum(strata.size - wanted, 0.5))
+    for _ in range(STEPS):
+        p = 1 / (1 + np.exp(-np.clip(eta + intercept[task], -40, 40)))
+        spread = np.maximum(strata.sums((p * (1 - p))[:, None])[:, 0], 1e-9)
+        intercept += np.clip((wanted - strata.sums(p[:, None])[:, 0]) / spread, -2, 2)
+    v = p * (1 - p)
+    centre = strata.sums((p * v)[:, None])[:, 0] / spread
+    several = np.clip(p * (1 - (centre[task] - p) * (1 - p) / spread[task]), 1e-9, 1)
+    n = strata.size.astype(float)
+    scaled = v * (n / (n - 1))[task]
+    return np.where(alone, softmax, several), np.where(alone, softmax, scaled)
+
+
+def _peak(strata: Strata, eta: np.ndarray) -> np.ndarray:
+    starts = np.concatenate([[0], np.cumsum(strata.size)[:-1]])
+    return np.maximum.reduceat(eta, starts)

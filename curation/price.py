@@ -1,8 +1,10 @@
-"""Separate what selection and training changed in each trait, by the Price equation.
+"""Separate what checker, curator and training changed in each trait, by the Price equation.
 
 Price (1970): the change of a trait's mean between generations is the covariance of trait and
 weight, over the mean weight (selection: which traces were learned), plus the remainder
-(transmission: what training made of them). It is an identity and says nothing about causes.
+(transmission: what training made of them). Selection has three parts: what the checker selects
+(valid traces against all), and what the curator selects *between* tasks (which tasks weigh more)
+and *within* them (which traces of a task). It is an identity and says nothing about causes.
 """
 
 from __future__ import annotations
@@ -17,14 +19,22 @@ import pandas as pd
 class Change:
     """The change of one trait between a pool and the next generation.
 
-    The means are over the traces of each. `selection` and `transmission` are the terms of the
-    equation. `transmission` and `mean_after` are None if the next generation was not deployed.
+    The means are over the traces of each. `selection` (the sum of `checker`, `between` and
+    `within`) and `transmission` are the terms of the equation. `transmission` and `mean_after` are
+    None if the next generation was not deployed.
     """
 
     mean_before: float
-    selection: float
+    checker: float
+    between: float
+    within: float
     transmission: float | None
     mean_after: float | None
+
+    @property
+    def selection(self) -> float:
+        """The change by selection in all."""
+        return self.checker + self.between + self.within
 
     @property
     def mean_kept(self) -> float:
@@ -32,18 +42,29 @@ class Change:
         return self.mean_before + self.selection
 
 
-def change(trait: np.ndarray, weight: np.ndarray, after: np.ndarray) -> Change:
+def change(
+    trait: np.ndarray, weight: np.ndarray, after: np.ndarray, valid: np.ndarray, task: np.ndarray
+) -> Change:
     """The change from a pool to the traces `after` it.
 
-    `trait` and `weight` (in training) have one value per trace of the pool.
+    `trait`, `weight` (in training), `valid` and `task` have one value per trace of the pool. If an
+    invalid trace is learned, the checker has selected nothing.
     """
     before = float(trait.mean())
-    covariance = float(((weight - weight.mean()) * (trait - before)).mean())
-    differential = covariance / float(weight.mean())
+    right = valid.astype(bool)
+    passed = np.ones_like(right) if weight[~right].any() else right
+    kept, place = weight[passed], pd.factorize(task[passed])[0]
+    values, count = trait[passed], np.bincount(place)
+    mean = np.bincount(place, weights=values) / count
+    share = np.bincount(place, weights=kept) / kept.sum()
+    selected = float(values.mean())
+    learned = float((kept * values).sum() / kept.sum())
+    heavier = float(share @ mean)
+    parts = selected - before, heavier - selected, learned - heavier
     if not len(after):
-        return Change(before, differential, None, None)
+        return Change(before, *parts, None, None)
     mean_after = float(after.mean())
-    return Change(before, differential, mean_after - before - differential, mean_after)
+    return Change(before, *parts, mean_after - learned, mean_after)
 
 
 def numeric(traits: pd.DataFrame) -> pd.DataFrame:

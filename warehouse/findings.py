@@ -40,10 +40,17 @@ class Reward(Record):
     experiment: str = stored("The experiment.", key=True)
     generation: int = stored("The generation that learned the trace.", key=True)
     trace: str = stored("A kept trace.", key=True)
-    logprob: float = stored("Its log-probability under the weights that training started from.")
+    logprob: float = stored(
+        "Its log-probability under the weights that training started from, at the temperature that "
+        "it was sampled at."
+    )
     valid_ratio: float | None = stored(
         "Share of valid traces under those weights, over that under the ones that wrote it; none "
         "where the trace is invalid."
+    )
+    reward: float | None = stored(
+        "The reward that the curator's choice of it stands for on-policy; none where it was "
+        "audited before schema 7."
     )
 
 

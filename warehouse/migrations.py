@@ -97,7 +97,11 @@ MIGRATIONS = (
             "UPDATE judgements SET generation = -1 WHERE purpose = 'ingest'",
         ),
     ),
-    Migration(7, "traces without a verdict, and why", ()),
+    Migration(
+        7,
+        "traces without a verdict, and why; rewards of curators",
+        ("ALTER TABLE IF EXISTS rewards ADD COLUMN IF NOT EXISTS reward DOUBLE",),
+    ),
 )
 
 

@@ -57,7 +57,7 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
     if experiment.training.method != "sft":  # ask about what was reinforced
         pool = pool.assign(kept=pool["weight"] > 0, weight=pool["weight"].clip(lower=0))
     choices = {own: pool.loc[pool["kept"].astype(bool), "trace"].tolist()}
-    whole = pool_for(warehouse, experiment, index)
+    whole = pool_for(warehouse, experiment, index, text=True)
     for name, curator in CURATORS.items():
         if name != own and curator.needs is None and not curator.signed:
             try:
@@ -66,7 +66,7 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
                 found.note(index, "other-curator", name, {"both": None}, str(error))
     parent = parent_of(warehouse, experiment, index)
     start = start_of(warehouse, experiment, index)
-    return Trained(warehouse, experiment, index, parent, start, pool, choices)
+    return Trained(warehouse, experiment, index, parent, start, pool, choices, whole)
 
 
 def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:

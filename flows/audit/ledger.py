@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from flows.experiments.experiment import Experiment
+from flows.generations.pool import reward_of
 from warehouse.findings import Figure
 from warehouse.records import Record
 from warehouse.store import Warehouse
@@ -67,8 +68,8 @@ class Audit:
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A trained generation: its `parent`, the `start` whose weights training began with, the
-    `pool` of traces with a plan, and the `choices`: ids of the traces that each curator keeps (the
-    experiment's own first).
+    `pool` of traces with a plan, the `choices`: ids of the traces that each curator keeps (the
+    experiment's own first), and the `whole` pool, traces without a plan included.
     """
 
     warehouse: Warehouse
@@ -78,6 +79,11 @@ class Trained:
     start: int
     pool: pd.DataFrame
     choices: dict[str, list[str]]
+    whole: pd.DataFrame
+
+    def reward(self, curator: str) -> pd.Series:
+        """The reward that a curator's choice stands for, by trace of the `whole` pool."""
+        return reward_of(self.warehouse, self.experiment, self.index, curator, self.whole)
 
     @property
     def kept(self) -> pd.DataFrame:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+from flows.commands.terminal import (
+    DEFAULT,
+    INTERRUPTED,
+    STOPPED,
+    Changes,
+    WarehouseFile,
+    app,
+    errors,
+    one_message,
+)
 from flows.schedule.server import PORT
 from planners.errors import InvalidInput
 
@@ -77,8 +86,12 @@ def serve(
             with alone(schedule), prefect_server(watch, port):
                 watch.say(f"{settings.id} in {warehouse}: {when}; stop with Ctrl-C")
                 stay(schedule, watch)
-        except SystemExit:  # Prefect's answer to SIGTERM; its threads would not end by themselves
+        # Prefect's threads would not end by themselves.
+        except SystemExit:  # its answer to SIGTERM
             os._exit(0)
+        except KeyboardInterrupt:
+            errors.print(STOPPED)
+            os._exit(INTERRUPTED)
 
 
 def _checked(

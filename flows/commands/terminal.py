@@ -60,6 +60,7 @@ Changes = Annotated[
 ]
 DEFAULT = "posterity.duckdb"
 INTERRUPTED = FAILED = 3
+STOPPED = "interrupted; nothing finished is lost: run the same command again to resume"
 
 
 @contextmanager
@@ -71,5 +72,5 @@ def one_message() -> Iterator[None]:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
-        errors.print("interrupted; nothing finished is lost: run the same command again to resume")
+        errors.print(STOPPED)
         raise typer.Exit(INTERRUPTED) from None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pandas as pd
 
-from curation.curators import Options, Selection, curate
+from curation.curators import Options, Selection, admitted_by, curate
 from curation.own import curator_named
+from curation.rewards import best_of, one_a_task, simulated
 from flows.experiments.experiment import Experiment
 from flows.generations.eligibility import as_curated, barred
 from flows.generations.lineage import ancestors
 from flows.generations.matched_control import matched_count
-from planners.records import derive_seed
+from planners.records import Outcome, derive_seed
 from warehouse.pool import pooled
 from warehouse.store import Warehouse
 
@@ -24,15 +28,46 @@ def select(
     """
     curation = experiment.curation
     curator = curator_named(other) if other else curator_named(curation.curator, curation.code)
-    options = Options(
-        count=matched_count(warehouse, experiment, generation),
-        seed=derive_seed(experiment.seed, generation, "curate"),
-        error_rate=curation.error_rate or 0.0,
-        taste=curation.taste or "",
-    )
     if pool is None:
         pool = pool_for(warehouse, experiment, generation, text=curator.reads_text)
+    options = options_of(warehouse, experiment, generation)
     return curate(curator, pool, generation, curation.replay, options)
+
+
+def options_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> Options:
+    """The settings that curators read, for the training of a generation."""
+    return Options(
+        count=matched_count(warehouse, experiment, generation),
+        seed=derive_seed(experiment.seed, generation, "curate"),
+        error_rate=experiment.curation.error_rate or 0.0,
+        taste=experiment.curation.taste or "",
+    )
+
+
+CLOSED: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
+    "all-valid": lambda pool: pool["valid"].to_numpy(dtype=float),
+    "shortest": lambda pool: best_of(pool, ["plan_length", "reasoning_tokens"]),
+    "first-valid": lambda pool: best_of(pool, ["generation"]),
+    "uncurated": lambda pool: one_a_task(pool.assign(valid=pool["plan_length"].fillna(0) > 0)),
+}
+"""Curators whose reward has a closed form."""
+
+
+def reward_of(
+    warehouse: Warehouse, experiment: Experiment, generation: int, curator: str, pool: pd.DataFrame
+) -> pd.Series:
+    """The reward that a curator's choice from a pool stands for, by trace (`curation.rewards`)."""
+    admitted, _ = admitted_by(pool, experiment.curation.replay)
+    told = admitted.assign(valid=admitted["outcome"] == Outcome.VALID.value)
+    if (closed := CLOSED.get(curator)) is not None:
+        return pd.Series(closed(told), told["trace"])
+    known = curator_named(curator, experiment.curation.code if ":" in curator else None)
+    options = options_of(warehouse, experiment, generation)
+
+    def choose(again: pd.DataFrame) -> pd.Series:
+        return known.choose(again, options).frame.set_index("trace")["weight"]
+
+    return pd.Series(simulated(choose, told, options.seed % 2**32), told["trace"])
 
 
 def pool_for(

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from flows.audit.questions import WANTED, WEIGHED
+from flows.audit.questions import NOTABLE, WANTED
+from flows.audit.weights import WEIGHED
 from flows.report.figures import INK, PALETTE, beside, drawing, odds
 from flows.report.parts import Section
 from warehouse.reading import query_sql
@@ -50,20 +51,37 @@ def _preferences(experiment: str, found: pd.DataFrame, sql: str) -> Section | No
     if told.empty:
         return None
     told = told.assign(declared=told["declared"] > 0)
-    named = told[told["q"] <= WANTED].sort_values("q")
+    named = told[(told["q"] <= WANTED) & (told.get("named", 1) > 0)].sort_values("q")
     shown = named if len(named) else told.nsmallest(5, "q")
     words = [
-        f"Given a valid plan, what went with being kept for generation {generation}. "
-        "To the right of 1: kept more often; numbers count per standard deviation. "
+        f"Within a task, which of its valid traces were kept for generation {generation}. "
+        "To the right of 1: kept more often; numbers count per standard deviation within tasks. "
         "Round and blue is what the curator is known for; square and orange nobody declared."
     ]
     words += [_preference(row) for row in named.to_dict("records")] or [
         f"Nothing is named at a false discovery rate of {WANTED:.0%}; shown are the nearest."
     ]
+    words += _between(found)
     with drawing(f"odds {experiment}", height=1.2 + 0.28 * len(shown)) as drawn:
         odds(drawn.axes[0], shown)
     title = f"{experiment}: what is rewarded besides validity"
     return Section(title, sql, [*words, LIMITS], drawn.svg)
+
+
+def _between(found: pd.DataFrame) -> list[str]:
+    """A sentence on which tasks weigh more among what was learned; none where none do."""
+    generation, told = _answers(found, "between-tasks")
+    if told.empty:
+        return []
+    clear = told[(told["q"] <= WANTED) & (told["shift"].abs() >= NOTABLE)].sort_values("q")
+    shifts = [f"{r.name_} {r.mean_pool:.2f} to {r.mean_kept:.2f}"
+              for r in clear.rename(columns={"name": "name_"}).itertuples()]  # fmt: skip
+    if not shifts:
+        return []
+    return [
+        f"Between tasks, for generation {generation}: tasks weigh otherwise among what was kept "
+        f"than in the pool of valid traces. Means over tasks: {'; '.join(shifts[:8])}."
+    ]
 
 
 def _preference(row: dict[str, object]) -> str:
@@ -83,16 +101,16 @@ def _staleness(experiment: str, found: pd.DataFrame, sql: str) -> Section | None
     traces, worth = told["traces"].sum(), told["effective"].sum()
     words = [
         f"Of what generation {generation} learned, {traces:.0f} traces with recorded "
-        f"log-probabilities are looked at (at most {WEIGHED}). To the weights that training "
-        f"started from, they are worth about {worth:.0f} on-policy traces (effective sample size, "
-        "by the generation that wrote them)."
+        f"log-probabilities are looked at (at most {WEIGHED}). Weighted to be like samples of the "
+        f"weights that training started from, they would be an effective sample of {worth:.0f} (by "
+        "the generation that wrote them). Fine-tuning weighs none of them."
     ]
     with drawing(f"staleness {experiment}", height=2.6) as drawn:
         axes, places = drawn.axes[0], range(len(told))
         axes.bar([p - 0.2 for p in places], told["traces"], 0.4, label="learned", color=PALETTE[0])
         axes.bar(
-            [p + 0.2 for p in places], told["effective"], 0.4, label="worth", color=PALETTE[1],
-            hatch="///", edgecolor=INK, linewidth=0.4,
+            [p + 0.2 for p in places], told["effective"], 0.4, label="effective sample",
+            color=PALETTE[1], hatch="///", edgecolor=INK, linewidth=0.4,
         )  # fmt: skip
         axes.set_xticks(list(places), [f"by {name}" for name in told["name"]])
         axes.set_ylabel("traces")
@@ -105,16 +123,19 @@ def _change(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
     lengths = told[told["name"] == "plan_length"].pivot(
         index="generation", columns="measure", values="value"
     )
-    measures = ["mean_before", "selection", "transmission", "mean_after"]
-    if lengths.empty or "selection" not in lengths:
+    measures = [
+        "mean_before", "checker", "between", "within", "transmission", "mean_after"
+    ]  # fmt: skip
+    if lengths.empty or "within" not in lengths:
         return None
     # NaN, where a measure is missing, is the only value unequal to itself.
     table = lengths.reindex(columns=measures).map(lambda v: "-" if v != v else f"{v:+.2f}")
     table["mean_before"] = table["mean_before"].str.lstrip("+")
     table["mean_after"] = table["mean_after"].str.lstrip("+")
     words = [
-        "Plan length by the Price equation: the mean over the pool, what selection did to it, what "
-        "training did, and the mean of the next generation's plans, in actions."
+        "Plan length by the Price equation, in actions: the mean over the pool, what the checker "
+        "selects, what the curator selects between tasks (which weigh more) and within them, what "
+        "training did, and the mean of the next generation's plans."
     ]
     title = f"{experiment}: what selection changed, and what training did"
     return Section(title, sql, words, table=table.reset_index())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import tempfile
 import threading
@@ -33,6 +34,9 @@ from warehouse.places.file import File
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.schedules import Schedule as PrefectSchedule
+
+GRACE = 20.0
+"""Seconds that a schedule may take to stop at Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ def serve(schedule: Schedule, watch: Watch) -> None:
     from flows.schedule.firing import next_of
 
     name = schedule.name
+    signal.signal(signal.SIGINT, _interrupt)
     # Prefect's own handler of SIGTERM leaves a coroutine and a task behind, which is no news.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -161,6 +166,16 @@ def serve(schedule: Schedule, watch: Watch) -> None:
             # A firing that is stopped would wait minutes for the server, which stops next.
             for firing in multiprocessing.active_children():
                 firing.kill()
+
+
+def _interrupt(*_: object) -> None:
+    """Stop at Ctrl-C, and after GRACE seconds in any case: Prefect may wait for its server. All
+    that was finished is kept, and what we started ends with us.
+    """
+    last = threading.Timer(GRACE, lambda: os._exit(3))
+    last.daemon = True
+    last.start()
+    raise KeyboardInterrupt
 
 
 def _one_at_a_time(name: str) -> None:

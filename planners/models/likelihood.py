@@ -35,7 +35,9 @@ def collate(rows: Sequence[Sequence[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, labels
 
 
-def summed_logprobs(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor:
+def summed_logprobs(
+    model: PreTrainedModel, rows: Sequence[Row], temperature: float = 1.0
+) -> torch.Tensor:
     """Log-probability (nats) of each row's completion given its prompt, (rows,), in float64."""
     import torch
 
@@ -44,7 +46,8 @@ def summed_logprobs(model: PreTrainedModel, rows: Sequence[Row]) -> torch.Tensor
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     target = labels[:, 1:]
     told = target != IGNORED
-    each = -torch.nn.functional.cross_entropy(logits[told].double(), target[told], reduction="none")
+    chosen = logits[told].double() / temperature
+    each = -torch.nn.functional.cross_entropy(chosen, target[told], reduction="none")
     row = told.nonzero()[:, 0]
     return torch.zeros(len(rows), dtype=each.dtype, device=each.device).index_add(0, row, each)
 

@@ -270,8 +270,10 @@ class LocalPolicy(Policy):
         cache.batch_select_indices(lines)
         return cache, output.logits[lines, -1], mask[lines] if padded else None
 
-    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Summed log-probability (nats) of each completion and its end token, given its prompt."""
+    def logprobs(self, pairs: Sequence[tuple[str, str]], temperature: float = 1.0) -> list[float]:
+        """Summed log-probability (nats) of each completion and its end token, given its prompt, of
+        the model at a temperature.
+        """
         import torch
 
         eos = self.tokenizer.eos_token_id
@@ -281,7 +283,9 @@ class LocalPolicy(Policy):
         found = torch.zeros(len(rows), dtype=torch.float64)
         with torch.inference_mode():
             for chosen in by_length(rows, MEASURED):
-                found[chosen] = summed_logprobs(self.model, [rows[i] for i in chosen]).cpu()
+                found[chosen] = summed_logprobs(
+                    self.model, [rows[i] for i in chosen], temperature
+                ).cpu()
         return found.tolist()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from curation.equivalence import BATCHES, Sketch, compare, gradient, sketch
+from curation.equivalence import BATCHES, Sketch, batch_of, compare, gradient, sketch
 from planners.models.checkpoint import load
 from planners.models.likelihood import Row, collate
 
@@ -36,52 +36,62 @@ def test_training_on_every_valid_trace_of_ones_own_is_reinforce(tiny_checkpoint:
     model = load(tiny_checkpoint)[0].double()
     valid, n = [True, False, True, True, False, False, True], len(ROWS)
     kept = [row for row, good in zip(ROWS, valid, strict=True) if good]
-    tuned = sketch(model, kept, len(kept))
-    reinforce = Sketch(gradient(model, ROWS, [good / n for good in valid])[None], (n,), n)
-    cosine, error, ratio = compare(tuned, reinforce)
-    assert cosine == pytest.approx(1.0, abs=1e-9)
-    assert error == 0
-    assert ratio == pytest.approx(n / len(kept), abs=1e-6)
-    other = compare(sketch(model, kept[:1], 1), reinforce).cosine
-    assert other is not None
-    assert other < 0.99
+    tuned = gradient(model, kept, [1 / len(kept)] * len(kept))
+    reinforce = gradient(model, ROWS, [good / n for good in valid])
+    assert torch.allclose(tuned, n / len(kept) * reinforce, atol=1e-5)
+    batches = [batch_of(f"task {i}") for i in range(n)]
+    parts = sketch(model, ROWS, batches)
+    assert parts.sizes.sum() == n
+    mean = (parts.means * torch.tensor(parts.sizes)[:, None]).sum(0) / n
+    assert torch.allclose(mean, gradient(model, ROWS, [1 / n] * n), atol=1e-5)
 
 
 def test_nothing_has_no_direction() -> None:
-    nothing, something = (Sketch(torch.full((1, 3), value), (1,), 1) for value in (0.0, 1.0))
+    nothing, something = (
+        Sketch(torch.full((BATCHES, 3), value), np.ones(BATCHES)) for value in (0.0, 1.0)
+    )
     assert compare(nothing, something) == (None, None, None)
     assert compare(something, something) == (1.0, 0.0, 1.0)
+    same = compare(something, Sketch(2 * something.means, something.sizes))
+    assert same == pytest.approx((1.0, 0.0, 0.5))
 
 
-def drawn(vectors: np.ndarray, count: int, rng: np.random.Generator) -> Sketch:
-    parts = np.array_split(rng.permutation(vectors)[:count], BATCHES)
-    means = torch.tensor(np.array([part.mean(0) for part in parts]))
-    return Sketch(means, tuple(map(len, parts)), len(vectors))
+def drawn(mean: np.ndarray, tasks: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of twice as many traces as tasks around a mean, and the batch of each."""
+    noise = rng.normal(size=(2 * tasks, len(mean))) + np.repeat(
+        rng.normal(size=(tasks, len(mean))), 2, 0
+    )
+    return mean + noise, np.repeat(rng.integers(0, BATCHES, tasks), 2)
 
 
-def test_a_sample_says_what_the_whole_would_and_how_surely() -> None:
-    """Means a tenth of the noise of each vector: what a nearly learned set looks like."""
+def sketched(vectors: np.ndarray, batches: np.ndarray) -> Sketch:
+    sizes = np.bincount(batches, minlength=BATCHES).astype(float)
+    sums = [vectors[batches == b].sum(0) for b in range(BATCHES)]
+    return Sketch(torch.tensor(np.array(sums) / np.maximum(sizes, 1)[:, None]), sizes)
+
+
+def test_a_sample_says_what_all_that_might_be_written_would_and_how_surely() -> None:
+    """Means far below the noise, as of a nearly learned set; one set is part of the other."""
     rng = np.random.default_rng(0)
-    one, other = (rng.normal(size=(n, 50)) + rng.normal(size=50) / 10 for n in (900, 1500))
-    both = [vectors.mean(0) for vectors in (one, other)]
-    lengths = [np.linalg.norm(mean) for mean in both]
-    truth = both[0] @ both[1] / (lengths[0] * lengths[1])
-    found = [compare(drawn(one, 600, rng), drawn(other, 600, rng)) for _ in range(200)]
-    cosines = np.array([cosine for cosine, _, _ in found], float)
-    errors = np.array([error for _, error, _ in found], float)
-    assert np.isfinite(cosines).all()
-    assert abs(cosines.mean() - truth) < 0.02, "no bias"
-    assert 0.7 < errors.mean() / cosines.std() < 1.5
-    assert np.mean(abs(cosines - truth) < 2 * errors) > 0.9
-    ratios = np.array([ratio for _, _, ratio in found], float)
-    assert np.median(ratios) == pytest.approx(lengths[0] / lengths[1], rel=0.05)
-    whole = compare(drawn(one, 900, rng), drawn(other, 1500, rng))
-    assert whole.cosine == pytest.approx(truth, abs=1e-9)
-    assert whole.error == 0
+    mean, shift = rng.normal(size=50) / 5, rng.normal(size=50) / 8
+    truth = mean @ (mean + shift / 2) / np.linalg.norm(mean) / np.linalg.norm(mean + shift / 2)
+    found = []
+    for _ in range(150):
+        vectors, batches = drawn(mean, 400, rng)
+        vectors[1::2] += shift  # half of the traces, of which the first set has none
+        found.append(compare(sketched(vectors[::2], batches[::2]), sketched(vectors, batches)))
+    told = [one for one in found if one.cosine is not None]
+    cosines, errors = np.array([one.cosine for one in told]), np.array([one.error for one in told])
+    assert len(told) > 140
+    assert abs(cosines.mean() - truth) < 0.02, "no bias, though the sets share traces"
+    assert 0.7 < errors.mean() / cosines.std() < 1.6
+    assert np.mean(abs(cosines - truth) < 2 * errors) > 0.88
 
 
 def test_noise_is_not_given_a_direction() -> None:
     rng = np.random.default_rng(1)
-    noise = rng.normal(size=(4000, 50))
-    found = [compare(drawn(noise, 100, rng), drawn(noise[::-1], 100, rng)) for _ in range(20)]
-    assert all(cosine is None or error > 0.3 for cosine, error, _ in found)
+    found = []
+    for _ in range(20):
+        pairs = (drawn(np.zeros(50), 50, rng) for _ in range(2))
+        found.append(compare(*(sketched(*pair) for pair in pairs)))
+    assert all(cosine is None or error > 0.2 for cosine, error, _ in found)

@@ -9,7 +9,8 @@ WITH ratios AS (
         t.sampling_logprob AS behaviour_logprob,
         -- pi / beta; clipped, since exp() overflows beyond 709.
         exp(greatest(least(r.logprob - t.sampling_logprob, 700), -700)) AS importance,
-        r.valid_ratio
+        r.valid_ratio,
+        r.reward
     FROM rewards AS r
     JOIN traces AS t ON t.trace = r.trace
     JOIN selections AS s
@@ -24,6 +25,6 @@ SELECT
     logprob,
     behaviour_logprob,
     importance,
-    -- w (Z_pi / Z_beta) / (pi / beta), as in curation/staleness.py.
-    weight * valid_ratio / importance AS effective_reward
+    -- R (Z_pi / Z_beta) / (pi / beta), as in curation/rewards.py and curation/staleness.py.
+    reward * valid_ratio / importance AS effective_reward
 FROM ratios

@@ -35,6 +35,23 @@ def valid_share(store: Warehouse) -> float:
     return float(counted.to_numpy()[0, 0])
 
 
+def best_of_three(store: Warehouse, kept: pd.DataFrame) -> list[float]:
+    """The reward of keeping each task's shortest valid plan of its three samples, written out."""
+    pool = store.frame(
+        "SELECT trace, task, outcome = 'VALID' AS valid, plan_length FROM stg_verdicts "
+        "WHERE generation = 0 AND purpose = 'deploy'"
+    )
+    assert (pool.groupby("task").size() == 3).all()
+    found = []
+    for trace in kept["trace_id"]:
+        [row] = pool[pool["trace"] == trace].itertuples()
+        mine = pool[(pool["task"] == row.task) & pool["valid"]]
+        less = (mine["plan_length"] < row.plan_length).sum() / 3
+        same = (mine["plan_length"] == row.plan_length).sum() / 3
+        found.append(((1 - less) ** 3 - (1 - less - same) ** 3) / same)
+    return found
+
+
 def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
     first, again = (posterity("audit", folder=run) for _ in range(2))
     assert (first.returncode, first.stderr) == (0, "")
@@ -46,10 +63,13 @@ def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
         assert rewards.groupby("generation").size().tolist() == learned["traces"].tolist()
         own = rewards[rewards["generation"] == 1]  # written by the weights that it starts from
         assert own["importance"].between(0.999, 1.001).all()
-        assert own["effective_reward"].between(0.99, 1.01).all()
-        of = store.frame("SELECT generation, trace AS trace_id, valid_ratio FROM rewards")
+        assert own["effective_reward"].to_numpy() == pytest.approx(
+            best_of_three(store, own), rel=0.01
+        )
+        assert own["effective_reward"].nunique() > 1, "not 1 for every kept trace"
+        of = store.frame("SELECT generation, trace AS trace_id, valid_ratio, reward FROM rewards")
         both = rewards.merge(of, on=["generation", "trace_id"])
-        told = effective_reward(both["weight"], both["importance"], 1.0, 1 / both["valid_ratio"])
+        told = effective_reward(both["reward"], both["importance"], 1.0, 1 / both["valid_ratio"])
         assert both["effective_reward"].to_numpy() == pytest.approx(told.to_numpy(), rel=1e-9)
         moved = store.frame("SELECT * FROM selection_differential WHERE transmission IS NOT NULL")
         assert set(moved["generation"]) == {1}

@@ -1,0 +1,83 @@
+"""The reward that a curator's choice amounts to, trace by trace.
+
+Let a policy draw N samples of a task, each of which is a trace y with chance pi(y). Training on
+those that a curator keeps is, in one step on frozen data, a REINFORCE step with the reward
+
+    R(y) = E[weight of the kept copies of y] / pi(y).
+
+For curators that keep one trace a task there are closed forms, in which Z is the chance that a
+sample is valid, and P = 1 - (1 - Z)^N the chance that its task is solved:
+
+- drawn at random among the valid ones: P / Z;
+- the shortest: [(1 - q<)^N - (1 - q< - q=)^N] / q= where q< is the chance of a better valid
+  sample and q= that of one as good (best of N).
+
+Where there is none, the samples are drawn again from those that there are (a bootstrap), and the
+curator is asked what it keeps. Chances are estimated by shares of the pool. Every such statement
+holds for one step, not over epochs, and for the sampling distribution itself, its temperature
+included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+DRAWS = 200
+"""Bootstrap draws of a pool, where there is no closed form."""
+
+Choose = Callable[[pd.DataFrame], pd.Series]
+"""A curator's weights on a pool, by trace; 0 or nothing for a trace that it drops."""
+
+
+def one_a_task(pool: pd.DataFrame) -> np.ndarray:
+    """P / Z for each valid trace, 0 for the others. Columns `task`, `valid`; all samples."""
+    samples = pool.groupby("task")["valid"].transform("size")
+    z = pool.groupby("task")["valid"].transform("mean")
+    solved = 1 - (1 - z) ** samples
+    return np.where(pool["valid"], solved / z.where(z > 0, 1.0), 0.0)
+
+
+def best_of(pool: pd.DataFrame, order: list[str]) -> np.ndarray:
+    """The reward of keeping each task's best valid trace, least in the columns `order` first.
+
+    Ties go to any of them alike. Columns `task`, `valid` and those of `order`; all samples.
+    """
+    samples = pool.groupby("task")["valid"].transform("size").to_numpy(dtype=float)
+    found = np.zeros(len(pool))
+    valid = pool[pool["valid"]]
+    at = np.flatnonzero(pool["valid"].to_numpy())
+    equal = valid.groupby(["task", *order], sort=True, dropna=False)["valid"].size()
+    better = equal.groupby(level="task").cumsum() - equal
+    key = pd.MultiIndex.from_frame(valid[["task", *order]])
+    same, less = equal.reindex(key).to_numpy(float), better.reindex(key).to_numpy(float)
+    n = samples[at]
+    found[at] = ((1 - less / n) ** n - np.maximum(1 - (less + same) / n, 0) ** n) / (same / n)
+    return found
+
+
+def simulated(choose: Choose, pool: pd.DataFrame, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
+    """The reward of any curator by Monte Carlo: each task's samples are drawn again.
+
+    `pool` has all samples, with the columns that the curator reads, `trace` and `task` among them.
+    """
+    rng = np.random.default_rng(seed)
+    place, size = _tasks(pool)
+    start = np.cumsum(size) - size
+    order = np.argsort(place, kind="stable")
+    total = np.zeros(len(pool))
+    for _ in range(draws):
+        drawn = order[start[place] + (rng.random(len(pool)) * size[place]).astype(int)]
+        again = pool.iloc[drawn].reset_index(drop=True)
+        # Curators break ties by id, so that copies get ids of their own, in random order.
+        again["trace"] = [f"{number:012x}" for number in rng.permutation(len(pool))]
+        weight = again["trace"].map(choose(again)).fillna(0.0).to_numpy(dtype=float)
+        np.add.at(total, drawn, weight)
+    return total / draws * size[place]
+
+
+def _tasks(pool: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    place = pd.factorize(pool["task"].to_numpy())[0]
+    return place, np.bincount(place)

@@ -1,0 +1,87 @@
+"""The effect of a curation between tasks: which tasks weigh more, and the share kept of each group.
+
+Traces of a task are kept or dropped together, so that every test and interval counts tasks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+FEWEST = 20
+"""Traces that a level needs to be examined on its own."""
+FEW_TASKS = 50
+"""Tasks below which the test between tasks is a wild cluster bootstrap."""
+PERMUTED = 999
+"""Draws of a permutation test or bootstrap."""
+BETWEEN = ["trait", "level", "mean_pool", "mean_kept", "shift", "p", "q"]
+Column = tuple[str, str, np.ndarray]
+"""A trait, its level ("" for a number), and one value per trace."""
+
+
+def acceptance(kept: pd.Series, groups: pd.Series, task: pd.Series) -> pd.DataFrame:
+    """The share of each group that was kept: one row per level with at least FEWEST traces.
+
+    Columns: `level`, `traces`, `share`, and `low` and `high`, its 95% interval. Traces of a task
+    are kept or dropped together, so that the interval counts tasks (a ratio of sums over tasks, on
+    the scale of log odds, with Student's t).
+    """
+    from scipy.stats import t as student
+
+    levels = groups.astype(str)
+    rows = []
+    for level, inside in kept.astype(float).groupby(levels):
+        if len(inside) < FEWEST:
+            continue
+        by = inside.groupby(task[inside.index]).agg(["sum", "size"])
+        share, count = by["sum"].sum() / len(inside), len(by)
+        # Half a trace more on each side keeps log odds finite; a lone task says nothing.
+        smooth = (by["sum"].sum() + 0.5) / (len(inside) + 1)
+        spread = np.sqrt(((by["sum"] - smooth * by["size"]) ** 2).sum() * count / max(count - 1, 1))
+        least = np.sqrt(len(inside) * smooth * (1 - smooth))
+        error = max(spread, least) / len(inside) / (smooth * (1 - smooth))
+        reach = student.ppf(0.975, max(count - 1, 1)) * error
+        centre = np.log(smooth / (1 - smooth))
+        low, high = (1 / (1 + np.exp(-np.clip(centre + s * reach, -30, 30))) for s in (-1, 1))
+        rows.append((level, len(inside), share, min(low, share), max(high, share)))
+    return pd.DataFrame(rows, columns=["level", "traces", "share", "low", "high"])
+
+
+def between_tasks(
+    chosen: np.ndarray, tasks: np.ndarray, columns: list[Column], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Which tasks weigh more among the kept traces than in the pool: one row per column.
+
+    Each trace counts as its task's mean of the trait. Standard errors are clustered by task, with
+    Student's t; with few tasks the test is a wild cluster bootstrap.
+    """
+    from scipy.stats import t as student
+    from statsmodels.stats.multitest import multipletests
+
+    size = np.bincount(tasks).astype(float)
+    kept = np.bincount(tasks, weights=chosen)
+    count, rows = len(size), []
+    for name, level, values in columns:
+        mean = np.bincount(tasks, weights=values) / size
+        pool, learned = (mean @ size) / size.sum(), (mean @ kept) / kept.sum()
+        spread = values.std()
+        # How much each task contributes to the difference of the two means.
+        part = kept / kept.sum() * (mean - learned) - size / size.sum() * (mean - pool)
+        error = np.sqrt((part**2).sum() * count / max(count - 1, 1))
+        if np.ptp(mean) < 1e-9 * max(1.0, np.abs(values).max()) or error == 0:
+            continue
+        t = (learned - pool) / error
+        if count < FEW_TASKS:
+            signs = rng.choice([-1.0, 1.0], (PERMUTED, count))
+            shift = kept / kept.sum() - size / size.sum()
+            moved = signs @ (shift * (mean - pool))
+            scale = np.sqrt(((shift * (mean - pool)) ** 2).sum())
+            p = (1 + (np.abs(moved) >= abs(learned - pool) - 1e-12 * scale).sum()) / (1 + PERMUTED)
+        else:
+            p = 2 * student.sf(abs(t), count - 1)
+        rows.append((name, level, pool, learned, (learned - pool) / spread, p, np.nan))
+    frame = pd.DataFrame(rows, columns=BETWEEN)
+    if len(frame):
+        frame["q"] = multipletests(frame["p"], method="fdr_bh")[1]
+        frame = frame.sort_values(["q", "p"], kind="stable").reset_index(drop=True)
+    return frame
