@@ -9,6 +9,7 @@
     ├── NotPromoted           a generation that may not be deployed (exit 1)
     └── ComponentFailure      a part of Posterity, or of the machine, failed (exit 3)
         ├── CanaryAccepted    the checker accepted a plan that was broken on purpose
+        ├── CheckerDisputed   the checker and the naive replay do not agree on a plan
         └── LeaseLost         another process has taken over this one's work
 
 Each message says what is wrong, which value, why, and what to do next.
@@ -75,6 +76,12 @@ class ComponentFailure(PosterityError):
 
 class CanaryAccepted(ComponentFailure):
     """The checker accepted a plan that was broken on purpose, so no verdict can be trusted."""
+
+    may_pass = False
+
+
+class CheckerDisputed(ComponentFailure):
+    """The checker calls a plan valid and the naive replay does not, so one of them is wrong."""
 
     may_pass = False
 

@@ -85,6 +85,37 @@ def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> Non
         )
 
 
+def who_disputes(trained: Trained, found: Audit) -> None:
+    """The share of valid plans of the pool that a referee calls invalid, and the invalid traces
+    among the learned ones.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    told = trained.warehouse.query(
+        "disputed", experiment=trained.experiment.id, generation=trained.index
+    )
+    for who, rows in told.groupby("referee"):
+        asked, disputed = int(rows["asked"].sum()), int(rows["disputed"].sum())
+        learned = rows[rows["kept"].astype(bool)]
+        low, high = proportion_confint(disputed, asked, method="wilson")
+        measures = {
+            "asked": asked, "disputed": disputed, "share": disputed / asked, "low": low,
+            "high": high, "learned": learned["disputed"].sum(),
+        }  # fmt: skip
+        found.note(trained.index, "disputed", str(who), measures)
+        found.bound(trained.index, "max_disputed", str(who), disputed / asked)
+        if disputed:
+            found.say(
+                f"  {who} calls {disputed} of {asked} valid plans invalid ({disputed / asked:.1%}, "
+                f"{low:.1%} to {high:.1%}); {int(learned['disputed'].sum())} of these were learned"
+            )
+    kept = trained.kept
+    if invalid := int((~kept["valid"].astype(bool)).sum()):
+        found.say(f"  {invalid} of {len(kept)} learned traces are invalid")
+    measures = {"traces": len(kept), "invalid": invalid}
+    found.note(trained.index, "disputed", "learned", measures)
+
+
 def who_is_accepted(trained: Trained, found: Audit) -> None:
     """The share of valid traces that was kept at each level of a trait, one trait at a time."""
     valid = trained.pool[trained.pool["valid"]]
@@ -140,6 +171,6 @@ def mean_lengths(warehouse: Warehouse, experiment: str) -> dict[int, float]:
 
 
 QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
-    what_is_preferred, who_is_accepted, what_changed, how_far_plans_drift, how_stale,
+    what_is_preferred, who_disputes, who_is_accepted, what_changed, how_far_plans_drift, how_stale,
     what_others_keep, is_it_reinforce,
 )  # fmt: skip

@@ -213,7 +213,8 @@ class Curation(Table):
 
 class Judging(Table):
     """Judging: a plan gets `timeout` seconds, after which its trace is not judged, rather than
-    invalid. Second opinions: which referees see the first `traces` plans of each deployment.
+    invalid. Second opinions: which referees see the first `traces` plans of each deployment. Of the
+    valid ones as many are replayed naively, and a dispute stops the run.
     """
 
     timeout: Annotated[float, Field(gt=0)] = PLAN_SECONDS
@@ -241,8 +242,9 @@ class Audit(Table):
     """Settings of `posterity audit`: more `traits`, each a SQL expression over a trace; how many
     traces a curator's gradient is taken from, at most (`gradient_traces`); and bounds. If one is
     broken, it exits with 1. They are on the odds ratio of a trait that the curator does not declare
-    (or its inverse), on the effective sample size as a share of the learned traces, and on the
-    change of the mean plan in one generation, in actions.
+    (or its inverse), on the effective sample size as a share of the learned traces, on the change
+    of the mean plan in one generation, in actions, and on the share of valid plans that a referee
+    calls invalid.
     """
 
     traits: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], str] = {}
@@ -250,6 +252,7 @@ class Audit(Table):
     max_undeclared_odds_ratio: Annotated[float, Field(ge=1)] | None = None
     min_ess: Annotated[float, Field(ge=0, le=1)] | None = None
     max_length_drift: Annotated[float, Field(ge=0)] | None = None
+    max_disputed: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @property
     def bounds(self) -> dict[str, float]:

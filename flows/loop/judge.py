@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from heapq import nsmallest
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -20,8 +21,9 @@ from flows.loop.executors import shares, spread
 from flows.progress import Advance, Watch
 from planners.checking.canaries import canaries
 from planners.checking.checker import CHECKER, Checker, checker_for
+from planners.checking.holes import TASKS, exploits
 from planners.checking.referees import REFEREES
-from planners.errors import CanaryAccepted, ComponentFailure, NotJudged
+from planners.errors import CanaryAccepted, CheckerDisputed, ComponentFailure, NotJudged
 from planners.prompts.formats import PROMPTS
 from planners.records import Outcome, derive_seed
 from warehouse.landing import land, landing, take
@@ -47,7 +49,8 @@ def judge(
     A trace that cannot be judged in time is recorded as that, and the run goes on. `checker_of` is
     by default the checker that the experiment's settings describe.
 
-    Raises CanaryAccepted where the checker accepts a broken plan, and ComponentFailure where
+    Raises CanaryAccepted where the checker accepts a broken plan, CheckerDisputed where a plan that
+    it calls valid is not by the naive replay, and ComponentFailure where
     workers leave a trace unjudged.
     """
     # 1. Judge the traces that have no verdict of the present checker. Workers' verdicts are written
@@ -65,6 +68,8 @@ def judge(
     _tell_unjudged(warehouse, experiment, waiting, watch)
     # 2. Check the checker before curation. The last generation is only evaluated, never curated.
     if warehouse.done(experiment.id, generation, "deploy"):
+        _search_holes(warehouse, experiment, watch, checker_of)
+        _replay_plans(warehouse, experiment, generation)
         _judge_canaries(warehouse, experiment, generation, checker_of)
         _ask_referees(warehouse, experiment, generation, watch)
 
@@ -162,6 +167,77 @@ def judge_range(
     ]
 
 
+def _search_holes(
+    warehouse: Warehouse, experiment: Experiment, watch: Watch, checker_of: CheckerOf
+) -> None:
+    """Judge plans that only a checker with a hole accepts, once for each version of the checker.
+
+    They are searched on the smallest training tasks of each domain. Raises CanaryAccepted, before
+    anything is curated, if the checker accepts one.
+    """
+    stage = f"holes {VERSION}"
+    if warehouse.done(experiment.id, 0, stage):
+        return
+    by_domain: dict[str, list[Task]] = {}
+    for task in warehouse.tasks(experiment.id, "train"):
+        by_domain.setdefault(task.domain_hash, []).append(task)
+    judged = []
+    with watch.bar("plans that only a checker with a hole accepts", len(by_domain)) as advance:
+        for tasks in by_domain.values():
+            small = nsmallest(
+                TASKS, tasks, key=lambda one: (len(one.parsed.problem.objects), one.key)
+            )
+            known = {one.parsed.key: one for one in small}
+            for exploit in exploits([one.parsed for one in small]):
+                task = known[exploit.task.key]
+                verdict = checker_of(task.domain_pddl, task.pddl).check(exploit.plan)
+                kind, text = f"hole: {exploit.hole}", str(exploit.plan)
+                id = canary_id(experiment.id, 0, task.key, kind, text)
+                outcome = verdict.outcome.value
+                judged.append(Canary(id, experiment.id, 0, task.key, kind, text, outcome))
+            advance(1)
+    _require_rejected(warehouse, judged)
+    warehouse.write(judged, Mark(experiment.id, 0, stage))
+
+
+def _size(task: Task) -> tuple[int, str]:
+    return len(task.parsed.problem.objects), task.key
+
+
+def _require_rejected(warehouse: Warehouse, judged: Sequence[Canary]) -> None:
+    """Raise CanaryAccepted if the checker accepted one of these plans."""
+    accepted = [canary for canary in judged if canary.outcome == Outcome.VALID.value]
+    if accepted:
+        warehouse.write(judged)  # to look at; without the mark, so that the next run asks again
+        raise CanaryAccepted(
+            f"the checker accepted {len(accepted)} of {len(judged)} plans broken on purpose, for "
+            f"example {accepted[0].kind!r} on task {accepted[0].task}; nothing was curated: look "
+            "at them with `posterity query \"FROM canaries WHERE outcome = 'VALID'\"`"
+        )
+
+
+def _replay_plans(warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
+    """Replay plans that the checker calls valid. Raises CheckerDisputed, before curation, if one
+    is not: the naive replay shares no code with the checker, so that one of them is wrong.
+    """
+    if warehouse.done(experiment.id, generation, "canaries"):
+        return
+    prompt, opinions = PROMPTS[experiment.model.prompt], list[Opinion]()
+    asked = _with_plans(warehouse, experiment, generation, experiment.judging.traces, "VALID")
+    for task, trace in asked:
+        plan = prompt.read(task.parsed, trace.text).plan
+        if plan is not None:
+            [said] = REFEREES["replay"](task.domain_pddl, task.pddl, [plan])
+            opinions.append(Opinion(trace.id, "replay", said.valid, said.note))
+    warehouse.write(opinions)
+    if disputed := [one for one in opinions if one.valid is False]:
+        raise CheckerDisputed(
+            f"{len(disputed)} of {len(opinions)} plans that the checker calls valid are not by our "
+            f"naive replay, for example that of trace {disputed[0].trace}; nothing was curated: "
+            'look at them with `posterity query "FROM disagreements"`'
+        )
+
+
 def _judge_canaries(
     warehouse: Warehouse, experiment: Experiment, generation: int, checker_of: CheckerOf
 ) -> None:
@@ -173,14 +249,7 @@ def _judge_canaries(
         for task, trace in _with_plans(warehouse, experiment, generation, CANARY_PLANS, "VALID")
         for canary in _canaries(experiment, generation, task, trace, checker_of)
     ]
-    accepted = [canary for canary in judged if canary.outcome == Outcome.VALID.value]
-    if accepted:
-        warehouse.write(judged)  # to look at; without the mark, so that the next run asks again
-        raise CanaryAccepted(
-            f"the checker accepted {len(accepted)} of {len(judged)} plans broken on purpose, for "
-            f"example {accepted[0].kind!r} on task {accepted[0].task}; nothing was curated: look "
-            "at them with `posterity query \"FROM canaries WHERE outcome = 'VALID'\"`"
-        )
+    _require_rejected(warehouse, judged)
     warehouse.write(judged, Mark(experiment.id, generation, "canaries"))
 
 

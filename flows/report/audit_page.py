@@ -28,7 +28,7 @@ def audit_sections(warehouse: Warehouse, experiment: str) -> Iterator[Section]:
     found = found[found["experiment"] == experiment]
     if found.empty:
         return
-    for part in (_preferences, _staleness, _change, _equivalence):
+    for part in (_preferences, _disputes, _staleness, _change, _equivalence):
         section = part(experiment, found, query_sql("report_audits"))
         if section is not None:
             yield section
@@ -92,6 +92,20 @@ def _preference(row: dict[str, object]) -> str:
         f"{kind}: {what}, odds times {row['odds_ratio']:.2f} "
         f"(95% interval {row['low']:.2f} to {row['high']:.2f})."
     )
+
+
+def _disputes(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
+    told = found[(found["question"] == "disputed") & found["value"].notna()]
+    if told.empty:
+        return None
+    wide = told.pivot(index=["generation", "name"], columns="measure", values="value")
+    table = wide.reset_index().rename(columns={"name": "by"})
+    words = [
+        "Plans that the checker calls valid and a referee does not, of those that it was asked "
+        "about, with a 95% interval; and how many learned traces are invalid by the checker itself."
+    ]
+    shown = table.map(lambda v: "-" if v != v else f"{v:g}" if isinstance(v, float) else v)
+    return Section(f"{experiment}: can the checker be trusted", sql, words, table=shown)
 
 
 def _staleness(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:

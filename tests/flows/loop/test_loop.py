@@ -184,7 +184,9 @@ def test_referees_leave_their_opinions(tmp_path: Path) -> None:
     finish(path, Experiment.model_validate(small(generations=1, judging=judging)))
     with Warehouse(path) as store:
         said = store.frame("SELECT referee, valid, note FROM opinions")
-        assert said["referee"].value_counts().to_dict() == {"kairos": 10, "val": 10}
+        counts = said["referee"].value_counts().to_dict()
+        assert counts.pop("replay") <= 10  # of the valid ones, whoever else is asked
+        assert counts == {"kairos": 10, "val": 10}
         assert said["valid"].notna().any()
         assert (said.loc[said["valid"].isna(), "note"] != "").all()
         assert store.frame("SELECT * FROM disagreements").empty
