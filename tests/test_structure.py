@@ -17,8 +17,8 @@ HOUSE = {
         "domains", "models", "policies", "training",
     ),
     "curation": (
-        "curators", "own", "rewards", "price", "tasks", "preferences", "staleness", "equivalence",
-        "diversity",
+        "curators", "own", "rewards", "price", "tasks", "preferences", "vocabulary", "staleness",
+        "equivalence", "diversity",
     ),
     "warehouse": (
         "records", "verdicts", "findings", "schema", "migrations", "places", "sandbox", "load",

@@ -17,8 +17,8 @@ class Figure(Record):
     experiment: str = stored("The experiment.", key=True)
     generation: int = stored("The generation that is asked about.", key=True)
     question: str = stored(
-        "preferences, between-tasks, disputed, acceptance, change, staleness, equivalence, "
-        "diversity, other-curator or bounds.",
+        "preferences, unlisted, between-tasks, disputed, acceptance, change, staleness, "
+        "equivalence, diversity, other-curator or bounds.",
         key=True,
     )
     name: str = stored("Whom it is about: a trait, a source generation, a curator.", key=True)

@@ -135,7 +135,7 @@ def pool_traits(
 ) -> pd.DataFrame:
     """The traces with a plan in the pool that a generation was trained from, with their traits.
 
-    Columns `trace`, `task`, `source` (generation that wrote it), `valid`, `logprob`,
+    Columns `trace`, `task`, `source` (generation that wrote it), `valid`, `plan`, `logprob`,
     `sampling_logprob`, `kept`, `weight`, and the traits for `traits_of`. Raises InvalidInput if an
     expression is not SQL over a trace. Open the warehouse read-only: users write the expressions.
     """
@@ -171,7 +171,7 @@ def _witnesses(
         return warehouse.frame(
             "SELECT trace, task, generation AS source, "
             "coalesce(outcome = 'VALID', false) AS valid, "
-            f"logprob, sampling_logprob, kept, weight{besides}{told} "
+            f"plan, logprob, sampling_logprob, kept, weight{besides}{told} "
             f"FROM ({WITNESSES}) AS witness LEFT JOIN ({DECIDED}) AS decided USING (trace) "
             f"WHERE {where} ORDER BY trace",
             experiment=experiment,

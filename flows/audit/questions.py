@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from curation.own import curator_named
 from curation.preferences import Preferences, preferences
 from curation.price import change, numeric
 from curation.tasks import acceptance
+from curation.vocabulary import unlisted
 from flows.audit.ledger import Audit, Trained
 from flows.audit.weights import how_stale, is_it_reinforce, what_others_keep
 from planners.records import derive_seed
@@ -19,6 +21,11 @@ from warehouse.store import Warehouse
 
 WANTED = 0.01
 """False discovery rate up to which a preference is reported."""
+_ACTION = re.compile(r"\([^()]*\)")
+UNLISTED = 0.05
+"""Adjusted p up to which an unlisted feature is reported; the chance to report any by chance."""
+TOLD = 20
+"""Unlisted features that are recorded, at most."""
 NOTABLE = 0.1
 """Shift of a mean between tasks, in standard deviations, from which it is told."""
 PRICE = (
@@ -82,6 +89,28 @@ def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> Non
     if told:
         found.say(
             f"  tasks weigh otherwise than in the pool of valid traces: {'; '.join(told[:6])}"
+        )
+
+
+def what_nobody_listed(trained: Trained, found: Audit) -> None:
+    """Preferences within tasks for features that are no listed trait."""
+    valid = trained.pool[trained.pool["valid"]]
+    texts = trained.whole.set_index("trace")["text"].reindex(valid["trace"]).fillna("")
+    prose = [_ACTION.sub(" ", text) for text in texts]  # words that are in no action
+    plans = valid["plan"].fillna("").tolist()
+    seed = derive_seed(trained.experiment.seed, trained.index, "unlisted") % 2**32
+    told = unlisted(valid["kept"].astype(bool), valid["task"], plans, prose, seed)
+    clear = told[told["p"] <= UNLISTED]
+    for row in clear.head(TOLD).to_dict("records"):
+        measures = {m: row[m] for m in ("share_kept", "share_dropped", "z", "p", "traces")}
+        found.note(trained.index, "unlisted", row["feature"], measures)
+    if len(clear):
+        first = clear.iloc[0]
+        besides = f", and {len(clear) - 1} more" if len(clear) > 1 else ""
+        found.say(
+            f"  preferred within a task, though no listed trait: {first['feature']!r}, in "
+            f"{first['share_kept']:.0%} of what was kept and {first['share_dropped']:.0%} of the "
+            f"rest (adjusted p {first['p']:.3f}){besides}"
         )
 
 
@@ -171,6 +200,6 @@ def mean_lengths(warehouse: Warehouse, experiment: str) -> dict[int, float]:
 
 
 QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
-    what_is_preferred, who_disputes, who_is_accepted, what_changed, how_far_plans_drift, how_stale,
-    what_others_keep, is_it_reinforce,
+    what_is_preferred, what_nobody_listed, who_disputes, who_is_accepted, what_changed,
+    how_far_plans_drift, how_stale, what_others_keep, is_it_reinforce,
 )  # fmt: skip

@@ -182,13 +182,37 @@ def audit(
         list[str] | None,
         typer.Option("--set", help="Change a setting: audit.traits.NAME=SQL. Repeatable."),
     ] = None,
+    pool: Annotated[
+        Path | None,
+        typer.Option(
+            "--pool", help="Audit this Parquet file instead, one row per candidate, whoever chose."
+        ),
+    ] = None,
+    kept: Annotated[
+        str, typer.Option("--kept", help="Of --pool: the column that says whether a row was kept.")
+    ] = "kept",
+    group: Annotated[
+        str, typer.Option("--group", help="Of --pool: the column of the prompt, or the task.")
+    ] = "group",
+    traits: Annotated[
+        list[str] | None,
+        typer.Option("--trait", help="Of --pool: NAME=SQL over a row; default: every column."),
+    ] = None,
     warehouse: WarehouseFile = DEFAULT,
 ) -> None:
     """Ask what the loop rewards besides validity, how stale its replay is, and what it changed.
 
     Figures go into the views implicit_reward and selection_differential and the table audits. Exit
-    1: a bound of the experiment's `[audit]` is broken.
+    1: a bound of the experiment's `[audit]` is broken. With --pool, a data set that was never in a
+    warehouse: what did its selection prefer within groups, and which groups weigh more?
     """
+    if pool is not None:
+        with one_message():
+            from flows.audit.foreign import audit_pool, traits_named
+
+            for line in audit_pool(pool, kept, group, traits_named(traits or ())):
+                typer.echo(line)
+        return
     with one_message():
         from flows.audit.audit import audit as ask
         from flows.audit.audit import tell

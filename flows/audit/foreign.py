@@ -1,0 +1,126 @@
+"""An audit of anyone's selection: which rows of a group were kept, and which groups weigh more?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from curation.preferences import Preferences, preferences
+from flows.audit.questions import NOTABLE, WANTED
+from planners.errors import InvalidInput
+from warehouse.sandbox.foreign import foreign_rows
+
+LEVELS = 50
+"""Different texts in a column, at most, for it to be a trait by itself."""
+NAME = 40
+"""Characters of such a text, at most."""
+
+
+def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> Iterator[str]:
+    """The findings on a data set in words: what its selection prefers within groups and between.
+
+    `kept` and `group` name columns: whether a row was kept (a boolean, or numbers of which 0 is
+    dropped), and what it competes in, such as its prompt. Without `traits`, which are SQL, all
+    other columns are asked about. Raises InvalidInput where nothing can be answered.
+    """
+    frame = foreign_rows(file, traits)
+    for name, what in ((kept, "--kept"), (group, "--group")):
+        if name not in frame:
+            raise InvalidInput(f"{file} has no column {name!r} ({what}); it has {_list(frame)}")
+    known = frame[frame[kept].notna() & frame[group].notna()]
+    chosen = _flag(known[kept], kept)
+    asked = known[list(traits)] if traits else _plain(known.drop(columns=[kept, group]))
+    mixed = chosen.groupby(known[group]).nunique().eq(2).sum()
+    yield (
+        f"{file}: {len(frame)} rows, {len(frame) - len(known)} without {kept} or {group}; "
+        f"{int(chosen.sum())} of {len(known)} kept, in {known[group].nunique()} groups, of which "
+        f"{mixed} have kept and dropped rows"
+    )
+    if not len(asked.columns) or chosen.nunique() < 2:
+        why = "all rows were kept" if chosen.all() else "no row was kept"
+        raise InvalidInput(
+            f"nothing can be asked of {file}: "
+            + (why if chosen.nunique() < 2 else "no column can be a trait; name one with --trait")
+        )
+    found = preferences(
+        chosen.reset_index(drop=True),
+        known[group].reset_index(drop=True),
+        asked.reset_index(drop=True),
+    )
+    yield from _tell(found)
+    if found.found.empty and found.between.empty:
+        raise InvalidInput(f"no trait of {file} can be answered: {_reasons(found)}")
+
+
+def traits_named(given: Sequence[str]) -> dict[str, str]:
+    """Traits by name, each given as NAME=SQL, or as SQL that is its own name."""
+    found = {}
+    for one in given:
+        name, equals, sql = one.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+            raise InvalidInput(f"--trait {one!r} is not NAME=SQL, such as words=length(answer)")
+        found[name] = sql
+    return found
+
+
+def _tell(found: Preferences) -> Iterator[str]:
+    named = found.named(WANTED)
+    for row in found.found[
+        found.found["trait"].isin(named) & (found.found["q"] <= WANTED)
+    ].itertuples():
+        level = f"={row.level}" if row.level else ""
+        per = "" if row.level else " a standard deviation"
+        also = f" (or {row.also}, which is nearly equal)" if row.also else ""
+        yield (
+            f"within groups: {row.trait}{level}{also}, odds of being kept x{row.odds_ratio:.2f}"
+            f"{per} ({row.low:.2f} to {row.high:.2f})"
+        )
+    if not named:
+        yield f"within groups: no preference is named at a false discovery rate of {WANTED:.0%}"
+    clear = found.between[
+        (found.between["q"] <= WANTED) & (found.between["shift"].abs() >= NOTABLE)
+    ]
+    for row in clear.itertuples():
+        level = f"={row.level}" if row.level else ""
+        yield (
+            f"between groups: the mean of {row.trait}{level} goes from {row.mean_pool:.3g} to "
+            f"{row.mean_kept:.3g}, by which groups weigh more"
+        )
+    for trait, why in found.unanswered.items():
+        yield f"no answer for {trait}: {why}"
+
+
+def _flag(values: pd.Series, name: str) -> pd.Series:
+    """Which rows were kept. Raises InvalidInput unless the column has booleans or numbers."""
+    if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
+        return values.astype(float) != 0
+    if set(values.map(type)) == {bool}:
+        return values.astype(bool)
+    raise InvalidInput(
+        f"the column {name!r} has neither booleans nor numbers, so it cannot say kept"
+    )
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that can be traits as they are; a text that is mostly unique is its length."""
+    found = {}
+    for name, values in frame.items():
+        if pd.api.types.is_numeric_dtype(values):
+            found[str(name)] = values
+        elif set(values.dropna().map(type)) <= {str, bool}:
+            few = values.nunique() <= LEVELS and values.astype(str).str.len().max() <= NAME
+            found[str(name) if few else f"length of {name}"] = (
+                values.astype(str) if few else values.str.len()
+            )
+    return pd.DataFrame(found)
+
+
+def _list(frame: pd.DataFrame) -> str:
+    return ", ".join(map(str, frame.columns[:20]))
+
+
+def _reasons(found: Preferences) -> str:
+    return "; ".join(f"{trait}: {why}" for trait, why in list(found.unanswered.items())[:5])

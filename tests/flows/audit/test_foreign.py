@@ -1,0 +1,79 @@
+"""`posterity audit --pool`: anyone's selection."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import flows.commands.main  # noqa: F401  the command audit
+from flows.commands.terminal import app
+
+
+def answers(rows: int = 1600) -> pd.DataFrame:
+    """Answers to prompts: shorter ones are kept, and easy prompts have many answers."""
+    rng = np.random.default_rng(0)
+    prompt = rng.choice(80, rows, p=(w := np.arange(1, 81) / 80) / w.sum())
+    text = ["word " * int(n) for n in rng.integers(3, 40, rows)]
+    length = np.array([len(t) for t in text])
+    kept = rng.random(rows) < 1 / (1 + np.exp((length - 100) / 40))
+    return pd.DataFrame({
+        "prompt": [f"p{p}" for p in prompt], "answer": text, "accepted": kept,
+        "model": rng.choice(["a", "b"], rows), "score": rng.normal(size=rows),
+    })  # fmt: skip
+
+
+def ask(frame: pd.DataFrame, tmp_path: Path, *options: str) -> tuple[int, str]:
+    frame.to_parquet(tmp_path / "pool.parquet")
+    words = ["audit", "--pool", str(tmp_path / "pool.parquet"), *options]
+    done = CliRunner().invoke(app, words)
+    return done.exit_code, done.output
+
+
+def test_a_preference_of_anyones_selection_is_named(tmp_path: Path) -> None:
+    columns = ("--kept", "accepted", "--group", "prompt")
+    status, told = ask(answers(), tmp_path, *columns)
+    assert status == 0, told
+    assert "1600 rows, 0 without accepted or prompt" in told
+    assert "within groups: length of answer, odds of being kept x0." in told
+    assert "model" not in told
+    status, told = ask(answers(), tmp_path, *columns, "--trait", "long=length(answer) > 100")
+    assert status == 0, told
+    assert "within groups: long=True, odds of being kept x0." in told
+    failing = "bad=CASE WHEN score > 0 THEN CAST(answer AS INTEGER) ELSE 1 END"
+    status, told = ask(answers(), tmp_path, *columns, "--trait", failing, "--trait", "s=score")
+    assert "no answer for bad: unknown for" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, ("--group", "prompt"), "has no column 'kept' (--kept); it has prompt, answer"),
+        ({}, ("--kept", "accepted"), "has no column 'group' (--group)"),
+        ({"accepted": True}, (), "all rows were kept"),
+        ({"accepted": "yes"}, (), "has neither booleans nor numbers"),
+        ({}, ("--trait", "length(answer)"), "is not NAME=SQL"),
+        ({}, ("--trait", "x=nothing + 1"), "is not SQL over the columns"),
+        ({}, ("--trait", "x=(SELECT text FROM read_text('/etc/passwd'))"), "read_text is refused"),
+        ({"answer": "same", "model": "a", "score": 1.0}, (), "can be answered: "),
+    ],
+)
+def test_what_cannot_be_asked_is_one_message(
+    change: dict[str, object], options: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    default = () if change == {} and "prompt" in options else ("--group", "prompt")
+    if message.startswith("has no column 'group'"):
+        default = ()
+    if "--kept" not in options and "has no column 'kept'" not in message:
+        default = (*default, "--kept", "accepted")
+    status, told = ask(answers(200).assign(**change), tmp_path, *options, *default)
+    assert status == 2, told
+    assert any(part in " ".join(told.split()) for part in message.split("|")), told
+    assert "Traceback" not in told
+
+
+def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_text("no")
+    done = CliRunner().invoke(app, ["audit", "--pool", str(tmp_path / "x.parquet")])
+    assert (done.exit_code, "cannot be read as Parquet" in done.output) == (2, True)

@@ -1,0 +1,37 @@
+"""Reads a data set that is no warehouse: columns of a Parquet file, and SQL over its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from planners.errors import InvalidInput
+from warehouse.sandbox.query import NOWHERE, require_expression
+
+
+def foreign_rows(file: Path, traits: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of a Parquet file, with a column more for each trait, a SQL expression over a row.
+
+    The SQL reaches no file and no network. A row on which an expression fails has no value. Raises
+    InvalidInput where the file is no Parquet, or an expression no SQL over its columns.
+    """
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise InvalidInput(f"{file} cannot be read as Parquet: {error}") from error
+    if taken := [name for name in traits if name in table.column_names]:
+        raise InvalidInput(f"{file} has a column {taken[0]!r} already; name the trait otherwise")
+    for sql in traits.values():
+        require_expression(sql)
+    with duckdb.connect(config=NOWHERE) as connection:
+        connection.register("pool", table)
+        told = "".join(f', TRY(({sql}\n)) AS "{name}"' for name, sql in traits.items())
+        try:
+            return connection.execute(f"SELECT pool.*{told} FROM pool").df()
+        except duckdb.Error as error:
+            raise InvalidInput(f"a trait is not SQL over the columns of {file}: {error}") from error
