@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: install run test slow bench chaos clean
+.PHONY: install run test slow bench audit-bench chaos clean
 
 install: $(VENV)/.installed  ## into .venv, and nothing else
 
@@ -26,6 +26,9 @@ slow: $(VENV)/.tested  ## a real pretrained language model through a generation
 
 bench: $(VENV)/.benched  ## everything against its peers; FAST=1: in three minutes, LONG=1: at full size
 	$(BIN)/python -m benchmarks $(if $(FAST),--fast) $(if $(LONG),--long)
+
+audit-bench: $(VENV)/.tested  ## how often the audit names what is not there, and what is; ARGS=--fast: fewer pools
+	$(BIN)/python -m benchmarks.audit_power $(ARGS)
 
 chaos: $(VENV)/.tested  ## kills at random moments: make chaos ARGS="--kills 300 --seed 0"
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -20,6 +20,7 @@ import flows.commands.main  # noqa: F401  which has every command
 from flows.commands.terminal import app
 from flows.experiments.reading import PRESETS, load_experiment
 from planners.domains import DOMAINS
+from tests.flows.audit.test_foreign import answers
 from tools.describe import PAGES
 from warehouse import Warehouse
 
@@ -95,6 +96,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     entry = DOMAINS["blocksworld"]
     [trace] = blocks("json", TEXTS["docs/your-own.md"])
     (tmp_path / "traces.jsonl").write_text(trace)
+    answers().to_parquet(tmp_path / "answers.parquet")
     give("posterity tasks blocksworld --size 3-5 --horizon 1-2 --count 12 --plans --out my-tasks")
     own = blocks("toml", TEXTS["docs/your-own.md"])[0]
     bounds = blocks("toml", TEXTS["docs/audit.md"])[0].replace('extends = "quickstart"\n', "")
