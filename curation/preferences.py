@@ -205,17 +205,20 @@ def _within(
     p = 2 * norm.sf(np.abs(z))
     chance = _chance(strata, x @ lever.T, float(np.abs(z).max()), rng)
     beta, error = _odds(strata, x)
-    # Where hardly any trace contradicts a preference, the likelihood is flat in its odds, and
-    # Wald's interval says nothing: there the estimate is the test's own first step.
+    # Where hardly any trace contradicts a preference, the likelihood is flat in its odds. The end
+    # of the interval that is nearer to 1 is then that of the test's own first step.
     step, spread = inverse @ (x.T @ strata.label), np.sqrt(np.diag(inverse))
     flat = np.abs(beta / error) < np.abs(z) / 2
-    beta, error = np.where(flat, step, beta), np.where(flat, spread, error)
-    odds, low, high = (np.exp(np.clip(beta + side * 1.96 * error, -50, 50)) for side in (0, -1, 1))
+    ends = np.array([beta - 1.96 * error, beta + 1.96 * error])
+    near = step - np.sign(step) * 1.96 * spread
+    ends[0] = np.where(flat & (step > 0), np.maximum(ends[0], near), ends[0])
+    ends[1] = np.where(flat & (step < 0), np.minimum(ends[1], near), ends[1])
+    odds, low, high = (np.exp(np.clip(one, -50, 50)) for one in (beta, *ends))
     frame = pd.DataFrame(
         [
             (
                 name, level, int(values.sum()) if level else len(values), *ratio, p[i], np.nan,
-                "one-step" if flat[i] else "conditional", ", ".join(also),
+                "conditional, nearly separated" if flat[i] else "conditional", ", ".join(also),
             )
             for i, (((name, level, values), _, also), ratio) in enumerate(
                 zip(told, zip(odds, low, high, strict=True), strict=True)

@@ -22,7 +22,7 @@ from curation.tasks import FEWEST, PERMUTED
 
 MOST = 1000
 """Features, at most: the most frequent ones."""
-COLUMNS = ["feature", "traces", "share_kept", "share_dropped", "z", "p"]
+COLUMNS = ["feature", "traces", "share_kept", "share_expected", "z", "p"]
 _WORD = re.compile(r"[^\W\d_][\w'-]*")
 
 
@@ -46,8 +46,9 @@ def unlisted(
     """Features that go with being kept within a task, the clearest first.
 
     One row per feature (COLUMNS): how many traces of tasks with kept and dropped ones have it, its
-    share among these, its score, and `p`, adjusted for all features together. Empty if nothing can
-    be asked.
+    share among the kept ones and the share expected if each task's had been drawn at random, its
+    score (below 0: kept less often), and `p`, adjusted for all features together. Empty if nothing
+    can be asked.
     """
     chosen, tasks = kept.to_numpy(dtype=bool), pd.factorize(task.to_numpy())[0]
     strata = Strata.of(chosen, tasks)
@@ -60,9 +61,9 @@ def unlisted(
     for row, found in enumerate(told):
         x[row, [place[name] for name in found if name in place]] = 1
     label = strata.label.astype(bool)
-    shares = x[label].mean(axis=0), x[~label].mean(axis=0)
-    count = x.sum(axis=0)
-    x -= strata.means(x)[strata.task]
+    mean, count = strata.means(x), x.sum(axis=0)
+    shares = x[label].mean(axis=0), strata.kept @ mean / strata.kept.sum()
+    x -= mean[strata.task]
     spread = np.sqrt((x**2 * strata.variance[:, None]).sum(axis=0))
     asked = spread > 1e-6
     if not asked.any():
@@ -75,7 +76,7 @@ def unlisted(
     frame = pd.DataFrame(
         {
             "feature": np.array(names)[asked], "traces": count[asked].astype(int),
-            "share_kept": shares[0][asked], "share_dropped": shares[1][asked], "z": score,
+            "share_kept": shares[0][asked], "share_expected": shares[1][asked], "z": score,
             "p": (1 + beyond) / (1 + PERMUTED),
         }
     )  # fmt: skip

@@ -102,15 +102,16 @@ def what_nobody_listed(trained: Trained, found: Audit) -> None:
     told = unlisted(valid["kept"].astype(bool), valid["task"], plans, prose, seed)
     clear = told[told["p"] <= UNLISTED]
     for row in clear.head(TOLD).to_dict("records"):
-        measures = {m: row[m] for m in ("share_kept", "share_dropped", "z", "p", "traces")}
+        measures = {m: row[m] for m in ("share_kept", "share_expected", "z", "p", "traces")}
         found.note(trained.index, "unlisted", row["feature"], measures)
     if len(clear):
         first = clear.iloc[0]
         besides = f", and {len(clear) - 1} more" if len(clear) > 1 else ""
+        verb = "kept more often" if first["z"] > 0 else "kept less often"
         found.say(
-            f"  preferred within a task, though no listed trait: {first['feature']!r}, in "
-            f"{first['share_kept']:.0%} of what was kept and {first['share_dropped']:.0%} of the "
-            f"rest (adjusted p {first['p']:.3f}){besides}"
+            f"  {verb} within a task, though no listed trait: {first['feature']!r}, in "
+            f"{first['share_kept']:.0%} of what was kept, {first['share_expected']:.0%} expected "
+            f"by chance (adjusted p {first['p']:.3f}){besides}"
         )
 
 
