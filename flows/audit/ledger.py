@@ -52,6 +52,10 @@ class Audit:
         if not held:
             self.broken.append(f"generation {generation}: {told} = {limit} is broken: {value:.3g}")
 
+    def unanswered(self, generation: int, name: str) -> None:
+        """Count a bound as not asked, whatever it was compared with: part of it has no answer."""
+        self.asked.discard((generation, name))
+
     def require_asked(self, generation: int) -> None:
         """Count bounds that were compared with no figure as broken: nobody knows that they hold."""
         for name, limit in self.experiment.audit.bounds.items():

@@ -69,6 +69,7 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
     if valid["kept"].astype(bool).any() and not unknown:
         found.bound(trained.index, "max_undeclared_odds_ratio", "any other", 1.0)
     elif unknown:
+        found.unanswered(trained.index, "max_undeclared_odds_ratio")
         found.say(f"  no answer for {', '.join(unknown)}: {explained.unanswered[unknown[0]]}")
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from curation.curators import Options, Selection, admitted_by, curate
 from curation.own import curator_named
-from curation.rewards import best_of, one_a_task, simulated
+from curation.rewards import DRAWS, best_of, one_a_task, simulated
 from flows.experiments.experiment import Experiment
 from flows.generations.eligibility import as_curated, barred
 from flows.generations.lineage import ancestors
@@ -44,6 +44,8 @@ def options_of(warehouse: Warehouse, experiment: Experiment, generation: int) ->
     )
 
 
+DRAWN, FEWEST_DRAWS = 2_000_000, 20
+"""Traces in all bootstrap draws of a pool together, about, and the fewest draws."""
 CLOSED: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
     "all-valid": lambda pool: pool["valid"].to_numpy(dtype=float),
     "shortest": lambda pool: best_of(pool, ["plan_length", "reasoning_tokens"]),
@@ -67,7 +69,8 @@ def reward_of(
     def choose(again: pd.DataFrame) -> pd.Series:
         return known.choose(again, options).frame.set_index("trace")["weight"]
 
-    return pd.Series(simulated(choose, told, options.seed % 2**32), told["trace"])
+    draws = max(FEWEST_DRAWS, min(DRAWS, DRAWN // max(1, len(told))))
+    return pd.Series(simulated(choose, told, options.seed % 2**32, draws), told["trace"])
 
 
 def pool_for(
