@@ -90,7 +90,7 @@ def _both(experiment: Experiment) -> Result:
         tasks = _tasks(path, experiment)
         theirs = taken(lambda: coverage.append(peer_loop.run(experiment, base, tasks, folder)))
         with Warehouse(path, read_only=True) as store:
-            mine = summary(store, experiment.id)[-1]["coverage"]
+            mine = summary(store, experiment.id)[-1].coverage or 0.0
     say(
         f"ours {ours.wall:.0f} s and {mine:.3f} of the tasks, the script {theirs.wall:.0f} s and "
         f"{coverage[0]:.3f}"
