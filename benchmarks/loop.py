@@ -113,8 +113,17 @@ def _inside_the_model() -> Iterator[list[float]]:
 
         return call
 
+    def stepwise(work: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def call(*args: Any, **options: Any) -> Iterator[Any]:
+            steps, step = work(*args, **options), timed(next)
+            while (found := step(steps, None)) is not None:
+                yield found
+
+        return call
+
     with (
-        mock.patch.object(LocalPolicy, "sample", timed(LocalPolicy.sample)),
+        # Each batch is a step of the generator that `stream` returns.
+        mock.patch.object(LocalPolicy, "stream", stepwise(LocalPolicy.stream)),
         mock.patch.object(learn, "fine_tune", timed(learn.fine_tune)),
     ):
         yield seconds
