@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from curation.tasks import BETWEEN, FEWEST, PERMUTED, Column, between_tasks
+from curation.tasks import BETWEEN, FEWEST, NOTABLE, PERMUTED, Column, between_tasks, labelled
 
 ALIKE = 0.98
 """Correlation within tasks from which two traits are tested as one."""
@@ -52,11 +52,17 @@ class Preferences:
     between: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=BETWEEN))
     chance: float = 1.0
 
+    def clear(self, q: float = 0.01) -> pd.DataFrame:
+        """The rows of `found` that are told, the clearest first."""
+        return self.found[(self.found["q"] <= q) & (self.chance <= max(GATE, q))]
+
     def named(self, q: float = 0.01) -> list[str]:
         """Traits that go with being kept or dropped within a task, the clearest first."""
-        if self.chance > max(GATE, q):
-            return []
-        return list(dict.fromkeys(self.found.loc[self.found["q"] <= q, "trait"]))
+        return list(dict.fromkeys(self.clear(q)["trait"]))
+
+    def heavier(self, q: float = 0.01) -> pd.DataFrame:
+        """The rows of `between` that are told: traits by which tasks weigh otherwise."""
+        return self.between[(self.between["q"] <= q) & (self.between["shift"].abs() >= NOTABLE)]
 
 
 def preferences(
@@ -143,8 +149,12 @@ class Strata:
 
     def sums(self, x: np.ndarray) -> np.ndarray:
         """The sum over each task."""
-        starts = np.concatenate([[0], np.cumsum(self.size)[:-1]])
-        return np.add.reduceat(x, starts, axis=0)
+        return np.add.reduceat(x, self.starts, axis=0)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The place of each task's first row."""
+        return np.cumsum(self.size) - self.size
 
     @property
     def variance(self) -> np.ndarray:
@@ -154,9 +164,8 @@ class Strata:
 
     def permuted(self, rng: np.random.Generator) -> np.ndarray:
         """The places of kept traces, if each task had kept as many at random."""
-        starts = np.concatenate([[0], np.cumsum(self.size)[:-1]])
         alone = self.kept == 1
-        one = starts[alone] + (rng.random(int(alone.sum())) * self.size[alone]).astype(int)
+        one = self.starts[alone] + (rng.random(int(alone.sum())) * self.size[alone]).astype(int)
         if alone.all():
             return one
         several = np.flatnonzero(~alone[self.task])
@@ -186,7 +195,7 @@ def _within(
         unit = x if level else x / spread
         for (other, other_level, _), known, also in told:
             if abs(_correlation(unit, known)) > ALIKE:
-                label = f"{name}={level}" if level else name
+                label = labelled(name, level)
                 if (name, level) != (other, other_level) and label not in also:
                     also.append(label)
                 break
@@ -270,7 +279,7 @@ def _odds(strata: Strata, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _inclusion(strata: Strata, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each trace's chance to be kept, given how many of its task are, and its variance."""
     wanted, task = strata.kept.astype(float), strata.task
-    shift = -_peak(strata, eta)
+    shift = -np.maximum.reduceat(eta, strata.starts)
     alone = (strata.kept == 1)[task]
     weight = np.exp(eta + shift[task])
     softmax = weight / strata.sums(weight[:, None])[task, 0]
@@ -288,8 +297,3 @@ def _inclusion(strata: Strata, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     n = strata.size.astype(float)
     scaled = v * (n / (n - 1))[task]
     return np.where(alone, softmax, several), np.where(alone, softmax, scaled)
-
-
-def _peak(strata: Strata, eta: np.ndarray) -> np.ndarray:
-    starts = np.concatenate([[0], np.cumsum(strata.size)[:-1]])
-    return np.maximum.reduceat(eta, starts)

@@ -17,6 +17,13 @@ PERMUTED = 999
 BETWEEN = ["trait", "level", "mean_pool", "mean_kept", "shift", "p", "q"]
 Column = tuple[str, str, np.ndarray]
 """A trait, its level ("" for a number), and one value per trace."""
+NOTABLE = 0.1
+"""Shift of a mean between tasks, in standard deviations, from which it is told."""
+
+
+def labelled(trait: str, level: str) -> str:
+    """The name of a trait, with its level if it has levels: `first_action=stack`."""
+    return f"{trait}={level}" if level else trait
 
 
 def acceptance(kept: pd.Series, groups: pd.Series, task: pd.Series) -> pd.DataFrame:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from curation.preferences import Preferences, preferences
-from flows.audit.questions import NOTABLE, WANTED
+from curation.tasks import labelled
+from flows.audit.questions import WANTED
 from planners.errors import InvalidInput
 from warehouse.sandbox.foreign import foreign_rows
 
@@ -67,27 +68,20 @@ def traits_named(given: Sequence[str]) -> dict[str, str]:
 
 
 def _tell(found: Preferences) -> Iterator[str]:
-    named = found.named(WANTED)
-    for row in found.found[
-        found.found["trait"].isin(named) & (found.found["q"] <= WANTED)
-    ].itertuples():
-        level = f"={row.level}" if row.level else ""
+    clear = found.clear(WANTED)
+    for row in clear.itertuples():
         per = "" if row.level else " a standard deviation"
         also = f" (or {row.also}, which is nearly equal)" if row.also else ""
         yield (
-            f"within groups: {row.trait}{level}{also}, odds of being kept x{row.odds_ratio:.2f}"
-            f"{per} ({row.low:.2f} to {row.high:.2f})"
+            f"within groups: {labelled(row.trait, row.level)}{also}, odds of being kept "
+            f"x{row.odds_ratio:.2f}{per} ({row.low:.2f} to {row.high:.2f})"
         )
-    if not named:
+    if clear.empty:
         yield f"within groups: no preference is named at a false discovery rate of {WANTED:.0%}"
-    clear = found.between[
-        (found.between["q"] <= WANTED) & (found.between["shift"].abs() >= NOTABLE)
-    ]
-    for row in clear.itertuples():
-        level = f"={row.level}" if row.level else ""
+    for row in found.heavier(WANTED).itertuples():
         yield (
-            f"between groups: the mean of {row.trait}{level} goes from {row.mean_pool:.3g} to "
-            f"{row.mean_kept:.3g}, by which groups weigh more"
+            f"between groups: the mean of {labelled(row.trait, row.level)} goes from "
+            f"{row.mean_pool:.3g} to {row.mean_kept:.3g}, by which groups weigh more"
         )
     for trait, why in found.unanswered.items():
         yield f"no answer for {trait}: {why}"

@@ -11,7 +11,7 @@ import pandas as pd
 from curation.own import curator_named
 from curation.preferences import Preferences, preferences
 from curation.price import change, numeric
-from curation.tasks import acceptance
+from curation.tasks import acceptance, labelled
 from curation.vocabulary import unlisted
 from flows.audit.ledger import Audit, Trained
 from flows.audit.weights import how_stale, is_it_reinforce, what_others_keep
@@ -26,8 +26,6 @@ UNLISTED = 0.05
 """Adjusted p up to which an unlisted feature is reported; the chance to report any by chance."""
 TOLD = 20
 """Unlisted features that are recorded, at most."""
-NOTABLE = 0.1
-"""Shift of a mean between tasks, in standard deviations, from which it is told."""
 PRICE = (
     "mean_before", "mean_kept", "checker", "between", "within", "selection", "transmission",
     "mean_after",
@@ -40,17 +38,17 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
     seed = derive_seed(trained.experiment.seed, trained.index, "preferences") % 2**32
     explained = preferences(valid["kept"].astype(bool), valid["task"], traits_of(valid), seed)
     declared = curator_named(trained.experiment.curation.curator).rewards
-    named = explained.named(WANTED)
-    for row in explained.found.to_dict("records"):
-        name = f"{row['trait']}={row['level']}" if row["level"] else row["trait"]
+    clear = set(explained.clear(WANTED).index)
+    for index, row in explained.found.iterrows():
+        name = labelled(row["trait"], row["level"])
         # A declared trait is expected in its own direction alone.
         way = declared.get(row["trait"])
         expected = way is not None and way * np.log(row["odds_ratio"]) >= 0
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
-        measures |= {"declared": float(expected), "named": float(row["trait"] in named)}
+        measures |= {"declared": float(expected), "named": float(index in clear)}
         alike = f"; nearly equal: {row['also']}" if row["also"] else ""
         found.note(trained.index, "preferences", name, measures, row["method"] + alike)
-        if row["trait"] not in named or row["q"] > WANTED:
+        if index not in clear:
             continue
         if not expected:
             strength = max(row["odds_ratio"], 1 / row["odds_ratio"])
@@ -76,16 +74,12 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
 def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> None:
     """Which tasks weigh more among what was learned than among the valid traces of the pool."""
     for row in explained.between.to_dict("records"):
-        name = f"{row['trait']}={row['level']}" if row["level"] else row["trait"]
+        name = labelled(row["trait"], row["level"])
         measures = {m: row[m] for m in ("mean_pool", "mean_kept", "shift", "q")}
         found.note(trained.index, "between-tasks", name, measures)
-    clear = explained.between[
-        (explained.between["q"] <= WANTED) & (explained.between["shift"].abs() >= NOTABLE)
-    ]
     told = [
-        f"{row.trait}{'=' if row.level else ''}{row.level} {row.mean_pool:.2f} to "
-        f"{row.mean_kept:.2f}"
-        for row in clear.itertuples()
+        f"{labelled(row.trait, row.level)} {row.mean_pool:.2f} to {row.mean_kept:.2f}"
+        for row in explained.heavier(WANTED).itertuples()
     ]
     if told:
         found.say(

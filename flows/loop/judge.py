@@ -187,7 +187,7 @@ def _search_holes(
             small = nsmallest(
                 TASKS, tasks, key=lambda one: (len(one.parsed.problem.objects), one.key)
             )
-            known = {one.parsed.key: one for one in small}
+            known = {one.key: one for one in small}
             for exploit in exploits([one.parsed for one in small]):
                 task = known[exploit.task.key]
                 verdict = checker_of(task.domain_pddl, task.pddl).check(exploit.plan)
@@ -222,13 +222,12 @@ def _replay_plans(warehouse: Warehouse, experiment: Experiment, generation: int)
     """
     if warehouse.done(experiment.id, generation, "canaries"):
         return
-    prompt, opinions = PROMPTS[experiment.model.prompt], list[Opinion]()
     asked = _with_plans(warehouse, experiment, generation, experiment.judging.traces, "VALID")
-    for task, trace in asked:
-        plan = prompt.read(task.parsed, trace.text).plan
-        if plan is not None:
-            [said] = REFEREES["replay"](task.domain_pddl, task.pddl, [plan])
-            opinions.append(Opinion(trace.id, "replay", said.valid, said.note))
+    opinions = [
+        opinion
+        for task, trace in asked
+        for opinion in _opinions(experiment, task, trace, ["replay"])
+    ]
     warehouse.write(opinions)
     if disputed := [one for one in opinions if one.valid is False]:
         raise CheckerDisputed(
@@ -294,15 +293,21 @@ def _ask_referees(
     settings = experiment.judging
     if not settings.referees or warehouse.done(experiment.id, generation, "referees"):
         return
-    prompt = PROMPTS[experiment.model.prompt]
     asked = _with_plans(warehouse, experiment, generation, settings.traces)
     opinions: list[Opinion] = []
     with watch.bar(f"generation {generation}: referees", len(asked)) as advance:
         for task, trace in asked:
-            plan = prompt.read(task.parsed, trace.text).plan
-            assert plan is not None  # only traces that hold one were chosen
-            for referee in settings.referees:
-                [said] = REFEREES[referee](task.domain_pddl, task.pddl, [plan])
-                opinions.append(Opinion(trace.id, referee, said.valid, said.note))
+            opinions += _opinions(experiment, task, trace, settings.referees)
             advance(1)
     warehouse.write(opinions, Mark(experiment.id, generation, "referees"))
+
+
+def _opinions(
+    experiment: Experiment, task: Task, trace: Answer, referees: Sequence[str]
+) -> Iterator[Opinion]:
+    """The opinions of some referees on the plan of a trace, which must hold one."""
+    plan = PROMPTS[experiment.model.prompt].read(task.parsed, trace.text).plan
+    assert plan is not None
+    for referee in referees:
+        [said] = REFEREES[referee](task.domain_pddl, task.pddl, [plan])
+        yield Opinion(trace.id, referee, said.valid, said.note)

@@ -117,7 +117,8 @@ def _sampled(
         policy.require_room(list(texts.values()), drawing)  # before hours of sampling
         for number, part in zip(numbers, chosen, strict=True):
             draws = [draw(task, sample) for task in part for sample in range(drawing.samples)]
-            done = {row for row, one in enumerate(draws) if stage.trace(one) in known}
+            rows = enumerate(draws) if known else ()  # nothing is known of a stage that begins
+            done = {row for row, one in rows if stage.trace(one) in known}
             traces, written = list[Trace](), monotonic()
             for found in policy.stream(
                 [d.prompt for d in draws], drawing, [d.seed for d in draws], done

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from flows.audit.questions import NOTABLE, WANTED
+from curation.tasks import NOTABLE
+from flows.audit.questions import WANTED
 from flows.audit.weights import WEIGHED
 from flows.report.figures import INK, PALETTE, beside, drawing, odds
 from flows.report.parts import Section

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from uuid import UUID
 
 from rich.text import Text
 
@@ -99,6 +100,14 @@ def log_to_pages() -> None:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+def name_run(run: UUID | str, name: str) -> None:
+    """Name a flow run in Prefect's pages."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(str(run)), name=name)
 
 
 def _log(line: str) -> None:

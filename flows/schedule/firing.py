@@ -18,7 +18,7 @@ from flows.generations.policies import require_first
 from flows.iterate import iterate
 from flows.loop.plan import require_fit
 from flows.progress import Watch, summary
-from flows.schedule.artifacts import Told, log_to_pages
+from flows.schedule.artifacts import Told, log_to_pages, name_run
 from flows.schedule.orchestrate import prefect_stages
 from flows.schedule.workers import workers_of
 from planners.errors import Busy, NotPromoted, PosterityError
@@ -105,12 +105,10 @@ def _pause() -> str:
 
 def _call_it(name: str) -> None:
     """Name the flow run after what it makes."""
-    from prefect.client.orchestration import get_client
     from prefect.runtime import flow_run
 
     if flow_run.id:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(flow_run.id, name=name)
+        name_run(flow_run.id, name)
 
 
 def _tell(event: str, experiment: str, warehouse: str, error: PosterityError) -> None:

@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flows.experiments.experiment import Experiment
 from flows.progress import Watch
+from flows.schedule.artifacts import name_run
 from flows.schedule.server import LOOK
 from planners.errors import Busy, InvalidInput
 from planners.records import content_hash
@@ -214,7 +215,7 @@ def cancel_due(name: str, why: str) -> None:
         due = run.expected_start_time is not None and run.expected_start_time < now
         if due and run.auto_scheduled:
             _set(run, Cancelled(message=why))
-            _rename(run, f"{name}: cancelled, {why.partition(';')[0]}")
+            name_run(run.id, f"{name}: cancelled, {why.partition(';')[0]}")
 
 
 def _runs(name: str, *types: str) -> list[FlowRun]:
@@ -226,13 +227,6 @@ def _runs(name: str, *types: str) -> list[FlowRun]:
     those = FlowRunFilter.model_validate({"state": {"type": {"any_": types}}})
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(deployment_filter=of, flow_run_filter=those)
-
-
-def _rename(run: FlowRun, name: str) -> None:
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(run.id, name=name)
 
 
 def _set(run: FlowRun, state: State[Any]) -> None:

@@ -42,24 +42,24 @@ def exploits(tasks: Sequence[Task], states: int = STATES) -> Iterator[Exploit]:
     Tasks should be small, the smallest first; TASKS of them are searched. Yields nothing for a
     domain or goals that have more than literals.
     """
-    some = tasks[:TASKS]
     try:
-        for task in some:
+        some = [_Seeing(task) for task in tasks[:TASKS]]
+        for task in tasks[:TASKS]:
             Grounded(task)
-            goal_atoms(task.problem.goal)
     except InvalidInput:  # NotJudged too: conditions beyond literals are not searched
         return
-    for hole, domain in _without(some[0].domain) if some else ():
-        for task in some:
-            if (plan := _search(task, replace(task, domain=domain), states)) is not None:
-                yield Exploit(hole, task, plan)
+    for hole, domain in _without(tasks[0].domain) if some else ():
+        for seeing in some:
+            if (plan := _search(seeing, replace(seeing.task, domain=domain), states)) is not None:
+                yield Exploit(hole, seeing.task, plan)
                 break
-    for task in some[:1]:
+    for seeing in some[:1]:
+        task = seeing.task
         goals = goal_atoms(task.problem.goal)
         for goal in goals:
             left = ("and", *(other for other in goals if other != goal))
             blind = replace(task, problem=replace(task.problem, goal=left))
-            if (plan := _search(task, blind, states)) is not None:
+            if (plan := _search(seeing, blind, states)) is not None:
                 yield Exploit(f"the goal {show(list(goal))}", task, plan)
 
 
@@ -99,12 +99,12 @@ def _text(literal: Formula) -> str:
     return f"(not {show(list(literal[1]))})" if negative else show(list(literal))
 
 
-def _search(task: Task, blind: Task, states: int) -> Plan | None:
-    """A shortest plan that is valid for `blind` and not for `task`; None if none is found.
+def _search(seeing: _Seeing, blind: Task, states: int) -> Plan | None:
+    """A shortest plan that is valid for `blind` and not for the task itself; None if none is found.
 
     States of both are followed at once: what is false for one may be true for the other.
     """
-    seeing, ground = _Seeing(task), Grounded(blind)
+    ground = Grounded(blind)
     goal = [atom for atom in goal_atoms(blind.problem.goal) if atom in ground.bits]
     if any(a not in ground.bits and a not in ground.static for a in goal_atoms(blind.problem.goal)):
         return None
@@ -116,7 +116,7 @@ def _search(task: Task, blind: Task, states: int) -> Plan | None:
         state, truth = node
         if state & wanted == wanted and not seeing.reached(truth):
             plan = _path(parents, node)
-            assert replay(task, plan)[0] is not Outcome.VALID
+            assert replay(seeing.task, plan)[0] is not Outcome.VALID
             return plan
         for step, after in ground.successors(state):
             found = after, seeing.after(truth, step.action)

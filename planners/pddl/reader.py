@@ -232,7 +232,8 @@ def read_task(domain_text: str | Path, problem_text: str | Path, any_domain: boo
         {name: (kind,) for name, kind in objects},
     )
     init, values = _init(sections.get(":init", []), scope)
-    if stated_anyway := [atom for atom in init if atom[0] in domain.derived]:
+    derived = domain.derived
+    if stated_anyway := [atom for atom in init if atom[0] in derived]:
         raise PddlError(
             f"{show(list(stated_anyway[0]))} is derived by rules of the domain",
             sections[":init"].line,

@@ -103,10 +103,11 @@ class LocalPolicy(Policy):
         order = sorted(
             range(len(prompts)), key=lambda i: (len(ids[prompts[i]]), ids[prompts[i]], i)
         )
+        already = set(known)
         batches = [
             rows
             for rows in even_batches(order, self._at_once(ids.values(), sampling), self.threads)
-            if not set(rows) <= set(known)
+            if not already.issuperset(rows)
         ]
 
         def decode(rows: list[int]) -> list[Completion]:
