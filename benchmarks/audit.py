@@ -81,7 +81,7 @@ def rows(scale: Scale) -> list[Row]:
     with TemporaryDirectory() as folder:
         sizes = [number // 100, number // 10, number]
         audited = sizes[scale.of(2, 0, 0) :]
-        works = {n: _audit(Path(folder), n, scale.of(60, 600, 600)) for n in audited}
+        works = {n: _audit(Path(folder), n, scale.of(60, 300, 300)) for n in audited}
         growing = [growth("growth auditing", audited, works.__getitem__, 1)] if scale else []
         return [
             row(f"audit {number} traces / one logistic model of them in statsmodels", "CPU s",

@@ -324,6 +324,11 @@ def _chosen(curator: Curator, pool: pd.DataFrame, options: Options) -> Selection
         ) from error
 
 
+def _same(ids: pd.Series, others: pd.Series) -> bool:
+    """Whether two columns have the same ids, once each, in any order."""
+    return len(ids) == len(others) and ids.is_unique and bool(ids.isin(others).all())
+
+
 def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: bool) -> None:
     """Raise InvalidInput unless a curator decided on every trace of its pool, once."""
     wrong = None
@@ -331,7 +336,7 @@ def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: boo
         wrong = f"a {type(found).__name__}, not a curation.Selection"
     elif missing := set(SELECTED) - set(found.frame.columns):
         wrong = f"a selection without {', '.join(sorted(missing))}"
-    elif sorted(found.frame["trace"]) != sorted(pool["trace"]):
+    elif not _same(found.frame["trace"], pool["trace"]):
         wrong = f"decisions on {len(found.frame)} traces, of a pool of {len(pool)}"
     elif not np.isfinite(weights := found.frame["weight"].to_numpy(dtype=float)).all():
         wrong = "weights that are not finite"

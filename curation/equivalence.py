@@ -34,7 +34,7 @@ SURE = 2.0
 
 
 def gradient(
-    model: PreTrainedModel, rows: Sequence[Row], weights: Sequence[float], batch: int = 64
+    model: PreTrainedModel, rows: Sequence[Row], weights: Sequence[float], batch: int = 24
 ) -> torch.Tensor:
     """Gradient of the weighted sum of completions' log-probabilities, flat and in float64.
 
@@ -60,6 +60,12 @@ class Sketch:
 
     means: torch.Tensor
     sizes: np.ndarray
+
+    def is_distinct(self) -> bool:
+        """Whether the gradient can be distinguished from zero, and thus has a direction."""
+        vectors = self.means.numpy()
+        gram = np.tile(vectors @ vectors.T, (2, 2))
+        return _compared(gram, self.sizes, self.sizes).cosine is not None
 
 
 class Comparison(NamedTuple):
@@ -99,12 +105,13 @@ def compare(one: Sketch, other: Sketch) -> Comparison:
         return Comparison(1.0, 0.0, 1.0)
     vectors = np.vstack([one.means.numpy(), other.means.numpy()])
     # All that follows needs inner products only, not the long vectors.
-    gram = vectors @ vectors.T
+    return _compared(vectors @ vectors.T, one.sizes, other.sizes)
+
+
+def _compared(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> Comparison:
     every = np.arange(BATCHES)
-    found = _estimate(gram, one.sizes, other.sizes, every)
-    without = [
-        _estimate(gram, one.sizes, other.sizes, every[every != left]) for left in range(BATCHES)
-    ]
+    found = _estimate(gram, first, second, every)
+    without = [_estimate(gram, first, second, every[every != left]) for left in range(BATCHES)]
     if found is None or any(each is None for each in without):
         return Comparison(None, None, None)
     spread = (BATCHES - 1) * np.var(np.array(without, dtype=float), axis=0)

@@ -28,7 +28,7 @@ class Warehouse(Reader):
     """One open warehouse. Close it, or use it as a context manager."""
 
     def __init__(self, place: Path | str | Place, read_only: bool = False) -> None:
-        self.place = place_of(place)
+        self.place, self.read_only = place_of(place), read_only
         self._made_here = self.place.is_new
         self.engine = connect(self.place, read_only)
         self._lease: Lease | None = None

@@ -10,17 +10,20 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from curation.curators import CURATORS
 from curation.diversity import diversity, trend
-from flows.audit.ledger import Audit, Trained
+from flows.audit.generation import asked, empty
+from flows.audit.ledger import Audit
+from flows.audit.processes import side_by_side
 from flows.audit.questions import QUESTIONS
+from flows.audit.weights import valid_counts
 from flows.experiments.experiment import Experiment
-from flows.generations.lineage import parent_of, start_of
-from flows.generations.pool import pool_for, select
 from flows.progress import Watch
-from planners.errors import InvalidInput
-from warehouse.pool import TRAITS, pool_traits, traits_of, written_texts
+from planners.models.hardware import cores, hardware, use_hardware
+from warehouse.pool import TRAITS, traits_of, written_texts
 from warehouse.store import Warehouse
+
+WORTH = 50_000
+"""Deployed traces of an experiment from which its generations are asked about side by side."""
 
 
 def audit(
@@ -30,43 +33,28 @@ def audit(
 
     Open the warehouse read-only, since users' traits are SQL.
     """
-    found = Audit(experiment, {**TRAITS, **experiment.audit.traits})
+    found = empty(experiment)
     reached = [one.index for one in warehouse.generations(experiment.id)]
     indices = [index for index in (reached if only is None else only) if index > 0]
     with watch.bar(f"audit {experiment.id}", len(indices) * len(QUESTIONS)) as advance:
-        for index in indices:
-            trained = _trained(warehouse, found, index)
-            found.say(
-                f"generation {index} learned {len(trained.kept)} of {len(trained.pool)} "
-                f"traces with a plan ({int(trained.pool['valid'].sum())} valid), curator "
-                f"{experiment.curation.curator}"
-            )
-            for question in QUESTIONS:
-                question(trained, found)
-                advance(1)
-            found.require_asked(index)
+        if (processes := _processes(warehouse, experiment, len(indices))) > 1:
+            each = side_by_side(warehouse.place, experiment, indices, processes, advance)
+        else:
+            each = [asked(warehouse, experiment, index, advance) for index in indices]
+    for one in each:
+        found.add(one)
     if only is None:
         _diversity(warehouse, found, reached)
     return found
 
 
-def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
-    experiment = found.experiment
-    pool = pool_traits(warehouse, experiment.id, found.traits, index)
-    own = experiment.curation.curator
-    if experiment.training.method != "sft":  # ask about what was reinforced
-        pool = pool.assign(kept=pool["weight"] > 0, weight=pool["weight"].clip(lower=0))
-    choices = {own: pool.loc[pool["kept"].astype(bool), "trace"].tolist()}
-    whole = pool_for(warehouse, experiment, index, text=True)
-    for name, curator in CURATORS.items():
-        if name != own and curator.needs is None and not curator.signed:
-            try:
-                choices[name] = select(warehouse, experiment, index, name, whole).kept
-            except InvalidInput as error:
-                found.note(index, "other-curator", name, {"both": None}, str(error))
-    parent = parent_of(warehouse, experiment, index)
-    start = start_of(warehouse, experiment, index)
-    return Trained(warehouse, experiment, index, parent, start, pool, choices, whole)
+def _processes(warehouse: Warehouse, experiment: Experiment, generations: int) -> int:
+    """The number of processes that ask side by side; each loads torch, which takes seconds."""
+    use_hardware(experiment.model.device, experiment.model.dtype)
+    traces = sum(deployed for _, deployed in valid_counts(warehouse, experiment.id).values())
+    if not warehouse.read_only or traces < WORTH or hardware().device != "cpu":
+        return 1
+    return min(generations, cores(experiment.model.threads))
 
 
 def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:

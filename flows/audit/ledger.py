@@ -64,6 +64,13 @@ class Audit:
                 why = "the audit has no figure for it"
                 self.broken.append(f"generation {generation}: {name} = {limit} is broken: {why}")
 
+    def add(self, other: Audit) -> None:
+        """Take over the findings of another audit of the experiment."""
+        self.records += other.records
+        self.lines += other.lines
+        self.broken += other.broken
+        self.asked |= other.asked
+
     def say(self, line: str) -> None:
         """Add a line for people."""
         self.lines.append(line)
@@ -84,6 +91,8 @@ class Trained:
     pool: pd.DataFrame
     choices: dict[str, list[str]]
     whole: pd.DataFrame
+    logprobs: dict[str, float] = field(default_factory=dict)
+    """Log-probability of each trace asked about so far under the weights of `start`."""
 
     def reward(self, curator: str) -> pd.Series:
         """The reward that a curator's choice stands for, by trace of the `whole` pool."""

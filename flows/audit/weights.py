@@ -72,9 +72,10 @@ def _rewards(
     that the curator's choice stands for.
     """
     rows = zip(known["trace"], logprob, known["source"].tolist(), known["valid"], strict=True)
+    experiment = trained.experiment.id
     return [
         Reward(
-            trained.experiment.id,
+            experiment,
             trained.index,
             trace,
             float(likely),
@@ -104,7 +105,7 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
     reward of each selection.
     """
     (name, own), *others = trained.choices.items()
-    kept, ratios = set(own), _valid_ratios(trained)
+    kept, ratios, experiment = set(own), _valid_ratios(trained), found.experiment.id
     reward = {"effective_reward": _reward_of(trained, name, own, ratios)}
     found.note(trained.index, "other-curator", name, reward)
     for name, traces in others:
@@ -117,7 +118,7 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
         }
         found.note(trained.index, "other-curator", name, measures)
         found.records += [
-            Alternative(found.experiment.id, trained.index, name, trace, trace in kept)
+            Alternative(experiment, trained.index, name, trace, trace in kept)
             for trace in sorted(kept ^ chosen)
         ]
 
@@ -180,11 +181,16 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         rows = encode(lessons, tokenizer, experiment.model.prompt)
         return sketch(model, rows, [batch_of(lesson.task.key) for lesson in lessons])
 
-    reinforce = step(frozenset(valid))
+    own_step = frozenset(valid)
+    reinforce = step(own_step)
+    is_distinct = reinforce.is_distinct()  # otherwise nothing but itself compares with it
     written = valid_counts(warehouse, experiment.id)[trained.start][1]
     told = []
     for name, traces in trained.choices.items():
-        cosine, error, ratio = compare(step(frozenset(traces)), reinforce)
+        if is_distinct or own_step == frozenset(traces):
+            cosine, error, ratio = compare(step(frozenset(traces)), reinforce)
+        else:
+            cosine = error = ratio = None
         # REINFORCE averages over all traces written, not over the valid ones alone (paper, §3).
         longer = None if ratio is None else ratio * written / len(valid)
         measures = {"cosine": cosine, "error": error, "norm_ratio": longer}
@@ -201,7 +207,10 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
 
 def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
     """Log-probability of each trace under the weights that training started from, by trace id."""
-    experiment = trained.experiment
+    experiment, known = trained.experiment, trained.logprobs
+    traces = [trace for trace in traces if trace not in known]
+    if not traces:
+        return known
     policy = LocalPolicy(*_loaded(trained))
     taught = completions_of(trained.warehouse, traces)
     write = PROMPTS[experiment.model.prompt].write
@@ -209,7 +218,8 @@ def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
     pairs = [(write(lesson.task), lesson.completion) for lesson in written]
     temperature = experiment.deploy.temperature
     found = policy.logprobs(pairs, temperature) if temperature else policy.logprobs(pairs)
-    return dict(zip([one.trace for one in taught], found, strict=True))
+    known.update(zip([one.trace for one in taught], found, strict=True))
+    return known
 
 
 def _loaded(trained: Trained) -> tuple[Any, Any]:

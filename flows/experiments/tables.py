@@ -248,7 +248,7 @@ class Audit(Table):
     """
 
     traits: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], str] = {}
-    gradient_traces: Positive = 600
+    gradient_traces: Positive = 300
     max_undeclared_odds_ratio: Annotated[float, Field(ge=1)] | None = None
     min_ess: Annotated[float, Field(ge=0, le=1)] | None = None
     max_length_drift: Annotated[float, Field(ge=0)] | None = None

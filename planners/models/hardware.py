@@ -55,13 +55,27 @@ def hardware(device: Device | None = None, dtype: Dtype | None = None) -> Hardwa
     return Hardware("cuda" if found and device != "cpu" else "cpu", dtype)
 
 
+def cores(threads: int) -> int:
+    """The number of cores that a setting of threads stands for; 0 means all, at most eight."""
+    return threads or min(8, os.cpu_count() or 1)
+
+
+_processes = 1
+
+
+def share_with(processes: int) -> None:
+    """Leave cores to other processes: so many work side by side, this one among them."""
+    global _processes
+    _processes = processes
+
+
 def use_threads(threads: int) -> int:
     """Set torch's number of threads and return it; 0 means one per core, at most eight."""
     import torch
 
-    threads = threads or min(8, os.cpu_count() or 1)
-    torch.set_num_threads(threads)
-    return threads
+    count = max(1, cores(threads) // _processes)
+    torch.set_num_threads(count)
+    return count
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
     return dict(tree["statements"][0]["node"])
 
 
+@lru_cache(maxsize=256)
 def require_expression(sql: str) -> None:
     """Raise InvalidInput unless this is exactly one SQL expression over a row."""
     # The line break ends a `--` comment; the stricter rules of a lake apply.

@@ -8,6 +8,9 @@ import pytest
 
 from curation.staleness import effective_reward
 from flows.audit.audit import audit
+from flows.audit.generation import asked
+from flows.audit.processes import side_by_side
+from flows.audit.questions import QUESTIONS
 from flows.experiments.experiment import Experiment
 from flows.progress import Watch
 from planners.errors import InvalidInput
@@ -175,6 +178,24 @@ def test_traces_without_log_probabilities_leave_a_question_open(run: Path) -> No
     stale = [one for one in figures if one.question == "staleness"]
     assert all(one.value is None and "no recorded log-probability" in one.note for one in stale)
     assert any(one.question == "change" for one in figures)
+
+
+def test_generations_asked_side_by_side_give_the_same_findings(run: Path) -> None:
+    experiment, heard = Experiment.model_validate(small()), []
+    with Warehouse(run / "posterity.duckdb", read_only=True) as store:
+        both = side_by_side(store.place, experiment, [1, 2], 2, heard.append)
+        one_by_one = [asked(store, experiment, index) for index in (1, 2)]
+    assert both == one_by_one
+    assert sum(heard) == 2 * len(QUESTIONS)
+
+
+def test_an_error_in_a_process_is_the_users_message(run: Path) -> None:
+    experiment = Experiment.model_validate(small(audit={"traits": {"broken": "x("}}))
+    with (
+        Warehouse(run / "posterity.duckdb", read_only=True) as store,
+        pytest.raises(InvalidInput, match="'broken'"),
+    ):
+        side_by_side(store.place, experiment, [1], 2, lambda count: None)
 
 
 def test_every_trait_is_sql(finished: Path) -> None:

@@ -1,0 +1,63 @@
+"""An audit's generations side by side, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+
+from flows.audit.generation import asked
+from flows.audit.ledger import Audit
+from flows.audit.questions import QUESTIONS
+from flows.experiments.experiment import Experiment
+from flows.progress import Advance
+from planners.errors import ComponentFailure
+from planners.models.hardware import share_with
+from warehouse.places.connect import Place
+from warehouse.store import Warehouse
+
+
+def side_by_side(
+    place: Place, experiment: Experiment, indices: Sequence[int], processes: int, advance: Advance
+) -> list[Audit]:
+    """The findings on each generation, in order. Raises what a question raises, and
+    ComponentFailure if a process dies.
+    """
+    made = get_context("spawn")  # a forked copy of this process's threads would hang
+    found: dict[int, Audit] = {}
+    try:
+        with ProcessPoolExecutor(processes, made, _begin, (processes,)) as pool:
+            # Late generations have most traces; begun last, they would be waited for alone.
+            order = sorted(indices, reverse=True)
+            futures = {pool.submit(_ask, place, experiment, index): index for index in order}
+            for done in as_completed(futures):
+                found[futures[done]] = done.result()
+                advance(len(QUESTIONS))
+    except BrokenProcessPool as error:
+        raise ComponentFailure(
+            "a process of the audit died, perhaps for want of memory; nothing was written: set "
+            "model.threads=1 to ask one generation after the other"
+        ) from error
+    return [found[index] for index in indices]
+
+
+def _begin(processes: int) -> None:
+    """Prepare a process: it ends silently with Ctrl-C, and with its parent whatever ends that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    share_with(processes)
+
+    def end_with_parent() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _ask(place: Place, experiment: Experiment, index: int) -> Audit:
+    with Warehouse(place, read_only=True) as warehouse:
+        return asked(warehouse, experiment, index)
