@@ -127,6 +127,26 @@ def share_named(row: Row, pools: int) -> tuple[float, float]:
     return sum(map(bool, named)) / pools, sum(first) / pools
 
 
+LOOKS = 30
+"""Generations of a simulated experiment."""
+
+
+def share_of_lives(row: Row, lives: int) -> tuple[float, float]:
+    """The share of experiments of LOOKS generations in which anything is named at some generation,
+    by each look alone, and by the bounds, which count looks.
+    """
+    alone = counted = 0
+    for life in range(lives):
+        found = []
+        for look in range(1, LOOKS + 1):
+            seed = 10_000 + life * LOOKS + look
+            kept, task, traits = row.pool(seed)
+            found.append(preferences(pd.Series(kept), pd.Series(task), traits, seed))
+        alone += any(one.named() for one in found)
+        counted += any(len(one.clear(look=look)) for look, one in enumerate(found, 1))
+    return alone / lives, counted / lives
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -135,6 +155,10 @@ def main() -> None:
     print(f"without a preference, of {pools} pools: something is named in")
     for row in NULL:
         print(f"  {share_named(row, pools)[0]:6.1%}  {row.name}", flush=True)
+    print(f"of experiments of {LOOKS} generations: by each alone, and against a bound, in")
+    for row in NULL[:4]:
+        alone, counted = share_of_lives(row, pools // 2)
+        print(f"  {alone:6.1%} {counted:6.1%}  {row.name}", flush=True)
     print("with one: named, and named first, in")
     for row in POWER:
         anything, first = share_named(row, pools)

@@ -52,9 +52,14 @@ class Preferences:
     between: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=BETWEEN))
     chance: float = 1.0
 
-    def clear(self, q: float = 0.01) -> pd.DataFrame:
-        """The rows of `found` that are told, the clearest first."""
-        return self.found[(self.found["q"] <= q) & (self.chance <= max(GATE, q))]
+    def clear(self, q: float = 0.01, look: int | None = None) -> pd.DataFrame:
+        """The rows of `found` that are told, the clearest first.
+
+        If a question is asked again and again, the `look`-th time spends 1 / (look (look + 1)) of
+        `q`. These shares sum to 1, so that `q` holds for all looks together, however many.
+        """
+        spent = q if look is None else q / (look * (look + 1))
+        return self.found[(self.found["q"] <= spent) & (self.chance <= max(GATE, spent))]
 
     def named(self, q: float = 0.01) -> list[str]:
         """Traits that go with being kept or dropped within a task, the clearest first."""

@@ -47,7 +47,7 @@ def pooled(
 # ------------------------------------------------------------ for training
 
 TAUGHT = """
-    SELECT t.trace, chosen.weight, t.text, t.prompt_format, t.purpose, t.logprob, k.*,
+    SELECT t.trace, chosen.weight, t.text, t.prompt_format, t.purpose, t.logprob, t.token_ids, k.*,
         d.pddl AS domain_pddl
     FROM traces AS t
     JOIN ({}) AS chosen ON chosen.trace = t.trace
@@ -81,7 +81,16 @@ def _taught(warehouse: Warehouse, chosen: str, **parameters: object) -> list[Tau
         for r in plain.drop_duplicates("task").itertuples()
     }
     return [
-        Taught(r.trace, r.weight, r.text, r.prompt_format, r.purpose, r.logprob, tasks[r.task])
+        Taught(
+            r.trace,
+            r.weight,
+            r.text,
+            r.prompt_format,
+            r.purpose,
+            r.logprob,
+            tuple(int(one) for one in r.token_ids),
+            tasks[r.task],
+        )
         for r in plain.itertuples()
     ]
 

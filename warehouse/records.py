@@ -241,6 +241,7 @@ class Taught:
     prompt_format: str
     purpose: str
     logprob: float | None
+    token_ids: tuple[int, ...]
     task: Task
 
 

@@ -39,6 +39,8 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
     explained = preferences(valid["kept"].astype(bool), valid["task"], traits_of(valid), seed)
     declared = curator_named(trained.experiment.curation.curator).rewards
     clear = set(explained.clear(WANTED).index)
+    # A bound is asked at every generation, and must not be broken by asking often enough.
+    lasting = set(explained.clear(WANTED, trained.index).index)
     for index, row in explained.found.iterrows():
         name = labelled(row["trait"], row["level"])
         # A declared trait is expected in its own direction alone.
@@ -50,7 +52,7 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         found.note(trained.index, "preferences", name, measures, row["method"] + alike)
         if index not in clear:
             continue
-        if not expected:
+        if not expected and index in lasting:
             strength = max(row["odds_ratio"], 1 / row["odds_ratio"])
             found.bound(trained.index, "max_undeclared_odds_ratio", name, strength)
         per = "" if row["level"] else " a standard deviation"

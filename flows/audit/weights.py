@@ -26,7 +26,6 @@ from flows.audit.ledger import Audit, Trained
 from flows.generations.checkpoints import checkpoint_of, loaded, use_machine
 from flows.generations.lessons import as_lessons
 from planners.policies.local import LocalPolicy
-from planners.prompts.formats import PROMPTS
 from planners.records import INGESTED, derive_seed
 from planners.training.fine_tuning import encode
 from warehouse.findings import Alternative, Reward
@@ -37,6 +36,8 @@ WEIGHED = 2000
 """At most so many kept traces have their log-probability computed: those with the lowest ids. Ids
 are hashes, so they are as good as drawn at random.
 """
+NOTICED = 0.05
+"""Nats per trace by which sampler and trainer may differ before the audit says so."""
 REWARDED = 200
 """The same for each curator's selection."""
 
@@ -59,9 +60,32 @@ def how_stale(trained: Trained, found: Audit) -> None:
     own = trained.experiment.curation.curator
     found.records += _rewards(trained, known, logprob, valid_ratios, trained.reward(own))
     found.bound(trained.index, "min_ess", "", effective_size(ratio) / len(ratio))
+    _tell_mismatch(trained, found, known, logprob)
     weight, source = known["weight"].to_numpy(dtype=float), known["source"].to_numpy(dtype=int)
     for wrote, stale in staleness(weight, ratio, source).items():
         _tell_stale(trained, found, wrote, stale, valid_ratios.get(wrote))
+
+
+def _tell_mismatch(
+    trained: Trained, found: Audit, known: pd.DataFrame, logprob: np.ndarray
+) -> None:
+    """How far the sampler is from the weights that training started from, by the traces that these
+    wrote: an estimate of KL(sampler, weights), in nats per trace (k3 of Schulman's "Approximating
+    KL divergence", 2020). It is 0 if the model that sampled is the model that is trained.
+    """
+    own = (known["source"] == trained.start).to_numpy()
+    if not own.any() or trained.experiment.deploy.top_p != 1.0:
+        return  # tokens outside the nucleus have no log-probability to compare
+    apart = logprob[own] - known["sampling_logprob"].to_numpy(dtype=float)[own]
+    kl = float(np.mean(np.expm1(apart) - apart))
+    measures = {"kl": kl, "largest": float(np.abs(apart).max()), "traces": int(own.sum())}
+    found.note(trained.index, "mismatch", f"generation {trained.start}", measures)
+    found.bound(trained.index, "max_mismatch", "", kl)
+    if kl > NOTICED:
+        found.say(
+            f"  the sampler of generation {trained.start} is not the model that was trained: "
+            f"KL {kl:.2g} nats a trace, log-probabilities up to {measures['largest']:.2g} apart"
+        )
 
 
 def _rewards(
@@ -213,11 +237,10 @@ def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
         return known
     policy = LocalPolicy(*_loaded(trained))
     taught = completions_of(trained.warehouse, traces)
-    write = PROMPTS[experiment.model.prompt].write
-    written = as_lessons(taught, experiment.model.prompt)
-    pairs = [(write(lesson.task), lesson.completion) for lesson in written]
-    temperature = experiment.deploy.temperature
-    found = policy.logprobs(pairs, temperature) if temperature else policy.logprobs(pairs)
+    rows = encode(
+        as_lessons(taught, experiment.model.prompt), policy.tokenizer, experiment.model.prompt
+    )
+    found = policy.row_logprobs(rows, experiment.deploy.temperature or 1.0)
     known.update(zip([one.trace for one in taught], found, strict=True))
     return known
 

@@ -117,6 +117,11 @@ class Server(Table):
     starts for each generation (with its folder for `{checkpoint}` and a port for `{port}`).
     `model`: the base's name there, by default model.base. `adapters`: load each generation's
     adapter into the running servers, as vLLM can.
+
+    Seconds: `start_up`, until a server must be ready; `patience`, that one may fail before a stage
+    does; `timeout`, for an answer. `remeasured`: completions per stage whose log-probabilities are
+    computed again with the generation's own weights before any trace is kept, 0 for none; they may
+    differ by `tolerance` nats a token.
     """
 
     urls: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -124,6 +129,11 @@ class Server(Table):
     model: str | None = None
     adapters: bool = False
     concurrency: Positive = 16
+    start_up: Annotated[float, Field(gt=0)] = 600.0
+    patience: Annotated[float, Field(gt=0)] = 60.0
+    timeout: Annotated[float, Field(gt=0)] = 600.0
+    remeasured: Annotated[int, Field(ge=0)] = 4
+    tolerance: Annotated[float, Field(gt=0)] = 0.05
 
     @model_validator(mode="after")
     def _somewhere(self) -> Server:
@@ -243,8 +253,9 @@ class Audit(Table):
     traces a curator's gradient is taken from, at most (`gradient_traces`); and bounds. If one is
     broken, it exits with 1. They are on the odds ratio of a trait that the curator does not declare
     (or its inverse), on the effective sample size as a share of the learned traces, on the change
-    of the mean plan in one generation, in actions, and on the share of valid plans that a referee
-    calls invalid.
+    of the mean plan in one generation, in actions, on the share of valid plans that a referee
+    calls invalid, and on the KL divergence, in nats per trace, between the sampler and the weights
+    that are trained.
     """
 
     traits: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], str] = {}
@@ -253,6 +264,7 @@ class Audit(Table):
     min_ess: Annotated[float, Field(ge=0, le=1)] | None = None
     max_length_drift: Annotated[float, Field(ge=0)] | None = None
     max_disputed: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_mismatch: Annotated[float, Field(ge=0)] | None = None
 
     @property
     def bounds(self) -> dict[str, float]:

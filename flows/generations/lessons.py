@@ -19,7 +19,7 @@ def as_lessons(taught: Iterable[Taught], prompt: str) -> list[Lesson]:
 
 
 def _lesson(taught: Taught, prompt: str) -> Lesson:
-    task, text = taught.task.parsed, taught.text
+    task, text, ids = taught.task.parsed, taught.text, taught.token_ids
     if taught.purpose == "ingest" and (plan := READING.read(task, text).plan) is not None:
-        text = PROMPTS[prompt].restate(task, text, plan)
-    return Lesson(task, text, taught.weight, taught.logprob)
+        text, ids = PROMPTS[prompt].restate(task, text, plan), ()
+    return Lesson(task, text, taught.weight, taught.logprob, ids)

@@ -21,7 +21,7 @@ from planners.policies.baselines import PlannerPolicy, ScriptedPolicy
 from planners.policies.local import LocalPolicy
 from planners.policies.model_server import serving
 from planners.policies.served import ServedPolicy
-from planners.records import Policy
+from planners.records import Policy, Sampling
 from warehouse.store import Warehouse
 
 PROOF = "Say yes."
@@ -31,13 +31,15 @@ SECONDS = 10.0
 
 
 @contextmanager
-def policy_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> Iterator[Policy]:
+def policy_of(
+    warehouse: Warehouse, experiment: Experiment, generation: int, sampling: Sampling
+) -> Iterator[Policy]:
     """A generation's policy, ready to answer; a server started for it stops with the block."""
     model = experiment.model
     if not model.learns:
         yield unlearned(experiment)
     elif model.policy == "served":
-        with _served(warehouse, experiment, generation) as policy:
+        with _served(warehouse, experiment, generation, sampling) as policy:
             yield policy
     else:
         checkpoint = checkpoint_of(warehouse, experiment, generation)
@@ -56,7 +58,7 @@ def unlearned(experiment: Experiment) -> PlannerPolicy | ScriptedPolicy:
 
 @contextmanager
 def _served(
-    warehouse: Warehouse, experiment: Experiment, generation: int
+    warehouse: Warehouse, experiment: Experiment, generation: int, sampling: Sampling
 ) -> Iterator[ServedPolicy]:
     """A generation's policy at its server, once that is healthy and has answered a prompt."""
     server = experiment.model.server
@@ -73,16 +75,19 @@ def _served(
         urls = list(server.urls)
         if server.command is not None and checkpoint is not None:
             folder = _whole(checkpoint)
-            urls = [stack.enter_context(serving(server.command, folder))]
+            urls = [stack.enter_context(serving(server.command, folder, server.start_up))]
             base = server.model or str(folder)
         name = "served " + (checkpoint.weights if checkpoint else base)
-        policy = stack.enter_context(closing(ServedPolicy(urls, base, name, server.concurrency)))
+        patient = {"timeout": server.timeout, "patience": server.patience}
+        made = ServedPolicy(urls, base, name, server.concurrency, **patient)
+        policy = stack.enter_context(closing(made))
+        if not server.command:
+            policy.require_ready(server.start_up)
         if server.adapters and checkpoint is not None:
-            adapter = f"{experiment.id}-generation-{generation:03d}"
+            # Another warehouse may have made other weights of the same experiment.
+            adapter = f"{experiment.id}-generation-{generation:03d}-{checkpoint.weights[:12]}"
             policy.load_adapter(adapter, str(checkpoint.folder.resolve()))
-        elif not server.command:
-            policy.require_ready()
-        policy.prove(PROOF)
+        policy.prove(PROOF, sampling)
         yield policy
 
 

@@ -16,6 +16,7 @@ from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Drawing, Workers
 from flows.generations.identity import CODE_VERSION, trace_id, trace_seed
 from flows.generations.policies import policy_of
+from flows.generations.remeasured import require_own_weights
 from flows.generations.tasks import parts_of, tasks_for
 from flows.loop.executors import shares, spread
 from flows.progress import Advance, Watch
@@ -113,8 +114,10 @@ def _sampled(
         seed = trace_seed(experiment, stage.generation, stage.purpose, task.key, sample)
         return Draw(task, sample, texts[task.key], seed)
 
-    with policy_of(warehouse, experiment, stage.generation) as policy:
-        policy.require_room(list(texts.values()), drawing)  # before hours of sampling
+    with policy_of(warehouse, experiment, stage.generation, drawing) as policy:
+        prompts = list(texts.values())
+        policy.require_room(prompts, drawing)  # before hours of sampling
+        require_own_weights(warehouse, experiment, stage.generation, policy, prompts)
         for number, part in zip(numbers, chosen, strict=True):
             draws = [draw(task, sample) for task in part for sample in range(drawing.samples)]
             rows = enumerate(draws) if known else ()  # nothing is known of a stage that begins

@@ -17,7 +17,7 @@ import numpy as np
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts, stop_ids
 from planners.models.hardware import out_of_memory
-from planners.models.likelihood import by_length, summed_logprobs
+from planners.models.likelihood import Row, by_length, summed_logprobs
 from planners.policies.decoding import draw, even_batches, one_thread_each, preallocated_cache
 from planners.prompts.extraction import THINK_END
 from planners.records import Completion, Policy, Sampling
@@ -275,12 +275,16 @@ class LocalPolicy(Policy):
         """Summed log-probability (nats) of each completion and its end token, given its prompt, of
         the model at a temperature.
         """
-        import torch
-
         eos = self.tokenizer.eos_token_id
         heads = self.encode([prompt for prompt, _ in pairs], 0)
         tails = self.tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
         rows = [(head, [*tail, eos]) for head, tail in zip(heads, tails, strict=True)]
+        return self.row_logprobs(rows, temperature)
+
+    def row_logprobs(self, rows: Sequence[Row], temperature: float = 1.0) -> list[float]:
+        """The same for token ids of prompts and completions, as they were sampled."""
+        import torch
+
         found = torch.zeros(len(rows), dtype=torch.float64)
         with torch.inference_mode():
             for chosen in by_length(rows, MEASURED):

@@ -2,10 +2,15 @@
 
 Requests go to the server with the fewest of our requests in progress. Failures of the server are
 retried with exponential backoff, as is status 429; any other 4xx is our mistake and raised at once.
+
+Servers have sampling settings of their own: vLLM those of the model's generation_config.json,
+llama.cpp a top_k and a min_p. Requests therefore name neutral values, or the tokens would be drawn
+from another distribution than their log-probabilities tell.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -23,10 +28,17 @@ if TYPE_CHECKING:
 
 API_KEY = "POSTERITY_API_KEY"
 """Environment variable with the server's API key, if it needs one."""
-TRIES = 6
-"""Attempts per request before giving up on the server."""
+SLOWEST = 8.0
+"""Seconds between two attempts, at most."""
+QUIETLY = 5.0
+"""Seconds of waiting for a server before a line says so."""
+NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
+"""Fields beyond OpenAI's interface, which not every server accepts."""
 TOO_BUSY = 429
 SERVERS_FAULT = 500
+SAME = 1e-3
+"""Nats within which two log-probabilities of a token are the same."""
+LOG = logging.getLogger(__name__)
 SEEDS = 2**31 - 1
 """Servers accept seeds below this."""
 
@@ -34,8 +46,9 @@ SEEDS = 2**31 - 1
 class ServedPolicy(Policy):
     """Samples from `model` on one or more servers, with `concurrency` requests to each.
 
-    `urls` are those of the API, for example `http://127.0.0.1:8000/v1`. `pause`: seconds before the
-    first retry, doubled before each further one. Completions are reproducible as far as the servers
+    `urls` are those of the API, for example `http://127.0.0.1:8000/v1`. `timeout`: seconds that an
+    answer may take. `patience`: seconds that a server may fail or be unreachable, with retries
+    after `pause` seconds, doubled each time. Completions are reproducible as far as the servers
     honour seeds.
     """
 
@@ -47,11 +60,14 @@ class ServedPolicy(Policy):
         concurrency: int = 16,
         timeout: float = 600.0,
         pause: float = 0.5,
+        patience: float = 60.0,
     ) -> None:
         import httpx
 
         key = os.environ.get(API_KEY)
-        self.model, self.name, self.pause = model, name, pause
+        self.model, self.name, self.pause, self.patience = model, name, pause, patience
+        self._besides: dict[str, Any] = NEUTRAL
+        self._processed = False
         self.workers = concurrency * len(urls)
         self.client = httpx.Client(
             timeout=timeout,
@@ -65,10 +81,12 @@ class ServedPolicy(Policy):
         """Close the connections."""
         self.client.close()
 
-    def require_ready(self) -> None:
-        """Check that each server answers and has the model. Raises ComponentFailure."""
+    def require_ready(self, start_up: float = 0.0) -> None:
+        """Check that each server has the model, waiting up to `start_up` seconds for one that is
+        not up yet. Raises ComponentFailure.
+        """
         for url in self._busy:
-            if self.model not in (listed := self._listed(url)):
+            if self.model not in (listed := self._listed(url, max(start_up, self.patience))):
                 raise ComponentFailure(
                     f"the server {url} does not serve {self.model!r}, only {', '.join(listed)}; "
                     "name what it serves with model.server.model, or start it with that model"
@@ -111,20 +129,56 @@ class ServedPolicy(Policy):
     def load_adapter(self, name: str, folder: str) -> None:
         """Load a LoRA adapter into each running server, as vLLM does, and use it from now on.
 
-        The previous adapter stays loaded, to go back to. Raises ComponentFailure.
+        The name must tell the weights: one that is listed already is taken for loaded. The
+        previous adapter stays loaded, to go back to. Raises InvalidInput if a server refuses it,
+        and ComponentFailure.
         """
         for url in self._busy:
             if name not in self._listed(url):
-                self._post(url, "/load_lora_adapter", {"lora_name": name, "lora_path": folder})
+                wanted = {"lora_name": name, "lora_path": folder}
+                # vLLM answers 500 to an adapter that it cannot take; asking again changes nothing.
+                self._post(url, "/load_lora_adapter", wanted, patience=0.0)
         self.model = name
         self.require_ready()
 
-    def prove(self, prompt: str) -> None:
-        """Sample a few tokens, to prove the model works. Raises ComponentFailure, InvalidInput."""
-        self._complete(prompt, Sampling(max_new_tokens=4), 0)
+    def prove(self, prompt: str, sampling: Sampling | None = None) -> None:
+        """Sample a few tokens, to prove the model works and to learn the servers' ways: whether
+        they accept fields beyond OpenAI's, and of which distribution they tell log-probabilities at
+        this `sampling`. Raises ComponentFailure, InvalidInput.
+        """
+        few = Sampling(max_new_tokens=4)
+        try:
+            self._complete(prompt, few, 0)
+        except InvalidInput:
+            if not self._besides:
+                raise
+            self._besides = {}
+            self._complete(prompt, few, 0)
+        if sampling is not None and not _as_drawn(sampling):
+            self._processed = self._tells_processed(prompt)
+
+    def _tells_processed(self, prompt: str) -> bool:
+        """Whether log-probabilities are told after temperature (and top_p) were applied."""
+        told = []
+        for temperature in (1.0, 0.5):
+            body = self._body(prompt, Sampling(temperature=temperature, max_new_tokens=1), 0)
+            with self._least_busy() as url:
+                answer = self._post(url, "/chat/completions", {**body, "top_logprobs": 5})
+            try:
+                [token] = answer["choices"][0]["logprobs"]["content"]
+                told.append({one["token"]: one["logprob"] for one in token["top_logprobs"]})
+            except (KeyError, IndexError, TypeError, ValueError):
+                return False
+        both = [t for t in told[0] if t in told[1]]
+        return any(abs(told[0][token] - told[1][token]) > SAME for token in both)
 
     def _complete(self, prompt: str, sampling: Sampling, seed: int) -> Completion:
-        body = {
+        with self._least_busy() as url:
+            answer = self._post(url, "/chat/completions", self._body(prompt, sampling, seed))
+        return self._read(answer, sampling, url)
+
+    def _body(self, prompt: str, sampling: Sampling, seed: int) -> dict[str, Any]:
+        return {
             "model": self.model,
             "messages": [{"role": "user", "content": prompt}],
             "temperature": sampling.temperature,
@@ -132,10 +186,8 @@ class ServedPolicy(Policy):
             "max_tokens": sampling.max_new_tokens,
             "seed": seed % SEEDS,
             "logprobs": True,
+            **self._besides,
         }
-        with self._least_busy() as url:
-            answer = self._post(url, "/chat/completions", body)
-        return self._read(answer, sampling, url)
 
     def _read(self, answer: dict[str, Any], sampling: Sampling, url: str) -> Completion:
         """Parse an answer. Raises ComponentFailure unless it is a completion by `self.model`."""
@@ -153,7 +205,9 @@ class ServedPolicy(Policy):
             finish = {"length": "length"}.get(choice["finish_reason"], "stop")
             told = (choice.get("logprobs") or {}).get("content") or []
             each = [float(token["logprob"]) for token in told]
-            ids = [int(token["id"]) for token in told if "id" in token]
+            # vLLM tells ids beside the text, llama.cpp with each token.
+            sent = choice.get("token_ids") or [t["id"] for t in told if "id" in t]
+            ids = [int(one) for one in sent]
             written = int((answer.get("usage") or {}).get("completion_tokens", len(each)))
             if not isinstance(text, str) or not isinstance(reasoning, str):
                 raise TypeError("its content is no text")
@@ -162,24 +216,28 @@ class ServedPolicy(Policy):
                 f"the server {url} answered what is no chat completion ({error!r}): "
                 f"{str(answer)[:200]}"
             ) from error
+        tokens = [str(token.get("token", "")) for token in told]
         if reasoning:
-            text = f"{THINK_START}{reasoning}{THINK_END}{text}"
+            # Without an answer and the mark among its tokens, the reasoning never ended.
+            ended = THINK_END if text or any(THINK_END in token for token in tokens) else ""
+            text = f"{THINK_START}{reasoning}{ended}{text}"
         # A sum over only some of the tokens would be wrong, so it is None.
         logprob = sum(each) if each and len(each) == written else None
-        as_drawn = sampling.temperature == 1 and sampling.top_p == 1
+        as_drawn = _as_drawn(sampling) and bool(self._besides)  # else its own settings may apply
         return Completion(
             text,
             finish,
             tuple(ids) if len(ids) == written else (),
-            logprob,
-            logprob if as_drawn else None,
+            logprob if _as_drawn(sampling) or not self._processed else None,
+            logprob if as_drawn or self._processed else None,
             tokens=written,
-            reasoning_tokens=_until_end([str(token.get("token", "")) for token in told]),
+            reasoning_tokens=_until_end(tokens),
         )
 
-    def _listed(self, url: str) -> list[str]:
+    def _listed(self, url: str, patience: float | None = None) -> list[str]:
         """The models that a server lists."""
-        return [str(model.get("id")) for model in self._get(url, "/models").get("data", [])]
+        listed = self._ask(lambda: self.client.get(f"{url}/models"), url, patience)
+        return [str(model.get("id")) for model in listed.get("data", [])]
 
     @contextmanager
     def _least_busy(self) -> Iterator[str]:
@@ -192,38 +250,46 @@ class ServedPolicy(Policy):
             with self._lock:
                 self._busy[url] -= 1
 
-    def _get(self, url: str, path: str) -> dict[str, Any]:
-        return self._ask(lambda: self.client.get(url + path), url)
+    def _post(
+        self, url: str, path: str, body: dict[str, Any], patience: float | None = None
+    ) -> dict[str, Any]:
+        return self._ask(lambda: self.client.post(url + path, json=body), url, patience)
 
-    def _post(self, url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._ask(lambda: self.client.post(url + path, json=body), url)
-
-    def _ask(self, request: Callable[[], httpx.Response], url: str) -> dict[str, Any]:
-        """The answer to a request, retried with backoff if the server fails."""
+    def _ask(
+        self, request: Callable[[], httpx.Response], url: str, patience: float | None = None
+    ) -> dict[str, Any]:
+        """The answer to a request, retried with backoff while the server fails; with no patience,
+        its first answer counts.
+        """
         import httpx
 
-        wrong = ""
-        for attempt in range(TRIES):
-            if attempt:
-                time.sleep(self.pause * 2 ** (attempt - 1))
+        patience = self.patience if patience is None else patience
+        waited, wait, said = 0.0, self.pause, False
+        while True:
             try:
                 answer = request()
             except httpx.TransportError as error:
                 wrong = f"{type(error).__name__}: {error}"
-                continue
-            if answer.status_code >= SERVERS_FAULT or answer.status_code == TOO_BUSY:
+            else:
+                busy = answer.status_code >= SERVERS_FAULT or answer.status_code == TOO_BUSY
+                if answer.is_error and (not busy or not patience):
+                    raise InvalidInput(
+                        f"the server {url} refused a request, status {answer.status_code}: "
+                        f"{answer.text[:500]}"
+                    )
+                if not busy:
+                    return _json(answer, url)
                 wrong = f"status {answer.status_code}: {answer.text[:200]}"
-                continue
-            if answer.is_error:
-                raise InvalidInput(
-                    f"the server {url} refused a request, status {answer.status_code}: "
-                    f"{answer.text[:500]}"
+            if waited >= patience:
+                raise ComponentFailure(
+                    f"the server {url} has failed for {waited:.0f} seconds, last with {wrong}; see "
+                    "that it runs, then run the same command again"
                 )
-            return _json(answer, url)
-        raise ComponentFailure(
-            f"the server {url} failed {TRIES} times, last with {wrong}; see that it runs, then run "
-            "the same command again"
-        )
+            if waited > QUIETLY and not said:
+                said = True
+                LOG.warning("waiting up to %.0f s for the server %s: %s", patience, url, wrong)
+            time.sleep(wait)
+            waited, wait = waited + wait, min(SLOWEST, 2 * wait)
 
 
 def _json(answer: httpx.Response, url: str) -> dict[str, Any]:
@@ -240,6 +306,11 @@ def _json(answer: httpx.Response, url: str) -> dict[str, Any]:
     raise ComponentFailure(
         f"the server {url} answered what is no JSON object: {answer.text[:200]!r}"
     )
+
+
+def _as_drawn(sampling: Sampling) -> bool:
+    """Whether tokens are drawn from the model's own distribution."""
+    return sampling.temperature == 1 and sampling.top_p == 1
 
 
 def _until_end(tokens: Sequence[str]) -> int:

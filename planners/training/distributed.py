@@ -59,7 +59,7 @@ def fine_tune_in(
         "lessons": [
             [
                 lesson.task.domain.text, print_task(lesson.task), lesson.completion,
-                lesson.weight, lesson.logprob,
+                lesson.weight, lesson.logprob, lesson.token_ids,
             ]
             for lesson in lessons
         ],

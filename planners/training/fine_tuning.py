@@ -44,13 +44,15 @@ class Lesson:
     """One completion to learn, and the task that it answers.
 
     `weight` is its advantage, of either sign, for REINFORCE and NFT. `logprob` is its
-    log-probability under the policy that wrote it.
+    log-probability under the policy that wrote it. `token_ids` are those that it was sampled as,
+    if known: a text can be tokenised otherwise than it was written.
     """
 
     task: Task
     completion: str
     weight: float = 1.0
     logprob: float | None = None
+    token_ids: tuple[int, ...] = ()
 
 
 def fine_tune(
@@ -205,7 +207,10 @@ def _identity(
     start: Path, lessons: Sequence[Lesson], training: Training, prompt: str, seed: int
 ) -> str:
     """Hash of a training run's inputs; an interrupted run continues only if it is the same."""
-    learned = (f"{lesson.task.key} {lesson.weight!r} {lesson.completion}" for lesson in lessons)
+    learned = (
+        f"{lesson.task.key} {lesson.weight!r} {lesson.token_ids} {lesson.completion}"
+        for lesson in lessons
+    )
     return content_hash(weights_hash(start), repr(training), prompt, str(seed), *learned)
 
 
@@ -217,9 +222,16 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
     heads = encode_prompts(tokenizer, [write(lesson.task) for lesson in lessons])
     texts = [lesson.completion for lesson in lessons]
     tails = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [
-        (head, [*tail, tokenizer.eos_token_id]) for head, tail in zip(heads, tails, strict=True)
-    ]
+    end, special = tokenizer.eos_token_id, set(tokenizer.all_special_ids)
+    rows = []
+    for head, tail, lesson in zip(heads, tails, lessons, strict=True):
+        # Sampled ids end with the end of the text, with no such token where they were cut, or with
+        # another one, which is not what training should teach.
+        ids = list(lesson.token_ids)
+        if not ids or (ids[-1] != end and ids[-1] in special):
+            ids = tail
+        rows.append((head, ids if ids[-1:] == [end] else [*ids, end]))
+    return rows
 
 
 def vary(
@@ -250,4 +262,5 @@ def vary(
     again = names_of(task)
     words = {**again, **{word: again.get(name, name) for word, name in written.items()}}
     completion = _WORD.sub(lambda word: words.get(word[0], word[0]), lesson.completion)
-    return replace(lesson, task=task, completion=completion)
+    ids = lesson.token_ids if completion == lesson.completion else ()
+    return replace(lesson, task=task, completion=completion, token_ids=ids)

@@ -19,9 +19,9 @@ from planners.models.chat import encode_prompts
 from planners.models.checkpoint import load
 from planners.models.hub import find_weights
 from planners.models.likelihood import summed_logprobs
-from planners.policies import served
 from planners.policies.model_server import serving
 from planners.policies.served import ServedPolicy
+from planners.processes import free_port, is_free
 from planners.records import Sampling
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -53,8 +53,9 @@ def llama(gguf: Path) -> Iterator[str]:
 def at() -> Iterator[Callable[..., ServedPolicy]]:
     """A policy at some URLs, closed at the end."""
     with ExitStack() as stack:
-        yield lambda urls, model="tiny", **how: stack.enter_context(
-            closing(ServedPolicy(urls, model, pause=0.01, **how))
+        how = {"pause": 0.01, "patience": 0.5}
+        yield lambda urls, model="tiny", **more: stack.enter_context(
+            closing(ServedPolicy(urls, model, **{**how, **more}))
         )
 
 
@@ -124,7 +125,7 @@ def test_a_server_that_dies_in_the_middle(at: At, gguf: Path) -> None:
         found = policy.stream(PROMPTS * 20, Sampling(max_new_tokens=16), range(60))
         next(found)
         process.kill()
-        with pytest.raises(ComponentFailure, match=f"failed {served.TRIES} times, last with"):
+        with pytest.raises(ComponentFailure, match=r"has failed for \d seconds, last with"):
             list(found)
 
 
@@ -210,58 +211,136 @@ def test_an_adapter_is_loaded_once_and_answers(at: At, faulty: Callable[[Answer]
         policy.load_adapter("generation-2", "/nowhere")
 
 
-def test_our_mistake_is_raised_at_once(at: At, faulty: Callable[[Answer], str]) -> None:
+def test_a_refused_adapter_is_told_at_once(at: At, faulty: Callable[[Answer], str]) -> None:
+    """vLLM answers 500 to an adapter whose rank is too high."""
+    asked = []
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        if body["path"] == "/v1/models":
+            return 200, {"data": [{"id": "base"}]}
+        asked.append(body)
+        return 500, {"error": {"message": "LoRA rank 64 is greater than max_lora_rank 16."}}
+
+    with pytest.raises(InvalidInput, match=r"status 500.*rank 64 is greater than max_lora_rank"):
+        at([faulty(answer)], "base", patience=60.0).load_adapter("generation-1", "/checkpoints")
+    assert len(asked) == 1
+
+
+def test_a_server_that_is_coming_up_is_waited_for(at: At, faulty: Callable[[Answer], str]) -> None:
     asked = []
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
         asked.append(body)
-        return 400, {"error": "the prompt is too long"}
+        return (503, "Loading model") if len(asked) < 8 else (200, {"data": [{"id": "tiny"}]})
 
-    with pytest.raises(InvalidInput, match=r"status 400.*too long"):
-        at([faulty(answer)]).sample(["b1"], Sampling(), [0])
-    assert len(asked) == 1
+    at([faulty(answer)], patience=0.02).require_ready(start_up=30.0)
+    assert len(asked) == 8
+    asked.clear()
+    with pytest.raises(ComponentFailure, match="Loading model"):
+        at([faulty(answer)], patience=0.02).require_ready()
+
+
+def test_requests_leave_nothing_to_the_servers_own_settings(
+    at: At, faulty: Callable[[Answer], str]
+) -> None:
+    """The model's generation_config.json and llama.cpp's defaults would change what is drawn."""
+    asked = []
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        asked.append(body)
+        tokens = [{"token": "x", "logprob": -1.0}] * 2
+        choice = {**completion()["choices"][0], "logprobs": {"content": tokens}}
+        told = {"choices": [{**choice, "token_ids": [7, 2]}], "usage": {"completion_tokens": 2}}
+        return 200, completion(**told)
+
+    policy = at([faulty(answer)])
+    policy.prove("b1", Sampling(temperature=1.0))
+    [done] = policy.sample(["b1"], Sampling(), [0])
+    assert (done.token_ids, done.sampling_logprob) == ((7, 2), -2.0)
+    neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
+    assert all(neutral.items() <= body.items() for body in asked)
+
+
+def test_a_server_that_knows_openais_fields_alone(at: At, faulty: Callable[[Answer], str]) -> None:
+    """Its own sampling settings may apply, so nobody knows what its tokens were drawn from."""
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        if "top_k" in body:
+            return 422, {"error": "unexpected keys: top_k"}
+        choice = {**completion()["choices"][0], "logprobs": {"content": [{"logprob": -1.0}]}}
+        return 200, completion(choices=[choice], usage={"completion_tokens": 1})
+
+    policy = at([faulty(answer)])
+    policy.prove("b1")
+    [done] = policy.sample(["b1"], Sampling(), [0])
+    assert (done.logprob, done.sampling_logprob) == (-1.0, None)
+
+
+@pytest.mark.parametrize("processed", [True, False])
+def test_which_log_probabilities_a_server_tells_is_found_out(
+    at: At, faulty: Callable[[Answer], str], processed: bool
+) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        raw = -1.0 if body["temperature"] == 1 or not processed else -0.4
+        token = {"token": "x", "logprob": raw, "top_logprobs": [{"token": "x", "logprob": raw}]}
+        choice = {**completion()["choices"][0], "logprobs": {"content": [token]}}
+        return 200, completion(choices=[choice], usage={"completion_tokens": 1})
+
+    policy, warm = at([faulty(answer)]), Sampling(temperature=0.6)
+    policy.prove("b1", warm)
+    [done] = policy.sample(["b1"], warm, [0])
+    told = (None, -0.4) if processed else (-1.0, None)
+    assert (done.logprob, done.sampling_logprob) == told
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "finish", "tokens", "text"),
     [
-        (b"<html>proxy</html>", "no JSON object"),
-        (b"[1, 2]", "no JSON object"),
-        (completion(choices=[]), "no chat completion"),
-        (completion(choices=[{"message": {"content": 7}, "finish_reason": "stop"}]), "no text"),
+        (None, "length", ["Hm", "."], "<think>Hm."),  # cut
+        (None, "stop", ["Hm", "."], "<think>Hm."),  # never closed
+        ("", "stop", ["Hm", ".", "</think>"], "<think>Hm.</think>"),  # closed, no answer
+        ("(pickup b1)", "stop", [], "<think>Hm.</think>(pickup b1)"),
     ],
 )
-def test_garbage_is_named(
-    at: At, faulty: Callable[[Answer], str], content: Any, message: str
+def test_the_end_of_reasoning_is_never_made_up(
+    at: At, faulty: Callable[[Answer], str], content: Any, finish: str, tokens: Any, text: str
 ) -> None:
-    with pytest.raises(ComponentFailure, match=message):
-        at([faulty(lambda body: (200, content))]).sample(["b1"], Sampling(), [0])
-
-
-def test_the_least_busy_server_is_asked(at: At, faulty: Callable[[Answer], str]) -> None:
-    counts = [0, 0]
-
-    def counting(number: int) -> Answer:
-        def answer(body: dict[str, Any]) -> tuple[int, Any]:
-            counts[number] += 1
-            return 200, completion()
-
-        return answer
-
-    policy = at([faulty(counting(0)), faulty(counting(1))], concurrency=4)
-    assert len(policy.sample(["b1"] * 40, Sampling(), range(40))) == 40
-    assert sum(counts) == 40
-    assert min(counts) > 0
-
-
-def test_reasoning_is_kept_and_counted(at: At, faulty: Callable[[Answer], str]) -> None:
-    tokens = [{"token": t, "logprob": -0.5} for t in ("Hm", ".", "</think>", "(pickup", " b1)")]
     choice = {
-        "message": {"content": "(pickup b1)", "reasoning_content": "Hm."},
-        "finish_reason": "stop",
-        "logprobs": {"content": tokens},
+        "message": {"content": content, "reasoning": "Hm."},
+        "finish_reason": finish,
+        "logprobs": {"content": [{"token": t, "logprob": -0.5} for t in tokens]},
     }
     url = faulty(lambda body: (200, completion(choices=[choice])))
     [done] = at([url]).sample(["b1"], Sampling(), [0])
-    assert done.text == "<think>Hm.</think>(pickup b1)"
-    assert (done.reasoning_tokens, done.plan_tokens, done.logprob) == (3, 2, -2.5)
+    assert done.text == text
+
+
+CHILD = """
+import signal, socket, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
+    print("up", flush=True)
+    time.sleep(600)
+"""
+PARENT = """
+import subprocess, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+child = subprocess.Popen([sys.executable, *sys.argv[2:]], stdout=subprocess.PIPE)
+child.stdout.readline()
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Healthy).serve_forever()
+"""
+
+
+def test_a_stopped_server_leaves_no_child(tmp_path: Path) -> None:
+    """As vLLM's engine outlives its parent; here a child that ignores SIGTERM."""
+    (tmp_path / "child.py").write_text(CHILD)
+    (tmp_path / "parent.py").write_text(PARENT)
+    port = free_port()
+    command = f"{sys.executable} {tmp_path}/parent.py {{port}} {tmp_path}/child.py {port}"
+    with serving(command, tmp_path):
+        assert not is_free(port)
+    assert is_free(port)
