@@ -26,10 +26,8 @@ def stop(process: subprocess.Popen[Any]) -> None:
 def stop_group(process: subprocess.Popen[Any]) -> None:
     """The same for a process that leads a session of its own, and for all that it has started."""
     _signal_group(process, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(STOP)
-    except subprocess.TimeoutExpired:
-        pass
     # What it started may outlive it, as vLLM's engine does.
     _signal_group(process, signal.SIGKILL)
     process.wait()

@@ -21,10 +21,11 @@ POLL = 0.25
 def serving(command: str, checkpoint: Path, start_up: float = 600.0) -> Iterator[str]:
     """Run a server's command line while the block runs; yields the URL of its API.
 
-    `start_up`: seconds that it may take to become ready. `{checkpoint}` and `{port}` in the command stand for the folder and a free port. The server is
-    ready once /health succeeds; vLLM, SGLang, llama.cpp and transformers have that path. Raises
-    InvalidInput if the command cannot be started. Raises ComponentFailure, with the end of the log,
-    if the server exits or is not ready in time.
+    `start_up`: seconds that it may take to become ready. `{checkpoint}` and `{port}` in the command
+    stand for the folder and a free port. The server is ready once /health succeeds; vLLM, SGLang,
+    llama.cpp and transformers have that path. Raises InvalidInput if the command cannot be
+    started. Raises ComponentFailure, with the end of the log, if the server exits or is not ready
+    in time.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"

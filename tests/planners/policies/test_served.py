@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -343,4 +344,8 @@ def test_a_stopped_server_leaves_no_child(tmp_path: Path) -> None:
     command = f"{sys.executable} {tmp_path}/parent.py {{port}} {tmp_path}/child.py {port}"
     with serving(command, tmp_path):
         assert not is_free(port)
+    for _ in range(100):  # the kernel takes a moment to close it
+        if is_free(port):
+            break
+        time.sleep(0.05)
     assert is_free(port)
