@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+PROJECTED = 2**21
+"""Numbers that are kept of a gradient, at most."""
 BATCHES = 12
 """Batches of tasks; their differences say how far an estimate can be trusted."""
 SURE = 2.0
@@ -42,7 +44,8 @@ def gradient(
     """
     import torch
 
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    # Of all weights: those of a merged adapter were frozen while it was trained.
+    parameters = [weights.requires_grad_() for weights in model.parameters()]
     total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
     for chosen in by_length(rows, batch):
         weight = torch.tensor([weights[i] for i in chosen], dtype=torch.float64)
@@ -50,6 +53,25 @@ def gradient(
         found = torch.autograd.grad((weight * logprobs).sum(), parameters)
         total += torch.cat([g.reshape(-1).double() for g in found])
     return total
+
+
+def projected(vector: torch.Tensor, size: int = PROJECTED) -> torch.Tensor:
+    """A vector, or if it is longer than `size`, a random projection of it to that size.
+
+    Inner products of projections are those of the vectors up to an error of about 1 / sqrt(size) of
+    the product of their lengths (count sketch; Charikar, Chen and Farach-Colton 2002).
+    """
+    import torch
+
+    if len(vector) <= size:
+        return vector
+    found = torch.zeros(size, dtype=vector.dtype)
+    rng = torch.Generator().manual_seed(0)  # the same projection each time
+    for part in vector.split(size):
+        place = torch.randint(size, part.shape, generator=rng)
+        sign = torch.randint(2, part.shape, generator=rng) * 2 - 1
+        found.index_add_(0, place, part * sign)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +107,16 @@ def batch_of(task: str) -> int:
 
 
 def sketch(model: PreTrainedModel, rows: Sequence[Row], batches: Sequence[int]) -> Sketch:
-    """The mean gradient of each batch of rows."""
+    """The mean gradient of each batch of rows; that of a large model is projected."""
     import torch
 
     parts: list[list[Row]] = [[] for _ in range(BATCHES)]
     for row, batch in zip(rows, batches, strict=True):
         parts[batch].append(row)
     # Without rows the gradient is zero, and counts for nothing.
-    means = [gradient(model, part, [1 / max(len(part), 1)] * len(part)) for part in parts]
+    means = [
+        projected(gradient(model, part, [1 / max(len(part), 1)] * len(part))) for part in parts
+    ]
     return Sketch(torch.stack(means), np.array([len(part) for part in parts], dtype=float))
 
 

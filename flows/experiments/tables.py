@@ -121,7 +121,7 @@ class Server(Table):
     Seconds: `start_up`, until a server must be ready; `patience`, that one may fail before a stage
     does; `timeout`, for an answer. `remeasured`: completions per stage whose log-probabilities are
     computed again with the generation's own weights before any trace is kept, 0 for none; they may
-    differ by `tolerance` nats a token.
+    differ by `tolerance` nats a token (0.001 where server and training calculate in float32).
     """
 
     urls: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -132,8 +132,8 @@ class Server(Table):
     start_up: Annotated[float, Field(gt=0)] = 600.0
     patience: Annotated[float, Field(gt=0)] = 60.0
     timeout: Annotated[float, Field(gt=0)] = 600.0
-    remeasured: Annotated[int, Field(ge=0)] = 4
-    tolerance: Annotated[float, Field(gt=0)] = 0.05
+    remeasured: Annotated[int, Field(ge=0)] = 16
+    tolerance: Annotated[float, Field(gt=0)] = 0.02
 
     @model_validator(mode="after")
     def _somewhere(self) -> Server:

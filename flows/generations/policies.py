@@ -16,7 +16,7 @@ from flows.generations.checkpoints import (
     use_machine,
 )
 from planners.errors import InvalidInput
-from planners.models.checkpoint import save, weights_hash
+from planners.models.checkpoint import read_tokenizer, save, weights_hash
 from planners.policies.baselines import PlannerPolicy, ScriptedPolicy
 from planners.policies.local import LocalPolicy
 from planners.policies.model_server import serving
@@ -67,9 +67,9 @@ def _served(
             f"{experiment.id} is answered by a server: say where it is with model.server.urls or "
             "model.server.command"
         )
-    # A running server already holds the base, so generation 0 needs no checkpoint here.
-    first = generation == 0 and not server.command
-    checkpoint = None if first else checkpoint_of(warehouse, experiment, generation)
+    # Where nothing is trained, a running server may be the only one that has the base.
+    alone = not experiment.generations and not server.command
+    checkpoint = None if alone else checkpoint_of(warehouse, experiment, generation)
     base = server.model or experiment.model.base
     with ExitStack() as stack:
         urls = list(server.urls)
@@ -79,11 +79,12 @@ def _served(
             base = server.model or str(folder)
         name = "served " + (checkpoint.weights if checkpoint else base)
         patient = {"timeout": server.timeout, "patience": server.patience}
-        made = ServedPolicy(urls, base, name, server.concurrency, **patient)
+        tokenizer = None if checkpoint is None else read_tokenizer(checkpoint.folder)
+        made = ServedPolicy(urls, base, name, server.concurrency, tokenizer=tokenizer, **patient)
         policy = stack.enter_context(closing(made))
         if not server.command:
             policy.require_ready(server.start_up)
-        if server.adapters and checkpoint is not None:
+        if server.adapters and checkpoint is not None and checkpoint.base is not None:
             # Another warehouse may have made other weights of the same experiment.
             adapter = f"{experiment.id}-generation-{generation:03d}-{checkpoint.weights[:12]}"
             policy.load_adapter(adapter, str(checkpoint.folder.resolve()))

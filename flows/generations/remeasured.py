@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import Checkpoint, checkpoint_of, use_machine
+from flows.generations.lineage import start_of
 from planners.errors import ComponentFailure
 from planners.models.checkpoint import load
 from planners.models.hardware import out_of_memory
@@ -49,13 +50,20 @@ def require_own_weights(
         return
     checkpoint = checkpoint_of(warehouse, experiment, generation)
     apart = _apart(experiment, checkpoint, told)
-    if apart > server.tolerance:
+    wrong = f"{server.tolerance:g} are allowed" if apart > server.tolerance else ""
+    if generation and not wrong:
+        # Training may change little, so that an adapter which is not applied is within tolerance.
+        start = start_of(warehouse, experiment, generation)
+        others = _apart(experiment, checkpoint_of(warehouse, experiment, start), told)
+        if others < apart:
+            wrong = f"those of generation {start}, which it was trained from, are {others:.2g} off"
+    if wrong:
         raise ComponentFailure(
             f"the server does not answer with the weights of generation {generation}: its "
             f"log-probabilities are {apart:.2g} nats a token off those of {checkpoint.folder} "
-            f"({server.tolerance:g} are allowed). Another adapter or base may be loaded there, or "
-            "another chat template; no trace was kept. Restart the server and run again; "
-            "model.server.tolerance allows more, model.server.remeasured = 0 asks nothing"
+            f"({wrong}). Another adapter or base may be loaded there, or another chat template; no "
+            "trace was kept. Restart the server and run again; model.server.tolerance allows more, "
+            "model.server.remeasured = 0 asks nothing"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from planners.prompts.extraction import THINK_END
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -22,6 +24,12 @@ def encode_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -
         add_generation_prompt=True,
         return_dict=True,
     )["input_ids"]
+
+
+def reasoning_tokens(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> int:
+    """Tokens up to and including the last end-of-reasoning mark; 0 if there is none."""
+    mark = tokenizer.convert_tokens_to_ids(THINK_END)
+    return len(ids) - list(ids)[::-1].index(mark) if mark in ids else 0
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:

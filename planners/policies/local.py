@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planners.errors import ComponentFailure, InvalidInput
-from planners.models.chat import encode_prompts, stop_ids
+from planners.models.chat import encode_prompts, reasoning_tokens, stop_ids
 from planners.models.hardware import out_of_memory
 from planners.models.likelihood import Row, by_length, summed_logprobs
 from planners.policies.decoding import draw, even_batches, one_thread_each, preallocated_cache
-from planners.prompts.extraction import THINK_END
 from planners.records import Completion, Policy, Sampling
 
 if TYPE_CHECKING:
@@ -226,15 +225,10 @@ class LocalPolicy(Policy):
                 tuple(ids),
                 own,
                 drawn,
-                self._reasoning_tokens(ids),
+                reasoning_tokens(self.tokenizer, ids),
             )
             for text, ids, (own, drawn) in zip(texts, cut, scores, strict=True)
         ]
-
-    def _reasoning_tokens(self, ids: list[int]) -> int:
-        """Tokens up to and including the last end-of-reasoning mark; 0 if there is none."""
-        mark = self.tokenizer.convert_tokens_to_ids(THINK_END)
-        return len(ids) - ids[::-1].index(mark) if mark in ids else 0
 
     def _prefill(
         self, rows: list[list[int]], room: int

@@ -17,14 +17,16 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from planners.errors import ComponentFailure, InvalidInput
-from planners.prompts.extraction import THINK_END, THINK_START
+from planners.models.chat import encode_prompts, reasoning_tokens
+from planners.policies.answers import first_alike, said, until_end
 from planners.records import Completion, Policy, Sampling
 
 if TYPE_CHECKING:
     import httpx
+    from transformers import PreTrainedTokenizerFast
 
 API_KEY = "POSTERITY_API_KEY"
 """Environment variable with the server's API key, if it needs one."""
@@ -43,13 +45,31 @@ SEEDS = 2**31 - 1
 """Servers accept seeds below this."""
 
 
+class Way(NamedTuple):
+    """A way to ask a server: with the prompt's token `ids`, its `text`, or a `chat` message; and
+    with or without the NEUTRAL fields.
+    """
+
+    prompt: Literal["ids", "text", "chat"]
+    neutral: bool
+
+
+def _ways(tokenizer: PreTrainedTokenizerFast | None) -> list[Way]:
+    """The ways to try, the most exact one first."""
+    ways = [] if tokenizer is None else [Way("ids", True)]
+    if tokenizer is not None and tokenizer.chat_template is None:
+        ways += [Way("text", True), Way("text", False)]
+    return [*ways, Way("chat", True), Way("chat", False)]
+
+
 class ServedPolicy(Policy):
     """Samples from `model` on one or more servers, with `concurrency` requests to each.
 
     `urls` are those of the API, for example `http://127.0.0.1:8000/v1`. `timeout`: seconds that an
     answer may take. `patience`: seconds that a server may fail or be unreachable, with retries
-    after `pause` seconds, doubled each time. Completions are reproducible as far as the servers
-    honour seeds.
+    after `pause` seconds, doubled each time. With a `tokenizer`, prompts are sent as the token ids
+    that training reads, where the servers take them, so that no chat template of theirs comes
+    between. Completions are reproducible as far as the servers honour seeds.
     """
 
     def __init__(
@@ -61,12 +81,14 @@ class ServedPolicy(Policy):
         timeout: float = 600.0,
         pause: float = 0.5,
         patience: float = 60.0,
+        tokenizer: PreTrainedTokenizerFast | None = None,
     ) -> None:
         import httpx
 
         key = os.environ.get(API_KEY)
         self.model, self.name, self.pause, self.patience = model, name, pause, patience
-        self._besides: dict[str, Any] = NEUTRAL
+        self._tokenizer = tokenizer
+        self._ways = _ways(tokenizer)
         self._processed = False
         self.workers = concurrency * len(urls)
         self.client = httpx.Client(
@@ -142,17 +164,18 @@ class ServedPolicy(Policy):
         self.require_ready()
 
     def prove(self, prompt: str, sampling: Sampling | None = None) -> None:
-        """Sample a few tokens, to prove the model works and to learn the servers' ways: whether
-        they accept fields beyond OpenAI's, and of which distribution they tell log-probabilities at
+        """Sample a few tokens, to prove the model works and to learn the servers' ways: what they
+        accept beyond OpenAI's interface, and of which distribution they tell log-probabilities at
         this `sampling`. Raises ComponentFailure, InvalidInput.
         """
         few = Sampling(max_new_tokens=4)
-        try:
-            self._complete(prompt, few, 0)
-        except InvalidInput:
-            if not self._besides:
-                raise
-            self._besides = {}
+        while len(self._ways) > 1:
+            try:
+                self._complete(prompt, few, 0, patience=0.0)
+                break
+            except (InvalidInput, ComponentFailure):
+                self._ways = self._ways[1:]
+        else:
             self._complete(prompt, few, 0)
         if sampling is not None and not _as_drawn(sampling):
             self._processed = self._tells_processed(prompt)
@@ -161,33 +184,45 @@ class ServedPolicy(Policy):
         """Whether log-probabilities are told after temperature (and top_p) were applied."""
         told = []
         for temperature in (1.0, 0.5):
-            body = self._body(prompt, Sampling(temperature=temperature, max_new_tokens=1), 0)
+            sampling = Sampling(temperature=temperature, max_new_tokens=1)
             with self._least_busy() as url:
-                answer = self._post(url, "/chat/completions", {**body, "top_logprobs": 5})
+                answer = self._post(url, self._path, self._body(prompt, sampling, 0, alike=5))
             try:
-                [token] = answer["choices"][0]["logprobs"]["content"]
-                told.append({one["token"]: one["logprob"] for one in token["top_logprobs"]})
-            except (KeyError, IndexError, TypeError, ValueError):
+                told.append(first_alike(answer["choices"][0]["logprobs"]))
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError):
                 return False
-        both = [t for t in told[0] if t in told[1]]
+        both = [token for token in told[0] if token in told[1]]
         return any(abs(told[0][token] - told[1][token]) > SAME for token in both)
 
-    def _complete(self, prompt: str, sampling: Sampling, seed: int) -> Completion:
+    @property
+    def _path(self) -> str:
+        return "/chat/completions" if self._ways[0].prompt == "chat" else "/completions"
+
+    def _complete(
+        self, prompt: str, sampling: Sampling, seed: int, patience: float | None = None
+    ) -> Completion:
         with self._least_busy() as url:
-            answer = self._post(url, "/chat/completions", self._body(prompt, sampling, seed))
+            answer = self._post(url, self._path, self._body(prompt, sampling, seed), patience)
         return self._read(answer, sampling, url)
 
-    def _body(self, prompt: str, sampling: Sampling, seed: int) -> dict[str, Any]:
-        return {
+    def _body(self, prompt: str, sampling: Sampling, seed: int, alike: int = 0) -> dict[str, Any]:
+        """A request; `alike`: how many other tokens are told for each one."""
+        body = {
             "model": self.model,
-            "messages": [{"role": "user", "content": prompt}],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_new_tokens,
             "seed": seed % SEEDS,
-            "logprobs": True,
-            **self._besides,
+            **(NEUTRAL if self._ways[0].neutral else {}),
         }
+        if self._ways[0].prompt == "text":
+            return {**body, "prompt": prompt, "logprobs": max(1, alike)}
+        if self._ways[0].prompt == "ids" and self._tokenizer is not None:
+            [ids] = encode_prompts(self._tokenizer, [prompt])
+            return {**body, "prompt": ids, "logprobs": max(1, alike)}
+        more = {"top_logprobs": alike} if alike else {}
+        messages = [{"role": "user", "content": prompt}]
+        return {**body, "messages": messages, "logprobs": True, **more}
 
     def _read(self, answer: dict[str, Any], sampling: Sampling, url: str) -> Completion:
         """Parse an answer. Raises ComponentFailure unless it is a completion by `self.model`."""
@@ -199,39 +234,34 @@ class ServedPolicy(Policy):
             )
         try:
             choice = answer["choices"][0]
-            message = choice["message"]
-            reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
-            text = message["content"] or ""
+            answered = said(choice)
             finish = {"length": "length"}.get(choice["finish_reason"], "stop")
-            told = (choice.get("logprobs") or {}).get("content") or []
-            each = [float(token["logprob"]) for token in told]
-            # vLLM tells ids beside the text, llama.cpp with each token.
-            sent = choice.get("token_ids") or [t["id"] for t in told if "id" in t]
-            ids = [int(one) for one in sent]
-            written = int((answer.get("usage") or {}).get("completion_tokens", len(each)))
-            if not isinstance(text, str) or not isinstance(reasoning, str):
-                raise TypeError("its content is no text")
+            usage = answer.get("usage") or {}
+            written = int(usage.get("completion_tokens", len(answered.logprobs)))
+            ids = answered.ids if len(answered.ids) == written else ()
+            if self._ways[0].prompt == "ids" and not ids:
+                raise TypeError("it has no token ids")
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ComponentFailure(
-                f"the server {url} answered what is no chat completion ({error!r}): "
-                f"{str(answer)[:200]}"
+                f"the server {url} answered what is no completion ({error!r}): {str(answer)[:200]}"
             ) from error
-        tokens = [str(token.get("token", "")) for token in told]
-        if reasoning:
-            # Without an answer and the mark among its tokens, the reasoning never ended.
-            ended = THINK_END if text or any(THINK_END in token for token in tokens) else ""
-            text = f"{THINK_START}{reasoning}{ended}{text}"
+        text, reasoning = answered.text, until_end(answered.tokens)
+        if self._ways[0].prompt == "ids" and self._tokenizer is not None:
+            text = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+            reasoning = reasoning_tokens(self._tokenizer, ids)
         # A sum over only some of the tokens would be wrong, so it is None.
+        each = answered.logprobs
         logprob = sum(each) if each and len(each) == written else None
-        as_drawn = _as_drawn(sampling) and bool(self._besides)  # else its own settings may apply
+        # Without the neutral fields, settings of the server's own may change what is drawn.
+        as_drawn = _as_drawn(sampling) and self._ways[0].neutral
         return Completion(
             text,
             finish,
-            tuple(ids) if len(ids) == written else (),
+            ids,
             logprob if _as_drawn(sampling) or not self._processed else None,
             logprob if as_drawn or self._processed else None,
             tokens=written,
-            reasoning_tokens=_until_end(tokens),
+            reasoning_tokens=reasoning,
         )
 
     def _listed(self, url: str, patience: float | None = None) -> list[str]:
@@ -311,9 +341,3 @@ def _json(answer: httpx.Response, url: str) -> dict[str, Any]:
 def _as_drawn(sampling: Sampling) -> bool:
     """Whether tokens are drawn from the model's own distribution."""
     return sampling.temperature == 1 and sampling.top_p == 1
-
-
-def _until_end(tokens: Sequence[str]) -> int:
-    """Tokens up to and including the last end-of-reasoning mark; 0 if none."""
-    ends = [number for number, token in enumerate(tokens, 1) if THINK_END in token]
-    return ends[-1] if ends else 0

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from curation.equivalence import BATCHES, Sketch, batch_of, compare, gradient, sketch
+from curation.equivalence import (
+    BATCHES,
+    Sketch,
+    batch_of,
+    compare,
+    gradient,
+    projected,
+    sketch,
+)
 from planners.models.checkpoint import load
 from planners.models.likelihood import Row, collate
 
@@ -95,3 +103,22 @@ def test_noise_is_not_given_a_direction() -> None:
         pairs = (drawn(np.zeros(50), 50, rng) for _ in range(2))
         found.append(compare(*(sketched(*pair) for pair in pairs)))
     assert all(cosine is None or error > 0.2 for cosine, error, _ in found)
+
+
+def test_frozen_weights_have_a_gradient_too(tiny_checkpoint: Path) -> None:
+    """Those of a generation whose adapter was merged are frozen."""
+    model = load(tiny_checkpoint)[0].double()
+    free = gradient(model, ROWS, [1.0] * len(ROWS))
+    frozen = load(tiny_checkpoint)[0].double().requires_grad_(False)
+    assert torch.equal(gradient(frozen, ROWS, [1.0] * len(ROWS)), free)
+
+
+def test_a_projection_keeps_inner_products() -> None:
+    rng = np.random.default_rng(0)
+    one, noise = (torch.tensor(rng.normal(size=100_000)) for _ in range(2))
+    other = 0.5 * one + noise
+    exact = float(one @ other / one.norm() / other.norm())
+    a, b = projected(one, 20_000), projected(other, 20_000)
+    assert float(a @ b / a.norm() / b.norm()) == pytest.approx(exact, abs=4 / 20_000**0.5)
+    assert torch.equal(projected(one, 20_000), a), "the same projection each time"
+    assert torch.equal(projected(one[:50], 20_000), one[:50]), "short vectors are kept"

@@ -83,6 +83,24 @@ def test_a_servers_log_probabilities_are_those_of_the_local_model(
     assert [c.sampling_logprob for c in warm] == [None] * 3
 
 
+def test_tokens_go_in_and_tokens_come_out(at: At, llama: str, imported: Path) -> None:
+    """No chat template or tokeniser of the server comes between a prompt and its completion."""
+    model, tokenizer = load(imported)
+    policy = at([llama], concurrency=2, tokenizer=tokenizer)
+    policy.prove(PROMPTS[0])
+    found = policy.sample(PROMPTS, Sampling(max_new_tokens=24), range(3))
+    rows = [
+        (head, list(one.token_ids))
+        for head, one in zip(encode_prompts(tokenizer, PROMPTS), found, strict=True)
+    ]
+    assert [one.text for one in found] == [
+        tokenizer.decode(list(one.token_ids), skip_special_tokens=True) for one in found
+    ]
+    with torch.inference_mode():
+        own = summed_logprobs(model, rows).tolist()
+    assert [one.sampling_logprob for one in found] == pytest.approx(own, rel=1e-3)
+
+
 def test_what_a_server_does_not_serve_is_named(at: At, llama: str) -> None:
     with pytest.raises(ComponentFailure, match="does not serve 'other', only tiny"):
         at([llama], "other").require_ready()

@@ -1,0 +1,62 @@
+"""Reads the answers of OpenAI-compatible servers: chats and plain completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from planners.prompts.extraction import THINK_END, THINK_START
+
+
+class Said(NamedTuple):
+    """The parts of an answer: its text, and for each token its text, log-probability and id, as far
+    as they are told.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    ids: tuple[int, ...]
+
+
+def said(choice: dict[str, Any]) -> Said:
+    """Read a choice of either interface. Raises KeyError and the like if it is something else."""
+    told = choice.get("logprobs") or {}
+    if "token_logprobs" in told:  # of plain completions, as vLLM and OpenAI write them
+        tokens, each, known = told["tokens"], told["token_logprobs"], []
+    else:  # of chats; llama.cpp's of both
+        content = told.get("content") or []
+        tokens = [one.get("token", "") for one in content]
+        each, known = (
+            [one["logprob"] for one in content],
+            [one["id"] for one in content if "id" in one],
+        )
+    tokens = tuple(map(str, tokens))
+    ids = tuple(int(one) for one in choice.get("token_ids") or known)
+    logprobs = tuple(float(one) for one in each)
+    if "text" in choice:
+        return Said(str(choice["text"]), tokens, logprobs, ids)
+    message = choice["message"]
+    reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
+    text = message["content"] or ""
+    if not isinstance(text, str) or not isinstance(reasoning, str):
+        raise TypeError("its content is no text")
+    if reasoning:
+        # Without an answer and the mark among its tokens, the reasoning never ended.
+        ended = THINK_END if text or any(THINK_END in token for token in tokens) else ""
+        text = f"{THINK_START}{reasoning}{ended}{text}"
+    return Said(text, tokens, logprobs, ids)
+
+
+def first_alike(logprobs: dict[str, Any]) -> dict[str, float]:
+    """The log-probabilities of the likeliest first tokens."""
+    if "content" in logprobs:
+        alike = logprobs["content"][0]["top_logprobs"]
+        return {str(one["token"]): float(one["logprob"]) for one in alike}
+    return {str(token): float(value) for token, value in logprobs["top_logprobs"][0].items()}
+
+
+def until_end(tokens: Sequence[str]) -> int:
+    """Tokens up to and including the last end-of-reasoning mark; 0 if none."""
+    ends = [number for number, token in enumerate(tokens, 1) if THINK_END in token]
+    return ends[-1] if ends else 0
