@@ -102,6 +102,11 @@ MIGRATIONS = (
         "traces without a verdict, and why; rewards of curators",
         ("ALTER TABLE IF EXISTS rewards ADD COLUMN IF NOT EXISTS reward DOUBLE",),
     ),
+    Migration(
+        8,
+        "hashes of the files beside a generation's weights",
+        ("ALTER TABLE generations ADD COLUMN files VARCHAR",),
+    ),
 )
 
 

@@ -148,6 +148,9 @@ class Generation(Record):
     training: str | None = stored(
         "Facts of the training run as JSON: rows, steps, tokens, losses.", default=None
     )
+    files: str | None = stored(
+        "Hash of each file beside the weights, such as the tokenizer's, as JSON.", default=None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -243,7 +243,7 @@ def _problem_with(warehouse: Warehouse, experiment: Experiment, made: Generation
     try:
         if made.index > 0 or experiment.model.learns:
             checkpoint_of(warehouse, experiment, made.index)
-        elif first_weights(experiment) != made.weights_hash:
+        elif first_weights(experiment)[0] != made.weights_hash:
             return f"the base no longer has the recorded hash {made.weights_hash}"
     except InvalidInput as error:
         return str(error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.experiments.experiment import Experiment
 from planners.errors import InvalidInput
-from planners.models.checkpoint import ADAPTER, load, require_checkpoint, weights_hash
+from planners.models.checkpoint import ADAPTER, described, load, require_checkpoint, weights_hash
 from planners.models.embedded import embedded_base
 from planners.models.hardware import Hardware, hardware, use_hardware, use_threads
 from planners.models.hub import find_weights
@@ -58,8 +59,28 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
             f"{experiment.id} was "
             "recorded with; restore them, or start a new experiment"
         )
+    changed = _changed(folder, made.files)
+    if changed:
+        raise InvalidInput(
+            f"{', '.join(changed)} in {folder}: not as recorded when generation {generation} of "
+            f"{experiment.id} was made. What is read beside the weights changes what a model "
+            "answers: restore the files, or start a new experiment"
+        )
     base = require_base(experiment) if (folder / ADAPTER).is_file() else None
     return Checkpoint(folder, made.weights_hash, base)
+
+
+def files_of(folder: Path) -> str:
+    """The hashes of the files beside a checkpoint's weights, as they are recorded."""
+    return json.dumps(described(folder), sort_keys=True)
+
+
+def _changed(folder: Path, recorded: str | None) -> list[str]:
+    """Names of the files beside the weights that are changed, missing or new."""
+    if recorded is None:  # by a version before the files were recorded
+        return []
+    before, now = json.loads(recorded), described(folder)
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
 
 
 def use_machine(experiment: Experiment) -> int:

@@ -11,6 +11,7 @@ from flows.generations.checkpoints import (
     UNKNOWN,
     Checkpoint,
     checkpoint_of,
+    files_of,
     loaded,
     require_base,
     use_machine,
@@ -102,12 +103,14 @@ def _whole(checkpoint: Checkpoint) -> Path:
     return merged
 
 
-def first_weights(experiment: Experiment) -> str:
-    """Hash of generation 0's weights; a baseline's name or UNKNOWN if there are none here."""
+def first_weights(experiment: Experiment) -> tuple[str, str | None]:
+    """Hash of generation 0's weights, or a baseline's name or UNKNOWN if there are none here; and
+    the hashes of the files beside them.
+    """
     if not experiment.model.learns:
-        return unlearned(experiment).name
+        return unlearned(experiment).name, None
     base = require_first(experiment)
-    return UNKNOWN if base is None else weights_hash(base)
+    return (UNKNOWN, None) if base is None else (weights_hash(base), files_of(base))
 
 
 def require_first(experiment: Experiment) -> Path | None:

@@ -6,7 +6,7 @@ import json
 from functools import partial
 
 from flows.experiments.experiment import Experiment
-from flows.generations.checkpoints import checkpoint_of, use_machine
+from flows.generations.checkpoints import checkpoint_of, files_of, use_machine
 from flows.generations.identity import training_set_hash
 from flows.generations.lessons import as_lessons
 from flows.generations.lineage import parent_of, start_of
@@ -70,5 +70,6 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         weights_hash(folder),
         training_set_hash(taught),
         json.dumps(facts, sort_keys=True),
+        files_of(folder),
     )
     warehouse.write([made], Mark(experiment.id, generation, "train"))

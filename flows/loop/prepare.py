@@ -35,8 +35,9 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         require_sources(warehouse, experiment)
     source = _folder_tasks if experiment.tasks.folder else _generated_tasks
     domains, tasks, places = source(experiment, watch)
+    weights, files = first_weights(experiment)
     generation = Generation(
-        experiment.id, 0, None, "none", experiment.model.base, first_weights(experiment)
+        experiment.id, 0, None, "none", experiment.model.base, weights, files=files
     )
     begun = records.Experiment(
         experiment.id,

@@ -6,11 +6,12 @@ top of the base it was trained on. Weights are safetensors; pickled weights are 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -183,6 +184,31 @@ def save(
 def weights_hash(folder: Path) -> str:
     """Hash of a checkpoint's weights."""
     return files_hash(sorted(folder.glob("*.safetensors")))
+
+
+READ = (".json", ".txt", ".jinja", ".model", ".tiktoken")
+"""Ends of the names of the files beside the weights that are read when a checkpoint is loaded."""
+UNREAD = ("transformers_version", "_name_or_path", "base_model_name_or_path")
+"""Keys that say what wrote a file, and from where; nothing of ours reads them."""
+
+
+def described(folder: Path) -> dict[str, str]:
+    """The hash of each file beside the weights: configuration, tokenizer, chat template."""
+    return {
+        file.name: _described(file)
+        for file in sorted(folder.iterdir())
+        if file.is_file() and file.name.endswith(READ)
+    }
+
+
+def _described(file: Path) -> str:
+    text = file.read_bytes()
+    if file.name.endswith("config.json"):
+        with suppress(ValueError, AttributeError):
+            told = json.loads(text)
+            read = {key: value for key, value in told.items() if key not in UNREAD}
+            text = json.dumps(read, sort_keys=True).encode()
+    return blake2b(text, digest_size=16).hexdigest()
 
 
 def files_hash(files: Iterable[Path]) -> str:

@@ -1,6 +1,8 @@
 """Verify: silent on what a run leaves behind, and it names whatever was changed afterwards."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -18,6 +20,14 @@ def found(path: Path) -> dict[str, list[str]]:
     assert all(check.looked_at for check in checks if check.name != "ingested")
     assert not any(check.skipped for check in checks)
     return {check.name: check.wrong for check in checks if check.wrong}
+
+
+def copied(finished: Path, folder: Path) -> Path:
+    """A copy of the run, to change."""
+    path = folder / finished.name
+    shutil.copy(finished, path)
+    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    return path
 
 
 def test_a_run_verifies(finished: Path) -> None:
@@ -45,11 +55,37 @@ def test_a_run_verifies(finished: Path) -> None:
 def test_what_was_changed_is_named(
     finished: Path, tmp_path: Path, change: str, checks: set[str]
 ) -> None:
-    path = tmp_path / finished.name
-    shutil.copy(finished, path)
-    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    path = copied(finished, tmp_path)
     with duckdb.connect(path) as connection:
         connection.execute(change)
     with Warehouse(path, read_only=True) as store:
         wrong = {check.name for check in verify(store, Watch(quiet=True)) if check.wrong}
     assert checks <= wrong
+
+
+def swap_two_words(folder: Path) -> None:
+    """The weights stay the same, and the model answers with other words."""
+    file = folder / "tokenizer.json"
+    told = json.loads(file.read_text())
+    words = told["model"]["vocab"]
+    words["(stack"], words["(unstack"] = words["(unstack"], words["(stack"]
+    file.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (swap_two_words, "tokenizer.json"),
+        (lambda folder: (folder / "chat_template.jinja").write_text("x"), "chat_template.jinja"),
+        (lambda folder: (folder / "generation_config.json").unlink(), "generation_config.json"),
+    ],
+)
+def test_a_changed_file_beside_the_weights_is_named(
+    finished: Path, tmp_path: Path, change: Callable[[Path], object], named: str
+) -> None:
+    path = copied(finished, tmp_path)
+    [folder] = Path(f"{path}.checkpoints").glob("*/generation-001")
+    change(folder)
+    [wrong] = found(path)["generations"]
+    assert wrong.startswith("generation 1 of small-")
+    assert f"{named} in {folder}: not as recorded" in wrong

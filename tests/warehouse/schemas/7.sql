@@ -1,0 +1,26 @@
+-- Schema 7: traces without a verdict, and why; rewards of curators.
+CREATE TABLE alternatives(experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, curator VARCHAR NOT NULL, trace VARCHAR NOT NULL, kept BOOLEAN NOT NULL);
+CREATE TABLE audits(experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, question VARCHAR NOT NULL, "name" VARCHAR NOT NULL, measure VARCHAR NOT NULL, "value" DOUBLE, note VARCHAR NOT NULL);
+CREATE TABLE canaries(canary VARCHAR NOT NULL, experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, task VARCHAR NOT NULL, kind VARCHAR NOT NULL, "text" VARCHAR NOT NULL, outcome VARCHAR NOT NULL);
+CREATE TABLE domains(domain_hash VARCHAR NOT NULL, "name" VARCHAR NOT NULL, pddl VARCHAR NOT NULL);
+CREATE TABLE experiment_tasks(experiment VARCHAR NOT NULL, task VARCHAR NOT NULL, split VARCHAR NOT NULL, "position" BIGINT NOT NULL);
+CREATE TABLE experiments(experiment VARCHAR NOT NULL, hash VARCHAR NOT NULL, "name" VARCHAR NOT NULL, seed BIGINT NOT NULL, config VARCHAR NOT NULL, code_version VARCHAR NOT NULL);
+CREATE TABLE feedback(trace VARCHAR NOT NULL, accepted BOOLEAN NOT NULL);
+CREATE TABLE generations(experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, parent BIGINT, "start" VARCHAR NOT NULL, "checkpoint" VARCHAR NOT NULL, weights_hash VARCHAR NOT NULL, training_set_hash VARCHAR, training VARCHAR);
+CREATE TABLE judgements(trace VARCHAR NOT NULL, checker VARCHAR NOT NULL, checker_version VARCHAR NOT NULL, extraction_version VARCHAR NOT NULL, outcome VARCHAR NOT NULL, step BIGINT, detail VARCHAR NOT NULL, plan_length BIGINT, "cost" DOUBLE, superseded BOOLEAN, experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, purpose VARCHAR NOT NULL, task VARCHAR NOT NULL, redundant BIGINT, plan VARCHAR);
+CREATE TABLE landed(file VARCHAR NOT NULL, "rows" BIGINT NOT NULL);
+CREATE TABLE marks(experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, stage VARCHAR NOT NULL, part BIGINT NOT NULL);
+CREATE TABLE opinions(trace VARCHAR NOT NULL, referee VARCHAR NOT NULL, "valid" BOOLEAN, note VARCHAR NOT NULL);
+CREATE TABLE promotions(experiment VARCHAR NOT NULL, "position" BIGINT NOT NULL, generation BIGINT NOT NULL, promoted BOOLEAN NOT NULL, decided_by VARCHAR NOT NULL, reason VARCHAR NOT NULL);
+CREATE TABLE rewards(experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, trace VARCHAR NOT NULL, logprob DOUBLE NOT NULL, valid_ratio DOUBLE, reward DOUBLE);
+CREATE TABLE schema_version("version" BIGINT NOT NULL);
+CREATE TABLE selections(experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, trace VARCHAR NOT NULL, kept BOOLEAN NOT NULL, weight DOUBLE NOT NULL, reason VARCHAR NOT NULL, task VARCHAR NOT NULL, from_generation BIGINT NOT NULL, plan_length BIGINT, reasoning_tokens BIGINT NOT NULL, accepted BOOLEAN);
+CREATE TABLE tasks(task VARCHAR NOT NULL, domain_hash VARCHAR NOT NULL, "domain" VARCHAR NOT NULL, size BIGINT NOT NULL, horizon BIGINT, pddl VARCHAR NOT NULL);
+CREATE TABLE traces(trace VARCHAR NOT NULL, experiment VARCHAR NOT NULL, generation BIGINT NOT NULL, purpose VARCHAR NOT NULL, task VARCHAR NOT NULL, "sample" BIGINT NOT NULL, seed BIGINT NOT NULL, prompt_format VARCHAR NOT NULL, prompt_hash VARCHAR NOT NULL, "text" VARCHAR NOT NULL, token_ids BIGINT[] NOT NULL, reasoning_tokens BIGINT NOT NULL, plan_tokens BIGINT NOT NULL, finish_reason VARCHAR NOT NULL, logprob DOUBLE, sampling_logprob DOUBLE, "policy" VARCHAR NOT NULL, code_version VARCHAR NOT NULL, written_at TIMESTAMP);
+CREATE TABLE unjudged(trace VARCHAR NOT NULL, checker VARCHAR NOT NULL, checker_version VARCHAR NOT NULL, reason VARCHAR NOT NULL, experiment VARCHAR NOT NULL);
+INSERT INTO schema_version VALUES (7);
+INSERT INTO traces VALUES ('t', 'e', 0, 'deploy', 'k', 0, 1, 'compact-2', 'p', '(a b)', [1, 2], 0, 2, 'stop', -1.5, NULL, 'local', '0.1.0', NULL);
+INSERT INTO judgements VALUES ('t', 'posterity', '2', '1', 'VALID', NULL, '', 1, 1.0, false, 'e', 0, 'deploy', 'k', NULL, NULL);
+INSERT INTO selections VALUES ('e', 1, 't', true, 1.0, 'r', 'k', 0, 1, 0, NULL);
+INSERT INTO generations VALUES ('e', 0, NULL, 'none', 'embedded', 'w', NULL, NULL), ('e', 1, 0, 'base', 'c', 'w', 'h', '{}');
+INSERT INTO promotions BY NAME SELECT experiment, generation, generation AS position, true AS promoted, 'always' AS decided_by, 'r' AS reason FROM generations;
