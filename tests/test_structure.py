@@ -21,7 +21,7 @@ HOUSE = {
         "equivalence", "diversity",
     ),
     "warehouse": (
-        "records", "verdicts", "findings", "schema", "migrations", "places", "sandbox", "load",
+        "records", "verdicts", "findings", "schema", "load", "migrations", "places", "sandbox",
         "reading", "store", "landing", "pool", "integrity", "export",
     ),
     "flows": (

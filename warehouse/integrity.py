@@ -1,9 +1,23 @@
-"""Integrity of the tables: no key occurs twice, and every reference has its row."""
+"""Integrity of the tables: no key occurs twice, every reference has its row, every row is as it was
+written.
+"""
 
 from __future__ import annotations
 
+import duckdb
+import sqlalchemy as sa
+
 from warehouse import schema
+from warehouse.load import UNCOUNTED, tally
+from warehouse.places.connect import VIEWS, view_sql
+from warehouse.records import Written
 from warehouse.store import Warehouse
+
+DEFINED = """
+    SELECT view_name, replace(sql, 'AS MATERIALIZED (', 'AS (')  -- DuckDB forgets it in a file
+    FROM duckdb_views()
+    WHERE NOT internal AND database_name = current_database()
+"""
 
 REFERENCES = (
     ("tasks", "domain_hash", "domains"),
@@ -30,6 +44,45 @@ def repeated_keys(warehouse: Warehouse) -> tuple[int, list[str]]:
             wrong.append(f"{table.name}: {row} occurs more than once")
         rows += warehouse.count(table)
     return rows, wrong
+
+
+def written_otherwise(warehouse: Warehouse) -> tuple[int, list[str]]:
+    """Number of rows, and the tables whose rows are not those that Posterity wrote."""
+    rows, wrong = 0, []
+    written = {one.name: one for one in warehouse.every(Written)}
+    for table in schema.metadata.sorted_tables:
+        if table.name in UNCOUNTED:
+            continue
+        count, digest = warehouse.frame(f"SELECT {tally(table)} FROM {table.name}").iloc[0]
+        one = written.get(table.name)
+        if one is None:
+            wrong.append(f"{table.name}: the ledger does not have this table any more")
+        elif count != one.rows:
+            wrong.append(f"{table.name}: {one.rows} rows were written, and there are {count}")
+        elif digest != one.digest:
+            wrong.append(f"{table.name}: rows were changed after they were written")
+        rows += int(count)
+    return rows, wrong
+
+
+def replaced_views(warehouse: Warehouse) -> tuple[int, list[str]]:
+    """Number of views, and those that are not defined as this version defines them."""
+    wrong = []
+    with duckdb.connect() as scratch:
+        engine = sa.create_engine("duckdb://", creator=scratch.cursor)
+        schema.keyless().create_all(engine)
+        for name in VIEWS:
+            scratch.execute(f"CREATE VIEW {name} AS\n{view_sql(name)}")
+        meant = dict(scratch.execute(DEFINED).fetchall())
+    found = dict(warehouse.frame(DEFINED).itertuples(index=False, name=None))
+    wrong += [f"{name}: there is no such view" for name in meant if name not in found]
+    wrong += [
+        f"{name}: the view is not defined as this version defines it; open the warehouse with a "
+        "command that writes, and it is made anew"
+        for name in meant
+        if name in found and found[name] != meant[name]
+    ]
+    return len(meant), wrong
 
 
 def lost_references(warehouse: Warehouse) -> tuple[int, list[str]]:

@@ -104,7 +104,7 @@ MIGRATIONS = (
     ),
     Migration(
         8,
-        "hashes of the files beside a generation's weights",
+        "hashes of the files beside a generation's weights; a ledger of what was written",
         ("ALTER TABLE generations ADD COLUMN files VARCHAR",),
     ),
 )

@@ -277,6 +277,18 @@ class Landed(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Written(Record):
+    """All that was written to a table."""
+
+    table = "ledger"
+    grain = "One row per table: what Posterity wrote there. Rows changed otherwise are noticed."
+
+    name: str = stored("The table.", key=True)
+    rows: int = stored("Number of its rows.")
+    digest: int = stored("Sum of the hashes of its rows, modulo 2^61.")
+
+
+@dataclass(frozen=True, slots=True)
 class Mark(Record):
     """A finished part of a stage."""
 

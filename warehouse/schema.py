@@ -18,6 +18,7 @@ RECORDS: tuple[type[Record], ...] = (
     records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback, records.Decision,
     verdicts.Opinion, records.Promotion, verdicts.Canary, findings.Figure, findings.Reward,
     findings.Alternative, records.Landed, records.Mark,
+    records.Written,
 )  # fmt: skip
 """Every kind of record, in the order of the tables."""
 KINDS: dict[object, sa.types.TypeEngine[Any]] = {

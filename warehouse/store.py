@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from planners.errors import PosterityError
 from warehouse import schema
-from warehouse.load import Rows, insert, supersede
+from warehouse.load import Rows, amend, insert, supersede
 from warehouse.places.connect import Place, connect, place_of
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.places.lease import Lease
@@ -130,10 +130,10 @@ class Warehouse(Reader):
         """
         with self.writing() as connection:
             for table in AUDITED:
-                old = sa.delete(table).where(table.c.experiment == experiment)
+                old = table.c.experiment == experiment
                 if generation is not None:
-                    old = old.where(table.c.generation == generation)
-                connection.execute(old)
+                    old &= table.c.generation == generation
+                amend(connection, table, old)
             for table, rows in _by_table(found).items():
                 insert(connection, table, rows)
 
@@ -146,7 +146,7 @@ class Warehouse(Reader):
             for key in connection.execute(ungraded).scalars().all():
                 if key in graded:
                     grade = {"size": graded[key].size, "horizon": graded[key].horizon}
-                    connection.execute(sa.update(k).where(k.c.task == key).values(grade))
+                    amend(connection, k, k.c.task == key, **grade)
 
     def promote(self, decision: Promotion) -> Promotion:
         """Append a promotion decision; return it with its position."""

@@ -34,7 +34,7 @@ from planners.errors import InvalidInput
 from planners.prompts.formats import PROMPTS, PromptFormat
 from planners.records import INGESTED, content_hash
 from warehouse import records
-from warehouse.integrity import lost_references, repeated_keys
+from warehouse.integrity import lost_references, repeated_keys, replaced_views, written_otherwise
 from warehouse.pool import lessons_of
 from warehouse.records import NO_SETTINGS, Domain, Generation
 from warehouse.store import Warehouse
@@ -75,6 +75,8 @@ def verify_and_tell(warehouse: Warehouse, watch: Watch) -> bool:
 def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
     """Run each check in turn: those of the whole warehouse, then those of each experiment."""
     yield Check("keys", *_looked_at(repeated_keys(warehouse)))
+    yield Check("ledger", *_looked_at(written_otherwise(warehouse)))
+    yield Check("views", *_looked_at(replaced_views(warehouse)))
     yield Check("references", *_looked_at(lost_references(warehouse)))
     yield _tasks(warehouse)
     yield _ingested(warehouse)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -12,6 +13,8 @@ import sqlalchemy as sa
 
 from planners.errors import InvalidInput
 from warehouse import schema
+from warehouse.findings import Figure
+from warehouse.integrity import written_otherwise
 from warehouse.load import insert
 from warehouse.migrations import MIGRATIONS
 from warehouse.places.connect import VIEWS, connect, view_sql
@@ -89,6 +92,20 @@ def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="newer than"):
         Warehouse(path)
     assert path.read_bytes() == before
+
+
+def test_the_ledger_is_of_what_is_there_however_it_came(warehouse: Warehouse) -> None:
+    """New rows, rows that are there already, replaced findings: the ledger follows."""
+    figure = Figure("e", 1, "bounds", "min_ess", "held", 1.0, "a note")
+    warehouse.write([figure, figure])
+    warehouse.write([figure, replace(figure, measure="value", value=None)])
+    assert written_otherwise(warehouse) == (2, [])
+    warehouse.replace_audit("e", [replace(figure, value=0.1 + 0.2)], 1)
+    assert written_otherwise(warehouse) == (1, [])
+    with warehouse.writing() as connection:
+        connection.exec_driver_sql("UPDATE audits SET value = 0.3")
+    [wrong] = written_otherwise(warehouse)[1]
+    assert wrong == "audits: rows were changed after they were written"
 
 
 SCHEMAS = sorted((Path(__file__).parent / "schemas").glob("*.sql"))

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from planners.errors import InvalidInput
 from warehouse import schema
+from warehouse.load import open_ledger
 from warehouse.migrations import migrate
 from warehouse.places.file import DATABASE_ERRORS, File
 from warehouse.places.lake import PREFIX, Lake
@@ -119,6 +120,8 @@ def _create(engine: sa.Engine, place: Place) -> None:
                 connection.execute(fresh)
             elif version < schema.SCHEMA_VERSION:
                 migrate(connection, version)
+            if version != schema.SCHEMA_VERSION:
+                open_ledger(connection)
             for name in VIEWS:
                 connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
     except DATABASE_ERRORS as error:

@@ -50,6 +50,22 @@ def test_a_run_verifies(finished: Path) -> None:
         ("UPDATE generations SET weights_hash = 'x'", {"generations"}),
         ("UPDATE canaries SET outcome = 'VALID'", {"canaries"}),
         ("DELETE FROM marks WHERE stage = 'evaluate'", {"parts"}),
+        ("UPDATE judgements SET superseded = true WHERE generation = 1", {"ledger"}),
+        ("UPDATE traces SET logprob = logprob + 1 WHERE sample = 1", {"ledger"}),
+        ("UPDATE traces SET policy = 'another' WHERE sample = 1", {"ledger"}),
+        ("UPDATE tasks SET horizon = horizon + 1", {"ledger"}),
+        ("UPDATE promotions SET reason = 'better'", {"ledger"}),
+        ("DELETE FROM canaries WHERE generation = 0", {"ledger"}),
+        ("UPDATE generations SET weights_hash = 'unknown'", {"ledger"}),
+        ("INSERT INTO feedback SELECT trace, true FROM traces LIMIT 3", {"ledger"}),
+        ("INSERT INTO audits VALUES ('e', 1, 'bounds', 'min_ess', 'held', 1, '')", {"ledger"}),
+        ("UPDATE traces SET text = CASE sample WHEN 0 THEN 'a' ELSE text END", {"ledger"}),
+        ("DELETE FROM ledger WHERE name = 'traces'", {"ledger"}),
+        (
+            "CREATE OR REPLACE VIEW coverage AS SELECT 'small' AS experiment, 1.0 AS coverage",
+            {"views"},
+        ),
+        ("DROP VIEW best_plans", {"views"}),
     ],
 )
 def test_what_was_changed_is_named(
