@@ -13,6 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.table import Table
 
 from flows.experiments.experiment import Experiment
+from planners.errors import harmless
 from warehouse.store import Warehouse
 
 Advance = Callable[..., None]
@@ -42,7 +43,7 @@ class Watch:
             self.console.width = LINE
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(harmless(text), highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:

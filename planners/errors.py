@@ -17,11 +17,34 @@ Each message says what is wrong, which value, why, and what to do next.
 
 from __future__ import annotations
 
+import re
+
+_IN_URL = re.compile(r"(://[^/@\s:]*):[^/@\s]+@")
+_NAMED = re.compile(r"(password\s*=\s*)('[^']*'|[^\s?&]+)", re.IGNORECASE)
+
+
+def redacted(text: str) -> str:
+    """The text without passwords: those in a URL, and those that are named as such."""
+    return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1:***@", text))
+
+
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """The text with control characters written out: a terminal obeys some of them, and those that
+    turn the direction of writing make a text look like another.
+    """
+    return _ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class PosterityError(Exception):
-    """Base class of every exception that Posterity raises on purpose."""
+    """Base class of every exception that Posterity raises on purpose; no message has a password."""
 
     exit_code = 3
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in told))
 
 
 class InvalidInput(PosterityError):

@@ -45,12 +45,12 @@ def insert(
     connection: sa.Connection,
     table: sa.Table,
     rows: Rows,
-) -> None:
+) -> int:
     """Insert rows in the connection's transaction, and count them in the ledger; rows whose key
-    already exists are skipped.
+    already exists are skipped. Returns the number of new rows.
     """
     if not len(rows):
-        return
+        return 0
     raw: Any = connection.connection.driver_connection
     if isinstance(rows, pd.DataFrame):
         fresh = pa.Table.from_pandas(rows, arrow_schema(table), preserve_index=False)
@@ -64,6 +64,7 @@ def insert(
         connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME SELECT * FROM fresh_rows")
         added = connection.exec_driver_sql(f"SELECT {tally(table)} FROM fresh_rows").one()
     enter(connection, table, *added)
+    return len(fresh)
 
 
 # ------------------------------------------------------------ the ledger

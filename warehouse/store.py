@@ -100,23 +100,26 @@ class Warehouse(Reader):
 
     # ------------------------------------------------------------ writing
 
-    def write(self, what: Iterable[Record], mark: Mark | None = None) -> None:
+    def write(self, what: Iterable[Record], mark: Mark | None = None) -> dict[sa.Table, int]:
         """Write records of any kinds and, last in the same transaction, the mark that they are
-        complete. Records whose key already exists are skipped.
+        complete. Records whose key already exists are skipped. Returns the number of new rows by
+        table.
         """
-        self.record(_by_table(what), mark)
+        return self.record(_by_table(what), mark)
 
-    def record(self, tables: Mapping[sa.Table, Rows], mark: Mark | None = None) -> None:
+    def record(
+        self, tables: Mapping[sa.Table, Rows], mark: Mark | None = None
+    ) -> dict[sa.Table, int]:
         """The same for rows by table.
 
         Verdicts among them supersede those of other checker versions on the same traces.
         """
         with self.writing() as connection:
-            for table, rows in tables.items():
-                insert(connection, table, rows)
+            new = {table: insert(connection, table, rows) for table, rows in tables.items()}
             supersede(connection, tables.get(schema.judgements, ()))
             if mark is not None:
                 insert(connection, schema.marks, [mark])
+        return new
 
     def decide(self, decisions: pd.DataFrame, mark: Mark) -> None:
         """Write a curator's decisions: a frame with the columns of Decision."""

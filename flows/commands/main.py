@@ -11,6 +11,7 @@ import flows.commands.run
 import flows.commands.scheduling
 import flows.commands.warehouse  # noqa: F401  each adds its commands, in the order of --help
 from flows.commands.terminal import FAILED, app
+from planners.errors import redacted
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     try:
         app()
     except Exception:
-        traceback.print_exc()
+        sys.stderr.write(redacted(traceback.format_exc()))
         sys.exit(FAILED)
 
 

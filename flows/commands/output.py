@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, harmless
 
 
 def write_result(result: pa.Table, form: str) -> None:
@@ -25,21 +26,24 @@ def _table(result: pa.Table) -> None:
     table = Table()
     for field in result.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(field.name, justify="right" if number else "left", overflow="fold")
+        name = Text(harmless(field.name))
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in result.to_pylist():
         table.add_row(*(_cell(value) for value in row.values()))
     console = Console()
-    console.print(table, markup=False) if console.is_terminal else Console(width=200).print(table)
+    console.print(table) if console.is_terminal else Console(width=200).print(table)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Text:
+    """A value as text; not a string, which would be read as markup."""
     if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return Text()
+    return Text(f"{value:.4g}" if isinstance(value, float) else harmless(str(value)))
 
 
 def _csv(result: pa.Table) -> None:
-    result.to_pandas().to_csv(sys.stdout, index=False)
+    text = result.to_pandas().to_csv(index=False)
+    sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
 
 
 def _json(result: pa.Table) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
 from planners.checking.checker import PLAN_SECONDS
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, harmless
 
 
 @app.command()
@@ -155,7 +155,7 @@ def check(
         for result in judge_files(
             domain, problem, plans, names, reference, timeout, extract, any_domain_name, explain
         ):
-            typer.echo(json.dumps(result.to_json()) if as_json else str(result))
+            typer.echo(json.dumps(result.to_json()) if as_json else harmless(str(result)))
             valid &= result.verdict.valid
     raise typer.Exit(0 if valid else 1)
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from planners.errors import PosterityError
+from planners.errors import PosterityError, harmless
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
@@ -69,7 +69,7 @@ def one_message() -> Iterator[None]:
     try:
         yield
     except PosterityError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(harmless(str(error)))}", soft_wrap=True)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
         errors.print(STOPPED)

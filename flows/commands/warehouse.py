@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from flows.commands.terminal import DEFAULT, WarehouseFile, app, errors, one_message
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, harmless
 
 if TYPE_CHECKING:
     from flows.experiments.experiment import Experiment
@@ -75,7 +75,7 @@ def show(
 
         with Warehouse(warehouse, read_only=True) as store:
             for line in tell(store, trace):
-                typer.echo(line)
+                typer.echo(harmless(line))
 
 
 @app.command()
@@ -104,7 +104,7 @@ def ingest(
         with Warehouse(warehouse) as store:
             report = take(store, file, source)
         for line in (*report.refused, *report.unjudged):
-            errors.print(escape(line), soft_wrap=True, highlight=False)
+            errors.print(escape(harmless(line)), soft_wrap=True, highlight=False)
         typer.echo(
             f"{report.new} new traces, {report.known} known already, {len(report.refused)} refused"
             + (f"; {len(report.unjudged)} kept without a verdict" if report.unjudged else "")
@@ -211,7 +211,7 @@ def audit(
             from flows.audit.foreign import audit_pool, traits_named
 
             for line in audit_pool(pool, kept, group, traits_named(traits or ())):
-                typer.echo(line)
+                typer.echo(harmless(line))
         return
     with one_message():
         from flows.audit.audit import audit as ask

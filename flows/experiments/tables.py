@@ -145,6 +145,11 @@ class Server(Table):
         for url in self.urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"the URL {url!r} begins with neither http:// nor https://")
+            if "@" in url.partition("://")[2].partition("/")[0]:
+                raise ValueError(
+                    "a server's URL has no user and password; its key is read from "
+                    "POSTERITY_API_KEY"
+                )
         return self
 
 

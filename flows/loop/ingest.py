@@ -158,10 +158,7 @@ class _Batch:
             # A source is recorded as an experiment without settings.
             source = records.Experiment(self.source, "", self.source, 0, NO_SETTINGS, CODE_VERSION)
             self.records.append(source)
-        # Known traces are not written again, so the table's growth is the number of new ones.
-        before = self.warehouse.count(schema.traces)
-        self.warehouse.write(self.records)
-        new = self.warehouse.count(schema.traces) - before
+        new = self.warehouse.write(self.records).get(schema.traces, 0)
         report.new += new
         report.known += self.taken - new
         self.taken, self.records = 0, []
@@ -194,4 +191,7 @@ def _trace(source: str, task: str, line: Line) -> Trace:
 
 def _utc(time: datetime) -> datetime:
     """The time in UTC, without its zone; a time that names no zone is taken to be in UTC."""
-    return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+    try:
+        return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError as error:
+        raise InvalidInput(f"time: {time.isoformat()} is no year from 1 to 9999 in UTC") from error

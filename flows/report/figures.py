@@ -25,6 +25,7 @@ INK = "#010203"
 """Placeholder, replaced by the colour of the page's text."""
 STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may have dollars
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,

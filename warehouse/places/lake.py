@@ -53,7 +53,7 @@ class Lake:
         found = re.fullmatch(r"ducklake:postgres:(?P<catalogue>[^?]+)\?data=(?P<data>/.*)", url)
         if found is None:
             raise InvalidInput(f"the warehouse {url!r} is not of the form {EXAMPLE!r}")
-        if re.search(r"\bpassword\s*=|://", found["catalogue"]):
+        if re.search(r"password\s*=|://", found["catalogue"]):
             raise InvalidInput(
                 "the catalogue is named in keywords such as host=db1 dbname=lake, without a "
                 "password; give that in PGPASSWORD or in ~/.pgpass"

@@ -1,0 +1,81 @@
+"""Data is never markup, never a command to the terminal, and no message holds a password."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from planners.errors import InvalidInput, harmless, redacted
+from tests.flows.commands.test_cli import posterity
+
+PROBLEM = (
+    "(define (problem p) (:domain blocksworld) (:objects b1 b2) (:init (arm-empty) (on-table b1) "
+    "(on-table b2) (clear b1) (clear b2)) (:goal (and (on b1 b2))))"
+)
+NASTY = "\x1b]0;owned\x07\x1b[31mred\x9b31m [/foo] [bold]x[/bold] $a_{$ \u202eabc <b>\x00"
+
+
+def ingest(folder: Path, *lines: dict[str, str]) -> tuple[int, str, str]:
+    told = [{"domain": "blocksworld", "problem": PROBLEM, **line} for line in lines]
+    (folder / "in.jsonl").write_text("\n".join(map(json.dumps, told)))
+    done = posterity("ingest", "in.jsonl", "--source", "users", folder=folder)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_completion_cannot_command_the_terminal(tmp_path: Path) -> None:
+    plan = f"(pickup b1)\n(stack b1 b2)\n{NASTY.replace(chr(0), '')}"
+    assert ingest(tmp_path, {"completion": plan, "model": "[/m]"})[0] == 0
+    shown = [
+        posterity("query", "SELECT text, policy, '[x]' AS \"[/y]\" FROM traces", folder=tmp_path),
+        posterity("show", _trace(tmp_path), folder=tmp_path),
+        posterity("status", folder=tmp_path),
+        posterity("query", f'SELECT no_such_column AS "{NASTY[:20]}"', folder=tmp_path),
+    ]
+    for done in shown:
+        assert "Traceback" not in done.stderr
+        assert not set("\x1b\x07\x9b\u202e") & set(done.stdout + done.stderr)
+    table, page = shown[0].stdout, shown[1].stdout
+    for text in ("[/foo]", "[bold]x[/bold]", "$a_{$", r"\x1b]0;owned\x07", r"\u202eabc"):
+        assert text in page
+        assert text in " ".join(table.split())
+    assert "[/y]" in table
+
+
+def _trace(folder: Path) -> str:
+    found = posterity("query", "SELECT trace FROM traces", "--format", "csv", folder=folder)
+    return found.stdout.split()[1]
+
+
+def test_lines_and_tabs_stay() -> None:
+    assert harmless("a\n\tb\r") == "a\n\tb\\r"
+
+
+def test_a_time_that_no_calendar_has_is_that_lines_error(tmp_path: Path) -> None:
+    times = ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00+01:00")
+    lines = [{"completion": f"(pickup b{n})", "time": time} for n, time in enumerate(times)]
+    code, out, errors = ingest(tmp_path, *lines)
+    assert (code, out) == (1, "1 new traces, 0 known already, 2 refused\n")
+    assert errors.startswith(f"line 1: time: {times[0]} is no year from 1 to 9999 in UTC")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ducklake:postgres:postgresql://u:SECRET@h/db",
+        "ducklake:postgres:host=x sslpassword=SECRET?data=/z",
+        "ducklake:postgres:host=x password='a SECRET'?data=/z",
+        "ducklake:postgres:host=x PASSWORD = SECRET",
+        "http://u:SECRET@127.0.0.1:8000/v1",
+    ],
+)
+def test_no_message_holds_a_password(text: str, tmp_path: Path) -> None:
+    assert "SECRET" not in redacted(f"in {text} there is")
+    assert "SECRET" not in str(InvalidInput(f"{text} is wrong"))
+    if text.startswith("ducklake"):
+        done = posterity("query", "SELECT 1", "--warehouse", text, folder=tmp_path)
+    else:
+        server = ["--set", "model.policy=served", "--set", f'model.server.urls=["{text}"]']
+        done = posterity("plan", "quickstart", *server, folder=tmp_path)
+        assert "POSTERITY_API_KEY" in " ".join(done.stderr.split())
+    assert done.returncode == 2
+    assert "SECRET" not in done.stdout + done.stderr
