@@ -18,7 +18,7 @@ HOUSE = {
     ),
     "curation": (
         "curators", "own", "rewards", "price", "tasks", "preferences", "vocabulary", "staleness",
-        "equivalence", "diversity",
+        "equivalence", "diversity", "forecasts",
     ),
     "warehouse": (
         "records", "verdicts", "findings", "schema", "load", "migrations", "places", "sandbox",

@@ -18,7 +18,7 @@ class Figure(Record):
     generation: int = stored("The generation that is asked about.", key=True)
     question: str = stored(
         "preferences, unlisted, between-tasks, disputed, acceptance, change, staleness, "
-        "equivalence, diversity, other-curator or bounds.",
+        "mismatch, equivalence, diversity, forecast, other-curator or bounds.",
         key=True,
     )
     name: str = stored("Whom it is about: a trait, a source generation, a curator.", key=True)
@@ -68,3 +68,25 @@ class Alternative(Record):
     kept: bool = stored(
         "Whether the generation learned it; the other curator decides the opposite."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction(Record):
+    """A forecast of a trait's mean, or of coverage, made before its generation was trained."""
+
+    table = "predictions"
+    grain = "One row per generation and trait: the forecast, made before it was trained."
+
+    experiment: str = stored("The experiment.", key=True)
+    generation: int = stored("The generation that is forecast.", key=True)
+    trait: str = stored("The trait of its deployed traces with a plan, or coverage.", key=True)
+    parent: int = stored("The generation deployed when it was made.")
+    predicted: float = stored("The mean that is forecast; of coverage, the share.")
+    low: float = stored("Lower end of the 90% interval.")
+    high: float = stored("Upper end of it.")
+    before: float = stored("The parent's mean, or its coverage.")
+    kept: float = stored(
+        "The mean over what is learned; of coverage, the share of valid traces in it."
+    )
+    deviation: float = stored("Standard deviation over the parent's traces; 0 of coverage.")
+    learned: int = stored("Tasks that are learned from.")

@@ -104,7 +104,7 @@ MIGRATIONS = (
     ),
     Migration(
         8,
-        "hashes of the files beside a generation's weights; a ledger of what was written",
+        "hashes of the files beside the weights; a ledger of what was written; forecasts",
         ("ALTER TABLE generations ADD COLUMN files VARCHAR",),
     ),
 )

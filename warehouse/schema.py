@@ -17,7 +17,7 @@ RECORDS: tuple[type[Record], ...] = (
     records.Experiment, records.Domain, records.Task, records.Place, records.Generation,
     records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback, records.Decision,
     verdicts.Opinion, records.Promotion, verdicts.Canary, findings.Figure, findings.Reward,
-    findings.Alternative, records.Landed, records.Mark,
+    findings.Alternative, findings.Prediction, records.Landed, records.Mark,
     records.Written,
 )  # fmt: skip
 """Every kind of record, in the order of the tables."""

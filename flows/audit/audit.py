@@ -22,6 +22,8 @@ from planners.models.hardware import cores, hardware, use_hardware
 from warehouse.pool import TRAITS, traits_of, written_texts
 from warehouse.store import Warehouse
 
+TOLD = ("coverage", "plan_length")
+"""Traits whose forecasts are told in words; the view `forecasts` has them all."""
 WORTH = 50_000
 """Deployed traces of an experiment from which its generations are asked about side by side."""
 
@@ -45,6 +47,7 @@ def audit(
         found.add(one)
     if only is None:
         _diversity(warehouse, found, reached)
+        _forecasts(warehouse, found, reached)
     return found
 
 
@@ -80,6 +83,22 @@ def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
             "over deployed generations: "
             + "; ".join(f"{n} {series[n][0]:.2f} to {series[n][-1]:.2f}" for n in told)
         )
+
+
+def _forecasts(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
+    """Note how good the forecasts were that were made before each generation was trained."""
+    scores = warehouse.query("forecast_scores", experiment=found.experiment.id)
+    for row in scores.to_dict("records"):
+        measures = {m: row[m] for m in ("told", "error", "persistence", "inside")}
+        found.note(reached[-1], "forecast", row["trait"], measures)
+    said = [
+        f"{row.trait} off by {row.error:.3g} (persistence: {row.persistence:.3g}), "
+        f"{row.inside:.0%} of {row.told} inside"
+        for row in scores.itertuples()
+        if row.trait in TOLD
+    ]
+    if said:
+        found.say(f"forecasts made before training: {'; '.join(said)}")
 
 
 def tell(found: Audit, watch: Watch) -> None:

@@ -11,6 +11,7 @@ from flows.generations.identity import training_set_hash
 from flows.generations.lessons import as_lessons
 from flows.generations.lineage import parent_of, start_of
 from flows.generations.pool import select
+from flows.loop.forecast import foretell
 from flows.progress import Watch
 from planners.models.checkpoint import weights_hash
 from planners.records import derive_seed
@@ -31,9 +32,12 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
 
 
 def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
-    """Fine-tune `generation` on its selection, from the base or from its parent."""
+    """Fine-tune `generation` on its selection, from the base or from its parent. What is expected
+    of it is written down first.
+    """
     if warehouse.generation(experiment.id, generation) is not None:
         return
+    foretell(warehouse, experiment, generation)
     use_machine(experiment)
     training, prompt = experiment.training, experiment.model.prompt
     taught = lessons_of(warehouse, experiment.id, generation)

@@ -30,6 +30,7 @@ VIEWS = (
     "selection_differential",
     "progress",
     "disagreements",
+    "forecasts",
 )
 """The views in their order of creation: staging before marts."""
 
