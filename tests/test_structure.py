@@ -18,7 +18,7 @@ HOUSE = {
     ),
     "curation": (
         "curators", "own", "rewards", "price", "tasks", "preferences", "vocabulary", "staleness",
-        "equivalence", "diversity", "forecasts",
+        "equivalence", "diversity", "forecasts", "arms",
     ),
     "warehouse": (
         "records", "verdicts", "findings", "schema", "load", "migrations", "places", "sandbox",

@@ -18,7 +18,8 @@ class Figure(Record):
     generation: int = stored("The generation that is asked about.", key=True)
     question: str = stored(
         "preferences, unlisted, between-tasks, disputed, acceptance, change, staleness, "
-        "mismatch, equivalence, diversity, forecast, other-curator or bounds.",
+        "mismatch, equivalence, diversity, forecast, other-curator, randomised or "
+        "bounds.",
         key=True,
     )
     name: str = stored("Whom it is about: a trait, a source generation, a curator.", key=True)

@@ -20,6 +20,8 @@ from warehouse.reading import Reader
 from warehouse.records import Mark, Promotion, Record, Task
 from warehouse.schema import TABLES
 
+ASKED_ALONE = "randomised"
+"""A question of its own command, whose answer other audits leave as it is."""
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)
 """The tables that an audit fills."""
 
@@ -134,9 +136,22 @@ class Warehouse(Reader):
         with self.writing() as connection:
             for table in AUDITED:
                 old = table.c.experiment == experiment
+                if table is schema.audits:
+                    old &= table.c.question != ASKED_ALONE
                 if generation is not None:
                     old &= table.c.generation == generation
                 amend(connection, table, old)
+            for table, rows in _by_table(found).items():
+                insert(connection, table, rows)
+
+    def replace_figures(
+        self, experiment: str, generation: int, question: str, found: Iterable[Record]
+    ) -> None:
+        """Write what one question found of a generation, in place of earlier findings of it."""
+        a = schema.audits
+        old = (a.c.experiment == experiment) & (a.c.generation == generation)
+        with self.writing() as connection:
+            amend(connection, a, old & (a.c.question == question))
             for table, rows in _by_table(found).items():
                 insert(connection, table, rows)
 

@@ -14,6 +14,7 @@ from planners.errors import InvalidInput, harmless
 
 if TYPE_CHECKING:
     from flows.experiments.experiment import Experiment
+    from flows.progress import Watch
 
 
 @app.command()
@@ -182,6 +183,18 @@ def audit(
         list[str] | None,
         typer.Option("--set", help="Change a setting: audit.traits.NAME=SQL. Repeatable."),
     ] = None,
+    by_lot: Annotated[
+        int | None,
+        typer.Option(
+            "--by-lot",
+            help="Ask what this generation's curation caused: train arms with the kept traces of "
+            "each task drawn by lot, and compare.",
+            min=1,
+        ),
+    ] = None,
+    arms: Annotated[
+        int, typer.Option("--arms", help="Of --by-lot: how many such arms.", min=1, max=20)
+    ] = 2,
     pool: Annotated[
         Path | None,
         typer.Option(
@@ -221,6 +234,9 @@ def audit(
         from warehouse.store import Warehouse
 
         watch, named = Watch(), _named(experiment, changes)
+        if by_lot is not None:
+            _ask_arms(warehouse, named, by_lot, arms, watch)
+            return
         # Users' traits are SQL, so they are computed where nothing can be written.
         with Warehouse(warehouse, read_only=True) as store:
             chosen, skipped = chosen_from(store, named)
@@ -233,6 +249,23 @@ def audit(
         for one in found:
             tell(one, watch)
     raise typer.Exit(1 if any(one.broken for one in found) else 0)
+
+
+def _ask_arms(
+    warehouse: str, named: Experiment | None, generation: int, arms: int, watch: Watch
+) -> None:
+    """Compare a generation with randomised arms; add the findings to those of the audit."""
+    from flows.audit.audit import tell
+    from flows.loop.randomised import randomised
+    from warehouse.store import Warehouse
+
+    if named is None:
+        raise InvalidInput("say whose generation: posterity audit EXPERIMENT --by-lot N")
+    with Warehouse(warehouse, read_only=True) as store:
+        found = randomised(store, named, generation, arms, watch)
+    with Warehouse(warehouse) as store:
+        store.replace_figures(named.id, generation, "randomised", found.records)
+    tell(found, watch)
 
 
 @app.command()

@@ -1,0 +1,160 @@
+"""Randomised arms of a generation: the same pool and the same training, kept traces drawn by lot.
+
+What differs between a generation and such an arm was caused by which of a task's traces were kept.
+A shift from one generation to the next may have other causes: a control whose curation prefers
+nothing moves traits too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from curation.arms import Effect, by_lot, effect
+from curation.price import numeric
+from flows.audit.ledger import Audit
+from flows.experiments.experiment import Experiment
+from flows.experiments.tables import Curation
+from flows.generations.checkpoints import Checkpoint, checkpoint_of, use_machine
+from flows.generations.lessons import as_lessons
+from flows.generations.lineage import start_of
+from flows.loop.judge import judge
+from flows.loop.prepare import prepare
+from flows.loop.sample import deploy
+from flows.progress import Watch
+from planners.errors import InvalidInput
+from planners.models.checkpoint import load, save
+from planners.records import derive_seed
+from planners.training.fine_tuning import fine_tune
+from warehouse.pool import TRAITS, completions_of, pool_traits, traits_of, written_traits
+from warehouse.store import Warehouse
+
+FIXED = ("domain", "size", "source_generation")
+"""Traits of a task or a source, which an arm cannot change."""
+SAMPLES = 4
+"""Completions per training task that each arm writes."""
+
+
+def randomised(
+    warehouse: Warehouse, experiment: Experiment, generation: int, arms: int, watch: Watch
+) -> Audit:
+    """Train arms by lot beside a generation, put all to work, and compare their traits.
+
+    Nothing of the arms is kept but the findings. Raises InvalidInput if the generation was not
+    trained by supervised fine-tuning, or its lessons leave nothing to chance.
+    """
+    if generation < 1 or experiment.training.method != "sft":
+        raise InvalidInput(
+            f"a randomised arm of generation {generation} of {experiment.id} cannot be made: it "
+            "needs a generation from 1 on, trained with training.method = 'sft'"
+        )
+    pool = pool_traits(warehouse, experiment.id, {}, generation)
+    lots = [_lot(experiment, generation, pool, arm) for arm in range(arms)]
+    traits = {**TRAITS, **experiment.audit.traits}
+    asked = {name: sql for name, sql in traits.items() if name not in FIXED}
+    effects: list[dict[str, Effect]] = []
+    with tempfile.TemporaryDirectory(prefix="posterity-arms-") as scratch:
+        own = checkpoint_of(warehouse, experiment, generation)
+        chosen = _written(own, experiment, asked, Path(scratch) / "chosen", watch)
+        for number, lot in enumerate(lots):
+            folder = Path(scratch) / f"arm-{number}"
+            trained = _trained(warehouse, experiment, generation, lot, folder / "weights")
+            written = _written(trained, experiment, asked, folder, watch)
+            effects.append(dict(_effects(chosen, written, experiment.seed)))
+            watch.say(f"arm {number + 1} of {arms}: trained by lot, and put to work")
+    found = Audit(experiment, {})
+    _tell(found, generation, effects)
+    return found
+
+
+def _lot(experiment: Experiment, generation: int, pool: pd.DataFrame, arm: int) -> dict[str, float]:
+    """The weight of each trace that an arm learns. Raises InvalidInput if it is the same traces."""
+    seed = derive_seed(experiment.seed, generation, "arm", str(arm)) % 2**32
+    weight = by_lot(pool["weight"], pool["task"], pool["valid"], seed)
+    drawn = {t: w for t, w in zip(pool["trace"], weight, strict=True) if w > 0}
+    if set(drawn) == set(pool.loc[pool["weight"] > 0, "trace"]):
+        raise InvalidInput(
+            f"generation {generation} of {experiment.id} learned all of what it could choose from "
+            "in each task: nothing can be drawn by lot"
+        )
+    return drawn
+
+
+def _trained(
+    warehouse: Warehouse, experiment: Experiment, generation: int, lot: dict[str, float],
+    folder: Path,
+) -> Checkpoint:  # fmt: skip
+    """The weights of an arm: all as for the generation, but for which traces are learned."""
+    taught = [replace(one, weight=lot[one.trace]) for one in completions_of(warehouse, sorted(lot))]
+    start = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
+    use_machine(experiment)
+    fine_tune(
+        start.folder,
+        as_lessons(taught, experiment.model.prompt),
+        experiment.training,
+        folder,
+        prompt=experiment.model.prompt,
+        seed=derive_seed(experiment.seed, generation, "train"),
+        base=start.base,
+    )
+    return Checkpoint(folder, "", start.base)
+
+
+def _written(
+    checkpoint: Checkpoint, experiment: Experiment, traits: dict[str, str], folder: Path,
+    watch: Watch,
+) -> pd.DataFrame:  # fmt: skip
+    """Traces with a plan that weights write for the training tasks, one row each, with traits.
+
+    The weights become generation 0 of a warehouse of their own, so that the stages are the real
+    ones, with the same seeds for all arms.
+    """
+    whole = folder / "whole"
+    save(*load(checkpoint.folder, checkpoint.base), whole)
+    model = experiment.model.model_copy(
+        update={"base": str(whole), "policy": "local", "server": None}
+    )
+    drawing = replace(experiment.deploy, samples=SAMPLES)
+    arm = experiment.model_copy(
+        update={
+            "model": model, "deploy": drawing, "generations": 1, "curation": Curation(),
+            "workers": None,
+        }
+    )  # fmt: skip
+    with Warehouse(folder / "arm.duckdb") as own:
+        quiet = Watch(quiet=True)
+        prepare(own, arm, quiet)
+        deploy(own, arm, 0, watch)
+        judge(own, arm, 0, watch)
+    with Warehouse(folder / "arm.duckdb", read_only=True) as own:
+        return written_traits(own, arm.id, traits, 0)
+
+
+def _effects(chosen: pd.DataFrame, lot: pd.DataFrame, seed: int) -> Iterator[tuple[str, Effect]]:
+    """The effect on each trait, and on the share of valid plans."""
+    both = pd.concat([chosen, lot], ignore_index=True)
+    columns = numeric(traits_of(both)).assign(valid=both["valid"].astype(float))
+    for name, column in columns.items():
+        mine, others = column.iloc[: len(chosen)], column.iloc[len(chosen) :]
+        if column.notna().all() and column.nunique() > 1:
+            drawn = derive_seed(seed, "effect", str(name)) % 2**32
+            yield str(name), effect(mine, chosen["task"], others, lot["task"], drawn)
+
+
+def _tell(found: Audit, generation: int, effects: list[dict[str, Effect]]) -> None:
+    """Note every effect; say those that stand out from every arm, since training is noisy."""
+    found.say(f"generation {generation} and {len(effects)} arms whose traces were drawn by lot:")
+    for name in effects[0]:
+        each = [one[name] for one in effects if name in one]
+        for number, one in enumerate(each):
+            found.note(generation, "randomised", f"{name}, arm {number}", one._asdict())
+        beyond = {1 if one.low > 0 else -1 if one.high < 0 else 0 for one in each}
+        if len(beyond) == 1 and 0 not in beyond:
+            arms = ", ".join(f"{one.lot:.3g} ({one.low:+.3g} to {one.high:+.3g})" for one in each)
+            found.say(f"  caused by the choice within tasks: {name} {each[0].chosen:.3g}; {arms}")
+    if len(found.lines) == 1:
+        found.say("  no trait stands out: the choice within tasks caused nothing that can be seen")

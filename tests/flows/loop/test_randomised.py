@@ -1,0 +1,66 @@
+"""Randomised arms of a real small generation: what they say, and that nothing else changes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.experiments.experiment import Experiment
+from flows.loop.randomised import randomised
+from flows.progress import Watch
+from planners.errors import InvalidInput
+from planners.models.hardware import use_threads
+from tests.conftest import contents, small
+from warehouse.findings import Figure
+from warehouse.store import Warehouse
+
+QUIET = Watch(quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    use_threads(1)
+
+
+def test_an_arm_by_lot_is_compared_and_leaves_nothing_behind(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / finished.name
+    shutil.copy(finished, path)
+    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    before, experiment = contents(path), Experiment.model_validate(small())
+    with Warehouse(path, read_only=True) as store:
+        found, again = (randomised(store, experiment, 2, 1, QUIET) for _ in range(2))
+    assert found.records == again.records, "the same arms each time"
+    with Warehouse(path) as store:
+        for _ in range(2):
+            store.replace_figures(experiment.id, 2, "randomised", found.records)
+        figures = store.every(Figure, question="randomised")
+        store.replace_audit(experiment.id, [])
+        assert store.every(Figure, question="randomised") == figures, "other audits leave it"
+    assert len(figures) == len(found.records) > 0
+    told = {one.measure: one.value for one in figures if one.name == "plan_length, arm 0"}
+    assert told["low"] <= told["difference"] <= told["high"]
+    assert told["difference"] == pytest.approx(told["chosen"] - told["lot"])
+    after = contents(path)
+    assert {n for n in after if after[n] != before[n]} == {"audits", "ledger"}
+
+
+@pytest.mark.parametrize(
+    ("generation", "message"),
+    [(0, "needs a generation from 1 on"), (1, "nothing can be drawn by lot")],
+)
+def test_where_there_is_nothing_to_draw(
+    finished: Path, generation: int, message: str, tmp_path: Path
+) -> None:
+    experiment = Experiment.model_validate(small())
+    path = tmp_path / finished.name
+    shutil.copy(finished, path)
+    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    with Warehouse(path) as store, store.writing() as connection:
+        connection.exec_driver_sql("UPDATE selections SET kept = true, weight = 1.0")
+    with (
+        Warehouse(path, read_only=True) as store,
+        pytest.raises(InvalidInput, match=message),
+    ):
+        randomised(store, experiment, generation, 1, QUIET)
