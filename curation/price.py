@@ -4,12 +4,15 @@ Price (1970): the change of a trait's mean between generations is the covariance
 weight, over the mean weight (selection: which traces were learned), plus the remainder
 (transmission: what training made of them). Selection has three parts: what the checker selects
 (valid traces against all), and what the curator selects *between* tasks (which tasks weigh more)
-and *within* them (which traces of a task). It is an identity and says nothing about causes.
+and *within* them (which traces of a task). It is an identity and says nothing about causes: those
+are told by arms that learn from the same pool, with the traces of each task drawn by lot.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -83,3 +86,55 @@ def numeric(traits: pd.DataFrame) -> pd.DataFrame:
         for code in np.flatnonzero(shares >= 0.01):
             columns[f"{name}={levels[code]}"] = (codes == code).astype(float)
     return pd.DataFrame(columns, index=traits.index)
+
+
+# ---------------------------------------------------------------- arms by lot
+
+
+def by_lot(weight: pd.Series, task: pd.Series, valid: pd.Series, seed: int) -> pd.Series:
+    """The training weights of a selection, permuted among the equally valid traces of each task.
+
+    So many traces are learned from each task as before, and as many of them are valid.
+    """
+    rng = np.random.default_rng(seed)
+    lot = pd.Series(rng.random(len(weight)), weight.index)
+    strata = [task, valid.astype(bool)]
+    drawn = pd.DataFrame({"weight": weight.to_numpy()}).groupby(
+        [one.to_numpy() for one in strata], sort=False
+    )["weight"]
+    shuffled = np.empty(len(weight))
+    for rows in drawn.indices.values():
+        shuffled[rows] = weight.to_numpy()[rows][np.argsort(lot.to_numpy()[rows])]
+    return pd.Series(shuffled, weight.index)
+
+
+class Effect(NamedTuple):
+    """A trait's mean, its mean over the arms, and their difference: with its 95% interval, and the
+    chance of one as large if the choice had been made by lot, too.
+    """
+
+    chosen: float
+    lot: float
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def effect(chosen: float, arms: Sequence[float]) -> Effect:
+    """The effect on a trait's mean, given that in at least two arms.
+
+    Arms differ by their lot, by the noise of training and by what is sampled, and so would the
+    chosen one if its traces had been drawn by lot. So this is the t interval for one more arm.
+    """
+    from scipy import stats
+
+    count, mean = len(arms), float(np.mean(arms))
+    error = float(np.std(arms, ddof=1)) * (1 + 1 / count) ** 0.5
+    difference, wide = chosen - mean, float(stats.t.ppf(0.975, count - 1)) * error
+    p = (
+        2 * float(stats.t.sf(abs(difference) / error, count - 1))
+        if error
+        else float(not difference)
+    )
+    return Effect(chosen, mean, difference, difference - wide, difference + wide, p)

@@ -18,7 +18,7 @@ HOUSE = {
     ),
     "curation": (
         "curators", "own", "rewards", "price", "tasks", "preferences", "vocabulary", "staleness",
-        "equivalence", "diversity", "forecasts", "arms",
+        "equivalence", "diversity", "forecasts", "influence",
     ),
     "warehouse": (
         "records", "verdicts", "findings", "schema", "load", "migrations", "places", "sandbox",

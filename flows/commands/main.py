@@ -9,7 +9,8 @@ import traceback
 
 import flows.commands.run
 import flows.commands.scheduling
-import flows.commands.warehouse  # noqa: F401  each adds its commands, in the order of --help
+import flows.commands.warehouse
+import flows.commands.why  # noqa: F401  each adds its commands, in the order of --help
 from flows.commands.terminal import FAILED, app
 from planners.errors import redacted
 

@@ -193,8 +193,8 @@ def audit(
         ),
     ] = None,
     arms: Annotated[
-        int, typer.Option("--arms", help="Of --by-lot: how many such arms.", min=1, max=20)
-    ] = 2,
+        int, typer.Option("--arms", help="Of --by-lot: how many such arms.", min=2, max=100)
+    ] = 8,
     pool: Annotated[
         Path | None,
         typer.Option(

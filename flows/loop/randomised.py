@@ -8,14 +8,14 @@ nothing moves traits too.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from curation.arms import Effect, by_lot, effect
-from curation.price import numeric
+from curation.price import Effect, by_lot, effect, numeric
 from flows.audit.ledger import Audit
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Curation
@@ -35,6 +35,8 @@ from warehouse.store import Warehouse
 
 FIXED = ("domain", "size", "source_generation")
 """Traits of a task or a source, which an arm cannot change."""
+SURE = 0.05
+"""Chance to tell any trait where the choice caused nothing."""
 SAMPLES = 4
 """Completions per training task that each arm writes."""
 
@@ -56,18 +58,16 @@ def randomised(
     lots = [_lot(experiment, generation, pool, arm) for arm in range(arms)]
     traits = {**TRAITS, **experiment.audit.traits}
     asked = {name: sql for name, sql in traits.items() if name not in FIXED}
-    effects: list[dict[str, Effect]] = []
     with tempfile.TemporaryDirectory(prefix="posterity-arms-") as scratch:
         own = checkpoint_of(warehouse, experiment, generation)
-        chosen = _written(own, experiment, asked, Path(scratch) / "chosen", watch)
-        for number, lot in enumerate(lots):
+        written = [_written(own, experiment, asked, Path(scratch) / "chosen", watch)]
+        for number, lot in enumerate(lots, 1):
             folder = Path(scratch) / f"arm-{number}"
             trained = _trained(warehouse, experiment, generation, lot, folder / "weights")
-            written = _written(trained, experiment, asked, folder, watch)
-            effects.append(dict(_effects(chosen, written, experiment.seed)))
-            watch.say(f"arm {number + 1} of {arms}: trained by lot, and put to work")
+            written.append(_written(trained, experiment, asked, folder, watch))
+            watch.say(f"arm {number} of {arms}: trained by lot, and put to work")
     found = Audit(experiment, {})
-    _tell(found, generation, effects)
+    _tell(found, generation, dict(_effects(written)), arms)
     return found
 
 
@@ -134,27 +134,26 @@ def _written(
         return written_traits(own, arm.id, traits, 0)
 
 
-def _effects(chosen: pd.DataFrame, lot: pd.DataFrame, seed: int) -> Iterator[tuple[str, Effect]]:
+def _effects(written: Sequence[pd.DataFrame]) -> Iterator[tuple[str, Effect]]:
     """The effect on each trait, and on the share of valid plans."""
-    both = pd.concat([chosen, lot], ignore_index=True)
-    columns = numeric(traits_of(both)).assign(valid=both["valid"].astype(float))
+    whole = pd.concat(written, ignore_index=True)
+    columns = numeric(traits_of(whole)).assign(valid=whole["valid"].astype(float))
+    arm = np.repeat(np.arange(len(written)), [len(one) for one in written])
     for name, column in columns.items():
-        mine, others = column.iloc[: len(chosen)], column.iloc[len(chosen) :]
         if column.notna().all() and column.nunique() > 1:
-            drawn = derive_seed(seed, "effect", str(name)) % 2**32
-            yield str(name), effect(mine, chosen["task"], others, lot["task"], drawn)
+            chosen, *lots = column.groupby(arm).mean()
+            yield str(name), effect(chosen, lots)
 
 
-def _tell(found: Audit, generation: int, effects: list[dict[str, Effect]]) -> None:
-    """Note every effect; say those that stand out from every arm, since training is noisy."""
-    found.say(f"generation {generation} and {len(effects)} arms whose traces were drawn by lot:")
-    for name in effects[0]:
-        each = [one[name] for one in effects if name in one]
-        for number, one in enumerate(each):
-            found.note(generation, "randomised", f"{name}, arm {number}", one._asdict())
-        beyond = {1 if one.low > 0 else -1 if one.high < 0 else 0 for one in each}
-        if len(beyond) == 1 and 0 not in beyond:
-            arms = ", ".join(f"{one.lot:.3g} ({one.low:+.3g} to {one.high:+.3g})" for one in each)
-            found.say(f"  caused by the choice within tasks: {name} {each[0].chosen:.3g}; {arms}")
+def _tell(found: Audit, generation: int, effects: dict[str, Effect], arms: int) -> None:
+    """Note every effect; say those that stand out, with the chance to say any by chance at 5%."""
+    found.say(f"generation {generation} and {arms} arms whose traces were drawn by lot:")
+    for left, (name, one) in enumerate(sorted(effects.items(), key=lambda item: item[1].p)):
+        found.note(generation, "randomised", name, one._asdict())
+        if one.p * (len(effects) - left) <= SURE and len(found.lines) == left + 1:  # Holm
+            found.say(
+                f"  caused by the choice within tasks: {name} {one.chosen:.3g}, by lot "
+                f"{one.lot:.3g} (difference {one.low:+.2g} to {one.high:+.2g})"
+            )
     if len(found.lines) == 1:
         found.say("  no trait stands out: the choice within tasks caused nothing that can be seen")

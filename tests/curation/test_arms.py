@@ -2,10 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.arms import by_lot, effect
+from curation.price import by_lot, effect
 
 POOLS = st.lists(
     st.tuples(st.sampled_from("abc"), st.booleans(), st.sampled_from([0.0, 1.0, 0.5])), min_size=1
@@ -33,14 +34,12 @@ def test_every_trace_of_a_task_is_as_likely() -> None:
 
 
 def test_intervals_hold_without_an_effect_and_find_one() -> None:
-    """Tasks differ much more than traces of one task, and both arms answer the same ones."""
-    rng, outside, found = np.random.default_rng(0), 0, 0
-    for seed in range(100):
-        tasks = pd.Series(np.repeat(np.arange(60), 4))
-        mean = np.repeat(rng.normal(7, 3, 60), 4)
-        one, other = (pd.Series(mean + rng.normal(0, 1, 240)) for _ in range(2))
-        low, high = effect(one, tasks, other, tasks, seed)[3:]
-        outside += not low <= 0 <= high
-        found += effect(one - 0.5, tasks, other, tasks, seed).high < 0
-    assert outside <= 12
-    assert found >= 95
+    rng = np.random.default_rng(0)
+    worlds = rng.normal(7.0, 0.2, (2000, 9))
+    found = [effect(chosen, list(arms)) for chosen, *arms in worlds]
+    assert np.mean([one.p <= 0.05 for one in found]) == pytest.approx(0.05, abs=0.015)
+    assert np.mean([one.low <= 0 <= one.high for one in found]) == pytest.approx(0.95, abs=0.015)
+    far = [effect(chosen - 1.0, list(arms)) for chosen, *arms in worlds]
+    assert np.mean([one.high < 0 for one in far]) > 0.95
+    assert effect(1.0, [1.0, 1.0]).p == 1.0
+    assert effect(2.0, [1.0, 1.0]).p == 0.0
