@@ -121,8 +121,9 @@ class Effect(NamedTuple):
     p: float
 
 
-def effect(chosen: float, arms: Sequence[float]) -> Effect:
-    """The effect on a trait's mean, given that in at least two arms.
+def effect(chosen: float, arms: Sequence[float], least: float = 0.0) -> Effect:
+    """The effect on a trait's mean, given that in at least two arms, and the `least` standard error
+    that it can have: arms that are all alike in a rare trait say little.
 
     Arms differ by their lot, by the noise of training and by what is sampled, and so would the
     chosen one if its traces had been drawn by lot. So this is the t interval for one more arm.
@@ -130,7 +131,7 @@ def effect(chosen: float, arms: Sequence[float]) -> Effect:
     from scipy import stats
 
     count, mean = len(arms), float(np.mean(arms))
-    error = float(np.std(arms, ddof=1)) * (1 + 1 / count) ** 0.5
+    error = max(least, float(np.std(arms, ddof=1)) * (1 + 1 / count) ** 0.5)
     difference, wide = chosen - mean, float(stats.t.ppf(0.975, count - 1)) * error
     p = (
         2 * float(stats.t.sf(abs(difference) / error, count - 1))

@@ -142,7 +142,8 @@ def _effects(written: Sequence[pd.DataFrame]) -> Iterator[tuple[str, Effect]]:
     for name, column in columns.items():
         if column.notna().all() and column.nunique() > 1:
             chosen, *lots = column.groupby(arm).mean()
-            yield str(name), effect(chosen, lots)
+            own = column[arm == 0]
+            yield str(name), effect(chosen, lots, float(own.std()) / len(own) ** 0.5)
 
 
 def _tell(found: Audit, generation: int, effects: dict[str, Effect], arms: int) -> None:

@@ -43,3 +43,4 @@ def test_intervals_hold_without_an_effect_and_find_one() -> None:
     assert np.mean([one.high < 0 for one in far]) > 0.95
     assert effect(1.0, [1.0, 1.0]).p == 1.0
     assert effect(2.0, [1.0, 1.0]).p == 0.0
+    assert effect(2.0, [1.0, 1.0], least=1.0).p > 0.3, "a rare trait in one trace of the chosen arm"
