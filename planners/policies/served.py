@@ -32,6 +32,8 @@ API_KEY = "POSTERITY_API_KEY"
 """Environment variable with the server's API key, if it needs one."""
 SLOWEST = 8.0
 """Seconds between two attempts, at most."""
+PROBED = 5.0
+"""Seconds that a server may fail at a way of asking before the next one is tried."""
 QUIETLY = 5.0
 """Seconds of waiting for a server before a line says so."""
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
@@ -168,15 +170,17 @@ class ServedPolicy(Policy):
         accept beyond OpenAI's interface, and of which distribution they tell log-probabilities at
         this `sampling`. Raises ComponentFailure, InvalidInput.
         """
-        few = Sampling(max_new_tokens=4)
+        few, refused = Sampling(max_new_tokens=4), Exception("")
         while len(self._ways) > 1:
             try:
-                self._complete(prompt, few, 0, patience=0.0)
+                self._complete(prompt, few, 0, patience=min(self.patience, PROBED))
                 break
-            except (InvalidInput, ComponentFailure):
-                self._ways = self._ways[1:]
+            except (InvalidInput, ComponentFailure) as error:
+                self._ways, refused = self._ways[1:], error
         else:
             self._complete(prompt, few, 0)
+        if self._tokenizer is not None and self._ways[0].prompt == "chat":
+            LOG.warning("prompts go to the server as chats, not as token ids: %s", refused)
         if sampling is not None and not _as_drawn(sampling):
             self._processed = self._tells_processed(prompt)
 
