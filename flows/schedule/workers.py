@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -52,6 +53,9 @@ def _dask(workers: Workers) -> Iterator[str]:
 @contextmanager
 def _ray(workers: Workers) -> Iterator[str]:
     """The address of a Ray cluster, started if none is given, that this process is connected to."""
+    if not workers.address:
+        # Or it would find this machine's address by way of a public server, and listen there.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     # Ray refuses these settings for a cluster that is there already.

@@ -40,6 +40,21 @@ def test_workers_are_no_part_of_the_identity() -> None:
     assert Experiment.model_validate(small(workers={"runner": "ray"})).id == alone.id
 
 
+ADDRESS = """
+import ray
+from flows.experiments.tables import Workers
+from flows.schedule.workers import ENGINES
+with ENGINES["ray"](Workers(runner="ray", count=1)):
+    print([node["NodeManagerAddress"] for node in ray.nodes()])
+"""
+
+
+def test_ray_stays_on_loopback() -> None:
+    """It would ask a public server for this machine's address, and listen there."""
+    done = subprocess.run([sys.executable, "-c", ADDRESS], capture_output=True, text=True)
+    assert done.stdout.strip() == "['127.0.0.1']", done.stderr[-2000:]
+
+
 @pytest.mark.parametrize("runner", ["dask", "ray"])
 def test_two_workers_leave_what_one_process_leaves(
     runner: str, finished: Path, tmp_path: Path
