@@ -41,10 +41,10 @@ def test_workers_are_no_part_of_the_identity() -> None:
 
 
 ADDRESS = """
-import ray
 from flows.experiments.tables import Workers
 from flows.schedule.workers import ENGINES
 with ENGINES["ray"](Workers(runner="ray", count=1)):
+    import ray
     print([node["NodeManagerAddress"] for node in ray.nodes()])
 """
 
