@@ -10,7 +10,7 @@ sample is valid, and P = 1 - (1 - Z)^N the chance that its task is solved:
 
 - drawn at random among the valid ones: P / Z;
 - the shortest: [(1 - q<)^N - (1 - q< - q=)^N] / q= where q< is the chance of a better valid
-  sample and q= that of one as good (best of N).
+  sample and q= that of one as good (best of N); with an erring checker, of one that is believed.
 
 Where there is none, the samples are drawn again from those that there are (a bootstrap), and the
 curator is asked what it keeps. Chances are estimated by shares of the pool. Every such statement
@@ -24,6 +24,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+
+from planners.records import Outcome
 
 DRAWS = 200
 """Bootstrap draws of a pool, where there is no closed form."""
@@ -40,22 +42,41 @@ def one_a_task(pool: pd.DataFrame) -> np.ndarray:
     return np.where(pool["valid"], solved / z.where(z > 0, 1.0), 0.0)
 
 
-def best_of(pool: pd.DataFrame, order: list[str]) -> np.ndarray:
+def best_of(pool: pd.DataFrame, order: list[str], believed: np.ndarray | None = None) -> np.ndarray:
     """The reward of keeping each task's best valid trace, least in the columns `order` first.
 
     Ties go to any of them alike. Columns `task`, `valid` and those of `order`; all samples.
+    `believed`: the chance that each trace is taken for valid, where that is not certain.
     """
     samples = pool.groupby("task")["valid"].transform("size").to_numpy(dtype=float)
-    found = np.zeros(len(pool))
-    valid = pool[pool["valid"]]
-    at = np.flatnonzero(pool["valid"].to_numpy())
-    equal = valid.groupby(["task", *order], sort=True, dropna=False)["valid"].size()
+    taken = pool["valid"].to_numpy(dtype=float) if believed is None else believed
+    at = np.flatnonzero(taken)
+    asked = pool.iloc[at].assign(taken=taken[at])
+    equal = asked.groupby(["task", *order], sort=True, dropna=False)["taken"].sum()
     better = equal.groupby(level="task").cumsum() - equal
-    key = pd.MultiIndex.from_frame(valid[["task", *order]])
+    key = pd.MultiIndex.from_frame(asked[["task", *order]])
     same, less = equal.reindex(key).to_numpy(float), better.reindex(key).to_numpy(float)
-    n = samples[at]
-    found[at] = ((1 - less / n) ** n - np.maximum(1 - (less + same) / n, 0) ** n) / (same / n)
+    n, found = samples[at], np.zeros(len(pool))
+    solved = (1 - less / n) ** n - np.maximum(1 - (less + same) / n, 0) ** n
+    found[at] = taken[at] * solved / (same / n)
     return found
+
+
+def erring(pool: pd.DataFrame, order: list[str], rate: float) -> np.ndarray:
+    """The same for a checker that is wrong about each plan at a rate. Also `plan_length`."""
+    with_plan = pool["plan_length"].fillna(0).to_numpy() > 0
+    right = np.where(pool["valid"], 1 - rate, rate)
+    return best_of(pool, order, np.where(with_plan, right, pool["valid"].astype(float)))
+
+
+def advantage(pool: pd.DataFrame) -> np.ndarray:
+    """1 for a valid trace, 0 for another, less the share of valid ones among its siblings: those of
+    the task and the generation. Columns `task`, `generation`, `outcome`, `valid`.
+    """
+    usable = pool["outcome"].notna() & (pool["outcome"] != Outcome.TRUNCATED.value)
+    reward = pool["valid"].astype(float).where(usable)
+    z = reward.groupby([pool["task"], pool["generation"]]).transform("mean")
+    return (reward - z).fillna(0.0).to_numpy(dtype=float)
 
 
 def simulated(choose: Choose, pool: pd.DataFrame, seed: int = 0, draws: int = DRAWS) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from curation.curators import Options, Selection, admitted_by, curate
 from curation.own import curator_named
-from curation.rewards import DRAWS, best_of, one_a_task, simulated
+from curation.rewards import DRAWS, advantage, best_of, erring, one_a_task, simulated
 from flows.experiments.experiment import Experiment
 from flows.generations.eligibility import as_curated, barred
 from flows.generations.lineage import ancestors
@@ -46,11 +46,21 @@ def options_of(warehouse: Warehouse, experiment: Experiment, generation: int) ->
 
 DRAWN, FEWEST_DRAWS = 2_000_000, 20
 """Traces in all bootstrap draws of a pool together, about, and the fewest draws."""
-CLOSED: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
-    "all-valid": lambda pool: pool["valid"].to_numpy(dtype=float),
-    "shortest": lambda pool: best_of(pool, ["plan_length", "reasoning_tokens"]),
-    "first-valid": lambda pool: best_of(pool, ["generation"]),
-    "uncurated": lambda pool: one_a_task(pool.assign(valid=pool["plan_length"].fillna(0) > 0)),
+SHORT = ["plan_length", "reasoning_tokens"]
+CLOSED: dict[str, Callable[[pd.DataFrame, Options], np.ndarray]] = {
+    "all-valid": lambda pool, _: pool["valid"].to_numpy(dtype=float),
+    "shortest": lambda pool, _: best_of(pool, SHORT),
+    "first-valid": lambda pool, _: best_of(pool, ["generation"]),
+    "uncurated": lambda pool, _: one_a_task(pool.assign(valid=pool["plan_length"].fillna(0) > 0)),
+    "noisy": lambda pool, options: erring(pool, SHORT, options.error_rate),
+    "preference": lambda pool, options: (
+        pool["valid"].to_numpy(dtype=float)
+        * np.where(pool["text"].str.contains(options.taste, regex=False), 0.75, 0.5)
+    ),
+    "rollouts": lambda pool, _: advantage(pool),
+    "feedback": lambda pool, _: (
+        pool["accepted"].eq(True) & (pool["plan_length"].fillna(0) > 0)
+    ).to_numpy(dtype=float),
 }
 """Curators whose reward has a closed form."""
 
@@ -61,10 +71,10 @@ def reward_of(
     """The reward that a curator's choice from a pool stands for, by trace (`curation.rewards`)."""
     admitted, _ = admitted_by(pool, experiment.curation.replay)
     told = admitted.assign(valid=admitted["outcome"] == Outcome.VALID.value)
-    if (closed := CLOSED.get(curator)) is not None:
-        return pd.Series(closed(told), told["trace"])
-    known = curator_named(curator, experiment.curation.code if ":" in curator else None)
     options = options_of(warehouse, experiment, generation)
+    if (closed := CLOSED.get(curator)) is not None:
+        return pd.Series(closed(told, options), told["trace"])
+    known = curator_named(curator, experiment.curation.code if ":" in curator else None)
 
     def choose(again: pd.DataFrame) -> pd.Series:
         return known.choose(again, options).frame.set_index("trace")["weight"]

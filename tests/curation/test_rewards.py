@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from curation.curators import CURATORS, Options
-from curation.rewards import best_of, one_a_task, simulated
+from curation.rewards import advantage, best_of, erring, one_a_task, simulated
 
-TASKS, TEXTS, SAMPLES, DRAWS = 5, 6, 16, 1500
+TASKS, TEXTS, SAMPLES, DRAWS, ERRS = 5, 6, 16, 1500, 0.1
 
 
 def policy(seed: int, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -44,15 +44,16 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
+SHORT = ["plan_length", "reasoning_tokens"]
 STATED: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
-    "shortest": lambda pool: best_of(pool, ["plan_length", "reasoning_tokens"]),
+    "shortest": lambda pool: best_of(pool, SHORT),
     "first-valid": one_a_task,
     "all-valid": lambda pool: pool["valid"].to_numpy(dtype=float),
 }
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-@pytest.mark.parametrize("name", sorted(STATED))
+@pytest.mark.parametrize("name", [*sorted(STATED), "noisy", "preference", "rollouts"])
 def test_the_stated_reward_has_the_direction_of_the_curators_gradient(
     name: str, temperature: float
 ) -> None:
@@ -61,9 +62,10 @@ def test_the_stated_reward_has_the_direction_of_the_curators_gradient(
     kept = np.zeros((TASKS, TEXTS))
     for _ in range(DRAWS):
         pool = pool_of(chance, valid, length, rng, SAMPLES)
-        chosen = CURATORS[name].choose(pool, Options(seed=int(rng.integers(2**31)))).frame
-        one = pool[chosen["kept"].to_numpy()]
-        np.add.at(kept, (one["task"], one["text"]), 1)
+        drawn = Options(seed=int(rng.integers(2**31)), taste="w", error_rate=ERRS)
+        told = pool.assign(text=np.where(pool["text"] % 2, "w x", "y"))
+        chosen = CURATORS[name].choose(told, drawn).frame
+        np.add.at(kept, (pool["task"], pool["text"]), chosen["weight"].to_numpy())
     # The stated reward in the limit of many samples: shares are chances, N stays.
     many = pd.DataFrame({
         "task": np.repeat(np.arange(TASKS), TEXTS), "plan_length": length.ravel().astype(float),
@@ -82,24 +84,35 @@ def exact(name: str, many: pd.DataFrame) -> np.ndarray:
         return valid.astype(float)
     if name == "first-valid":
         return valid * (1 - (1 - z) ** SAMPLES) / z
-    found = np.zeros(len(many))
-    for i, row in many[valid].iterrows():
-        mine = many[valid & (many["task"] == row["task"])]
-        less = mine.loc[mine["plan_length"] < row["plan_length"], "chance"].sum()
-        same = mine.loc[mine["plan_length"] == row["plan_length"], "chance"].sum()
-        found[i] = ((1 - less) ** SAMPLES - (1 - less - same) ** SAMPLES) / same
+    if name == "preference":
+        return valid * np.where(many.index % TEXTS % 2, 0.75, 0.5)
+    if name == "rollouts":
+        return valid - z
+    believed = np.where(valid, 1 - ERRS, ERRS) if name == "noisy" else valid.astype(float)
+    found, mass = np.zeros(len(many)), many["chance"] * believed
+    for i, row in many.iterrows():
+        mine = many["task"] == row["task"]
+        less = mass[mine & (many["plan_length"] < row["plan_length"])].sum()
+        same = mass[mine & (many["plan_length"] == row["plan_length"])].sum()
+        if believed[i]:
+            spread = (1 - less) ** SAMPLES - (1 - less - same) ** SAMPLES
+            found[i] = believed[i] * spread / same
     return found
 
 
-@pytest.mark.parametrize("name", ["shortest", "first-valid"])
+@pytest.mark.parametrize("name", ["shortest", "first-valid", "noisy", "rollouts"])
 def test_the_closed_form_of_a_pool_is_what_its_bootstrap_gives(name: str) -> None:
     chance, valid, length = policy(3)
     pool = pool_of(chance, valid, length, np.random.default_rng(2), SAMPLES)
 
     def choose(again: pd.DataFrame) -> pd.Series:
-        return CURATORS[name].choose(again, Options()).frame.set_index("trace")["weight"]
+        options = Options(error_rate=ERRS, seed=int(again["trace"].iloc[0], 16))
+        return CURATORS[name].choose(again, options).frame.set_index("trace")["weight"]
 
-    stated, drawn = STATED[name](pool), simulated(choose, pool, seed=1, draws=3000)
+    forms = {"noisy": lambda pool: erring(pool, SHORT, ERRS), "rollouts": advantage, **STATED}
+    stated, drawn = forms[name](pool), simulated(choose, pool, seed=1, draws=3000)
+    if name == "rollouts":  # of one sample, where the others are of all samples of a task
+        drawn /= SAMPLES
     for text, rows in pool.assign(stated=stated, drawn=drawn).groupby(["task", "text"]):
         assert rows["stated"].mean() == pytest.approx(rows["drawn"].mean(), abs=0.35), text
     both = pool.assign(stated=stated, drawn=drawn).groupby(["task", "text"])[["stated", "drawn"]]
