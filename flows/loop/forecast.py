@@ -15,7 +15,7 @@ from warehouse.records import Mark
 from warehouse.store import Warehouse
 
 FIXED = ("domain", "size", "source_generation")
-"""Traits of the tasks or of the place where a trace comes from: nothing to forecast."""
+"""Traits of the tasks or of the place where a trace comes from, which no training changes."""
 FORECAST = {name: sql for name, sql in TRAITS.items() if name not in FIXED}
 
 

@@ -22,6 +22,7 @@ from flows.experiments.tables import Curation
 from flows.generations.checkpoints import Checkpoint, checkpoint_of, use_machine
 from flows.generations.lessons import as_lessons
 from flows.generations.lineage import start_of
+from flows.loop.forecast import FIXED
 from flows.loop.judge import judge
 from flows.loop.prepare import prepare
 from flows.loop.sample import deploy
@@ -33,8 +34,6 @@ from planners.training.fine_tuning import fine_tune
 from warehouse.pool import TRAITS, completions_of, pool_traits, traits_of, written_traits
 from warehouse.store import Warehouse
 
-FIXED = ("domain", "size", "source_generation")
-"""Traits of a task or a source, which an arm cannot change."""
 SURE = 0.05
 """Chance to tell any trait where the choice caused nothing."""
 SAMPLES = 4
