@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: install run test slow bench audit-bench engines chaos clean
+.PHONY: install run test slow bench audit-bench gpu engines chaos clean
 
 install: $(VENV)/.installed  ## into .venv, and nothing else
 
@@ -29,6 +29,9 @@ bench: $(VENV)/.benched  ## everything against its peers; FAST=1: in three minut
 
 audit-bench: $(VENV)/.tested  ## how often the audit names what is not there, and what is; ARGS=--fast: fewer pools
 	$(BIN)/python -m benchmarks.audit_power $(ARGS)
+
+gpu: $(VENV)/.tested  ## what a GPU does: ten minutes on one H100; ARGS=--tiny: that everything runs
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 engines: $(VENV)/.tested  ## real model servers, vLLM among them (3.4 GB), through two generations
 	$(BIN)/python -m tests.engines $(ARGS)

@@ -68,6 +68,7 @@ def _make(
 ) -> None:
     if generation > 0:
         do.curate(warehouse, experiment, generation, watch)
+    if generation > 0 or experiment.warmup is not None:
         do.train(warehouse, experiment, generation, watch)
     do.evaluate(warehouse, experiment, generation, watch)
     do.judge(warehouse, experiment, generation, watch)

@@ -23,8 +23,10 @@ from flows.generations.identity import (
     trace_id,
     trace_seed,
     training_set_hash,
+    warm_up_hash,
 )
 from flows.generations.judging import READING, VERSION, judgement
+from flows.generations.lessons import lessons_of_warm_up
 from flows.generations.policies import first_weights
 from flows.generations.pool import select
 from flows.generations.tasks import parts_of, tasks_for
@@ -250,8 +252,11 @@ def _problem_with(warehouse: Warehouse, experiment: Experiment, made: Generation
     except InvalidInput as error:
         return str(error)
     if made.index == 0:
-        return ""
-    learned = training_set_hash(lessons_of(warehouse, experiment.id, made.index))
+        if experiment.warmup is None:
+            return ""
+        learned = warm_up_hash(lessons_of_warm_up(warehouse, experiment, Watch(quiet=True)))
+    else:
+        learned = training_set_hash(lessons_of(warehouse, experiment.id, made.index))
     if learned == made.training_set_hash:
         return ""
     return f"its lessons have the hash {learned}, not {made.training_set_hash}"

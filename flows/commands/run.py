@@ -250,6 +250,12 @@ def pretrain(
     start: Annotated[
         str | None, typer.Option(help="Train the base in this folder further.", metavar="FOLDER")
     ] = None,
+    layers: Annotated[int, typer.Option(min=1, help="Layers of a new model.")] = 4,
+    width: Annotated[int, typer.Option(min=64, help="Its width, a multiple of 64.")] = 128,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes that make examples; 0: this one, enough on a CPU."),
+    ] = 0,
 ) -> None:
     """Make the embedded base model again from its seed (about 40 minutes on two cores)."""
     with one_message():
@@ -264,6 +270,7 @@ def pretrain(
         settings = Pretraining(
             _known(domains), seed, steps, batch,
             tail=tail, names=names, half=half, start=start, in_order=_known(in_order),
+            layers=layers, width=width, workers=workers,
         )  # fmt: skip
         use_threads(threads)
         watch = Watch()

@@ -18,6 +18,7 @@ from flows.experiments.tables import (
     Model,
     Table,
     Tasks,
+    WarmUp,
     Workers,
 )
 from planners.checking.checker import PLAN_SECONDS
@@ -50,6 +51,7 @@ class Experiment(Table):
     generations: Annotated[int, Field(ge=0)] = 5
     tasks: Tasks
     model: Model = Model()
+    warmup: WarmUp | None = None
     deploy: Drawing
     evaluate: Drawing
     judging: Judging = Judging()
@@ -81,6 +83,11 @@ class Experiment(Table):
         model, training = self.model, self.training
         if self.generations and not model.learns:
             raise ValueError(f"a {model.policy} policy learns nothing: set generations = 0")
+        if self.warmup and (not model.learns or self.tasks.folder or model.policy != "local"):
+            raise ValueError(
+                "warmup is for a local model (model.policy = 'local') and generated tasks, since "
+                "its plans come from the domains' generators"
+            )
         server = model.server
         if self.generations and server and not (server.command or server.adapters):
             raise ValueError(

@@ -162,7 +162,8 @@ class Model(Table):
     task) and "scripted" (base is a file of JSON Lines).
 
     `device` and `dtype` are of a local model. "auto" is a GPU where there is one, with the type of
-    the stored weights; on a CPU it is float32.
+    the stored weights; on a CPU it is float32. The dtype "fastest" is bfloat16 on a GPU, and on a
+    CPU that has instructions for it.
     """
 
     base: str = "embedded"
@@ -190,6 +191,30 @@ class Model(Table):
     def learns(self) -> bool:
         """Whether there are weights to train."""
         return self.policy in ("local", "served")
+
+
+class WarmUp(Table):
+    """A pretrained language model that samples no valid plan first learns what one looks like:
+    generation 0 is the base after `steps` of `batch` generated tasks, each with an optimal plan.
+
+    Tasks have `sizes` between two bounds; `shares` are the relative frequencies of horizons 1, 2
+    and so on. None is a task of any split, even with its objects renamed. All weights are trained,
+    on prompts without a chat template.
+    """
+
+    sizes: Range
+    shares: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, strict=False)]
+    steps: Positive
+    batch: Positive = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+
+    @model_validator(mode="after")
+    def _drawable(self) -> WarmUp:
+        if self.sizes[0] > self.sizes[1]:
+            raise ValueError(f"sizes runs from {self.sizes[0]} to {self.sizes[1]}")
+        if not sum(self.shares):
+            raise ValueError("shares are all 0: give a horizon a share, for example [0.5, 0.5]")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

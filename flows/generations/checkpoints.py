@@ -28,7 +28,7 @@ class Checkpoint(NamedTuple):
 
 
 def require_base(experiment: Experiment, described: bool = False) -> Path:
-    """The folder of generation 0's weights; `described`: of a hub's model only its description.
+    """The folder of the base's weights; `described`: of a hub's model only its description.
 
     Raises InvalidInput if it is missing; writes nothing that belongs to the run.
     """
@@ -44,9 +44,8 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
         raise InvalidInput(
             f"{experiment.id} has no generation {generation}; run `posterity run` first"
         )
-    folder = (
-        require_base(experiment) if generation == 0 else warehouse.checkpoints / made.checkpoint
-    )
+    own = generation > 0 or experiment.warmup is not None
+    folder = warehouse.checkpoints / made.checkpoint if own else require_base(experiment)
     if not folder.is_dir():
         raise InvalidInput(
             f"the checkpoint of generation {generation} is missing at {folder}; put it back "
@@ -66,8 +65,16 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
             f"{experiment.id} was made. What is read beside the weights changes what a model "
             "answers: restore the files, or start a new experiment"
         )
-    base = require_base(experiment) if (folder / ADAPTER).is_file() else None
+    base = first_folder(warehouse, experiment) if (folder / ADAPTER).is_file() else None
     return Checkpoint(folder, made.weights_hash, base)
+
+
+def first_folder(warehouse: Warehouse, experiment: Experiment) -> Path:
+    """The folder of generation 0: the base, or what its warm-up made of it."""
+    made = warehouse.generation(experiment.id, 0)
+    if experiment.warmup is None or made is None:
+        return require_base(experiment)
+    return warehouse.checkpoints / made.checkpoint
 
 
 def files_of(folder: Path) -> str:

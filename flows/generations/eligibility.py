@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from flows.experiments.experiment import Experiment
-from flows.generations.checkpoints import require_base
+from flows.generations.checkpoints import first_folder
 from flows.generations.lessons import as_lessons
 from planners.errors import InvalidInput
 from planners.models.checkpoint import reading
@@ -34,7 +35,8 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
     reasons = ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
     with_plan = ingested[ingested["plan_length"].notna()]
     rest = [trace for trace in with_plan["trace"] if trace not in reasons]
-    reasons |= _unlearnable(experiment, completions_of(warehouse, rest))
+    folder = first_folder(warehouse, experiment)
+    reasons |= _unlearnable(experiment, folder, completions_of(warehouse, rest))
     return pool["trace"].map(reasons).astype(object)
 
 
@@ -61,11 +63,11 @@ def _barred_tasks(
     return reasons
 
 
-def _unlearnable(experiment: Experiment, taught: Sequence[Taught]) -> dict[str, str]:
-    """Why the experiment's model cannot learn some traces, by their ids."""
+def _unlearnable(experiment: Experiment, folder: Path, taught: Sequence[Taught]) -> dict[str, str]:
+    """Why the experiment's model, in `folder`, cannot learn some traces, by their ids."""
     if not taught:
         return {}
-    tokenizer, context = reading(require_base(experiment))
+    tokenizer, context = reading(folder)
     reasons: dict[str, str] = {}
     for one in taught:
         try:

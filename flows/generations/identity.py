@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from flows.experiments.experiment import Experiment
+from planners.pddl.printing import print_problem
 from planners.records import content_hash, derive_seed
+from planners.training.fine_tuning import Lesson
 from warehouse.records import Taught
 
 CODE_VERSION = version("posterity")
@@ -39,3 +41,8 @@ def canary_id(experiment: str, generation: int, task: str, kind: str, text: str)
 def training_set_hash(lessons: Sequence[Taught]) -> str:
     """Hash of what a generation learned: tasks, weights and completions, in any order."""
     return content_hash(*sorted(f"{one.task.key} {one.weight!r} {one.text}" for one in lessons))
+
+
+def warm_up_hash(lessons: Sequence[Lesson]) -> str:
+    """Hash of what a warm-up teaches: tasks and plans, in their order."""
+    return content_hash(*(f"{print_problem(one.task.problem)} {one.completion}" for one in lessons))

@@ -1,13 +1,21 @@
-"""Turns traces of the warehouse into lessons for training."""
+"""Lessons for training: of the warehouse's traces, and of generation 0's warm-up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from random import Random
 
+from flows.experiments.experiment import Experiment
 from flows.generations.judging import READING
+from flows.generations.tasks import tasks_for
+from flows.progress import Watch
+from planners.pddl.isomorphism import shape
 from planners.prompts.formats import PROMPTS
+from planners.records import derive_seed
 from planners.training.fine_tuning import Lesson
+from planners.training.warmup import warm_up_lessons
 from warehouse.records import Taught
+from warehouse.store import Warehouse
 
 
 def as_lessons(taught: Iterable[Taught], prompt: str) -> list[Lesson]:
@@ -23,3 +31,16 @@ def _lesson(taught: Taught, prompt: str) -> Lesson:
     if taught.purpose == "ingest" and (plan := READING.read(task, text).plan) is not None:
         text, ids = PROMPTS[prompt].restate(task, text, plan), ()
     return Lesson(task, text, taught.weight, taught.logprob, ids)
+
+
+def lessons_of_warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> list[Lesson]:
+    """The lessons of generation 0's warm-up: the same whenever they are asked for."""
+    how = experiment.warmup
+    assert how is not None
+    barred = {shape(task.parsed) for task in tasks_for(warehouse, experiment, "evaluate")}
+    count = how.steps * how.batch
+    with watch.bar("warm-up: tasks and plans", count) as advance:
+        return warm_up_lessons(
+            list(experiment.tasks.grades), how.sizes, how.shares, count, barred,
+            experiment.model.prompt, Random(derive_seed(experiment.seed, "warmup")), advance,
+        )  # fmt: skip

@@ -12,6 +12,7 @@ from flows.generations.lessons import as_lessons
 from flows.generations.lineage import parent_of, start_of
 from flows.generations.pool import select
 from flows.loop.forecast import foretell
+from flows.loop.warmup import warm_up
 from flows.progress import Watch
 from planners.models.checkpoint import weights_hash
 from planners.records import derive_seed
@@ -36,6 +37,9 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     of it is written down first.
     """
     if warehouse.generation(experiment.id, generation) is not None:
+        return
+    if generation == 0:
+        warm_up(warehouse, experiment, watch)
         return
     foretell(warehouse, experiment, generation)
     use_machine(experiment)

@@ -1,4 +1,6 @@
-"""The stage prepare: writes an experiment's settings, its tasks, and generation 0."""
+"""The stage prepare: writes an experiment's settings, its tasks, and generation 0, unless that is
+made by a warm-up.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         require_sources(warehouse, experiment)
     source = _folder_tasks if experiment.tasks.folder else _generated_tasks
     domains, tasks, places = source(experiment, watch)
-    weights, files = first_weights(experiment)
-    generation = Generation(
-        experiment.id, 0, None, "none", experiment.model.base, weights, files=files
-    )
+    first = list[Generation]()
+    if experiment.warmup is None:
+        weights, files = first_weights(experiment)
+        base = experiment.model.base
+        first = [Generation(experiment.id, 0, None, "none", base, weights, files=files)]
     begun = records.Experiment(
         experiment.id,
         experiment.hash,
@@ -49,9 +52,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     )
     # Tasks that were ingested have no horizon until a generator makes the same ones.
     warehouse.regrade(tasks)
-    warehouse.write(
-        [begun, *domains, *tasks, *places, generation], Mark(experiment.id, 0, "prepare")
-    )
+    warehouse.write([begun, *domains, *tasks, *places, *first], Mark(experiment.id, 0, "prepare"))
 
 
 Tasks = tuple[list[Domain], list[Task], list[Place]]

@@ -89,9 +89,11 @@ def _sample(warehouse: Warehouse, stage: Stage, watch: Watch) -> None:
         if (workers := stage.experiment.workers) is not None:
             _by_workers(warehouse, stage, workers, missing, advance)
             return
+        begun, tokens = monotonic(), 0
         for number, traces, last in _sampled(warehouse, stage, tasks, missing, known):
             warehouse.write(traces, stage.mark(number) if last else None)
-            advance(len(traces))
+            tokens += sum(trace.reasoning_tokens + trace.plan_tokens for trace in traces)
+            advance(len(traces), f"{tokens / (monotonic() - begun):.0f} tokens a second")
 
 
 def _sampled(

@@ -51,17 +51,18 @@ def require_checkpoint(folder: Path | str) -> Path:
 
 
 def load(
-    folder: Path | str, base: Path | None = None
+    folder: Path | str, base: Path | None = None, dtype: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load the model (in evaluation mode) and the tokenizer of a checkpoint folder.
 
-    An adapter is merged into `base`, the checkpoint it was trained on. Device and type of the
-    weights are those of `planners.models.hardware`. Raises CheckpointError.
+    An adapter is merged into `base`, the checkpoint it was trained on. The device is that of
+    `planners.models.hardware`, and so is the type of the weights, unless `dtype` names one. Raises
+    CheckpointError.
     """
     folder = require_checkpoint(folder)
     if (folder / ADAPTER).is_file():
         return adapted(folder, base).merge_and_unload().eval(), read_tokenizer(folder)
-    return _model(folder), read_tokenizer(folder)
+    return _model(folder, dtype), read_tokenizer(folder)
 
 
 def adapted(folder: Path, base: Path | None, trainable: bool = False) -> PeftModel:
@@ -97,18 +98,21 @@ def _without_peft_warnings() -> Iterator[None]:
         yield
 
 
-def _model(folder: Path) -> PreTrainedModel:
+def _model(folder: Path, dtype: str | None = None) -> PreTrainedModel:
+    import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     used = hardware()
+    # It plans anew for every length, and a completion has another one with every token.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
-            dtype=used.stored,
+            dtype=dtype or used.stored,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, error) from error

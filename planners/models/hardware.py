@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from planners.errors import InvalidInput
 
 Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16", "fastest"]
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """Where models run, "cpu" or "cuda", and the type of their numbers: "auto" is float32 on a CPU
-    and the type of the stored weights on a GPU.
+    and the type of the stored weights on a GPU. "fastest" became one of the others in `hardware`.
     """
 
     device: str
@@ -52,7 +55,23 @@ def hardware(device: Device | None = None, dtype: Dtype | None = None) -> Hardwa
             "model.device = 'cuda', but torch finds no GPU here; set 'cpu' or 'auto', or install a "
             "torch built for this machine's GPU"
         )
-    return Hardware("cuda" if found and device != "cpu" else "cpu", dtype)
+    used = "cuda" if found and device != "cpu" else "cpu"
+    if dtype == "fastest":
+        dtype = "bfloat16" if used == "cuda" or calculates_in_bfloat16() else "float32"
+    return Hardware(used, dtype)
+
+
+@cache
+def calculates_in_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16; without them it takes a hundred times
+    as long. Told by what the system says of it, not by a measurement, which could change from one
+    run to the next.
+    """
+    try:
+        told = Path("/proc/cpuinfo").read_text("ascii", "ignore")
+    except OSError:  # no Linux
+        return False
+    return bool(re.search(r"^(flags|Features)\s*:.*\b(avx512_bf16|amx_bf16|bf16)\b", told, re.M))
 
 
 def cores(threads: int) -> int:

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache
 
+SMALL = 4096
+"""Tokens of a vocabulary that is drawn from in float64."""
+LIKELIEST = 128
+"""Tokens among which a nucleus is looked for at first."""
+
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
@@ -45,30 +50,57 @@ def draw(
     distribution, each (rows,). `logits` is (rows, vocabulary). `uniform` (rows,), in [0, 1), picks
     a token by inverting the cumulative distribution. Temperature 0 is greedy.
     """
-    own = logits.double().log_softmax(-1)
+    import torch
+
+    own = _number(logits).log_softmax(-1)
     if sampling.temperature == 0:
         token = own.argmax(-1)
         drawn = own.new_zeros(len(token))
         return token, own.gather(1, token[:, None]).squeeze(1), drawn
-    tempered = (own / sampling.temperature).log_softmax(-1)
+    drawn = own
+    if sampling.temperature != 1:
+        drawn = (own / sampling.temperature).log_softmax(-1)
+    tokens = None
     if sampling.top_p < 1:
-        tempered = nucleus(tempered, sampling.top_p)
-    # Scaled by the last sum, because rounding may leave that a little off 1.
-    cumulative = tempered.exp().cumsum(-1)
-    token = (
-        (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1).clamp(max=logits.shape[1] - 1)
+        drawn, tokens = nucleus(drawn, sampling.top_p)
+    cumulative = drawn.exp().cumsum(-1)
+    # Scaled by the last sum, because rounding may leave that a little off 1. Rounding may also lift
+    # the target to the sum itself: then it is the last token of any probability.
+    total = cumulative[:, -1:].contiguous()
+    target = uniform[:, None].to(cumulative.dtype) * total
+    pick = torch.minimum(
+        torch.searchsorted(cumulative, target, right=True), torch.searchsorted(cumulative, total)
     )
-    pick = token[:, None]
-    return token, own.gather(1, pick).squeeze(1), tempered.gather(1, pick).squeeze(1)
+    token = pick if tokens is None else tokens.gather(1, pick)
+    return token.squeeze(1), own.gather(1, token).squeeze(1), drawn.gather(1, pick).squeeze(1)
 
 
-def nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Keep the smallest set of likeliest tokens whose probability reaches `top_p`; renormalise."""
-    ranked, index = logprobs.sort(-1, descending=True)
+def _number(logits: torch.Tensor) -> torch.Tensor:
+    """In float64 where that costs little. In float32, the sums over a vocabulary of 50,000 tokens
+    are exact to 1e-6, at a third of the time.
+    """
+    return logits.double() if logits.shape[1] <= SMALL else logits.float()
+
+
+def nucleus(logprobs: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The smallest set of likeliest tokens whose probability reaches `top_p`, renormalised.
+
+    Returns log-probabilities and token ids, both (rows, size of the largest set), in the order of
+    the ids; beyond a row's own set the probability is 0.
+    """
+    vocabulary = logprobs.shape[1]
+    likeliest = min(vocabulary, LIKELIEST)
+    while True:
+        # A sort of the whole vocabulary would take longer than the model.
+        ranked, tokens = logprobs.topk(likeliest, dim=-1)
+        total = ranked.exp().cumsum(-1)
+        if likeliest == vocabulary or bool((total[:, -1] >= top_p).all()):
+            break
+        likeliest = min(vocabulary, 8 * likeliest)
     # Summed without the token itself, so that the one that crosses `top_p` stays.
-    before = ranked.exp().cumsum(-1) - ranked.exp()
-    dropped = (before >= top_p).scatter(1, index, before >= top_p)
-    return logprobs.masked_fill(dropped, float("-inf")).log_softmax(-1)
+    kept = ranked.masked_fill(total - ranked.exp() >= top_p, float("-inf"))
+    tokens, order = tokens.sort(-1)
+    return kept.gather(1, order).log_softmax(-1), tokens
 
 
 def preallocated_cache(length: int) -> Cache:

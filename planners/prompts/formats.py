@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from string import ascii_lowercase
 
 from planners.errors import InvalidInput
 from planners.pddl import Task
@@ -31,11 +32,7 @@ def compact(task: Task) -> str:
     facts appear only on the line of their first argument, by predicate: ` adjacent b2 up b7 left`.
     Raises InvalidInput for numeric conditions, goals beyond atoms, or too many objects.
     """
-    if compares(task.domain):
-        raise InvalidInput(
-            f"the compact prompt cannot express numeric conditions, which actions of "
-            f"{task.domain.name} use; choose another prompt format"
-        )
+    _require_atoms(task, "compact")
     problem = rename(task.problem, compact_names(task))
     changed = changing(task.domain)
     lines = {
@@ -60,30 +57,81 @@ def compact(task: Task) -> str:
     return "".join("".join(line) + "\n" for line in (head, *lines.values()))
 
 
+def _require_atoms(task: Task, prompt: str) -> None:
+    if compares(task.domain):
+        raise InvalidInput(
+            f"the {prompt} prompt cannot express numeric conditions, which actions of "
+            f"{task.domain.name} use; choose another prompt format"
+        )
+
+
 def compact_names(task: Task) -> dict[str, str]:
     """New names for a task's objects in its compact prompt; empty if all keep their own.
 
     Constants belong to the domain and always keep theirs. Raises InvalidInput if there are more
     objects than names.
     """
+    return _named(task, OBJECT_NAMES, "compact")
+
+
+def _named(task: Task, names: tuple[str, ...], prompt: str) -> dict[str, str]:
     constants = dict(task.domain.constants)
-    names = [name for name, _ in task.problem.objects if name not in constants]
-    if set(names) <= set(OBJECT_NAMES):
+    own = [name for name, _ in task.problem.objects if name not in constants]
+    if set(own) <= set(names):
         return {}
-    if len(names) > len(OBJECT_NAMES):
+    if len(own) > len(names):
         raise InvalidInput(
-            f"the compact prompt names at most {len(OBJECT_NAMES)} objects, "
-            f"{task.problem.name} has {len(names)}; choose another prompt format or smaller tasks"
+            f"the {prompt} prompt names at most {len(names)} objects, {task.problem.name} has "
+            f"{len(own)}; choose another prompt format or smaller tasks"
         )
-    return dict(zip(names, OBJECT_NAMES, strict=False))
+    return dict(zip(own, names, strict=False))
+
+
+LETTERS = (*ascii_lowercase, *(f"{one}{other}" for one in "ab" for other in ascii_lowercase))
+"""Object names in prompts of letters; a tokenizer of English has a token for each of the first."""
+
+
+def letters(task: Task) -> str:
+    """Like `compact`, but objects are letters, and one `>` stands before all that is wanted of an
+    object. Half the tokens of `compact` for a model that learned English.
+
+    Raises InvalidInput for numeric conditions, goals beyond atoms, or too many objects.
+    """
+    _require_atoms(task, "letters")
+    problem = rename(task.problem, letter_names(task))
+    head, lines = [""], {name: ["", ""] for name, _ in problem.objects}
+    for wanted, atoms in enumerate((problem.init, goal_atoms(problem.goal))):
+        for predicate, *arguments in atoms:
+            if not arguments:
+                head.append((" > " if wanted else " ") + predicate)
+            for position, owner in enumerate(arguments):
+                others = arguments[:position] + arguments[position + 1 :]
+                lines[owner][wanted] += " ".join([" " + "@" * position + predicate, *others])
+    kinds = dict(problem.objects)
+    rows = ["".join(head)] + [
+        (f" {name}" if kinds[name] == "object" else f" {name} :{kinds[name]}")
+        + have
+        + (" >" + want if want else "")
+        for name, (have, want) in lines.items()
+    ]
+    return "".join(row + "\n" for row in rows)
+
+
+def letter_names(task: Task) -> dict[str, str]:
+    """New names for a task's objects in its prompt of letters; empty if all keep their own.
+
+    Raises InvalidInput if there are more objects than letters.
+    """
+    return _named(task, LETTERS, "letters")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
     """How a task is written for a policy. Any change of the text needs a new version.
 
-    `names` maps the task's names to those that the text uses instead. `bare` is set if the answer
-    is expected to be a plan and nothing else.
+    `names` maps the task's names to those that the text uses instead. `pool` has names that any
+    model knows, to vary them in training. `bare` is set if the answer is expected to be a plan and
+    nothing else.
     """
 
     name: str
@@ -91,6 +139,7 @@ class PromptFormat:
     write: Callable[[Task], str]
     names: Callable[[Task], dict[str, str]] = lambda task: {}
     bare: bool = False
+    pool: tuple[str, ...] = ()
 
     def read(self, task: Task, completion: str) -> Extraction:
         """The plan of an answer to this prompt, translated into the task's own names."""
@@ -114,11 +163,14 @@ class PromptFormat:
 
 PROMPTS = {
     "compact": PromptFormat("compact", "2", compact, compact_names, bare=True),
+    "letters": PromptFormat("letters", "1", letters, letter_names, bare=True, pool=LETTERS[:12]),
     "pddl": PromptFormat("pddl", "2", language.whole_pddl),
     "natural": PromptFormat("natural", "2", language.plain_words),
     "task": PromptFormat("task", "2", language.bare_task, bare=True),
     "obfuscated": PromptFormat("obfuscated", "2", language.obfuscated, language.made_up_names),
 }
-"""`compact` is for the embedded base, `task` for planners, the others for language models."""
+"""`compact` is for the embedded base, `task` for planners, the others for language models;
+`letters` for one that was warmed up on it.
+"""
 READABLE = {str(prompt): prompt for prompt in PROMPTS.values()}
 """The same by name and version, as traces record them: `compact-2`."""

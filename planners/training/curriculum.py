@@ -81,7 +81,9 @@ class Pretraining:
     names. `half`: weights are stored in half precision, which halves the file, but trained, and run
     on a CPU, in single precision. `start`: folder of a base to train further, whose words and names
     stay; None starts from scratch. `in_order`: domains where objects are named by their place in
-    sorted order, not at random, so that a cell's name says where it is.
+    sorted order, not at random, so that a cell's name says where it is. `layers`, `width`: of the
+    model, if it is new. `workers`: processes that make examples, 0 for this one; each makes its own
+    share, so that their number decides which examples there are.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -96,8 +98,13 @@ class Pretraining:
     half: bool = False
     start: str | None = None
     in_order: tuple[str, ...] = ()
+    layers: int = 4
+    width: int = 128
+    workers: int = 0
 
     def __post_init__(self) -> None:
+        if self.width % 64:
+            raise InvalidInput(f"--width is a multiple of 64, the width of two heads: {self.width}")
         for name in self.in_order:
             if name not in self.domains:
                 raise InvalidInput(

@@ -65,12 +65,14 @@ def fine_tune(
     seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     base: Path | None = None,
+    plain: bool = False,
 ) -> dict[str, float | int]:
     """Train the checkpoint `start` on the lessons and write `folder`, whole or not at all.
 
-    `prompt` names the prompt format. If `start` is an adapter, `base` is its base. An interrupted
-    run continues when called again. Returns the known fields of `Fit`. Raises InvalidInput if the
-    lessons would teach nothing, or have weights that the method cannot learn.
+    `prompt` names the prompt format. If `start` is an adapter, `base` is its base. `plain`: without
+    the start's chat template, from here on. An interrupted run continues when called again. Returns
+    the known fields of `Fit`. Raises InvalidInput if the lessons would teach nothing, or have
+    weights that the method cannot learn.
     """
     import torch
 
@@ -79,6 +81,8 @@ def fine_tune(
         torch.manual_seed(seed)
         # 1. The model, and the rows that it is trained and validated on.
         outer, model, tokenizer = _learner(start, training, base)
+        if plain:
+            tokenizer.chat_template = None
         learned, held = hold_back(lessons, training.validation, seed)
         rows = encode(learned, tokenizer, prompt)
         fewest = preflight(rows, tokenizer.eos_token_id, model.config.max_position_embeddings)
@@ -144,13 +148,13 @@ def _learner(
         outer = adapted(start, base, trainable=True)
         model, tokenizer = outer.get_base_model(), read_tokenizer(start)
     else:
-        model, tokenizer = load(start)
+        # An adapter is trained on weights as they are sampled; weights that are trained themselves
+        # would lose their small updates to half precision.
+        model, tokenizer = load(start, dtype=None if training.lora else "float32")
         outer = model
         if training.lora is not None:
             lora = training.lora
             outer = with_adapter(model, lora.rank, lora.alpha, lora.dropout)
-        else:
-            model.float()  # half precision would round small updates away
     if training.checkpointing:
         cast("PreTrainedModel", model).gradient_checkpointing_enable()
         # With frozen weights, a checkpointed layer has a gradient only if its input requires one.
@@ -243,7 +247,8 @@ def vary(
     """
     if lesson.task.domain.name in in_order(tokenizer):
         return lesson
-    names_of, pool = PROMPTS[prompt].names, object_names(tokenizer) if training.rename else []
+    names_of = PROMPTS[prompt].names
+    pool = PROMPTS[prompt].pool or object_names(tokenizer) if training.rename else ()
     problem, constants = lesson.task.problem, dict(lesson.task.domain.constants)
     own = [name for name, _ in problem.objects if name not in constants]
     # The completion has the names that the prompt gives: `written` leads from these to the names

@@ -8,7 +8,7 @@ its reach, keep longer plans possible: no curation can select what a base never 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 from planners.domains import DOMAINS
 from planners.models.checkpoint import load, save, weights_hash
 from planners.models.embedded import names_in_pddl
+from planners.models.hardware import hardware
 from planners.models.likelihood import Row
 from planners.pddl import read_domain
 from planners.pddl.reader import changing
 from planners.prompts.formats import OBJECT_NAMES, PROMPTS, compact
+from planners.records import derive_seed
 from planners.training.curriculum import SIZES, Mixture, Pretraining, examples
 from planners.training.loop import WINDOW, Optimisation, fit
 
@@ -120,6 +122,28 @@ def pretraining_batches(
         yield from chunks
 
 
+def _batches(
+    tokenizer: PreTrainedTokenizerFast, settings: Pretraining, mixture: Mixture, seed: int
+) -> Iterable[list[Row]]:
+    """The same, made by `settings.workers` processes in turn if there are any."""
+    from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+    if not settings.workers:
+        return pretraining_batches(tokenizer, settings, mixture, Random(seed))
+
+    class Stream(IterableDataset):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[list[Row]]:
+            worker = get_worker_info()
+            assert worker is not None
+            share = derive_seed(seed, "worker", worker.id)
+            return pretraining_batches(tokenizer, settings, mixture, Random(share))
+
+    return DataLoader(
+        Stream(), batch_size=None, num_workers=settings.workers, prefetch_factor=8,
+        collate_fn=list, multiprocessing_context="fork",
+    )  # fmt: skip
+
+
 def pretrain(
     folder: Path,
     settings: Pretraining,
@@ -128,13 +152,14 @@ def pretrain(
     """Train a base and write it to `folder`; returns its manifest, also written there."""
     if settings.start is None:
         tokenizer = build_tokenizer(settings.domains, settings.object_names, settings.in_order)
-        model = build_model(settings.seed, len(tokenizer))
+        model = build_model(settings.seed, len(tokenizer), settings.layers, settings.width)
     else:
         model, tokenizer = load(settings.start)
         tokenizer.init_kwargs["in_order"] = names_in_pddl(settings.in_order)
+    model = model.float().to(hardware().device)
     losses: list[float] = []
     for phase, (mixture, steps, learning_rate) in enumerate(settings.phases):
-        rows = pretraining_batches(tokenizer, settings, mixture, Random(settings.seed + phase))
+        rows = _batches(tokenizer, settings, mixture, settings.seed + phase)
         losses += fit(model, rows, steps, Optimisation(learning_rate, warmup=100), on_step=on_step)
     save(model.half() if settings.half else model, tokenizer, folder)
     manifest = describe(settings, folder, losses)
@@ -154,7 +179,10 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         f"--names {settings.names} --threads {threads}"
         + (" --half" if settings.half else "")
         + (f" --in-order {','.join(settings.in_order)}" if settings.in_order else "")
-        + (f" --start {settings.start}" if settings.start else ""),
+        + (f" --start {settings.start}" if settings.start else "")
+        + (f" --layers {settings.layers}" if settings.layers != 4 else "")
+        + (f" --width {settings.width}" if settings.width != 128 else "")
+        + (f" --workers {settings.workers}" if settings.workers else ""),
         "threads": threads,
         "weights": weights_hash(folder),
         **asdict(settings),

@@ -32,10 +32,14 @@ class Resumable:
         self._saved = time.monotonic()
 
     def save_if_due(self, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
-        """Save the state if the last save is more than `every` seconds old."""
-        if time.monotonic() - self._saved > self.every:
+        """Save the state if the last save is more than `every` seconds old, or longer ago where
+        saving takes long: it may take a thirtieth of the time.
+        """
+        begun = time.monotonic()
+        if begun - self._saved > self.every:
             self.save(optimizer, losses)
             self._saved = time.monotonic()
+            self.every = max(self.every, 30 * (self._saved - begun))
 
     def save(self, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
         """Save the state after the last of these steps. Raises ComponentFailure if it cannot."""
@@ -44,6 +48,8 @@ class Resumable:
         from safetensors.torch import save_file
 
         tensors = {"rng": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            tensors["cuda_rng"] = torch.cuda.get_rng_state()  # of an adapter's dropout there
         for number, parameter in enumerate(_parameters(optimizer)):
             tensors[f"{number}.weight"] = parameter.detach()
             tensors |= {f"{number}.{name}": optimizer.state[parameter][name] for name in MOMENTS}
@@ -82,6 +88,8 @@ class Resumable:
                     name: tensor.to(parameter.device) for name, tensor in state.items()
                 }
         torch.set_rng_state(tensors["rng"])
+        if torch.cuda.is_available() and "cuda_rng" in tensors:
+            torch.cuda.set_rng_state(tensors["cuda_rng"])
         return list(json.loads(told["losses"]))
 
     def forget(self) -> None:

@@ -21,7 +21,8 @@ HASHES = {
     "control": "9a868d305ac6",
     "reinforce": "442dc150c33f",
     "tiny": "5f6fd556b9e5",
-    "smollm2": "066bf428caa8",
+    "smollm2": "%s",
+    "smollm2-control": "%s",
     "qwen3-0.6b": "47c2c0a28fac",
     "paper": "3b646a95631f",
 }

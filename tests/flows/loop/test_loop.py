@@ -1,5 +1,6 @@
 """The loop itself with the embedded base: real sampling, checking, curation and training."""
 
+import json
 import os
 import random
 import signal
@@ -9,22 +10,31 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from flows.audit.verify import verify_and_tell
 from flows.experiments.experiment import Experiment
+from flows.generations.identity import warm_up_hash
+from flows.generations.lessons import lessons_of_warm_up
 from flows.iterate import Stages, iterate
+from flows.loop.learn import train
 from flows.loop.prepare import prepare
 from flows.progress import Watch
+from planners.checking.checker import Checker
 from planners.domains.folder import SPLITS
 from planners.errors import InvalidInput
+from planners.models.checkpoint import weights_hash
 from planners.models.hardware import use_threads
+from planners.pddl.isomorphism import shape
+from planners.prompts.formats import PROMPTS
 from planners.training.curriculum import Pretraining
 from planners.training.pretraining import pretrain
 from tests.conftest import contents, small
 from warehouse.store import Warehouse
 
 EXPERIMENT = Experiment.model_validate(small())
+SILENT = Watch(quiet=True)
 
 
 def finish(path: Path, experiment: Experiment = EXPERIMENT) -> None:
@@ -176,6 +186,45 @@ def test_a_control_needs_its_twin_and_matches_it(finished: Path, tmp_path: Path)
         )
     by_experiment = counts.groupby("experiment")["traces"].apply(list)
     assert by_experiment[control.id] == by_experiment[EXPERIMENT.id]
+
+
+def test_a_warm_up_is_a_recorded_stage_that_a_control_shares(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    file, warmup = tmp_path / "w.duckdb", {"sizes": [3, 4], "shares": [0.5, 0.5], "steps": 4}
+    begun = small(
+        name="warm", generations=1, model={"base": str(tiny_checkpoint)},
+        warmup=warmup, curation={"curator": "uncurated"},
+    )  # fmt: skip
+    grades = {"sizes": [3, 5], "horizons": [2, 4]}
+    begun["tasks"] = {"domain": "blocksworld", "train": {"count": 9, **grades}}
+    experiment = Experiment.model_validate(begun)
+    other = Experiment.model_validate({**begun, "generations": 0, "deploy": {"samples": 2}})
+    with Warehouse(file) as store:
+        lessons = []
+        for one in (experiment, other):
+            prepare(store, one, SILENT)
+            lessons.append(lessons_of_warm_up(store, one, SILENT))
+        assert warm_up_hash(lessons[0]) == warm_up_hash(lessons[1])
+        for lesson in lessons[0]:
+            plan = PROMPTS["compact"].read(lesson.task, lesson.completion).plan
+            assert Checker(lesson.task).check(plan).valid
+        measured = {shape(task.parsed) for task in store.tasks(experiment.id, "train")}
+        assert not measured & {shape(lesson.task) for lesson in lessons[0]}
+        train(store, experiment, 0, SILENT)
+        iterate(store, other, SILENT)
+        first, second = (store.generation(one.id, 0) for one in (experiment, other))
+        assert first is not None
+        assert second is not None
+        assert first.checkpoint == second.checkpoint
+        assert first.weights_hash == second.weights_hash
+        assert first.weights_hash != weights_hash(tiny_checkpoint)
+        assert json.loads(first.training or "")["rows"] == 4 * 8
+        assert verify_and_tell(store, SILENT)
+    with duckdb.connect(file) as connection:
+        connection.execute("UPDATE generations SET training_set_hash = 'another'")
+    with Warehouse(file) as store:
+        assert not verify_and_tell(store, SILENT)
 
 
 def test_referees_leave_their_opinions(tmp_path: Path) -> None:

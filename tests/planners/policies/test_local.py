@@ -95,6 +95,42 @@ def test_draw_follows_the_distribution() -> None:
     assert drawn.exp()[0] == pytest.approx(2 / 3)
 
 
+@given(
+    st.integers(2, 6000), st.floats(0.01, 1.0), st.sampled_from([0.3, 1.0, 1.7]), st.integers(0, 9)
+)
+def test_a_nucleus_needs_no_sort_of_the_vocabulary(
+    vocabulary: int, top_p: float, temperature: float, seed: int
+) -> None:
+    """The oracle sorts everything, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(5, vocabulary, generator=generator)
+    uniform = torch.rand(5, generator=generator, dtype=torch.float64)
+    token, own, drawn = draw(logits, uniform, Sampling(temperature=temperature, top_p=top_p))
+    exact = logits.double().log_softmax(-1)
+    tempered = (exact / temperature).log_softmax(-1)
+    ranked, index = tempered.sort(-1, descending=True)
+    dropped = (ranked.exp().cumsum(-1) - ranked.exp() >= top_p).scatter(
+        1, index, ranked.exp().cumsum(-1) - ranked.exp() >= top_p
+    )
+    if top_p < 1:
+        tempered = tempered.masked_fill(dropped, -torch.inf).log_softmax(-1)
+    pick, total = token[:, None], tempered.exp().cumsum(-1)
+    assert own.tolist() == pytest.approx(exact.gather(1, pick).squeeze(1).tolist(), abs=1e-4)
+    assert drawn.tolist() == pytest.approx(tempered.gather(1, pick).squeeze(1).tolist(), abs=2e-3)
+    # The token's own stretch of the cumulative distribution holds the random number.
+    upper = total.gather(1, pick).squeeze(1)
+    assert bool((uniform <= upper + 1e-5).all())
+    assert bool((uniform >= upper - drawn.exp() - 1e-5).all())
+
+
+def test_a_random_number_that_rounds_to_one_still_picks_a_possible_token() -> None:
+    logits = torch.full((1, 5000), -torch.inf)
+    logits[0, :3] = 0.0
+    token, own, _ = draw(logits, torch.tensor([1 - 1e-12], dtype=torch.float64), Sampling())
+    assert token.item() == 2
+    assert own.isfinite().all()
+
+
 def test_cut_completions_say_so(policy: LocalPolicy) -> None:
     [completion] = policy.sample(prompts(1), Sampling(temperature=0, max_new_tokens=1), [0])
     assert len(completion.token_ids) == 1

@@ -35,6 +35,13 @@ def test_compact_is_as_agreed() -> None:
     )
 
 
+def test_letters_are_as_agreed() -> None:
+    assert str(PROMPTS["letters"]) == "letters-1"
+    assert PROMPTS["letters"].write(TINY_TASK) == (
+        " arm-empty\n a clear on b > @on b on-table\n b @on a on-table > on a\n"
+    )
+
+
 def test_compact_tells_types_and_static_facts_once() -> None:
     domain = """(define (domain roads) (:requirements :typing) (:types place car)
     (:constants home - place) (:predicates (road ?a ?b - place) (in ?c - car ?p - place))

@@ -20,6 +20,7 @@ from planners.models.checkpoint import load
 from planners.models.embedded import EMBEDDED, embedded_base, in_order, object_names
 from planners.models.likelihood import IGNORED, collate
 from planners.pddl import read_task
+from planners.pddl.isomorphism import shape
 from planners.pddl.printing import print_problem
 from planners.prompts.formats import OBJECT_NAMES, PROMPTS
 from planners.records import Plan
@@ -30,6 +31,7 @@ from planners.training.loop import length_batches, preflight
 from planners.training.objectives import completion_loss
 from planners.training.pretraining import build_tokenizer, pretrain
 from planners.training.settings import Training
+from planners.training.warmup import warm_up_lessons
 from tests.conftest import blocks_task
 
 SETTINGS = Training(steps=60, batch=4, learning_rate=3e-3)
@@ -86,6 +88,19 @@ def test_fine_tuning_learns_and_repeats(tiny_checkpoint: Path, tmp_path: Path) -
         != weights_hash(tiny_checkpoint)
     )
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_warm_up_teaches_plans_in_its_prompts_names() -> None:
+    rng = Random(0)
+    for prompt in ("letters", "compact", "obfuscated"):
+        for lesson in warm_up_lessons(
+            ["ferry", "blocksworld"], (3, 4), [1, 1], 6, set(), prompt, rng
+        ):
+            plan = PROMPTS[prompt].read(lesson.task, lesson.completion).plan
+            assert Checker(lesson.task).check(plan).valid
+    barred = {shape(blocks_task(2, 1, seed)) for seed in range(60)}
+    with pytest.raises(InvalidInput, match="in no split"):
+        warm_up_lessons(["blocksworld"], (2, 2), [1], 6, barred, "letters", rng)
 
 
 def test_renaming_changes_prompt_and_completion_alike() -> None:

@@ -1,0 +1,66 @@
+"""Generation 0 of an experiment with a warm-up: the base after short plans that are generated."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from flows.experiments.experiment import Experiment
+from flows.experiments.tables import WarmUp
+from flows.generations.checkpoints import files_of, require_base, use_machine
+from flows.generations.identity import warm_up_hash
+from flows.generations.lessons import lessons_of_warm_up
+from flows.progress import Watch
+from planners.models.checkpoint import weights_hash
+from planners.records import content_hash, derive_seed
+from planners.training.fine_tuning import Lesson, fine_tune
+from planners.training.settings import Training
+from warehouse.records import Generation, Mark
+from warehouse.store import Warehouse
+
+
+def warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
+    """Train generation 0 from the base, or take it from an experiment that made the same one: a
+    control has its experiment's tasks, and so the same warm-up.
+    """
+    how, prompt = experiment.warmup, experiment.model.prompt
+    assert how is not None
+    use_machine(experiment)
+    lessons = lessons_of_warm_up(warehouse, experiment, watch)
+    learned, base = warm_up_hash(lessons), require_base(experiment)
+    identity = content_hash(
+        weights_hash(base), learned, how.model_dump_json(), prompt, experiment.model.dtype,
+        str(experiment.seed), length=12,
+    )  # fmt: skip
+    checkpoint = f"warm-ups/{identity}"
+    folder = warehouse.checkpoints / checkpoint
+    twins = warehouse.every(Generation, index=0, checkpoint=checkpoint)
+    if twins and folder.is_dir():
+        watch.say(f"generation 0: warmed up as {twins[0].experiment} was")
+        made = replace(twins[0], experiment=experiment.id)
+    else:
+        facts = json.dumps(_trained(experiment, how, lessons, folder, watch), sort_keys=True)
+        hashed, files = weights_hash(folder), files_of(folder)
+        made = Generation(experiment.id, 0, None, "base", checkpoint, hashed, learned, facts, files)
+    warehouse.write([made], Mark(experiment.id, 0, "train"))
+
+
+def _trained(
+    experiment: Experiment, how: WarmUp, lessons: list[Lesson], folder: Path, watch: Watch
+) -> dict[str, float | int]:
+    """Train the base on the lessons, once each, and write it to `folder`, without its chat
+    template; returns the facts of training.
+    """
+    training = Training(steps=how.steps, batch=how.batch, learning_rate=how.learning_rate)
+    with watch.bar("generation 0: warm-up", how.steps) as advance:
+        return fine_tune(
+            require_base(experiment),
+            lessons,
+            training,
+            folder,
+            prompt=experiment.model.prompt,
+            seed=derive_seed(experiment.seed, "warmup"),
+            on_step=lambda step, loss: advance(1, f"loss {loss:.3f}"),
+            plain=True,
+        )
