@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flows.deployment.loading import require_enough
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import decided, deployed
 from flows.loop.judge import judge, unjudged
@@ -51,7 +52,8 @@ def iterate(
     Each generation is measured on all tasks and, if promoted, put to work on the training tasks.
     The checker judges every trace; the curator chooses from the traces of all ancestors; the next
     generation learns from those. Running again resumes. A snapshot is published for readers after
-    each generation. Raises NotPromoted where a generation may not be deployed.
+    each generation. Raises NotPromoted where a generation may not be deployed, and Waiting where
+    users have not asked enough yet.
     """
     do = do or Stages()
     take_left(warehouse, experiment.id)
@@ -67,18 +69,28 @@ def _make(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch, do: Stages
 ) -> None:
     if generation > 0:
+        require_enough(warehouse, experiment, generation)
         do.curate(warehouse, experiment, generation, watch)
     if generation > 0 or experiment.warmup is not None:
         do.train(warehouse, experiment, generation, watch)
     do.evaluate(warehouse, experiment, generation, watch)
     do.judge(warehouse, experiment, generation, watch)
     do.promote(warehouse, experiment, generation, watch)
-    # The last generation has none to teach, and one that is not promoted is not put to work.
-    if generation < experiment.generations and generation == deployed(warehouse, experiment):
+    if _works(warehouse, experiment, generation):
         do.deploy(warehouse, experiment, generation, watch)
         do.judge(warehouse, experiment, generation, watch)
     warehouse.publish()
     watch.generation(warehouse, experiment, generation)
+
+
+def _works(warehouse: Warehouse, experiment: Experiment, generation: int) -> bool:
+    """Whether a generation is put to work on tasks of ours. The last has none to teach, one that is
+    not promoted may not, and where users are to teach alone, none is.
+    """
+    if experiment.deployment is not None and experiment.deployment.alone:
+        return False
+    last = generation == experiment.generations
+    return not last and generation == deployed(warehouse, experiment)
 
 
 def finished(warehouse: Warehouse, experiment: Experiment, generation: int) -> bool:
@@ -88,7 +100,7 @@ def finished(warehouse: Warehouse, experiment: Experiment, generation: int) -> b
     made = generation in decided(warehouse, experiment)
     if not made or unjudged(warehouse, experiment, generation):
         return False
-    if generation == experiment.generations or generation != deployed(warehouse, experiment):
+    if not _works(warehouse, experiment, generation):
         return True
     # The last mark that judging writes, which it does only after deployment.
     last = "referees" if experiment.judging.referees else "canaries"

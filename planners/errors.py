@@ -90,6 +90,12 @@ class NotPromoted(PosterityError):
     exit_code = 1
 
 
+class Waiting(PosterityError):
+    """The next generation waits for users to ask more; running again looks again."""
+
+    exit_code = 1
+
+
 class ComponentFailure(PosterityError):
     """A component failed while it worked; running again resumes."""
 

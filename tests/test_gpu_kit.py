@@ -1,4 +1,4 @@
-"""The GPU kit runs everywhere at tiny size, so that no minute of a GPU is spent on a typing error."""
+"""The GPU kit runs everywhere at tiny size, so that no GPU minute is spent on a typing error."""
 
 import json
 import os

@@ -25,8 +25,8 @@ HOUSE = {
         "reading", "store", "landing", "pool", "integrity", "export",
     ),
     "flows": (
-        "experiments", "progress", "generations", "audit", "loop", "iterate", "front", "report",
-        "schedule", "commands",
+        "experiments", "progress", "generations", "deployment", "audit", "loop", "iterate",
+        "front", "report", "schedule", "web", "commands",
     ),
 }  # fmt: skip
 """Packages from left to right, and the wings of each: imports go to the left only."""

@@ -104,8 +104,19 @@ MIGRATIONS = (
     ),
     Migration(
         8,
-        "hashes of the files beside the weights; a ledger of what was written; forecasts",
-        ("ALTER TABLE generations ADD COLUMN files VARCHAR",),
+        "hashes of the files beside the weights; a ledger of what was written; forecasts; requests",
+        (
+            "ALTER TABLE generations ADD COLUMN files VARCHAR",
+            *(
+                f"ALTER TABLE IF EXISTS feedback ADD COLUMN IF NOT EXISTS {column}"
+                for column in (
+                    "score DOUBLE",
+                    "comment VARCHAR",
+                    "user_hash VARCHAR",
+                    "given_at TIMESTAMP",
+                )
+            ),
+        ),
     ),
 )
 

@@ -15,11 +15,11 @@ from warehouse.store import Warehouse
 # ------------------------------------------------------------ for curators
 
 POOL = """
-    SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens{}
+    SELECT t.trace, t.task, t.generation, t.purpose, j.outcome, j.plan_length, t.reasoning_tokens{}
     FROM traces AS t
     LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
     LEFT JOIN feedback AS f ON f.trace = t.trace
-    WHERE t.experiment = :experiment AND t.purpose = 'deploy'
+    WHERE t.experiment = :experiment AND list_contains(:purposes, t.purpose)
         AND list_contains(:generations, t.generation)
         OR t.purpose = 'ingest' AND list_contains(:sources, t.experiment)
     ORDER BY t.trace
@@ -28,19 +28,21 @@ POOL = """
 
 def pooled(
     warehouse: Warehouse, experiment: str, generations: Sequence[int], sources: Sequence[str] = (),
-    text: bool = False,
+    text: bool = False, users: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """The deployed traces of some generations and all traces of some `sources`, one row each.
+    """The deployed traces of some generations, with `users` also the answers to them, and all
+    traces of some `sources`, one row each.
 
-    Columns `trace`, `task`, `generation`, `outcome`, `plan_length`, `reasoning_tokens`; on request
-    `text`; with sources also `accepted`, the user's feedback, None if there is none.
+    Columns `trace`, `task`, `generation`, `purpose`, `outcome`, `plan_length`, `reasoning_tokens`;
+    on request `text`; with users or sources also `accepted`, the feedback, None if there is none.
     """
-    besides = (", f.accepted" if sources else "") + (", t.text" if text else "")
+    besides = (", f.accepted" if users or sources else "") + (", t.text" if text else "")
     return warehouse.frame(
         POOL.format(besides),
         experiment=experiment,
         generations=list(generations),
         sources=list(sources),
+        purposes=["deploy", "request", "correction"] if users else ["deploy"],
     )
 
 

@@ -162,13 +162,16 @@ class Trace(Record):
 
     id: str = stored(
         "Hash of experiment, generation, purpose, task and sample; of an ingested trace, of its "
-        "source, task, model and text.",
+        "source, task, model and text; of a user's, of nonce, prompt and text.",
         key=True,
         column="trace",
     )
     experiment: str = stored("The experiment, or the source of ingested traces.")
     generation: int = stored("Generation that wrote it; -1 for ingested traces.")
-    purpose: str = stored("deploy (may be learned from), evaluate (never is), or ingest.")
+    purpose: str = stored(
+        "deploy, request (by a user), correction (of one) or ingest, which may be learned from; or "
+        "evaluate, which never is."
+    )
     task: str = stored("The task it answers.")
     sample: int = stored("Number of the sample of this task, from 0.")
     seed: int = stored("Seed of its random draws.")
@@ -199,6 +202,7 @@ class Answer:
     task: str
     text: str
     finish_reason: str
+    prompt_format: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,31 @@ class Feedback(Record):
 
     trace: str = stored("The trace.", key=True)
     accepted: bool = stored("Whether its user accepted it; no verdict on its plan.")
+    score: float | None = stored("The user's score, on a scale of the client's.", default=None)
+    comment: str | None = stored("What the user said of it.", default=None)
+    user_hash: str | None = stored("Who said so, as a keyed hash.", default=None)
+    given_at: datetime | None = stored("When, in UTC.", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Record):
+    """How a trace came about that answers a user."""
+
+    table = "requests"
+    grain = "One row per trace that answered a user, or that a user wrote to correct one."
+
+    trace: str = stored("The trace.", key=True)
+    nonce: str = stored("Random; the trace's id is the hash of it with the prompt and the text.")
+    endpoint: str = stored("What was asked: chat, completions, plans, or a correction.")
+    received_at: datetime = stored("When the request came in, in UTC.")
+    latency_ms: float = stored("Milliseconds until its answer was written down.")
+    weights_hash: str = stored("Hash of the weights that answered.")
+    prompt: str = stored("The prompt's text.")
+    settings: str = stored("Sampling settings, as JSON.")
+    user_hash: str | None = stored("The user, as a keyed hash.", default=None)
+    session_hash: str | None = stored("The session, as a keyed hash.", default=None)
+    metadata: str | None = stored("What the client sent along, as JSON.", default=None)
+    corrects: str | None = stored("The trace that a correction corrects.", default=None)
 
 
 @dataclass(frozen=True, slots=True)

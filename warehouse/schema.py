@@ -15,7 +15,8 @@ from warehouse.records import Record
 SCHEMA_VERSION = 8
 RECORDS: tuple[type[Record], ...] = (
     records.Experiment, records.Domain, records.Task, records.Place, records.Generation,
-    records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback, records.Decision,
+    records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback,
+    records.Request, records.Decision,
     verdicts.Opinion, records.Promotion, verdicts.Canary, findings.Figure, findings.Reward,
     findings.Alternative, findings.Prediction, records.Landed, records.Mark,
     records.Written,
@@ -65,8 +66,8 @@ experiments, domains, tasks = (
     TABLES[kind] for kind in (records.Experiment, records.Domain, records.Task)
 )
 experiment_tasks, generations = TABLES[records.Place], TABLES[records.Generation]
-traces, judgements, feedback = (
-    TABLES[kind] for kind in (records.Trace, verdicts.Judgement, records.Feedback)
+traces, judgements, feedback, requests = (
+    TABLES[kind] for kind in (records.Trace, verdicts.Judgement, records.Feedback, records.Request)
 )
 selections, promotions, marks = (
     TABLES[kind] for kind in (records.Decision, records.Promotion, records.Mark)

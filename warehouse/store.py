@@ -17,7 +17,7 @@ from warehouse.places.connect import Place, connect, place_of
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.places.lease import Lease
 from warehouse.reading import Reader
-from warehouse.records import Mark, Promotion, Record, Task
+from warehouse.records import Feedback, Mark, Promotion, Record, Task
 from warehouse.schema import TABLES
 
 ASKED_ALONE = "randomised"
@@ -154,6 +154,18 @@ class Warehouse(Reader):
             amend(connection, a, old & (a.c.question == question))
             for table, rows in _by_table(found).items():
                 insert(connection, table, rows)
+
+    def hear(self, feedback: Sequence[Feedback], besides: Iterable[Record]) -> None:
+        """Write users' feedback, in place of what was said of the same traces before, and other
+        records in the same transaction.
+        """
+        heard = [one.trace for one in feedback]
+        with self.writing() as connection:
+            for table, rows in _by_table(besides).items():
+                insert(connection, table, rows)
+            if heard:
+                amend(connection, schema.feedback, schema.feedback.c.trace.in_(heard))
+                insert(connection, schema.feedback, feedback)
 
     def regrade(self, tasks: Sequence[Task]) -> None:
         """Copy size and horizon from `tasks` to the stored ones that have no horizon (ingested)."""

@@ -14,6 +14,8 @@ from functools import cache
 from rich.markup import escape
 
 from flows.audit.known import Check, experiments
+from flows.deployment.answered import answered_id
+from flows.deployment.loading import NO_TASK
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import UNKNOWN, checkpoint_of
 from flows.generations.identity import (
@@ -25,7 +27,7 @@ from flows.generations.identity import (
     training_set_hash,
     warm_up_hash,
 )
-from flows.generations.judging import READING, VERSION, judgement
+from flows.generations.judging import READING, VERSION, judgement, reading_of
 from flows.generations.lessons import lessons_of_warm_up
 from flows.generations.policies import first_weights
 from flows.generations.pool import select
@@ -33,7 +35,7 @@ from flows.generations.tasks import parts_of, tasks_for
 from flows.progress import Watch
 from planners.checking.checker import CHECKER, checker_for
 from planners.errors import InvalidInput
-from planners.prompts.formats import PROMPTS, PromptFormat
+from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import INGESTED, content_hash
 from warehouse import records
 from warehouse.integrity import lost_references, repeated_keys, replaced_views, written_otherwise
@@ -42,6 +44,8 @@ from warehouse.records import NO_SETTINGS, Domain, Generation
 from warehouse.store import Warehouse
 from warehouse.verdicts import Canary, Judgement, Unjudged
 
+ANSWERED = ("request", "correction")
+"""Purposes of traces that answered a user, or corrected an answer."""
 SINCE_SCHEMA = ("redundant", "plan")
 """Fields that older verdicts lack."""
 
@@ -121,7 +125,17 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     def prompt_hash(task: str) -> str:
         return content_hash(prompt.write(tasks[task].parsed))
 
+    asked = {one.trace: one for one in warehouse.every(records.Request)}
     for trace in warehouse.traces(experiment.id):
+        if trace.purpose in ANSWERED:
+            request = asked.get(trace.id)
+            check.expect(
+                request is not None
+                and trace.prompt_hash == content_hash(request.prompt)
+                and trace.id == answered_id(request.nonce, trace.prompt_hash, trace.text),
+                f"trace {trace.id}: its id is not that of its request, prompt and text",
+            )
+            continue
         place = trace.generation, trace.purpose, trace.task, trace.sample
         same = trace.id == trace_id(experiment.id, *place)
         same &= trace.seed == trace_seed(experiment, *place)
@@ -138,13 +152,10 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
 
 
 def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
-    prompt = PROMPTS[experiment.model.prompt]
-    _verdicts(warehouse, experiment.id, prompt, str(prompt), check)
+    _verdicts(warehouse, experiment.id, PROMPTS[experiment.model.prompt], check)
 
 
-def _verdicts(
-    warehouse: Warehouse, source: str, prompt: PromptFormat, written: str, check: Check
-) -> None:
+def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Check) -> None:
     """Judge traces of an experiment or source again, unless checker or prompt format changed."""
     tasks = {task.key: task for task in warehouse.tasks_of_traces(source)}
     found = list(warehouse.every(Judgement, experiment=source))
@@ -157,6 +168,8 @@ def _verdicts(
     finished = {generation for generation, _ in warehouse.marks(source, "judge")} | {INGESTED}
     for trace in warehouse.traces(source):
         verdict = told.get(trace.id)
+        if verdict is None and refused.get(trace.id) == NO_TASK:
+            continue  # there is nothing to judge
         if verdict is None and trace.id in refused:
             check.skipped, check.why = check.skipped + 1, refused[trace.id]
         if verdict is None:
@@ -165,11 +178,11 @@ def _verdicts(
                 f"trace {trace.id}: it has no verdict, although its generation was judged",
             )
             continue
-        if trace.prompt_format != written:
+        if trace.prompt_format not in (INGESTED_FORMAT, *READABLE):
             check.skipped += 1
             continue
-        task = tasks[trace.task]
-        again = judgement(checker_for(task.domain_pddl, task.pddl), trace, prompt)
+        task, reading = tasks[trace.task], reading_of(trace.prompt_format, prompt)
+        again = judgement(checker_for(task.domain_pddl, task.pddl), trace, reading)
         if isinstance(again, Unjudged):
             check.skipped, check.why = check.skipped + 1, again.reason
             continue
@@ -195,7 +208,7 @@ def _ingested(warehouse: Warehouse) -> Check:
         for trace in warehouse.traces(source.id):
             own = ingested_id(trace.experiment, trace.task, trace.policy, trace.text)
             check.expect(trace.id == own, f"ingested trace {trace.id}: its id is not its own")
-        _verdicts(warehouse, source.id, READING, INGESTED_FORMAT, check)
+        _verdicts(warehouse, source.id, READING, check)
     return check
 
 

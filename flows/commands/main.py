@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import traceback
 
+import flows.commands.deploying
 import flows.commands.run
 import flows.commands.scheduling
 import flows.commands.warehouse

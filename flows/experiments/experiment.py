@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from flows.experiments.tables import (
     Audit,
     Curation,
+    Deployment,
     Drawing,
     Judging,
     Model,
@@ -27,7 +28,7 @@ from planners.training.settings import Training
 
 BESIDES: Any = {
     "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
-    "model": {"server": True, "device": True},
+    "model": {"server": True, "device": True}, "deployment": {"fewest": True, "candidate": True},
 }  # fmt: skip
 """Settings that do not determine a run's contents; they are left out of its hash."""
 ADDED_LATER: dict[str, dict[str, object]] = {
@@ -59,6 +60,7 @@ class Experiment(Table):
     training: Training = Training()
     audit: Audit = Audit()
     promote: Literal["always", "if-better", "if-audited"] = "always"
+    deployment: Deployment | None = None
     workers: Workers | None = None
 
     @classmethod
@@ -127,8 +129,8 @@ class Experiment(Table):
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def besides(self) -> dict[str, Any]:
-        """The settings outside the hash, except the name and the model's servers."""
-        return self.model_dump(mode="json", include=set(BESIDES) - {"name", "model"})
+        """The settings outside the hash, except the name and those of model and deployment."""
+        return self.model_dump(mode="json", include=set(BESIDES) - {"name", "model", "deployment"})
 
     def matched(self) -> Experiment | None:
         """The experiment whose number of kept traces this one matches; None if it matches none."""

@@ -251,6 +251,19 @@ class Curation(Table):
         return self
 
 
+class Deployment(Table):
+    """The answers that `posterity deploy` gives to users may be learned from, with their feedback.
+
+    `alone`: no tasks of our own are put to work, so that a generation learns from users alone.
+    `fewest`: their traces since the last generation, before the next one is made. `candidate`: the
+    share of sessions that the newest generation answers while it is not promoted.
+    """
+
+    alone: bool = False
+    fewest: Positive = 100
+    candidate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class Judging(Table):
     """Judging: a plan gets `timeout` seconds, after which its trace is not judged, rather than
     invalid. Second opinions: which referees see the first `traces` plans of each deployment. Of the

@@ -110,6 +110,9 @@ def as_begun(warehouse: Warehouse, experiment: Experiment, begun: str) -> Experi
             f"{warehouse.place} has no experiment {begun}; `posterity status` names them"
         )
     content = {**experiment.besides(), **json.loads(recorded.config), "name": recorded.name}
+    if experiment.deployment is not None and "deployment" in content:
+        now = experiment.deployment.model_dump(exclude={"alone"})
+        content["deployment"] = {**content["deployment"], **now}
     if experiment.model.server is not None and content["model"].get("policy") == "served":
         content["model"] = {**content["model"], "server": experiment.model.server.model_dump()}
     try:

@@ -1,4 +1,4 @@
-"""Which ingested traces may be learned from, and why the others may not."""
+"""Which traces of users and other sources may be learned from, and why the others may not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from planners.models.checkpoint import reading
 from planners.pddl import read_task
 from planners.pddl.isomorphism import shape
 from planners.pddl.sexpr import parse, show
-from planners.records import INGESTED
 from planners.training.fine_tuning import encode
 from warehouse.pool import completions_of
 from warehouse.records import Task, Taught
@@ -30,7 +29,7 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
     has words it does not know. Raises InvalidInput if a source has no traces.
     """
     require_sources(warehouse, experiment)
-    ingested = pool[pool["generation"] == INGESTED]
+    ingested = pool[pool["purpose"] != "deploy"]
     of_task = _barred_tasks(warehouse, experiment, ingested["task"].unique())
     reasons = ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
     with_plan = ingested[ingested["plan_length"].notna()]
@@ -86,16 +85,15 @@ def _unlearnable(experiment: Experiment, folder: Path, taught: Sequence[Taught])
 def as_curated(
     warehouse: Warehouse, experiment: Experiment, generation: int, pool: pd.DataFrame
 ) -> pd.DataFrame:
-    """A pool as it was when a generation was curated: without traces ingested later, and with the
-    feedback of that time.
+    """A pool as it was when a generation was curated: without traces of users and sources that came
+    later, and with the feedback of that time.
     """
     then = warehouse.query(
         "ingested_decisions",
         experiment=experiment.id,
         generation=generation,
-        ingested=INGESTED,
     )
-    there = pool[(pool["generation"] != INGESTED) | pool["trace"].isin(then["trace"])]
+    there = pool[(pool["purpose"] == "deploy") | pool["trace"].isin(then["trace"])]
     accepted = there["trace"].map(then.set_index("trace")["accepted"].astype(object))
     return there.assign(accepted=accepted.where(accepted.notna(), None))
 

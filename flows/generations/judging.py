@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from flows.generations.identity import INGESTED_FORMAT
 from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker
 from planners.checking.reference import redundant_actions
 from planners.errors import NotJudged
 from planners.prompts.extraction import EXTRACTION_VERSION
-from planners.prompts.formats import PROMPTS, PromptFormat
+from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import Outcome, Plan, Verdict
 from warehouse.records import Answer, Trace
 from warehouse.verdicts import Judgement, Unjudged
@@ -15,6 +16,13 @@ READING = PROMPTS["pddl"]
 """The format that reads plans from ingested completions, in the task's own names."""
 VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
 """The version of a verdict: that of the checker, and of the extraction before it."""
+
+
+def reading_of(written: str, own: PromptFormat) -> PromptFormat:
+    """The format that reads answers to a prompt of the format `written`: that format, or the
+    experiment's own where it is a version that is gone.
+    """
+    return READING if written == INGESTED_FORMAT else READABLE.get(written, own)
 
 
 def judgement(

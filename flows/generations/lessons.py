@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from random import Random
 
 from flows.experiments.experiment import Experiment
+from flows.generations.identity import INGESTED_FORMAT
 from flows.generations.judging import READING
 from flows.generations.tasks import tasks_for
 from flows.progress import Watch
@@ -28,7 +29,11 @@ def as_lessons(taught: Iterable[Taught], prompt: str) -> list[Lesson]:
 
 def _lesson(taught: Taught, prompt: str) -> Lesson:
     task, text, ids = taught.task.parsed, taught.text, taught.token_ids
-    if taught.purpose == "ingest" and (plan := READING.read(task, text).plan) is not None:
+    # What was not asked in a format of ours is restated as an answer to it.
+    if (
+        taught.prompt_format == INGESTED_FORMAT
+        and (plan := READING.read(task, text).plan) is not None
+    ):
         text, ids = PROMPTS[prompt].restate(task, text, plan), ()
     return Lesson(task, text, taught.weight, taught.logprob, ids)
 

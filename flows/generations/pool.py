@@ -91,8 +91,9 @@ def pool_for(
     """
     sources = experiment.curation.sources or ()
     lineage = ancestors(warehouse, experiment, generation)
-    pool = pooled(warehouse, experiment.id, lineage, sources, text)
-    if not sources:
+    users = experiment.deployment is not None
+    pool = pooled(warehouse, experiment.id, lineage, sources, text, users)
+    if not sources and not users:
         return pool
     # Traces and feedback that came later must not change a selection already made.
     if warehouse.done(experiment.id, generation, "curate"):

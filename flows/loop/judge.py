@@ -16,7 +16,7 @@ from random import Random
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Workers
 from flows.generations.identity import canary_id
-from flows.generations.judging import VERSION, judgement, verdict_of
+from flows.generations.judging import VERSION, judgement, reading_of, verdict_of
 from flows.loop.executors import shares, spread
 from flows.progress import Advance, Watch
 from planners.checking.canaries import canaries
@@ -67,7 +67,8 @@ def judge(
     warehouse.write(verdicts, Mark(experiment.id, generation, "judge"))
     _tell_unjudged(warehouse, experiment, waiting, watch)
     # 2. Check the checker before curation. The last generation is only evaluated, never curated.
-    if warehouse.done(experiment.id, generation, "deploy"):
+    alone = experiment.deployment is not None and experiment.deployment.alone
+    if alone or warehouse.done(experiment.id, generation, "deploy"):
         _search_holes(warehouse, experiment, watch, checker_of)
         _replay_plans(warehouse, experiment, generation)
         _judge_canaries(warehouse, experiment, generation, checker_of)
@@ -124,12 +125,13 @@ def _judged(
     advance: Advance = lambda count: None,
 ) -> list[Judgement | Unjudged]:
     """Verdicts on traces, which must come grouped by task: each group shares a checker."""
-    tasks = {task.key: task for task in warehouse.tasks(experiment.id)}
-    prompt = PROMPTS[experiment.model.prompt]
+    tasks = {task.key: task for task in warehouse.tasks_of_traces(experiment.id)}
+    own = PROMPTS[experiment.model.prompt]
     verdicts: list[Judgement | Unjudged] = []
     for key, traces in groupby(waiting, key=lambda trace: trace.task):
         checker = checker_of(tasks[key].domain_pddl, tasks[key].pddl)
         for trace in traces:
+            prompt = reading_of(trace.prompt_format, own)
             verdicts.append(judgement(checker, trace, prompt))
             advance(1)
     return verdicts

@@ -21,7 +21,7 @@ from flows.progress import Watch, summary
 from flows.schedule.artifacts import Told, log_to_pages, name_run
 from flows.schedule.orchestrate import prefect_stages
 from flows.schedule.workers import workers_of
-from planners.errors import Busy, NotPromoted, PosterityError
+from planners.errors import Busy, NotPromoted, PosterityError, Waiting
 from warehouse.store import Warehouse
 
 ADVICE = (
@@ -59,6 +59,9 @@ def next_of(
     except Busy as error:
         _call_it(f"{name}: nothing, since another is at work")
         return Cancelled(message=str(error))
+    except Waiting as error:
+        _call_it(f"{name}: waits for users")
+        return Completed(message=str(error))
     except NotPromoted as error:
         _tell("promotion.stopped", experiment, warehouse, error)
         return Failed(message=str(error))

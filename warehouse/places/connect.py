@@ -22,6 +22,7 @@ VIEWS = (
     "coverage_by_horizon",
     "plan_length",
     "verdicts",
+    "deployments",
     "curated",
     "decisions",
     "lineage",

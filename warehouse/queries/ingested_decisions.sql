@@ -1,4 +1,5 @@
--- One row per ingested trace of a pool, with its user's feedback at the time of curation.
-SELECT trace, accepted
-FROM selections
-WHERE experiment = :experiment AND generation = :generation AND from_generation = :ingested
+-- One row per trace of a pool that came from users or sources, with its user's feedback then.
+SELECT s.trace, s.accepted
+FROM selections AS s
+JOIN traces AS t ON t.trace = s.trace
+WHERE s.experiment = :experiment AND s.generation = :generation AND t.purpose <> 'deploy'

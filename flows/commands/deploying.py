@@ -1,0 +1,54 @@
+"""The command that puts a generation before users."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+
+
+@app.command()
+def deploy(
+    experiment: Annotated[
+        str, typer.Argument(help="A preset's name or a TOML file.")
+    ] = "quickstart",
+    host: Annotated[str, typer.Option(help="Where to listen; by default this machine alone.")]
+    = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A further host name that clients call it by. Repeatable."),
+    ] = None,
+    waiting: Annotated[
+        int, typer.Option(min=1, help="Requests that may wait; more are told to try again.")
+    ] = 256,
+    changes: Changes = None,
+    warehouse: WarehouseFile = DEFAULT,
+    continue_as: Annotated[
+        str | None,
+        typer.Option(help="Deploy this experiment as it was begun.", metavar="ID"),
+    ] = None,
+) -> None:  # fmt: skip
+    """Put the deployed generation before users: an API like OpenAI's, planning, and feedback.
+
+    Every answer is a trace, written down before its user has it. With a table `[deployment]` in the
+    experiment, the next generation learns from them; when it is promoted, it answers. Ctrl-C
+    finishes what is under way. Clients need one of the keys in `POSTERITY_API_KEYS`, unless the
+    host is this machine.
+    """
+    with one_message():
+        from flows.experiments.reading import load_experiment
+        from flows.generations.begun import as_begun
+        from flows.progress import Watch
+        from flows.web.gateway import put_before_users
+        from warehouse.places.connect import place_of
+        from warehouse.store import Warehouse
+
+        settings = load_experiment(experiment, changes)
+        if continue_as is not None:
+            with Warehouse(warehouse, read_only=True) as store:
+                settings = as_begun(store, settings, continue_as)
+        where = str(place_of(warehouse).absolute())
+        put_before_users(where, settings, host, port, list(names or ()), waiting, Watch())

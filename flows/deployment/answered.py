@@ -1,0 +1,97 @@
+"""One answer to a user, or one piece of feedback, as a line of the log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from planners.errors import InvalidInput
+from planners.records import content_hash
+
+Endpoint = Literal["chat", "completions", "plans", "correction"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A completion that a user was given, or a plan that a user wrote to correct one.
+
+    `domain` and `problem` are PDDL, if the prompt is a planning task; `prompt_format` is then that
+    of the prompt. `user` and `session` are keyed hashes.
+    """
+
+    nonce: str
+    endpoint: Endpoint
+    experiment: str
+    generation: int
+    weights: str
+    received: datetime
+    latency_ms: float
+    prompt: str
+    prompt_format: str
+    settings: dict[str, float | int | None]
+    text: str
+    finish_reason: Literal["stop", "length"]
+    policy: str
+    seed: int = 0
+    token_ids: tuple[int, ...] = ()
+    reasoning_tokens: int = 0
+    plan_tokens: int = 0
+    logprob: float | None = None
+    sampling_logprob: float | None = None
+    domain: str | None = None
+    problem: str | None = None
+    user: str | None = None
+    session: str | None = None
+    metadata: dict[str, Any] | None = None
+    corrects: str | None = None
+
+    @property
+    def trace(self) -> str:
+        """The id of its trace."""
+        return answered_id(self.nonce, content_hash(self.prompt), self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a user said of an answer."""
+
+    trace: str
+    accepted: bool
+    given: datetime
+    score: float | None = None
+    comment: str | None = None
+    user: str | None = None
+
+
+def answered_id(nonce: str, prompt_hash: str, text: str) -> str:
+    """The id of a trace that answers a user, or corrects an answer."""
+    return content_hash(nonce, prompt_hash, text)
+
+
+KINDS: dict[str, TypeAdapter[Any]] = {
+    "answered": TypeAdapter(Answered),
+    "told": TypeAdapter(Told),
+}
+
+
+def as_line(what: Answered | Told) -> bytes:
+    """A line of the log, its end included."""
+    kind = "answered" if isinstance(what, Answered) else "told"
+    content = {"kind": kind, **asdict(what)}
+    return json.dumps(content, default=datetime.isoformat).encode() + b"\n"
+
+
+def of_line(line: bytes) -> Answered | Told:
+    """What a line says. Raises InvalidInput where it says nothing that this version knows."""
+    try:
+        content = json.loads(line)
+        found: Answered | Told = KINDS[content.pop("kind")].validate_python(
+            {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+        )
+        return found
+    except (ValueError, KeyError, AttributeError, ValidationError) as error:
+        raise InvalidInput(f"a line of the log cannot be read: {str(error)[:200]}") from error

@@ -1,0 +1,191 @@
+"""Loads what users were answered into the warehouse, judged, each line exactly once."""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows.deployment.answered import Answered, Told, of_line
+from flows.deployment.log import complete_segments, lines_of
+from flows.experiments.experiment import Experiment
+from flows.generations.identity import CODE_VERSION
+from flows.generations.judging import VERSION, judgement, reading_of
+from planners.checking.checker import CHECKER, checker_for
+from planners.errors import Busy, InvalidInput, PosterityError, Waiting
+from planners.prompts.formats import PROMPTS
+from planners.records import content_hash
+from warehouse.records import Domain, Feedback, Landed, Record, Request, Task, Trace
+from warehouse.store import Warehouse
+from warehouse.verdicts import Unjudged
+
+TEXT = (
+    """(define (domain text) (:requirements :strips) (:predicates (answered))
+  (:action wait :parameters () :precondition (answered) :effect (answered)))
+""",
+    "(define (problem text) (:domain text) (:init) (:goal (answered)))\n",
+)
+"""The task of prompts that hold no planning task; no plan reaches its goal, not even none."""
+NO_TASK = "its prompt holds no planning task"
+
+
+@dataclass(slots=True)
+class Loaded:
+    """How many answers and how much feedback were new, and lines that could not be read."""
+
+    answers: int = 0
+    feedback: int = 0
+    unreadable: int = 0
+
+
+def requests_folder(warehouse: Warehouse) -> Path:
+    """Where the answers to users are written down before they are in the warehouse."""
+    return warehouse.place.landing / "requests"
+
+
+def load_requests(warehouse: Warehouse) -> Loaded:
+    """Load every segment of the log that nobody writes to any more, then delete it. Its rows and
+    the record that it was loaded are written in one transaction.
+    """
+    found, folder = Loaded(), requests_folder(warehouse)
+    if not folder.is_dir():
+        return found
+    known = {one.file for one in warehouse.every(Landed)}
+    for segment in complete_segments(folder):
+        if segment.name not in known:
+            _load(warehouse, segment, found)
+        segment.unlink(missing_ok=True)
+    return found
+
+
+def _load(warehouse: Warehouse, segment: Path, found: Loaded) -> None:
+    answers, told = list[Answered](), dict[str, Told]()
+    for line in lines_of(segment):
+        try:
+            read = of_line(line)
+        except InvalidInput:
+            found.unreadable += 1
+            continue
+        if isinstance(read, Answered):
+            answers.append(read)
+        else:
+            told[read.trace] = read  # the last word counts
+    rows = [record for answer in answers for record in records_of(answer)]
+    feedback = [_feedback(one) for one in told.values()]
+    warehouse.hear(feedback, [*rows, Landed(segment.name, len(answers) + len(told))])
+    found.answers += len(answers)
+    found.feedback += len(told)
+
+
+def records_of(answer: Answered) -> Iterable[Record]:
+    """The records of an answer: its task, trace, request and verdict, or why it has none."""
+    domain, task = _task(answer)
+    trace = Trace(
+        id=answer.trace,
+        experiment=answer.experiment,
+        generation=answer.generation,
+        purpose="correction" if answer.endpoint == "correction" else "request",
+        task=task.key,
+        sample=0,
+        seed=answer.seed,
+        prompt_format=answer.prompt_format,
+        prompt_hash=content_hash(answer.prompt),
+        text=answer.text,
+        token_ids=answer.token_ids,
+        reasoning_tokens=answer.reasoning_tokens,
+        plan_tokens=answer.plan_tokens,
+        finish_reason=answer.finish_reason,
+        logprob=answer.logprob,
+        sampling_logprob=answer.sampling_logprob,
+        policy=answer.policy,
+        code_version=CODE_VERSION,
+        written_at=_utc(answer.received),
+    )
+    yield domain
+    yield task
+    yield trace
+    yield Request(
+        trace=trace.id,
+        nonce=answer.nonce,
+        endpoint=answer.endpoint,
+        received_at=_utc(answer.received),
+        latency_ms=answer.latency_ms,
+        weights_hash=answer.weights,
+        prompt=answer.prompt,
+        settings=_json(answer.settings) or "{}",
+        user_hash=answer.user,
+        session_hash=answer.session,
+        metadata=_json(answer.metadata),
+        corrects=answer.corrects,
+    )
+    if answer.problem is None:
+        yield Unjudged(trace.id, CHECKER, VERSION, NO_TASK, trace.experiment)
+    else:
+        checker = checker_for(task.domain_pddl, task.pddl)
+        yield judgement(checker, trace, reading_of(answer.prompt_format, PROMPTS["pddl"]))
+
+
+def _task(answer: Answered) -> tuple[Domain, Task]:
+    """The task that an answer's prompt holds, or one that stands for a text without any."""
+    text, problem = TEXT
+    if answer.domain is not None and answer.problem is not None:
+        text, problem = answer.domain, answer.problem
+    task = checker_for(text, problem).task
+    domain = Domain.of(task.domain.name, text)
+    return domain, Task.of(domain, task.key, len(task.problem.objects), None, problem)
+
+
+def _feedback(told: Told) -> Feedback:
+    return Feedback(
+        told.trace, told.accepted, told.score, told.comment, told.user, _utc(told.given)
+    )
+
+
+def _json(content: object) -> str | None:
+    return None if content is None else json.dumps(content, sort_keys=True)
+
+
+def _utc(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(tzinfo=None)
+
+
+def require_enough(warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
+    """Load what users were answered. Raises Waiting where the next generation would learn from
+    fewer new traces of theirs than the experiment asks for.
+    """
+    load_requests(warehouse)
+    if experiment.deployment is None or warehouse.done(experiment.id, generation, "curate"):
+        return
+    fewest = experiment.deployment.fewest
+    new = int(warehouse.query("requests_since", experiment=experiment.id)["requests"][0])
+    if new < fewest:
+        raise Waiting(
+            f"generation {generation} of {experiment.id} waits for users: {new} of at least "
+            f"{fewest} new answers (deployment.fewest); `posterity deploy` puts the present one "
+            "before them"
+        )
+
+
+def main(warehouse: str, seconds: float) -> None:
+    """Load what there is whenever nobody else has the warehouse, until standard input closes."""
+    while not select.select([sys.stdin], [], [], seconds)[0]:
+        try:
+            with Warehouse(warehouse) as store:
+                folder = requests_folder(store)
+                if not (folder.is_dir() and complete_segments(folder)):
+                    continue
+                load_requests(store)
+                store.publish()
+        except Busy:
+            time.sleep(seconds)  # a run has it, and loads what there is between generations
+        except PosterityError as error:
+            print(f"loading: {error}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

@@ -1,0 +1,150 @@
+"""An append-only log: a line is on disk before whoever wrote it goes on.
+
+Lines that wait are written and synchronised together. A segment is a file that one process appends
+to and holds locked; it is closed after some seconds, by a rename. Loaders take closed segments, and
+those of a process that died.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from planners.errors import ComponentFailure
+
+OPEN, CLOSED = ".open", ".jsonl"
+"""The endings of segments that are written to, and of those that are complete."""
+LARGEST = 32 * 2**20
+"""Bytes after which a segment is closed at once."""
+
+
+class Log:
+    """Appends lines to segments in a folder, from a thread of its own; closes them every `seconds`.
+
+    Close it to have everything written and the last segment complete.
+    """
+
+    def __init__(self, folder: Path, seconds: float = 2.0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.seconds = folder, seconds
+        self._waiting: queue.SimpleQueue[tuple[bytes, Future[None]] | None] = queue.SimpleQueue()
+        self._segment: BinaryIO | None = None
+        self._begun = 0.0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def append(self, line: bytes) -> Future[None]:
+        """Append a line, which ends in a newline; done when it is on disk. The future raises
+        ComponentFailure where it cannot be written.
+        """
+        done: Future[None] = Future()
+        self._waiting.put((line, done))
+        return done
+
+    def close(self) -> None:
+        """Write what waits, and complete the last segment."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        """Until it is closed, write all lines that wait and synchronise once."""
+        while True:
+            some = self._next()
+            lines = [one for one in some if one is not None]
+            if lines:
+                self._append(lines)
+            if None in some:
+                self._complete()
+                return
+            if self._segment and (
+                time.monotonic() - self._begun > self.seconds or self._segment.tell() > LARGEST
+            ):
+                self._complete()
+
+    def _next(self) -> list[tuple[bytes, Future[None]] | None]:
+        """All that waits; at the latest after some seconds nothing."""
+        found = []
+        with suppress(queue.Empty):
+            found.append(self._waiting.get(timeout=self.seconds))
+            while True:
+                found.append(self._waiting.get_nowait())
+        return found
+
+    def _append(self, lines: list[tuple[bytes, Future[None]]]) -> None:
+        try:
+            segment = self._segment or self._opened()
+            segment.write(b"".join(line for line, _ in lines))
+            segment.flush()
+            os.fdatasync(segment.fileno())
+        except OSError as error:
+            self._abandon()
+            told = ComponentFailure(
+                f"the log in {self.folder} cannot be written: {error}; free some space there"
+            )
+            for _, done in lines:
+                done.set_exception(told)
+            return
+        for _, done in lines:
+            done.set_result(None)
+
+    def _opened(self) -> BinaryIO:
+        """A new segment, locked for as long as this process lives."""
+        self._segment = (self.folder / f"{time.time_ns()}-{uuid4().hex}{OPEN}").open("xb")
+        fcntl.flock(self._segment, fcntl.LOCK_EX)
+        self._begun = time.monotonic()
+        _synchronise(self.folder)
+        return self._segment
+
+    def _abandon(self) -> None:
+        """Leave a segment whose end may be torn to the loader, which skips a torn line."""
+        if self._segment:
+            with suppress(OSError):
+                self._segment.close()
+            self._segment = None
+
+    def _complete(self) -> None:
+        if self._segment:
+            path = Path(self._segment.name)
+            path.rename(path.with_suffix(CLOSED))
+            self._segment.close()
+            self._segment = None
+
+
+def complete_segments(folder: Path) -> list[Path]:
+    """The segments that nobody writes to any more, the oldest first. Those of processes that died
+    are completed.
+    """
+    for path in folder.glob(f"*{OPEN}"):
+        with suppress(OSError), path.open("rb") as segment:
+            fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its writer lives
+            if path.exists():
+                path.rename(path.with_suffix(CLOSED))
+    return sorted(folder.glob(f"*{CLOSED}"))
+
+
+def lines_of(segment: Path) -> Iterator[bytes]:
+    """The lines of a complete segment, without one that a killed process left torn at its end: it
+    was never acknowledged.
+    """
+    with segment.open("rb") as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _synchronise(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The deployment's API: a generation answers users, who say what they think of it."""

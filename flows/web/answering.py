@@ -1,0 +1,198 @@
+"""Which generation answers, and the thread in which it samples for all who wait."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from flows.experiments.experiment import Experiment
+from flows.generations.checkpoints import checkpoint_of
+from flows.generations.lineage import deployed
+from flows.generations.policies import policy_of
+from planners.errors import ComponentFailure, InvalidInput, PosterityError
+from planners.policies.local import LocalPolicy
+from planners.records import Completion, Policy, Sampling
+from warehouse.places.connect import place_of
+from warehouse.store import Warehouse
+
+
+@dataclass(slots=True)
+class Job:
+    """A prompt that waits for a completion."""
+
+    prompt: str
+    sampling: Sampling
+    seed: int
+    done: Future[Completion]
+
+
+class Answerer:
+    """A generation at work. All jobs that wait are sampled together, those with equal settings in
+    one batch; a job's answer does not depend on the others.
+    """
+
+    def __init__(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
+        self.generation = generation
+        self.weights = ""
+        self._stack = ExitStack()
+        self.policy: Policy = self._stack.enter_context(
+            policy_of(warehouse, experiment, generation, experiment.deploy)
+        )
+        if experiment.model.learns:
+            self.weights = checkpoint_of(warehouse, experiment, generation).weights
+        self.batch = experiment.model.batch
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._gate, self._leaving = threading.Lock(), False
+        self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
+        self._thread.start()
+
+    def ask(
+        self, prompt: str, sampling: Sampling, seeds: Sequence[int]
+    ) -> list[Future[Completion]] | None:
+        """A completion for each seed; None if it is leaving, and another has to be asked. Raises
+        InvalidInput where the prompt is too long.
+        """
+        self.policy.require_room([prompt], sampling)
+        jobs = [Job(prompt, sampling, seed, Future()) for seed in seeds]
+        with self._gate:
+            if self._leaving:
+                return None
+            for job in jobs:
+                self._waiting.put(job)
+        return [job.done for job in jobs]
+
+    def tokens(self, prompt: str) -> int:
+        """How long a prompt is; in words where a server has the tokenizer."""
+        if isinstance(self.policy, LocalPolicy):
+            return len(self.policy.encode([prompt], 0)[0])
+        return len(prompt.split())
+
+    def close(self) -> None:
+        """Answer what waits, then stop."""
+        with self._gate:
+            self._leaving = True
+        self._waiting.put(None)
+        self._thread.join()
+        self._stack.close()
+
+    def _work(self) -> None:
+        ends = False
+        while not ends:
+            some = [self._waiting.get()]
+            while len(some) < self.batch and not self._waiting.empty():
+                some.append(self._waiting.get())
+            ends = None in some
+            jobs = [job for job in some if job is not None]
+            for sampling in dict.fromkeys(job.sampling for job in jobs):
+                self._answer(sampling, [job for job in jobs if job.sampling == sampling])
+
+    def _answer(self, sampling: Sampling, jobs: list[Job]) -> None:
+        prompts, seeds = [job.prompt for job in jobs], [job.seed for job in jobs]
+        try:
+            for found in self.policy.stream(prompts, sampling, seeds):
+                for row, completion in found.items():
+                    jobs[row].done.set_result(completion)
+        except Exception as error:
+            told = error if isinstance(error, PosterityError) else ComponentFailure(repr(error))
+            for job in jobs:
+                if not job.done.done():
+                    job.done.set_exception(told)
+
+
+class Deployed:
+    """The generations of an experiment that answer: the deployed one, or one by its number."""
+
+    def __init__(self, warehouse: str, experiment: Experiment) -> None:
+        self.warehouse, self.experiment = warehouse, experiment
+        self._answerers: dict[int, Answerer] = {}
+        self._lock, self._loading = threading.Lock(), threading.Lock()
+        with self.reading() as store:
+            self.current = deployed(store, experiment)
+            self._look(store)
+        self.of(self.current)
+
+    def reading(self) -> Warehouse:
+        """The published snapshot, which no writer holds, or the warehouse before there is one."""
+        place = place_of(self.warehouse)
+        published = place.published
+        return Warehouse(str(place if published.is_new else published), read_only=True)
+
+    def _look(self, store: Warehouse) -> None:
+        made = [one.index for one in store.generations(self.experiment.id)]
+        self.known = made
+        newest = made[-1]
+        share = self.experiment.deployment and self.experiment.deployment.candidate
+        self.candidate: int | None = newest if share and newest != self.current else None
+
+    def refresh(self) -> int | None:
+        """Look which generation is deployed now; load it before it answers. Returns it if it is
+        another one than before.
+        """
+        with self.reading() as store:
+            found, before = deployed(store, self.experiment), self.current
+            if found != before:
+                self.of(found)
+                self.current = found
+            self._look(store)
+        return found if found != before else None
+
+    def chosen(self, model: str, session: str | None) -> Answerer:
+        """Who answers to a model's name. Raises InvalidInput where there is no such generation."""
+        name, _, number = model.partition("@")
+        if name not in (self.experiment.name, self.experiment.id) or (
+            number and (not number.isdecimal() or int(number) not in self.known)
+        ):
+            raise InvalidInput(
+                f"the model {model!r} does not exist; there is {', '.join(self.names())}"
+            )
+        if number:
+            return self.of(int(number))
+        share = self.experiment.deployment.candidate if self.experiment.deployment else 0.0
+        if self.candidate is not None and session is not None and _share_of(session) < share:
+            return self.of(self.candidate)
+        return self.of(self.current)
+
+    def names(self) -> Iterator[str]:
+        """The names of models: the deployed generation, then each by its number."""
+        yield self.experiment.name
+        yield from (f"{self.experiment.name}@{index}" for index in self.known)
+
+    def of(self, generation: int) -> Answerer:
+        """The generation at work; it is loaded if it is not, while the others go on answering."""
+        if (found := self._at_work(generation)) is not None:
+            return found
+        with self._loading:
+            if (found := self._at_work(generation)) is None:
+                with self.reading() as store:
+                    found = Answerer(store, self.experiment, generation)
+                with self._lock:
+                    self._answerers[generation] = found
+                    self._let_go(generation)
+        return found
+
+    def _at_work(self, generation: int) -> Answerer | None:
+        with self._lock:
+            return self._answerers.get(generation)
+
+    def _let_go(self, fresh: int) -> None:
+        """Stop generations that answer nobody any more, but for two."""
+        needed = {self.current, self.candidate, fresh}
+        old = [index for index in self._answerers if index not in needed]
+        for index in old[:-2]:
+            leaving = self._answerers.pop(index)
+            threading.Thread(target=leaving.close, daemon=True).start()
+
+    def close(self) -> None:
+        """Answer what waits, then stop all."""
+        for answerer in self._answerers.values():
+            answerer.close()
+
+
+def _share_of(session: str) -> float:
+    """Where a session falls between 0 and 1: always the same."""
+    return int.from_bytes(blake2b(session.encode(), digest_size=8).digest(), "big") / 2**64

@@ -1,0 +1,292 @@
+"""The gateway: an OpenAI-compatible API, planning, feedback, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from hashlib import blake2b
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from flows.web.desk import Desk, Given, TooBusy, known_keys
+from flows.web.protocol import (
+    Chat,
+    Completing,
+    Judged,
+    Planning,
+    error_body,
+    pieces,
+    task_in,
+    usage,
+)
+from planners.errors import InvalidInput, PosterityError
+
+LARGEST = 2 * 2**20
+"""Bytes of a request's body."""
+LOOK_EVERY = 1.0
+"""Seconds between looks at which generation is deployed."""
+OPEN = ("/healthz", "/readyz")
+"""Paths that need no key."""
+BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+
+Next = Callable[[Request], Awaitable[Response]]
+
+
+class Metrics:
+    """What Prometheus is told."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "posterity_requests", "Requests by path and status.", ["path", "status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "posterity_request_seconds", "Seconds that requests took.", ["path"],
+            buckets=BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        waiting = Gauge("posterity_waiting", "Requests under way.", registry=self.registry)
+        waiting.set_function(lambda: desk.waiting)
+        deployed = Gauge(
+            "posterity_generation", "The generation that answers.", registry=self.registry
+        )
+        deployed.set_function(lambda: desk.deployed.current)
+
+
+def make_app(desk: Desk, hosts: list[str], keys: list[bytes] | None = None) -> FastAPI:
+    """The application. `hosts`: names that it may be called by. `keys`: hashes of the keys that
+    clients may use, by default those of the environment; with none, no key is asked for.
+    """
+    keys = known_keys() if keys is None else keys
+    metrics = Metrics(desk)
+
+    @asynccontextmanager
+    async def while_open(app: FastAPI) -> AsyncIterator[None]:
+        looking = asyncio.create_task(_look(desk))
+        yield
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+
+    app = FastAPI(
+        title="Posterity", docs_url=None, redoc_url=None, openapi_url=None, lifespan=while_open
+    )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    _refuse_with_bodies(app)
+
+    @app.middleware("http")
+    async def guard(request: Request, go_on: Next) -> Response:
+        began, path = time.perf_counter(), request.url.path
+        length = request.headers.get("content-length", "")
+        if keys and path not in OPEN and not _has_key(request, keys):
+            response: Response = _error(
+                401, "wrong or missing API key", "invalid_request_error", "invalid_api_key"
+            )
+        elif request.method == "POST" and not length.isdecimal():
+            response = _error(411, "say how long the body is (Content-Length)")
+        elif length.isdecimal() and int(length) > LARGEST:
+            response = _error(413, f"the body has {length} bytes, at most {LARGEST} are read")
+        else:
+            response = await go_on(request)
+        known = path if path in PATHS else "other"
+        metrics.requests.labels(known, response.status_code).inc()
+        metrics.seconds.labels(known).observe(time.perf_counter() - began)
+        return response
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> dict[str, Any]:
+        return {"status": "ok", "generation": desk.deployed.current}
+
+    @app.get("/metrics")
+    async def told() -> Response:
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        names = desk.deployed.names()
+        return {"object": "list", "data": [_model(name) for name in names]}
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str) -> Any:
+        if name not in desk.deployed.names():
+            return _error(404, f"the model {name!r} does not exist", code="model_not_found")
+        return _model(name)
+
+    @app.post("/v1/chat/completions")
+    async def chat(asked: Chat) -> Response:
+        given = await desk.answer(
+            asked, "chat", asked.prompt, asked.most, task_in(asked.prompt), count=asked.n
+        )
+        if asked.stream:
+            return _streamed(asked.model, given, "chat.completion.chunk", _delta)
+        message = [{"message": {"role": "assistant", "content": g.completion.text}} for g in given]
+        return _completed(asked.model, given, "chat.completion", message)
+
+    @app.post("/v1/completions")
+    async def completions(asked: Completing) -> Response:
+        given = await desk.answer(
+            asked, "completions", asked.text, asked.max_tokens, task_in(asked.text), count=asked.n
+        )
+        if asked.stream:
+            return _streamed(asked.model, given, "text_completion", lambda text: {"text": text})
+        texts = [{"text": g.completion.text} for g in given]
+        return _completed(asked.model, given, "text_completion", texts)
+
+    @app.post("/v1/plans")
+    async def plans(asked: Planning) -> dict[str, Any]:
+        found = await desk.plan(asked)
+        given, verdict = found.given, found.verdict
+        last = given[-1]
+        return {
+            "object": "plan",
+            "trace": last.trace,
+            "model": asked.model,
+            "generation": last.generation,
+            "attempts": len(given),
+            "valid": verdict.valid,
+            "outcome": verdict.outcome.value,
+            "step": verdict.step,
+            "explanation": verdict.detail,
+            "plan": None if found.plan is None else str(found.plan).splitlines(),
+            "text": last.completion.text,
+            "traces": [one.trace for one in given],
+        }
+
+    @app.post("/v1/feedback")
+    async def feedback(said: Judged) -> dict[str, Any]:
+        correction = await desk.hear(said)
+        return {"object": "feedback", "trace": said.trace, "correction": correction}
+
+    return app
+
+
+PATHS = frozenset(
+    (*OPEN, "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/plans",
+     "/v1/feedback")
+)  # fmt: skip
+
+
+async def _look(desk: Desk) -> None:
+    """Look for another deployed generation, for ever."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        with suppress(PosterityError):  # being written: looked at again in a second
+            await asyncio.to_thread(desk.deployed.refresh)
+
+
+def _has_key(request: Request, keys: list[bytes]) -> bool:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    hashed = blake2b(key.encode()).digest()
+    found = [hmac.compare_digest(hashed, known) for known in keys]  # all, in constant time
+    return scheme.lower() == "bearer" and any(found)
+
+
+def _refuse_with_bodies(app: FastAPI) -> None:
+    """Let every refusal have the body of an OpenAI error."""
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return _error(400, f"{where}: {first['msg']}" if where else first["msg"], where=where)
+
+    @app.exception_handler(InvalidInput)
+    async def refused(_: Request, error: InvalidInput) -> Response:
+        message = str(error)
+        if message.startswith("the model '") and "does not exist" in message:
+            return _error(404, message, code="model_not_found")
+        code = "context_length_exceeded" if "exceed the model's context" in message else None
+        return _error(400, message, code=code)
+
+    @app.exception_handler(PosterityError)
+    async def failed(_: Request, error: PosterityError) -> Response:
+        if isinstance(error, TooBusy):
+            busy = _error(429, f"{error}; try again", "rate_limit_error", "rate_limit_exceeded")
+            busy.headers["retry-after"] = "1"
+            return busy
+        return _error(503, str(error), "server_error")
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        return _error(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, error: Exception) -> Response:
+        return _error(500, "the answer failed; the server's log says why", "server_error")
+
+
+def _error(
+    status: int, message: str, kind: str = "invalid_request_error", code: str | None = None,
+    where: str | None = None,
+) -> JSONResponse:  # fmt: skip
+    return JSONResponse(error_body(message, kind, code, where), status)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "posterity"}
+
+
+def _frame(model: str, given: list[Given], kind: str) -> dict[str, Any]:
+    """The part that a completion and all chunks of a stream share."""
+    return {
+        "id": given[0].trace,
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+        "posterity": {
+            "generation": given[0].generation,
+            "traces": [one.trace for one in given],
+        },
+    }
+
+
+def _completed(model: str, given: list[Given], kind: str, choices: list[Any]) -> Response:
+    completions = [one.completion for one in given]
+    body = _frame(model, given, kind) | {
+        "choices": [
+            {"index": index, **choice, "logprobs": None, "finish_reason": one.finish_reason}
+            for index, (choice, one) in enumerate(zip(choices, completions, strict=True))
+        ],
+        "usage": usage(given[0].prompt_tokens, completions),
+    }
+    return JSONResponse(body)
+
+
+def _delta(text: str) -> dict[str, Any]:
+    return {"delta": {"role": "assistant", "content": text}}
+
+
+def _streamed(
+    model: str, given: list[Given], kind: str, piece: Callable[[str], dict[str, Any]]
+) -> Response:
+    """Server-sent events: the answers, which are written down already, in pieces."""
+    frame = _frame(model, given, kind)
+
+    def events() -> Any:
+        for index, one in enumerate(given):
+            texts = list(pieces(one.completion.text))
+            for text in texts:
+                yield {"index": index, **piece(text), "finish_reason": None}
+            end = {**piece(""), "finish_reason": one.completion.finish_reason}
+            yield {"index": index, **end}
+
+    async def lines() -> AsyncIterator[str]:
+        for choice in events():
+            yield f"data: {json.dumps(frame | {'choices': [choice]})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(lines(), media_type="text/event-stream")

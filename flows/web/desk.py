@@ -1,0 +1,239 @@
+"""Between a request and a generation: who is asked, what is written down, what goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from uuid import uuid4
+
+from flows.deployment.answered import Answered, Endpoint, Told, as_line
+from flows.deployment.loading import TEXT
+from flows.deployment.log import Log
+from flows.generations.identity import INGESTED_FORMAT
+from flows.generations.judging import verdict_of
+from flows.web.answering import Answerer, Deployed
+from flows.web.protocol import Asked, Judged, Planning
+from planners.checking.checker import checker_for
+from planners.errors import ComponentFailure, InvalidInput
+from planners.prompts.formats import PROMPTS
+from planners.records import Completion, Plan, Sampling, Verdict
+from warehouse.records import Request
+
+KEYS, SECRET = "POSTERITY_API_KEYS", "POSTERITY_USER_KEY"
+"""Environment variables: the keys that clients may use, and what users' names are hashed with."""
+TRIES = 3
+RECENT = 20_000
+"""Answers that are remembered, for feedback on them before they are in the warehouse."""
+
+
+class TooBusy(ComponentFailure):
+    """As many requests wait as may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An answer as it was written down."""
+
+    trace: str
+    completion: Completion
+    generation: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """All answers to a planning request; plan and verdict of the last one."""
+
+    given: list[Given]
+    plan: Plan | None
+    verdict: Verdict
+
+
+class Desk:
+    """Asks generations and writes every answer down before it is given."""
+
+    def __init__(self, deployed: Deployed, log: Log, most: int = 256) -> None:
+        self.deployed, self.log, self.most = deployed, log, most
+        self.waiting = 0
+        self._recent: OrderedDict[str, Answered] = OrderedDict()
+        # Without a secret, users of this process are told apart, and nobody is known again later.
+        self._secret = (os.environ.get(SECRET) or secrets.token_hex(32)).encode()
+
+    async def answer(
+        self, asked: Asked, endpoint: Endpoint, prompt: str, most: int | None,
+        task: tuple[str, str] | None = None, written: str = INGESTED_FORMAT, count: int = 1,
+    ) -> list[Given]:  # fmt: skip
+        """`count` answers to a prompt, each written down. `task`: PDDL of the domain and problem
+        that the prompt of format `written` holds. Raises InvalidInput where it cannot be asked, and
+        TooBusy where too many wait.
+        """
+        if self.waiting >= self.most:
+            raise TooBusy(f"{self.waiting} requests wait already")
+        begun, received = time.perf_counter(), datetime.now(UTC)
+        nonces = [uuid4().hex for _ in range(count)]
+        seeds = [
+            _seed(nonce) if asked.seed is None else asked.seed + number
+            for number, nonce in enumerate(nonces)
+        ]
+        session = self.hashed(asked.session)
+        self.waiting += 1
+        try:
+            answerer, completions, sampling = await self._asked(asked, prompt, most, seeds, session)
+            lines = [
+                Answered(
+                    nonce=nonce,
+                    endpoint=endpoint,
+                    experiment=self.deployed.experiment.id,
+                    generation=answerer.generation,
+                    weights=answerer.weights,
+                    received=received,
+                    latency_ms=round(1e3 * (time.perf_counter() - begun), 3),
+                    prompt=prompt,
+                    prompt_format=written,
+                    settings=vars_of(sampling),
+                    text=one.text,
+                    finish_reason="length" if one.finish_reason == "length" else "stop",
+                    policy=answerer.policy.name,
+                    seed=seed,
+                    token_ids=one.token_ids,
+                    reasoning_tokens=one.reasoning_tokens,
+                    plan_tokens=one.plan_tokens,
+                    logprob=one.logprob,
+                    sampling_logprob=one.sampling_logprob,
+                    domain=task and task[0],
+                    problem=task and task[1],
+                    user=self.hashed(asked.user),
+                    session=session,
+                    metadata=asked.metadata,
+                )
+                for nonce, seed, one in zip(nonces, seeds, completions, strict=True)
+            ]
+            await asyncio.gather(
+                *(asyncio.wrap_future(self.log.append(as_line(line))) for line in lines)
+            )
+        finally:
+            self.waiting -= 1
+        for line in lines:
+            self._recent[line.trace] = replace(line, token_ids=(), metadata=None)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        tokens = answerer.tokens(prompt)
+        return [
+            Given(line.trace, one, answerer.generation, tokens)
+            for line, one in zip(lines, completions, strict=True)
+        ]
+
+    async def _asked(
+        self, asked: Asked, prompt: str, most: int | None, seeds: list[int], session: str | None
+    ) -> tuple[Answerer, list[Completion], Sampling]:
+        asked.require_known()
+        sampling = asked.sampling(self.deployed.experiment.deploy, most)
+        for _ in range(TRIES):
+            answerer = await asyncio.to_thread(self.deployed.chosen, asked.model, session)
+            futures = answerer.ask(prompt, sampling, seeds)
+            if futures is not None:
+                found = await asyncio.gather(*map(asyncio.wrap_future, futures))
+                return answerer, list(found), sampling
+        raise ComponentFailure("the generation that was asked is leaving; ask again")
+
+    async def plan(self, asked: Planning) -> Planned:
+        """Sample plans until the checker calls one valid, or there were `attempts`."""
+        domain, problem = asked.texts
+        checker = await asyncio.to_thread(checker_for, domain, problem)
+        prompt = PROMPTS[self.deployed.experiment.model.prompt]
+        text = prompt.write(checker.task)
+        given: list[Given] = []
+        while True:
+            again = {} if asked.seed is None else {"seed": asked.seed + len(given)}
+            given += await self.answer(
+                asked.model_copy(update=again), "plans", text, asked.max_tokens,
+                (domain, problem), str(prompt),
+            )  # fmt: skip
+            last = given[-1].completion
+            plan, verdict = await asyncio.to_thread(
+                verdict_of, checker, last.text, last.finish_reason, prompt
+            )
+            if verdict.valid or len(given) == asked.attempts:
+                return Planned(given, plan, verdict)
+
+    async def hear(self, said: Judged) -> str | None:
+        """Write down what a user says of an answer. The plan of a correction becomes a trace, which
+        its user accepts; returns its id. Raises InvalidInput where there is no such answer.
+        """
+        answer = self._recent.get(said.trace) or await asyncio.to_thread(self._kept, said.trace)
+        if answer is None:
+            raise InvalidInput(
+                f"no answer has the trace {said.trace}; if it was given just now, try again in a "
+                "few seconds"
+            )
+        user, now = self.hashed(said.user), datetime.now(UTC)
+        told = Told(
+            trace=said.trace, accepted=said.feedback == "accept", given=now, score=said.score,
+            comment=said.comment, user=user,
+        )  # fmt: skip
+        lines, wanted = [as_line(told)], None
+        if said.plan is not None:
+            wanted = replace(
+                answer, nonce=uuid4().hex, endpoint="correction", weights="", received=now,
+                latency_ms=0.0, prompt_format=INGESTED_FORMAT, settings={}, text=said.plan,
+                finish_reason="stop", policy="user", seed=0, reasoning_tokens=0,
+                plan_tokens=len(said.plan.split()), logprob=None, sampling_logprob=None, user=user,
+                corrects=said.trace,
+            )  # fmt: skip
+            lines += [
+                as_line(wanted),
+                as_line(Told(trace=wanted.trace, accepted=True, given=now, user=user)),
+            ]
+        await asyncio.gather(*(asyncio.wrap_future(self.log.append(line)) for line in lines))
+        return None if wanted is None else wanted.trace
+
+    def _kept(self, trace: str) -> Answered | None:
+        """An answer that is in the warehouse already."""
+        with self.deployed.reading() as store:
+            requests = store.every(Request, trace=trace)
+            if not requests:
+                return None
+            [asked], [found] = requests, store.traces_beginning(trace, 1)
+            task = store.task(found.task)
+        pddl = (None, None) if task is None else (task.domain_pddl, task.pddl)
+        domain, problem = (None, None) if pddl == TEXT else pddl
+        return Answered(
+            nonce=asked.nonce, endpoint="chat", experiment=found.experiment,
+            generation=found.generation, weights=asked.weights_hash, received=asked.received_at,
+            latency_ms=asked.latency_ms, prompt=asked.prompt, prompt_format=found.prompt_format,
+            settings={}, text=found.text, finish_reason="stop", policy=found.policy,
+            domain=domain, problem=problem,
+            session=asked.session_hash,
+        )  # fmt: skip
+
+    def hashed(self, name: str | None) -> str | None:
+        """A user's or session's name as it is kept: hashed with a secret key."""
+        if name is None:
+            return None
+        return hmac.new(self._secret, name.encode(), "blake2s").hexdigest()[:32]
+
+
+def vars_of(sampling: Sampling) -> dict[str, float | int | None]:
+    """Sampling settings as they are written down."""
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_new_tokens": sampling.max_new_tokens,
+    }
+
+
+def _seed(nonce: str) -> int:
+    return int.from_bytes(blake2b(nonce.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def known_keys() -> list[bytes]:
+    """The hashes of the keys that clients may use, from the environment."""
+    keys = os.environ.get(KEYS, "")
+    return [blake2b(key.strip().encode()).digest() for key in keys.split(",") if key.strip()]

@@ -1,0 +1,110 @@
+"""Puts a generation before users: the API, and beside it the process that loads what they asked."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.deployment.loading import requests_folder
+from flows.deployment.log import Log
+from flows.experiments.experiment import Experiment
+from flows.progress import Watch
+from flows.web.answering import Deployed
+from flows.web.app import make_app
+from flows.web.desk import KEYS, SECRET, Desk, known_keys
+from planners.errors import InvalidInput
+from planners.processes import stop
+
+LOAD_EVERY = 5.0
+"""Seconds between looks of the loader."""
+GRACE = 120
+"""Seconds that requests under way have to finish once it is told to stop."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def require_safe(host: str) -> None:
+    """Raise InvalidInput where others than this machine could call without a key."""
+    if not is_loopback(host) and not known_keys():
+        raise InvalidInput(
+            f"--host {host} can be reached from other machines: set {KEYS} to the keys that "
+            "clients may use, separated by commas, and put a proxy with TLS before it"
+        )
+
+
+def put_before_users(
+    warehouse: str, experiment: Experiment, host: str, port: int, names: list[str],
+    waiting: int, watch: Watch,
+) -> None:  # fmt: skip
+    """Answer until it is told to stop, then finish what is under way.
+
+    `names`: further names that clients call it by. Raises InvalidInput where the host is not
+    guarded, the port is taken, or the experiment has no generation yet.
+    """
+    import uvicorn
+
+    require_safe(host)
+    deployed = Deployed(warehouse, experiment)
+    with deployed.reading() as store:
+        folder = requests_folder(store)
+    log = Log(folder)
+    hosts = ["127.0.0.1", "localhost", "[::1]", *([] if is_loopback(host) else names or ["*"])]
+    app = make_app(Desk(deployed, log, waiting), [*hosts, *names])
+    with _bound(host, port) as listening, _loader(warehouse):
+        place = f"http://{host}:{listening.getsockname()[1]}/v1"
+        watch.say(f"generation {deployed.current} of {experiment.id} answers at {place}")
+        if not is_loopback(host):
+            watch.say("without TLS: put a proxy with TLS before it")
+        watch.say(f"users are told apart by a hash; with {SECRET} they are known again later")
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE,
+            server_header=False, date_header=False,
+        )  # fmt: skip
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            deployed.close()
+            log.close()
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens there. Raises InvalidInput where it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise InvalidInput(
+                f"nothing can listen at {host}:{port}: {error.strerror}; choose another --port"
+            ) from error
+        yield listening
+
+
+@contextmanager
+def _loader(warehouse: str) -> Iterator[None]:
+    """Load what users were answered from another process, which ends with this one."""
+    command = [sys.executable, "-m", "flows.deployment.loading", warehouse, str(LOAD_EVERY)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            stop(process)

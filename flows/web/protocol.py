@@ -1,0 +1,207 @@
+"""What clients send and get: OpenAI's completions, with planning and feedback beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from planners.domains import DOMAINS
+from planners.errors import InvalidInput
+from planners.pddl import Task, read_task
+from planners.records import Completion, Sampling
+
+LONGEST = 256 * 1024
+"""Characters of a prompt."""
+Text = Annotated[str, Field(max_length=LONGEST)]
+Named = Annotated[str, Field(min_length=1, max_length=256)]
+Metadata = Annotated[dict[Named, str | int | float | bool | None], Field(max_length=16)]
+
+
+class Asked(BaseModel):
+    """What every request may say. Clients of OpenAI's API send many settings; one that is not known
+    here is refused rather than ignored, unless it is at its neutral value.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    model: Named
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=64)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    stream: bool = False
+    user: Named | None = None
+    session: Named | None = None
+    metadata: Metadata | None = None
+
+    def sampling(self, default: Sampling, most: int | None) -> Sampling:
+        """How to sample: as asked, else as the experiment deploys."""
+        return Sampling(
+            temperature=default.temperature if self.temperature is None else self.temperature,
+            top_p=default.top_p if self.top_p is None else self.top_p,
+            max_new_tokens=most or default.max_new_tokens,
+        )
+
+    def require_known(self) -> None:
+        """Raise InvalidInput where a setting would change the answer and is not known here."""
+        for name, value in (self.model_extra or {}).items():
+            if value not in NEUTRAL.get(name, (None,)):
+                raise InvalidInput(f"the setting {name!r} is not supported; leave it out")
+
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "frequency_penalty": (None, 0), "presence_penalty": (None, 0), "logprobs": (None, False),
+    "echo": (None, False), "best_of": (None, 1), "stop": (None, [], ""), "logit_bias": (None, {}),
+    "stream_options": (None, {}, {"include_usage": False}), "store": (None, False, True),
+    "response_format": (None, {"type": "text"}), "tools": (None, []),
+    "parallel_tool_calls": (None, True, False), "service_tier": (None, "auto", "default"),
+}  # fmt: skip
+"""Settings of OpenAI's API that are accepted at values which change nothing."""
+
+
+class Part(BaseModel):
+    """A part of a message; only text is known."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class Message(BaseModel):
+    """A message of a chat."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | Annotated[list[Part], Field(max_length=64)]
+
+    @property
+    def text(self) -> str:
+        """Its text, with all parts joined."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class Chat(Asked):
+    """The body of /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=256)]
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    max_completion_tokens: Annotated[int, Field(gt=0)] | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The messages as one prompt: a lone user message as it is, several with their roles."""
+        if len(self.messages) == 1:
+            return self.messages[0].text
+        return "\n\n".join(f"{one.role}: {one.text}" for one in self.messages)
+
+    @property
+    def most(self) -> int | None:
+        """Tokens of the answer, at most."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+class Completing(Asked):
+    """The body of /v1/completions."""
+
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+
+    @property
+    def text(self) -> str:
+        """The prompt."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+
+
+class Planning(Asked):
+    """The body of /v1/plans: a domain (PDDL, or a built-in one's name) and a problem in PDDL.
+
+    At most `attempts` plans are sampled, until the checker calls one valid.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    domain: Text
+    problem: Text
+    attempts: Annotated[int, Field(ge=1, le=64)] = 1
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The PDDL of domain and problem."""
+        entry = DOMAINS.get(self.domain)
+        return (self.domain if entry is None else entry.text), self.problem
+
+
+class Judged(BaseModel):
+    """The body of /v1/feedback: what a user says of an answer, by the id of its trace.
+
+    `plan` is the plan that the user would have wanted, which makes a trace of its own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trace: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    feedback: Literal["accept", "reject"]
+    score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    comment: Annotated[str, Field(max_length=8192)] | None = None
+    plan: Text | None = None
+    user: Named | None = None
+
+
+_DEFINED = re.compile(r"\(\s*define\s*\(\s*(domain|problem)\b", re.IGNORECASE)
+
+
+def task_in(prompt: str) -> tuple[str, str] | None:
+    """The PDDL of the domain and problem that a prompt holds; None if it holds no task."""
+    found: dict[str, str] = {}
+    for match in _DEFINED.finditer(prompt):
+        text = _balanced(prompt, match.start())
+        if text is not None:
+            found[match[1].lower()] = text
+    if found.keys() != {"domain", "problem"}:
+        return None
+    try:
+        read_task(found["domain"], found["problem"])
+    except InvalidInput:
+        return None
+    return found["domain"], found["problem"]
+
+
+def _balanced(text: str, start: int) -> str | None:
+    """The expression that begins with the bracket at `start`; None if it does not end."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[start : place + 1]
+    return None
+
+
+def error_body(message: str, kind: str, code: str | None = None, where: str | None = None) -> Any:
+    """An error as OpenAI's API tells it."""
+    return {"error": {"message": message, "type": kind, "param": where, "code": code}}
+
+
+def usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
+    """How many tokens a request took."""
+    written = sum(one.reasoning_tokens + one.plan_tokens for one in completions)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": written,
+        "total_tokens": prompt_tokens + written,
+    }
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A text in pieces, for a stream."""
+    yield from re.findall(r"\S*\s*", text)[:-1] or [""]
+
+
+def task_of(domain: str, problem: str) -> Task:
+    """The task of a planning request. Raises InvalidInput where its PDDL is wrong."""
+    return read_task(domain, problem)
