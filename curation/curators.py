@@ -2,7 +2,7 @@
 
 A pool is a frame with one row per trace: `trace` (id), `task` (key), `generation` (INGESTED for
 traces made elsewhere), `outcome` (None if not judged), `plan_length` (None without a plan),
-`reasoning_tokens`. With ingested traces it also has `accepted` (the user's feedback, None without)
+`reasoning_tokens`. With traces of users or sources it also has `accepted` (feedback, None without)
 and `barred` (why training on it is forbidden, None if it is not). A curator returns the same
 traces, each with `kept`, `weight` and `reason`: nothing is dropped in silence.
 
@@ -137,6 +137,13 @@ def feedback(pool: pd.DataFrame, options: Options) -> Selection:
     return _selection(pool, chosen, reason, "accepted by its user")
 
 
+def liked(pool: pd.DataFrame, options: Options) -> Selection:
+    """Every valid trace that its user accepted."""
+    both = pool["accepted"].eq(True) & pool["outcome"].eq(Outcome.VALID.value)
+    chosen = _at_most(pool.loc[both, "trace"].sort_values(), options)
+    return _selection(pool, chosen, _why_not(pool, "not accepted by its user"), "valid, accepted")
+
+
 def noisy(pool: pd.DataFrame, options: Options) -> Selection:
     """`shortest` with a checker that is wrong about each plan with probability `error_rate`."""
     ordered = pool.sort_values("trace")
@@ -251,6 +258,7 @@ CURATORS = {
         Curator("first-valid", first_valid, ONE_A_TASK, {"source_generation": 0}),
         Curator("uncurated", uncurated, "1 for any plan, valid or not: nothing for validity"),
         Curator("feedback", feedback, "1 for what users accept, valid or not", needs="sources"),
+        Curator("accepted-and-valid", liked, "1 for valid plans users accept", needs="sources"),
         Curator(
             "noisy", noisy, "that of shortest, for plans that an erring checker believes valid",
             SHORTER, "error_rate",
@@ -280,11 +288,10 @@ def curate(
     user's curator returns something other than a selection of the pool.
     """
     chosen_by = CURATORS[curator] if isinstance(curator, str) else curator
-    name = chosen_by.name
     # Curators never see barred traces; these are recorded as dropped below.
     admitted, barred = admitted_by(pool, replay)
     selection = _chosen(chosen_by, admitted, options)
-    _require_selection(selection, admitted, name, chosen_by.signed)
+    _require_selection(selection, admitted, chosen_by.name, chosen_by.signed)
     if not selection.frame["kept"].any():
         remedy = (
             "a task's traces are all valid or all invalid; use tasks that are solved now and then"
@@ -292,8 +299,8 @@ def curate(
             else "use easier tasks, more samples per task, or a higher temperature"
         )
         raise InvalidInput(
-            f"curator {name!r} kept none of {len(admitted) + len(barred)} traces for generation "
-            f"{generation}, so there is nothing to train on: {remedy}"
+            f"curator {chosen_by.name!r} kept none of {len(admitted) + len(barred)} traces for "
+            f"generation {generation}, so there is nothing to train on: {remedy}"
         )
     if barred.empty:
         return selection
@@ -312,21 +319,15 @@ def admitted_by(pool: pd.DataFrame, replay: str | int) -> tuple[pd.DataFrame, pd
 
 def _chosen(curator: Curator, pool: pd.DataFrame, options: Options) -> Selection:
     """Run a curator. Raises InvalidInput if a user's own fails."""
-    # An error in a curator of ours is a bug, and not reported as the user's mistake.
-    if CURATORS.get(curator.name) is curator:
-        return curator.choose(pool, options)
     try:
         return curator.choose(pool, options)
     except Exception as error:  # whatever a user's function raises
+        if CURATORS.get(curator.name) is curator:
+            raise  # a bug of ours, and not the user's mistake
         raise InvalidInput(
             f"the curator {curator.name!r} raised {type(error).__name__}: {error}; nothing was "
             "curated: fix it and run again"
         ) from error
-
-
-def _same(ids: pd.Series, others: pd.Series) -> bool:
-    """Whether two columns have the same ids, once each, in any order."""
-    return len(ids) == len(others) and ids.is_unique and bool(ids.isin(others).all())
 
 
 def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: bool) -> None:
@@ -336,7 +337,7 @@ def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: boo
         wrong = f"a {type(found).__name__}, not a curation.Selection"
     elif missing := set(SELECTED) - set(found.frame.columns):
         wrong = f"a selection without {', '.join(sorted(missing))}"
-    elif not _same(found.frame["trace"], pool["trace"]):
+    elif sorted(map(str, found.frame["trace"])) != sorted(pool["trace"]):
         wrong = f"decisions on {len(found.frame)} traces, of a pool of {len(pool)}"
     elif not np.isfinite(weights := found.frame["weight"].to_numpy(dtype=float)).all():
         wrong = "weights that are not finite"

@@ -228,15 +228,8 @@ def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
         except InvalidInput as error:  # a user's curator that is not here, or has changed
             check.skipped, check.why = check.skipped + len(rows), str(error)
             continue
-        columns = [
-            "trace",
-            "kept",
-            "weight",
-            "reason",
-            "task",
-            "from_generation",
-            "reasoning_tokens",
-        ]
+        columns = ["trace", "kept", "weight", "reason", "task", "from_generation"]
+        columns.append("reasoning_tokens")
         before, after = (set(frame[columns].itertuples(index=False)) for frame in (rows, again))
         check.looked_at += len(rows)
         for verb, odd in (("is not", before - after), ("should be", after - before)):
@@ -281,7 +274,8 @@ def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         ("deploy", experiment.deploy, "canaries"),
         ("evaluate", experiment.evaluate, "judge"),
     )
-    for purpose, drawing, following in stages:
+    alone = experiment.deployment is not None and experiment.deployment.alone
+    for purpose, drawing, following in stages[alone:]:  # no tasks of ours are put to work
         parts = parts_of(tasks_for(warehouse, experiment, purpose))
         part_of = {task.key: number for number, part in enumerate(parts) for task in part}
         done = warehouse.marks(experiment.id, purpose)

@@ -1,1 +1,1 @@
-"""What users asked and were answered: written down durably, then loaded into the warehouse."""
+"""Answers to users: written down durably, then loaded into the warehouse."""

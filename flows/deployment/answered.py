@@ -57,7 +57,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a user said of an answer."""
+    """A user's word on an answer."""
 
     trace: str
     accepted: bool
@@ -86,12 +86,12 @@ def as_line(what: Answered | Told) -> bytes:
 
 
 def of_line(line: bytes) -> Answered | Told:
-    """What a line says. Raises InvalidInput where it says nothing that this version knows."""
+    """Read a line. Raises InvalidInput where it says nothing that this version knows."""
     try:
         content = json.loads(line)
         found: Answered | Told = KINDS[content.pop("kind")].validate_python(
             {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
         )
         return found
-    except (ValueError, KeyError, AttributeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise InvalidInput(f"a line of the log cannot be read: {str(error)[:200]}") from error

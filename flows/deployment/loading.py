@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import select
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from planners.checking.checker import CHECKER, checker_for
 from planners.errors import Busy, InvalidInput, PosterityError, Waiting
 from planners.prompts.formats import PROMPTS
 from planners.records import content_hash
+from warehouse.places.connect import for_a_moment, place_of
 from warehouse.records import Domain, Feedback, Landed, Record, Request, Task, Trace
 from warehouse.store import Warehouse
 from warehouse.verdicts import Unjudged
@@ -31,6 +31,8 @@ TEXT = (
     "(define (problem text) (:domain text) (:init) (:goal (answered)))\n",
 )
 """The task of prompts that hold no planning task; no plan reaches its goal, not even none."""
+REQUESTS = "requests"
+"""The folder of the log, in that where rows are landed."""
 NO_TASK = "its prompt holds no planning task"
 
 
@@ -45,7 +47,7 @@ class Loaded:
 
 def requests_folder(warehouse: Warehouse) -> Path:
     """Where the answers to users are written down before they are in the warehouse."""
-    return warehouse.place.landing / "requests"
+    return warehouse.place.landing / REQUESTS
 
 
 def load_requests(warehouse: Warehouse) -> Loaded:
@@ -172,17 +174,21 @@ def require_enough(warehouse: Warehouse, experiment: Experiment, generation: int
 
 
 def main(warehouse: str, seconds: float) -> None:
-    """Load what there is whenever nobody else has the warehouse, until standard input closes."""
-    while not select.select([sys.stdin], [], [], seconds)[0]:
+    """Load what there is every few seconds, unless another process has the warehouse, and once more
+    when standard input closes.
+    """
+    place = place_of(warehouse)
+    folder, ends = place.landing / REQUESTS, False
+    while not ends:
+        ends = bool(select.select([sys.stdin], [], [], seconds)[0])
+        if not (folder.is_dir() and complete_segments(folder)):
+            continue
         try:
-            with Warehouse(warehouse) as store:
-                folder = requests_folder(store)
-                if not (folder.is_dir() and complete_segments(folder)):
-                    continue
+            with for_a_moment(place), Warehouse(place) as store:
                 load_requests(store)
                 store.publish()
         except Busy:
-            time.sleep(seconds)  # a run has it, and loads what there is between generations
+            pass  # a run has it, and loads what there is before its next generation
         except PosterityError as error:
             print(f"loading: {error}", file=sys.stderr, flush=True)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from curation.curators import CURATORS
 from flows.experiments.tables import (
     Audit,
     Curation,
@@ -85,6 +86,13 @@ class Experiment(Table):
         model, training = self.model, self.training
         if self.generations and not model.learns:
             raise ValueError(f"a {model.policy} policy learns nothing: set generations = 0")
+        curator = CURATORS.get(self.curation.curator)
+        heard = self.curation.sources or self.deployment
+        if curator is not None and curator.needs == "sources" and not heard:
+            raise ValueError(
+                f"curator {curator.name!r} needs curation.sources or deployment: it learns what "
+                "users accepted"
+            )
         if self.warmup and (not model.learns or self.tasks.folder or model.policy != "local"):
             raise ValueError(
                 "warmup is for a local model (model.policy = 'local') and generated tasks, since "

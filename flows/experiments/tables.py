@@ -246,7 +246,7 @@ class Curation(Table):
                 continue
             _one_of(name, CURATORS, "curator")
             needs = CURATORS[name].needs
-            if needs is not None and getattr(self, needs) is None:
+            if needs not in (None, "sources") and getattr(self, needs) is None:
                 raise ValueError(f"curator {name!r} needs curation.{needs}")
         return self
 

@@ -61,6 +61,9 @@ CLOSED: dict[str, Callable[[pd.DataFrame, Options], np.ndarray]] = {
     "feedback": lambda pool, _: (
         pool["accepted"].eq(True) & (pool["plan_length"].fillna(0) > 0)
     ).to_numpy(dtype=float),
+    "accepted-and-valid": lambda pool, _: (pool["accepted"].eq(True) & pool["valid"]).to_numpy(
+        dtype=float
+    ),
 }
 """Curators whose reward has a closed form."""
 

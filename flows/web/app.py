@@ -43,7 +43,7 @@ Next = Callable[[Request], Awaitable[Response]]
 
 
 class Metrics:
-    """What Prometheus is told."""
+    """The figures that Prometheus reads."""
 
     def __init__(self, desk: Desk) -> None:
         self.registry = CollectorRegistry()

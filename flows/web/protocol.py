@@ -1,4 +1,4 @@
-"""What clients send and get: OpenAI's completions, with planning and feedback beside them."""
+"""The bodies of requests and errors: OpenAI's completions, planning and feedback."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Metadata = Annotated[dict[Named, str | int | float | bool | None], Field(max_len
 
 
 class Asked(BaseModel):
-    """What every request may say. Clients of OpenAI's API send many settings; one that is not known
-    here is refused rather than ignored, unless it is at its neutral value.
+    """The settings of every request. Clients of OpenAI's API send many; one that is not known here
+    is refused rather than ignored, unless it is at its neutral value.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)

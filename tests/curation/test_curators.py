@@ -35,7 +35,7 @@ def pools(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
-SEVERAL = {"all-valid", "preference", "feedback", "rollouts"}
+SEVERAL = {"all-valid", "preference", "feedback", "accepted-and-valid", "rollouts"}
 """Curators that keep several traces of a task."""
 UNJUDGED = {"uncurated", "noisy", "feedback", "rollouts"}
 """Curators that keep traces that are not valid."""
@@ -105,6 +105,13 @@ def test_feedback_keeps_what_users_accepted_whatever_the_verdict(pool: pd.DataFr
             row.accepted, "accepted"
         )
         assert frame["reason"][row.trace].startswith(expected)
+
+
+@given(pools())
+def test_accepted_and_valid_keeps_both_and_nothing_else(pool: pd.DataFrame) -> None:
+    kept = set(chosen("accepted-and-valid", pool).kept)
+    both = (one for one in pool.itertuples() if one.accepted is True and one.outcome == "VALID")
+    assert kept == {one.trace for one in both}
 
 
 @given(pools(), st.sets(st.integers(0, 4)), st.sampled_from(["shortest", "all-valid"]))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from planners.errors import InvalidInput
+from planners.errors import Busy, InvalidInput
 from warehouse import schema
 from warehouse.load import open_ledger
 from warehouse.migrations import migrate
 from warehouse.places.file import DATABASE_ERRORS, File
 from warehouse.places.lake import PREFIX, Lake
 
+MOMENT, PATIENCE = ".for-a-moment", 60.0
+"""The file that is locked while somebody has the warehouse for a moment, and how many seconds
+others wait then.
+"""
 VIEWS = (
     "stg_verdicts",
     "stg_task_samples",
@@ -48,12 +56,51 @@ def place_of(warehouse: Path | str | Place) -> Place:
     return File(Path(warehouse))
 
 
+_mine = False
+"""Whether it is this process that has it for a moment, which waits for nobody."""
+
+
+@contextmanager
+def for_a_moment(place: Place) -> Iterator[None]:
+    """While the block runs, others who want to write the warehouse wait for it, and do not fail."""
+    global _mine
+    place.landing.mkdir(parents=True, exist_ok=True)
+    with (place.landing / MOMENT).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _mine = True
+        try:
+            yield
+        finally:
+            _mine = False
+
+
+def _held_for_a_moment(place: Place) -> bool:
+    try:
+        with (place.landing / MOMENT).open("r") as held:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # nobody ever did
+        pass
+    return False
+
+
 def connect(place: Place, read_only: bool = False) -> sa.Engine:
     """An engine on the warehouse, with the current schema. Raises InvalidInput with what to do.
 
     A file of an older schema is first copied to a backup beside it, then migrated.
     """
-    engine, version = _open(place, read_only)
+    until = time.monotonic() + PATIENCE
+    while True:
+        # Looked at first: it may be let go between the two.
+        waits = not (read_only or _mine) and time.monotonic() < until and _held_for_a_moment(place)
+        try:
+            engine, version = _open(place, read_only)
+            break
+        except Busy:
+            if not waits:
+                raise
+            time.sleep(0.1)
     if version is not None and version < schema.SCHEMA_VERSION:
         engine.dispose()
         try:

@@ -4,7 +4,7 @@ WITH answers AS (
     SELECT
         t.experiment,
         t.generation,
-        CAST(r.received_at AS DATE) AS day,
+        date_trunc('day', r.received_at) AS day,
         r.latency_ms,
         r.user_hash,
         v.outcome,

@@ -1,0 +1,282 @@
+"""The gateway as its users meet it: a real process, the real client of OpenAI's API."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from flows.experiments.reading import load_experiment
+from flows.generations.checkpoints import checkpoint_of
+from planners.domains import DOMAINS
+from planners.models.checkpoint import load
+from planners.policies.local import LocalPolicy
+from tests.gateway import body, experiment, gateway, problem, run
+from warehouse.store import Warehouse
+
+TASK = f"Find a plan.\n{DOMAINS['blocksworld'].text}\n{problem(1)}\nAnswer with the plan alone."
+WAIT = 30
+
+
+def settled(folder: Path, rows: int) -> list[dict[str, Any]]:
+    """The requests of the published snapshot, once there are so many."""
+    sql = (
+        "SELECT t.*, r.* EXCLUDE (trace), v.outcome, f.accepted FROM traces AS t "
+        "JOIN requests AS r ON r.trace = t.trace LEFT JOIN stg_verdicts AS v ON v.trace = t.trace "
+        "LEFT JOIN feedback AS f ON f.trace = t.trace ORDER BY received_at"
+    )
+    until = time.monotonic() + WAIT
+    while True:
+        with Warehouse(folder / "w.duckdb.snapshot", read_only=True) as store:
+            found = store.frame(sql)
+        if len(found) >= rows or time.monotonic() > until:
+            assert len(found) == rows
+            return found.to_dict("records")
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with generation 0 of an experiment that waits for users; not to be changed."""
+    folder = tmp_path_factory.mktemp("begun")
+    done = run(folder, "run", str(experiment(folder)), "--plain")
+    assert done.returncode == 1
+    assert "waits for users: 0 of at least 20 new answers" in done.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(begun: Path, tmp_path: Path) -> Path:
+    subprocess.run(["cp", "-r", f"{begun}/.", str(tmp_path)], check=True)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def answering(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A gateway that answers, and its folder."""
+    folder = tmp_path_factory.mktemp("answering")
+    subprocess.run(["cp", "-r", f"{begun}/.", str(folder)], check=True)
+    with gateway(folder) as (url, _):
+        yield folder, url
+
+
+def test_the_client_of_openai_gets_answers_that_are_traces(folder: Path) -> None:
+    with gateway(folder) as (url, _):
+        with openai.OpenAI(base_url=url, api_key="any") as client:
+            names = [model.id for model in client.models.list()]
+            chat = client.chat.completions.create(
+                model="small", messages=[{"role": "user", "content": " b1 clear on-table\n"}], n=2,
+                max_completion_tokens=20, user="alice@example.org", temperature=0.7,
+                metadata={"shop": "north"}, extra_body={"session": "monday"},
+            )  # fmt: skip
+            stream = client.completions.create(
+                model="small@0", prompt=" b1 clear on-table\n", stream=True, max_tokens=20
+            )
+            pieces = [(one.id, one.choices[0].text) for one in stream]
+
+        async def together() -> list[Any]:
+            async with openai.AsyncOpenAI(base_url=url, api_key="any") as client:
+                return await asyncio.gather(
+                    *(
+                        client.chat.completions.create(
+                            model="small", messages=[{"role": "user", "content": " b2 clear\n"}]
+                        )
+                        for _ in range(9)
+                    )
+                )
+
+        many = asyncio.run(together())
+        planned = httpx.post(f"{url}/plans", json=body(3, attempts=3), timeout=WAIT).json()
+    assert names == ["small", "small@0"]
+    both = zip(chat.posterity["traces"], chat.choices, strict=True)
+    given = {trace: choice.message.content for trace, choice in both}
+    given |= {pieces[0][0]: "".join(text for _, text in pieces)}
+    given |= {one.id: one.choices[0].message.content for one in many}
+    assert planned["attempts"] == len(planned["traces"])
+    assert planned["valid"] == (planned["outcome"] == "VALID")
+    rows = settled(folder, len(given) + planned["attempts"])
+    told = {row["trace"]: row["text"] for row in rows}
+    assert all(told[trace] == text for trace, text in given.items())
+    first = rows[0]
+    assert json.loads(first["metadata"]) == {"shop": "north"}
+    assert json.loads(first["settings"])["temperature"] == 0.7
+    assert first["user_hash"] not in (None, "alice@example.org")
+    for file in folder.rglob("*"):
+        assert not file.is_file() or b"alice@example.org" not in file.read_bytes()
+    # Every trace's log-probability is that of the weights that it names.
+    with Warehouse(folder / "w.duckdb.snapshot", read_only=True) as store:
+        settings = load_experiment(str(folder / "small.toml"))
+        checkpoint = checkpoint_of(store, settings, 0)
+    policy = LocalPolicy(*load(checkpoint.folder))
+    heads = policy.encode([row["prompt"] for row in rows], 0)
+    pairs = [(head, list(row["token_ids"])) for head, row in zip(heads, rows, strict=True)]
+    again = policy.row_logprobs(pairs)
+    assert again == pytest.approx([row["logprob"] for row in rows], abs=1e-3)
+    assert {row["weights_hash"] for row in rows} == {checkpoint.weights}
+    checked = run(folder, "verify")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
+    _, url = answering
+    said = [{"role": "user", "content": " b1 clear\n"}]
+    with openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client:
+        with pytest.raises(openai.NotFoundError, match="'other' does not exist"):
+            client.chat.completions.create(model="other", messages=said)
+        with pytest.raises(openai.NotFoundError, match="'small@7' does not exist"):
+            client.chat.completions.create(model="small@7", messages=said)
+        with pytest.raises(openai.BadRequestError, match="exceed the model's context") as long:
+            client.chat.completions.create(model="small", messages=said, max_tokens=5000)
+        assert long.value.code == "context_length_exceeded"
+        with pytest.raises(openai.BadRequestError, match="'tools' is not supported"):
+            client.chat.completions.create(model="small", messages=said, tools=[{"type": "x"}])
+        with pytest.raises(openai.BadRequestError, match="temperature"):
+            client.chat.completions.create(model="small", messages=said, temperature=9)
+        with pytest.raises(openai.BadRequestError, match="does not know a word"):
+            client.chat.completions.create(
+                model="small", messages=[{"role": "user", "content": "Hi"}]
+            )
+    kind = {"content-type": "application/json"}
+    wrong = httpx.post(f"{url}/chat/completions", content=b"{", headers=kind)
+    assert (wrong.status_code, wrong.json()["error"]["type"]) == (400, "invalid_request_error")
+    large = httpx.post(f"{url}/chat/completions", content=b" " * (3 << 20))
+    assert large.status_code == 413
+    assert httpx.post(f"{url}/plans", json=body(1) | {"problem": "(define"}).status_code == 400
+    assert httpx.get(f"{url}/models", headers={"host": "evil.example"}).status_code == 400
+    assert httpx.get(f"{url}/nothing").json()["error"]["message"].endswith("Not Found")
+    root = url.removesuffix("/v1")
+    assert httpx.get(f"{root}/readyz").json()["generation"] == 0
+    assert 'path="/v1/chat/completions",status="404"' in httpx.get(f"{root}/metrics").text
+    nobody = httpx.post(f"{url}/feedback", json={"trace": "0" * 32, "feedback": "accept"})
+    assert "no answer has the trace" in nobody.json()["error"]["message"]
+
+
+def test_pddl_in_a_chat_is_judged_and_feedback_and_corrections_are_kept(folder: Path) -> None:
+    words = {"model": "small", "messages": [{"role": "user", "content": TASK}]}
+    with gateway(folder, POSTERITY_USER_KEY="secret") as (url, _):
+        refused = httpx.post(f"{url}/chat/completions", json=words, timeout=WAIT)
+        assert "does not know a word" in refused.json()["error"]["message"]  # the small base
+        answers = [httpx.post(f"{url}/plans", json=body(n, user="u"), timeout=WAIT) for n in (1, 2)]
+        first, second = (answer.json()["trace"] for answer in answers)
+        for said in ("accept", "reject"):
+            httpx.post(f"{url}/feedback", json={"trace": first, "feedback": said, "user": "u"})
+        settled(folder, 2)
+    with gateway(folder, POSTERITY_USER_KEY="secret") as (url, _):  # knows it from the warehouse
+        wanted = {"trace": second, "feedback": "reject", "plan": "(pickup b1)\n", "user": "u"}
+        corrected = httpx.post(f"{url}/feedback", json=wanted, timeout=WAIT).json()["correction"]
+        rows = {row["trace"]: row for row in settled(folder, 3)}
+    assert rows[first]["accepted"] is False
+    assert rows[corrected]["purpose"] == "correction"
+    assert rows[corrected]["corrects"] == second
+    assert rows[corrected]["accepted"] is True
+    assert rows[corrected]["task"] == rows[second]["task"]
+    assert len({row["user_hash"] for row in rows.values()}) == 1
+
+
+def test_users_teach_the_next_generation_which_then_answers(folder: Path) -> None:
+    """Without a failed request, and with no trace of weights that did not write it."""
+    with gateway(folder) as (url, _), ThreadPoolExecutor(4) as pool:
+
+        def ask(number: int) -> dict[str, Any]:
+            answer = httpx.post(f"{url}/plans", json=body(number), timeout=WAIT)
+            assert answer.status_code == 200, answer.text
+            told = answer.json()
+            said = {"trace": told["trace"], "feedback": "accept" if told["plan"] else "reject"}
+            assert httpx.post(f"{url}/feedback", json=said, timeout=WAIT).status_code == 200
+            return told
+
+        taught = list(pool.map(ask, range(24)))
+        settled(folder, 24)
+        made = subprocess.Popen(
+            run_command(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        meanwhile, until = list[dict[str, Any]](), time.monotonic() + 90
+        while time.monotonic() < until and 1 not in {one["generation"] for one in meanwhile}:
+            meanwhile += pool.map(ask, range(100 + len(meanwhile), 104 + len(meanwhile)))
+        said = made.communicate(timeout=60)[0]
+        assert made.returncode in (0, 1), said
+        assert "generation 1: coverage" in said
+    assert {one["generation"] for one in taught} == {0}
+    assert meanwhile[-1]["generation"] >= 1
+    run(folder, "run", str(folder / "small.toml"), "--plain")  # loads what was left
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        rows = store.frame(
+            "SELECT t.trace, t.generation, r.weights_hash = g.weights_hash AS own FROM traces AS t "
+            "JOIN requests AS r USING (trace) "
+            "JOIN generations AS g ON g.experiment = t.experiment AND g.generation = t.generation"
+        )
+        learned = store.frame("SELECT DISTINCT reason FROM decisions WHERE kept")["reason"]
+    given = {one["trace"]: one["generation"] for one in (*taught, *meanwhile)}
+    assert dict(zip(rows["trace"], rows["generation"], strict=True)) == given
+    assert rows["own"].all()
+    assert learned.tolist() == ["accepted by its user"]
+    checked = run(folder, "verify")
+    assert checked.returncode == 0, checked.stdout
+
+
+def run_command(folder: Path) -> list[str]:
+    from tests.processes import posterity
+
+    file = str(folder / "small.toml")
+    return posterity("run", file, "--plain", "--warehouse", str(folder / "w.duckdb"))
+
+
+def test_no_answered_request_is_lost_or_doubled_by_kills(folder: Path) -> None:
+    given: dict[str, str] = {}
+    for round in range(3):
+        with gateway(folder, end=signal.SIGKILL) as (url, _), ThreadPoolExecutor(6) as pool:
+
+            def ask(number: int, url: str = url) -> None:
+                try:
+                    answer = httpx.post(f"{url}/plans", json=body(number), timeout=WAIT).json()
+                except httpx.TransportError:
+                    return  # not answered: it may be written down or not
+                given[answer["trace"]] = answer["text"]
+
+            waiting = [pool.submit(ask, 1000 * round + n) for n in range(60)]
+            while sum(one.done() for one in waiting) < 20:
+                time.sleep(0.01)
+            pool.shutdown(wait=False, cancel_futures=True)
+    run(folder, "run", str(folder / "small.toml"), "--plain")
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        rows = store.frame("SELECT trace, text FROM traces WHERE purpose = 'request'")
+    assert len(given) >= 60
+    assert rows["trace"].is_unique
+    assert given.items() <= dict(zip(rows["trace"], rows["text"], strict=True)).items()
+
+
+def test_others_than_this_machine_need_a_key(folder: Path) -> None:
+    refused = run(folder, "deploy", str(folder / "small.toml"), "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 2
+    assert "set POSTERITY_API_KEYS" in refused.stderr
+    with gateway(folder, POSTERITY_API_KEYS="one-key, another-key") as (url, _):
+        assert httpx.get(f"{url}/models").status_code == 401
+        assert httpx.get(f"{url.removesuffix('/v1')}/healthz").status_code == 200
+        with openai.OpenAI(base_url=url, api_key="another-key") as client:
+            assert client.models.list().data
+        with openai.OpenAI(base_url=url, api_key="wrong") as client, pytest.raises(
+            openai.AuthenticationError, match="wrong or missing API key"
+        ):  # fmt: skip
+            client.models.list()
+
+
+def test_too_many_at_once_are_told_to_come_back(folder: Path) -> None:
+    with gateway(folder, "--waiting", "1") as (url, process), ThreadPoolExecutor(24) as pool:
+        asked = body(5, max_tokens=400, temperature=2.0)
+        found = list(
+            pool.map(lambda _: httpx.post(f"{url}/plans", json=asked, timeout=WAIT), range(24))
+        )
+        codes = [answer.status_code for answer in found]
+        assert set(codes) == {200, 429}
+        [busy, *_] = [answer for answer in found if answer.status_code == 429]
+        assert busy.headers["retry-after"] == "1"
+        assert busy.json()["error"]["code"] == "rate_limit_exceeded"
+    assert process.returncode in (0, -signal.SIGTERM)
