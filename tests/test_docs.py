@@ -47,6 +47,7 @@ ELSEWHERE = {
     "--prefect": "tests/flows/commands/test_cli.py",
     "workers.runner": "tests/flows/loop/test_executors.py",
     "posterity serve": "tests/flows/schedule/test_schedule.py",
+    "posterity deploy": "tests/flows/web/test_gateway.py",
     "flows.schedule.automations": "tests/flows/schedule/test_schedule.py",
     "prefect ": "tests/flows/schedule/test_schedule.py",
     "createdb": "tests/warehouse/test_lake.py",

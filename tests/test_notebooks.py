@@ -34,6 +34,7 @@ def audited(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(notebook: Path, audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTERITY_WAREHOUSE", str(audited))
+    monkeypatch.setenv("A_FEW", "1")
     pages = jupytext.read(notebook)
     NotebookClient(pages, timeout=120, resources={"metadata": {"path": audited.parent}}).execute()
     cells = [cell for cell in pages.cells if cell.cell_type == "code"]

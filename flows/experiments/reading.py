@@ -20,7 +20,7 @@ from planners.pddl import read_domain
 
 PRESETS = (
     "quickstart", "blocksworld", "rovers", "sokoban", "ten-domains", "control", "reinforce", "tiny",
-    "smollm2", "smollm2-control", "qwen3-0.6b", "paper",
+    "deployed", "smollm2", "smollm2-control", "qwen3-0.6b", "paper",
 )  # fmt: skip
 
 

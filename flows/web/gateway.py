@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +73,8 @@ def put_before_users(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE,
             server_header=False, date_header=False,
         )  # fmt: skip
+        # Uvicorn gives the signal back once it has stopped; its default would kill what follows.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             uvicorn.Server(config).run(sockets=[listening])
         finally:

@@ -62,7 +62,7 @@ _mine = False
 
 @contextmanager
 def for_a_moment(place: Place) -> Iterator[None]:
-    """While the block runs, others who want to write the warehouse wait for it, and do not fail."""
+    """While the block runs, others who want to open the warehouse wait for it, and do not fail."""
     global _mine
     place.landing.mkdir(parents=True, exist_ok=True)
     with (place.landing / MOMENT).open("w") as held:
@@ -93,7 +93,7 @@ def connect(place: Place, read_only: bool = False) -> sa.Engine:
     until = time.monotonic() + PATIENCE
     while True:
         # Looked at first: it may be let go between the two.
-        waits = not (read_only or _mine) and time.monotonic() < until and _held_for_a_moment(place)
+        waits = not _mine and time.monotonic() < until and _held_for_a_moment(place)
         try:
             engine, version = _open(place, read_only)
             break

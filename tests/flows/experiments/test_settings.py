@@ -21,6 +21,7 @@ HASHES = {
     "control": "9a868d305ac6",
     "reinforce": "442dc150c33f",
     "tiny": "5f6fd556b9e5",
+    "deployed": "9d8911ae2c74",
     "smollm2": "4e86e4d46403",
     "smollm2-control": "6b01b2c6d8ff",
     "qwen3-0.6b": "47c2c0a28fac",

@@ -1,0 +1,127 @@
+# %% [markdown]
+# # A month of deployment in minutes
+#
+# A planner is put before users. They send tasks of their own, accept the plans that work, and
+# reject the others. At the end of each week the next generation learns from what they accepted, and
+# answers from then on. Nobody writes a reward, and no task of ours is put to work: the preset
+# `deployed` learns from users alone.
+#
+# The users here are simulated; the gateway, its API, the client and the generations are real.
+
+# %%
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from random import Random
+from tempfile import mkdtemp
+
+import openai
+
+from flows import load_experiment
+from planners.domains.task_sets import fresh_tasks
+from planners.pddl.printing import print_problem
+from warehouse import Warehouse
+
+few = "A_FEW" in os.environ  # so that a test takes a minute
+weeks, tasks, attempts = (1, 40, 2) if few else (5, 600, 8)
+seed = int(os.environ.get("SEED", "0"))
+easy = [f"tasks.{split}.{what}" for split, what in (
+    ("train", "sizes=[3,5]"), ("heldout", "sizes=[3,5]"), ("train", "horizons=[1,2]"),
+    ("heldout", "horizons=[1,2]"), ("train", "count=10"), ("heldout", "count=10"),
+    ("larger", "count=5"),
+)]  # fmt: skip
+changes = [f"seed={seed}", f"generations={weeks}"]
+changes += ["deployment.fewest=20", "training.steps=10", *easy] if few else []
+options = [word for change in changes for word in ("--set", change)]
+warehouse = Path(mkdtemp()) / "month.duckdb"
+
+
+def posterity(*words: str) -> list[str]:
+    """The command line of a command of posterity on this warehouse."""
+    return [sys.executable, "-m", "flows", *words, "--warehouse", str(warehouse), *options]
+
+
+# %% [markdown]
+# ## Generation 0
+#
+# `posterity run` measures the base on tasks of its own and stops: there is nothing to learn from.
+
+# %%
+made = subprocess.run(posterity("run", "deployed", "--plain"), capture_output=True, text=True)
+print(made.stdout, made.stderr)
+
+# %% [markdown]
+# ## Users
+#
+# Each week they bring new tasks. A user asks for a plan, lets the gateway try a few times, and says
+# whether the plan was any good. One in five says nothing.
+
+# %%
+split = load_experiment("deployed", changes).tasks.train
+stream = fresh_tasks("blocksworld", split.sizes, split.horizons, Random(f"users {seed}"))
+
+
+def ask(client: openai.OpenAI, number: int, problem: str) -> bool:
+    """Whether a user got a plan that works."""
+    user = f"user {number % 50}"
+    body = {
+        "model": "deployed", "domain": "blocksworld", "problem": problem, "attempts": attempts,
+        "user": user, "session": user,
+    }  # fmt: skip
+    plan = client.post("/plans", body=body, cast_to=object)
+    if number % 5:
+        said = {"trace": plan["trace"], "feedback": "accept" if plan["valid"] else "reject"}
+        client.post("/feedback", body={**said, "user": user}, cast_to=object)
+    return plan["valid"]
+
+
+def a_week(url: str) -> float:
+    """The share of a week's users who got a plan that works."""
+    problems = [print_problem(task.problem) for task in islice(stream, tasks)]
+    with (
+        openai.OpenAI(base_url=url, api_key="not asked for here") as client,
+        ThreadPoolExecutor(32) as users,
+    ):
+        served = list(users.map(lambda pair: ask(client, *pair), enumerate(problems)))
+    return sum(served) / len(served)
+
+
+# %% [markdown]
+# ## The weeks
+#
+# The gateway answers all the time; the generation behind it changes when a new one is promoted.
+# (On a schedule, `posterity serve deployed --cron "0 3 * * 1"` makes one every Monday.)
+
+# %%
+gateway = subprocess.Popen(
+    posterity("deploy", "deployed", "--port", "0"), stdout=subprocess.PIPE, text=True
+)
+url = next(found[1] for line in gateway.stdout if (found := re.search(r"answers at (\S+)", line)))
+for week in range(weeks):
+    print(f"week {week + 1}: {a_week(url):.1%} of the users got a plan that works")
+    made = subprocess.run(posterity("run", "deployed", "--plain"), capture_output=True, text=True)
+    print(*(line for line in made.stdout.splitlines() if line.startswith("generation")), sep="\n")
+print(f"afterwards: {a_week(url):.1%}")
+gateway.terminate()
+gateway.wait()
+
+# %% [markdown]
+# ## The warehouse afterwards
+#
+# Every answer is a trace, with the generation and the weights that gave it. Users are hashes.
+
+# %%
+with Warehouse(warehouse, read_only=True) as store:
+    weekly = store.frame(
+        "SELECT generation, sum(requests) AS answers, sum(valid) / sum(judged) AS valid, "
+        "sum(accepted) / sum(told) AS acceptance, max(latency_ms_p99) AS latency_ms_p99 "
+        "FROM deployments GROUP BY generation ORDER BY generation"
+    )
+    measured = store.frame("SELECT generation, coverage, heldout, longest FROM progress")
+print(weekly.round(3).to_string(index=False))
+print(measured.round(3).to_string(index=False))
+measured
