@@ -27,7 +27,7 @@ from planners.pddl.printing import print_problem
 from warehouse import Warehouse
 
 few = "A_FEW" in os.environ  # so that a test takes a minute
-weeks, tasks, attempts = (1, 40, 2) if few else (5, 600, 8)
+weeks, tasks, attempts = (1, 40, 2) if few else (5, 1500, 8)
 seed = int(os.environ.get("SEED", "0"))
 easy = [f"tasks.{split}.{what}" for split, what in (
     ("train", "sizes=[3,5]"), ("heldout", "sizes=[3,5]"), ("train", "horizons=[1,2]"),

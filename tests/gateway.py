@@ -29,11 +29,13 @@ def experiment(folder: Path, generations: int = 2, besides: str = SETTINGS) -> P
     return file
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *words: str, variables: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """A command of posterity with the folder's warehouse, run to its end."""
     return subprocess.run(
         posterity(*words, "--warehouse", str(folder / "w.duckdb")),
-        env=environment(folder), capture_output=True, text=True,
+        env=environment(folder) | (variables or {}), capture_output=True, text=True,
     )  # fmt: skip
 
 

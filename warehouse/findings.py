@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from warehouse.records import Record, stored
 
@@ -91,3 +92,18 @@ class Prediction(Record):
     )
     deviation: float = stored("Standard deviation over the parent's traces; 0 of coverage.")
     learned: int = stored("Tasks that are learned from.")
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten(Record):
+    """A user's trace whose content was erased; its id and hash are what is left."""
+
+    table = "forgotten"
+    grain = "One row per trace whose content was erased because its user asked for it."
+
+    trace: str = stored("The trace.", key=True)
+    experiment: str = stored("The experiment.")
+    generation: int = stored("The generation that answered.")
+    task: str = stored("The task's key; its text is erased too, unless others have the same task.")
+    text_hash: str = stored("Hash of the text that was erased.")
+    forgotten_at: datetime = stored("When, in UTC.")

@@ -115,6 +115,14 @@ def amend(connection: sa.Connection, table: sa.Table, where: Any, **values: Any)
     connection.execute(sa.update(table).where(where).values(values))
 
 
+def erase(connection: sa.Connection, table: sa.Table, where: Any, values: Any) -> None:
+    """Change rows, in the ledger too, in columns that `where` does not speak of."""
+    before = connection.execute(_tallied(table).where(where)).one()
+    connection.execute(sa.update(table).where(where).values(values))
+    enter(connection, table, -before[0], -before[1])
+    enter(connection, table, *connection.execute(_tallied(table).where(where)).one())
+
+
 def _tallied(table: sa.Table, **replaced: str) -> sa.Select[Any]:
     return sa.select(sa.literal_column(tally(table, **replaced))).select_from(table)
 

@@ -18,7 +18,7 @@ RECORDS: tuple[type[Record], ...] = (
     records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback,
     records.Request, records.Decision,
     verdicts.Opinion, records.Promotion, verdicts.Canary, findings.Figure, findings.Reward,
-    findings.Alternative, findings.Prediction, records.Landed, records.Mark,
+    findings.Alternative, findings.Prediction, findings.Forgotten, records.Landed, records.Mark,
     records.Written,
 )  # fmt: skip
 """Every kind of record, in the order of the tables."""
@@ -75,6 +75,7 @@ selections, promotions, marks = (
 audits, rewards, alternatives = (
     TABLES[kind] for kind in (findings.Figure, findings.Reward, findings.Alternative)
 )
+forgotten = TABLES[findings.Forgotten]
 landed, opinions, canaries, unjudged = (
     TABLES[kind] for kind in (records.Landed, verdicts.Opinion, verdicts.Canary, verdicts.Unjudged)
 )

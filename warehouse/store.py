@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
 from planners.errors import PosterityError
 from warehouse import schema
-from warehouse.load import Rows, amend, insert, supersede
+from warehouse.findings import Forgotten
+from warehouse.load import Rows, amend, erase, insert, supersede
 from warehouse.places.connect import Place, connect, place_of
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.places.lease import Lease
@@ -22,6 +24,8 @@ from warehouse.schema import TABLES
 
 ASKED_ALONE = "randomised"
 """A question of its own command, whose answer other audits leave as it is."""
+ERASED = {"prompt": "", "metadata": None, "user_hash": None, "session_hash": None}
+"""What is left of a request that is forgotten."""
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)
 """The tables that an audit fills."""
 
@@ -166,6 +170,41 @@ class Warehouse(Reader):
             if heard:
                 amend(connection, schema.feedback, schema.feedback.c.trace.in_(heard))
                 insert(connection, schema.feedback, feedback)
+
+    def forget(self, found: Sequence[Forgotten]) -> None:
+        """Erase the content of traces, with their requests, plans, comments and tasks, and write
+        what is left of them. The database file may hold the old bytes until `place.rewrite`.
+        """
+        ids = [one.trace for one in found]
+        k, t, e = schema.tasks.c, schema.traces.c, schema.experiment_tasks.c
+        others = sa.select(t.task).where(t.trace.not_in(ids))
+        own = k.task.in_([one.task for one in found]) & k.task.not_in(others)
+        own &= k.task.not_in(sa.select(e.task))
+        erased: list[tuple[sa.Table, Any, dict[str, Any]]] = [
+            (schema.tasks, own, {"pddl": ""}),
+            *(
+                (table, table.c.trace.in_(ids), values)
+                for table, values in (
+                    (schema.traces, {"text": "", "token_ids": []}),
+                    (schema.requests, ERASED),
+                    (schema.judgements, {"plan": None, "detail": ""}),
+                    (schema.feedback, {"comment": None, "user_hash": None}),
+                )
+            ),
+        ]
+        with self.writing() as connection:
+            for table, where, values in erased:
+                erase(connection, table, where, values)
+            insert(connection, schema.forgotten, found)
+
+    def rewrite(self) -> None:
+        """Write the file anew without what was erased, and its snapshot."""
+        try:
+            self.place.rewrite(self.engine)
+        except DATABASE_ERRORS as error:
+            raise self.place.explain(error) from error
+        self.engine = connect(self.place)
+        self.publish()
 
     def regrade(self, tasks: Sequence[Task]) -> None:
         """Copy size and horizon from `tasks` to the stored ones that have no horizon (ingested)."""

@@ -38,6 +38,7 @@ from planners.errors import InvalidInput
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import INGESTED, content_hash
 from warehouse import records
+from warehouse.findings import Forgotten
 from warehouse.integrity import lost_references, repeated_keys, replaced_views, written_otherwise
 from warehouse.pool import lessons_of
 from warehouse.records import NO_SETTINGS, Domain, Generation
@@ -46,6 +47,7 @@ from warehouse.verdicts import Canary, Judgement, Unjudged
 
 ANSWERED = ("request", "correction")
 """Purposes of traces that answered a user, or corrected an answer."""
+LEARNED_FORGOTTEN = "they rest on traces that were forgotten"
 SINCE_SCHEMA = ("redundant", "plan")
 """Fields that older verdicts lack."""
 
@@ -102,13 +104,15 @@ def _looked_at(found: tuple[int, list[str]]) -> tuple[int, int, str, list[str]]:
 
 
 def _tasks(warehouse: Warehouse) -> Check:
-    check = Check("tasks")
+    check, gone = Check("tasks"), {one.task for one in warehouse.every(Forgotten)}
     for domain in warehouse.every(Domain):
         check.expect(
             content_hash(domain.pddl) == domain.hash,
             f"domain {domain.name}: its text does not have the hash {domain.hash}",
         )
     for task in warehouse.every_task():
+        if not task.pddl and task.key in gone:
+            continue
         try:
             key = task.parsed.key
         except InvalidInput as error:
@@ -126,7 +130,11 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         return content_hash(prompt.write(tasks[task].parsed))
 
     asked = {one.trace: one for one in warehouse.every(records.Request)}
+    gone = {one.trace for one in warehouse.every(Forgotten)}
     for trace in warehouse.traces(experiment.id):
+        if trace.id in gone:
+            check.expect(not trace.text, f"trace {trace.id}: it is forgotten, and has a text")
+            continue
         if trace.purpose in ANSWERED:
             request = asked.get(trace.id)
             check.expect(
@@ -166,7 +174,10 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
     check.skipped += len(superseded)
     refused = {one.trace: one.reason for one in warehouse.every(Unjudged, experiment=source)}
     finished = {generation for generation, _ in warehouse.marks(source, "judge")} | {INGESTED}
+    gone = {one.trace for one in warehouse.every(Forgotten)}
     for trace in warehouse.traces(source):
+        if trace.id in gone:
+            continue
         verdict = told.get(trace.id)
         if verdict is None and refused.get(trace.id) == NO_TASK:
             continue  # there is nothing to judge
@@ -221,8 +232,12 @@ def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> Non
 
 def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     told = warehouse.query("decisions_of", experiment=experiment.id)
+    gone = {one.trace for one in warehouse.every(Forgotten)}
     for generation, rows in told.groupby("generation"):
         index = int(str(generation))
+        if gone & set(rows["trace"]):
+            check.skipped, check.why = check.skipped + len(rows), LEARNED_FORGOTTEN
+            continue
         try:
             again = select(warehouse, experiment, index).frame.sort_values("trace")
         except InvalidInput as error:  # a user's curator that is not here, or has changed
@@ -240,7 +255,13 @@ def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
 
 
 def _generations(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
+    tainted = warehouse.frame("FROM tainted")
+    own = (tainted["experiment"] == experiment.id) & (tainted["forgotten"] > 0)
+    learned = set(tainted[own]["generation"])
     for made in warehouse.generations(experiment.id):
+        if made.index in learned:
+            check.skipped, check.why = check.skipped + 1, LEARNED_FORGOTTEN
+            continue
         if made.weights_hash == UNKNOWN:
             check.skipped, check.why = check.skipped + 1, "weights that only a server has"
             continue

@@ -1,4 +1,4 @@
-"""The command that puts a generation before users."""
+"""The commands that put a generation before users, and that forget one of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+from planners.errors import InvalidInput
 
 
 @app.command()
@@ -52,3 +53,40 @@ def deploy(
                 settings = as_begun(store, settings, continue_as)
         where = str(place_of(warehouse).absolute())
         put_before_users(where, settings, host, port, list(names or ()), waiting, Watch())
+
+
+@app.command()
+def forget(
+    user: Annotated[
+        str | None, typer.Option(help="A user's name as clients sent it, or its hash.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(help="A session, in the same ways.")] = None,
+    trace: Annotated[str | None, typer.Option(help="One answer, by the id of its trace.")] = None,
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Erase what a user sent and was answered; say which generations learned from it.
+
+    Texts, tokens, prompts, plans and comments are gone from the file and its snapshot, and tasks
+    that nobody else has. Ids and hashes stay (table `forgotten`); the weights of generations that
+    learned from them stay too, and the view `tainted` names these.
+    """
+    with one_message():
+        from flows.deployment.forgetting import forget as erase
+        from flows.progress import Watch
+        from flows.web.desk import hashed_name
+        from warehouse.store import Warehouse
+
+        watch = Watch()
+        if [user, session, trace].count(None) != 2:
+            raise InvalidInput("name one of --user, --session and --trace")
+        with Warehouse(warehouse) as store:
+            found = erase(
+                store, user=user and hashed_name(user), session=session and hashed_name(session),
+                trace=trace,
+            )  # fmt: skip
+        watch.say(f"{found.traces} traces erased")
+        for experiment, generation, learned in found.tainted:
+            how = f"learned from {learned} of those forgotten" if learned else "descends from it"
+            watch.say(f"generation {generation} of {experiment} {how}")
+        for path in found.left:
+            watch.say(f"{path} is a copy of before, and still holds them: delete it")

@@ -16,9 +16,12 @@ from planners.pddl import read_task
 from planners.pddl.isomorphism import shape
 from planners.pddl.sexpr import parse, show
 from planners.training.fine_tuning import encode
+from warehouse.findings import Forgotten
 from warehouse.pool import completions_of
 from warehouse.records import Task, Taught
 from warehouse.store import Warehouse
+
+FORGOTTEN = "forgotten: its user asked for it"
 
 
 def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> pd.Series:
@@ -30,8 +33,10 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
     """
     require_sources(warehouse, experiment)
     ingested = pool[pool["purpose"] != "deploy"]
+    gone = {one.trace: FORGOTTEN for one in warehouse.every(Forgotten)}
+    ingested = ingested[~ingested["trace"].isin(gone)]
     of_task = _barred_tasks(warehouse, experiment, ingested["task"].unique())
-    reasons = ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
+    reasons = gone | ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
     with_plan = ingested[ingested["plan_length"].notna()]
     rest = [trace for trace in with_plan["trace"] if trace not in reasons]
     folder = first_folder(warehouse, experiment)

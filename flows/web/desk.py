@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -64,7 +65,7 @@ class Desk:
         self.waiting = 0
         self._recent: OrderedDict[str, Answered] = OrderedDict()
         # Without a secret, users of this process are told apart, and nobody is known again later.
-        self._secret = (os.environ.get(SECRET) or secrets.token_hex(32)).encode()
+        self._secret = os.environ.get(SECRET) or secrets.token_hex(32)
 
     async def answer(
         self, asked: Asked, endpoint: Endpoint, prompt: str, most: int | None,
@@ -215,9 +216,22 @@ class Desk:
 
     def hashed(self, name: str | None) -> str | None:
         """A user's or session's name as it is kept: hashed with a secret key."""
-        if name is None:
-            return None
-        return hmac.new(self._secret, name.encode(), "blake2s").hexdigest()[:32]
+        return None if name is None else _hashed(name, self._secret)
+
+
+def hashed_name(name: str) -> str:
+    """A name's hash with the key of the environment; a hash stays as it is. Raises InvalidInput
+    without the key.
+    """
+    if re.fullmatch("[0-9a-f]{32}", name):
+        return name
+    if not (key := os.environ.get(SECRET)):
+        raise InvalidInput(f"set {SECRET} to the key that the gateway had, or give the hash")
+    return _hashed(name, key)
+
+
+def _hashed(name: str, key: str) -> str:
+    return hmac.new(key.encode(), name.encode(), "blake2s").hexdigest()[:32]
 
 
 def vars_of(sampling: Sampling) -> dict[str, float | int | None]:

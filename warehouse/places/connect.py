@@ -31,6 +31,7 @@ VIEWS = (
     "plan_length",
     "verdicts",
     "deployments",
+    "tainted",
     "curated",
     "decisions",
     "lineage",

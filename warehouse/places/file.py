@@ -107,6 +107,23 @@ class File:
                 "name another warehouse with --warehouse FILE"
             )
 
+    def rewrite(self, engine: sa.Engine) -> None:
+        """Write the database anew, without the bytes of what was deleted or changed. Nobody may
+        have a connection.
+        """
+        fresh = self.path.with_name(self.path.name + ".rewritten")
+        fresh.unlink(missing_ok=True)
+        quoted = str(fresh).replace("'", "''")
+        # Without a transaction around it, since DuckDB detaches nothing within one.
+        raw: Any = engine.raw_connection().driver_connection
+        [(name,)] = raw.execute("SELECT current_database()").fetchall()
+        raw.execute(f"ATTACH '{quoted}' AS fresh")
+        raw.execute(f'COPY FROM DATABASE "{name}" TO fresh')
+        raw.execute("DETACH fresh")
+        engine.dispose()
+        fresh.replace(self.path)
+        self.path.with_name(self.path.name + ".wal").unlink(missing_ok=True)
+
     def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[None]:
         """No lease is needed: the process that writes the file has it alone."""
         return nullcontext()

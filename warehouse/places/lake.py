@@ -87,6 +87,10 @@ class Lake:
         """Always False: a failed command must not remove what others may be using."""
         return False
 
+    def rewrite(self, engine: sa.Engine) -> None:
+        """Refuses: a lake keeps older files."""
+        raise InvalidInput("a lake cannot be written anew: its older files would keep the rows")
+
     def remove(self) -> None:
         """Does nothing: others may be using the lake."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import time
@@ -220,6 +221,48 @@ def test_users_teach_the_next_generation_which_then_answers(folder: Path) -> Non
     assert learned.tolist() == ["accepted by its user"]
     checked = run(folder, "verify")
     assert checked.returncode == 0, checked.stdout
+
+
+def test_a_user_can_be_forgotten(folder: Path) -> None:
+    """No byte of the texts is left, and what learned from them is named."""
+    key = {"POSTERITY_USER_KEY": "secret"}
+    word = "zzebra"
+    with gateway(folder, **key) as (url, _):
+        for number in range(24):
+            user = "alice" if number % 3 == 0 else "bob"
+            own = body(number, user=user, metadata={"note": word} if user == "alice" else None)
+            if user == "alice":  # a task that nobody else has, and that names its objects
+                own["problem"] = re.sub(r"\bb(\d)\b", rf"{word}\1", own["problem"])
+            told = httpx.post(f"{url}/plans", json=own, timeout=WAIT).json()
+            said = {"trace": told["trace"], "feedback": "accept", "comment": word, "user": user}
+            if user == "bob":
+                del said["comment"]
+            assert httpx.post(f"{url}/feedback", json=said, timeout=WAIT).status_code == 200
+    run(folder, "run", str(folder / "small.toml"), "--plain")
+    assert any(
+        word.encode() in file.read_bytes() for file in folder.glob("w.duckdb*") if file.is_file()
+    )
+    without = run(folder, "forget", "--user", "alice")
+    assert without.returncode == 2
+    assert "set POSTERITY_USER_KEY" in without.stderr
+    done = run(folder, "forget", "--user", "alice", variables=key)
+    assert done.returncode == 0, done.stderr
+    assert "8 traces erased" in done.stdout
+    assert "generation 1 of" in done.stdout
+    assert "learned from" in done.stdout
+    for file in folder.rglob("*"):
+        assert not file.is_file() or word.encode() not in file.read_bytes(), file
+    again = run(folder, "forget", "--user", "alice", variables=key)
+    assert (again.returncode, "no answer is theirs" in again.stderr) == (2, True)
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        kept = store.frame("SELECT text FROM traces WHERE purpose = 'request'")["text"]
+        assert (kept == "").sum() == 8
+        assert store.frame("FROM forgotten")["text_hash"].str.len().eq(32).all()
+    checked = run(folder, "verify")
+    assert "0 disagreements" not in checked.stdout
+    assert "they rest on traces that were forgotten" in checked.stdout
+    assert ", 0 disagree\n" in checked.stdout
+    assert not re.search(r"[1-9]\d* disagree$", checked.stdout, re.M), checked.stdout
 
 
 def run_command(folder: Path) -> list[str]:
