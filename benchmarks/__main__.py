@@ -22,6 +22,7 @@ PARTS = {
     "loop": "loop.loops",
     "orchestration": "loop.orchestrations",
     "workers": "loop.workers",
+    "gateway": "gateway.overheads",
 }
 """Which function of which module measures what."""
 

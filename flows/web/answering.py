@@ -141,8 +141,8 @@ class Deployed:
             self._look(store)
         return found if found != before else None
 
-    def chosen(self, model: str, session: str | None) -> Answerer:
-        """Who answers to a model's name. Raises InvalidInput where there is no such generation."""
+    def chosen(self, model: str, session: str | None) -> int:
+        """The generation that a model's name means. Raises InvalidInput where there is none."""
         name, _, number = model.partition("@")
         if name not in (self.experiment.name, self.experiment.id) or (
             number and (not number.isdecimal() or int(number) not in self.known)
@@ -151,11 +151,11 @@ class Deployed:
                 f"the model {model!r} does not exist; there is {', '.join(self.names())}"
             )
         if number:
-            return self.of(int(number))
+            return int(number)
         share = self.experiment.deployment.candidate if self.experiment.deployment else 0.0
         if self.candidate is not None and session is not None and _share_of(session) < share:
-            return self.of(self.candidate)
-        return self.of(self.current)
+            return self.candidate
+        return self.current
 
     def names(self) -> Iterator[str]:
         """The names of models: the deployed generation, then each by its number."""
@@ -164,10 +164,10 @@ class Deployed:
 
     def of(self, generation: int) -> Answerer:
         """The generation at work; it is loaded if it is not, while the others go on answering."""
-        if (found := self._at_work(generation)) is not None:
+        if (found := self.at_work(generation)) is not None:
             return found
         with self._loading:
-            if (found := self._at_work(generation)) is None:
+            if (found := self.at_work(generation)) is None:
                 with self.reading() as store:
                     found = Answerer(store, self.experiment, generation)
                 with self._lock:
@@ -175,7 +175,8 @@ class Deployed:
                     self._let_go(generation)
         return found
 
-    def _at_work(self, generation: int) -> Answerer | None:
+    def at_work(self, generation: int) -> Answerer | None:
+        """The generation if it is at work already."""
         with self._lock:
             return self._answerers.get(generation)
 

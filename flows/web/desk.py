@@ -137,7 +137,10 @@ class Desk:
         asked.require_known()
         sampling = asked.sampling(self.deployed.experiment.deploy, most)
         for _ in range(TRIES):
-            answerer = await asyncio.to_thread(self.deployed.chosen, asked.model, session)
+            index = self.deployed.chosen(asked.model, session)
+            answerer = self.deployed.at_work(index)
+            if answerer is None:  # to be loaded, which takes seconds
+                answerer = await asyncio.to_thread(self.deployed.of, index)
             futures = answerer.ask(prompt, sampling, seeds)
             if futures is not None:
                 found = await asyncio.gather(*map(asyncio.wrap_future, futures))
