@@ -5,13 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from flows.experiments.experiment import Experiment
-from flows.generations.checkpoints import checkpoint_of
 from flows.generations.lineage import deployed
 from flows.generations.policies import policy_of
 from planners.errors import ComponentFailure, InvalidInput, PosterityError
@@ -32,20 +31,22 @@ class Job:
 
 
 class Answerer:
-    """A generation at work. All jobs that wait are sampled together, those with equal settings in
-    one batch; a job's answer does not depend on the others.
+    """A generation at work. In this process, all jobs that wait are sampled together, those with
+    equal settings in one batch; a job's answer does not depend on the others. A server gets each at
+    once, as many as it may have, and batches them itself.
     """
 
     def __init__(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
         self.generation = generation
-        self.weights = ""
+        made = warehouse.generation(experiment.id, generation)
+        self.weights = "" if made is None else made.weights_hash
         self._stack = ExitStack()
         self.policy: Policy = self._stack.enter_context(
             policy_of(warehouse, experiment, generation, experiment.deploy)
         )
-        if experiment.model.learns:
-            self.weights = checkpoint_of(warehouse, experiment, generation).weights
+        server = experiment.model.server
         self.batch = experiment.model.batch
+        self._pool = ThreadPoolExecutor(server.concurrency) if server else None
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._gate, self._leaving = threading.Lock(), False
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
@@ -78,6 +79,8 @@ class Answerer:
             self._leaving = True
         self._waiting.put(None)
         self._thread.join()
+        if self._pool:
+            self._pool.shutdown()
         self._stack.close()
 
     def _work(self) -> None:
@@ -88,6 +91,10 @@ class Answerer:
                 some.append(self._waiting.get())
             ends = None in some
             jobs = [job for job in some if job is not None]
+            if self._pool:
+                for job in jobs:
+                    self._pool.submit(self._answer, job.sampling, [job])
+                continue
             for sampling in dict.fromkeys(job.sampling for job in jobs):
                 self._answer(sampling, [job for job in jobs if job.sampling == sampling])
 

@@ -93,6 +93,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen(2048)  # from now on clients wait instead of being refused
         except OSError as error:
             raise InvalidInput(
                 f"nothing can listen at {host}:{port}: {error.strerror}; choose another --port"

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,9 @@ from flows.generations.checkpoints import checkpoint_of
 from planners.domains import DOMAINS
 from planners.models.checkpoint import load
 from planners.policies.local import LocalPolicy
+from planners.policies.model_server import serving
 from tests.gateway import body, experiment, gateway, problem, run
+from tests.tiny_gguf import write_tiny_gguf
 from warehouse.store import Warehouse
 
 TASK = f"Find a plan.\n{DOMAINS['blocksworld'].text}\n{problem(1)}\nAnswer with the plan alone."
@@ -309,6 +312,45 @@ def test_others_than_this_machine_need_a_key(folder: Path) -> None:
             openai.AuthenticationError, match="wrong or missing API key"
         ):  # fmt: skip
             client.models.list()
+
+
+def test_requests_are_passed_on_to_a_model_server(tmp_path: Path) -> None:
+    """llama.cpp answers; PDDL in a chat is found, and judged when it is loaded."""
+    file = write_tiny_gguf(tmp_path / "tiny.gguf")
+    command = f"{sys.executable} -m tests.llama_server {{checkpoint}} {{port}}"
+    with serving(command, file) as server:
+        experiment(tmp_path, 0, "").write_text(
+            (tmp_path / "small.toml").read_text().replace("[model]", SERVED.format(url=server))
+        )
+        made = run(tmp_path, "run", str(tmp_path / "small.toml"), "--plain")
+        assert made.returncode == 0, made.stderr
+        with gateway(tmp_path) as (url, _), ThreadPoolExecutor(6) as pool:
+            words = {"model": "small", "messages": [{"role": "user", "content": TASK}]}
+            sent = pool.map(
+                lambda seed: httpx.post(
+                    f"{url}/chat/completions", json={**words, "seed": seed}, timeout=WAIT
+                ),
+                range(6),
+            )
+            answers = [answer.json() for answer in sent]
+            planned = httpx.post(f"{url}/plans", json=body(1, max_tokens=5), timeout=WAIT).json()
+            rows = {row["trace"]: row for row in settled(tmp_path, 7)}
+    given = {one["id"]: one["choices"][0]["message"]["content"] for one in answers}
+    assert given.items() <= {trace: row["text"] for trace, row in rows.items()}.items()
+    assert {row["weights_hash"] for row in rows.values()} == {"unknown"}
+    assert {row["policy"] for row in rows.values()} == {"served tiny"}
+    assert all(row["logprob"] < 0 for row in rows.values())
+    judged = {rows[trace]["outcome"] for trace in given}
+    assert judged <= {"NO_PLAN", "TRUNCATED"}
+    assert planned["outcome"] in ("NO_PLAN", "TRUNCATED")
+    assert run(tmp_path, "verify").returncode == 1  # weights that only a server has
+
+
+SERVED = """[model]
+policy = "served"
+base = "tiny"
+prompt = "pddl"
+server = {{ urls = ["{url}"] }}"""
 
 
 def test_too_many_at_once_are_told_to_come_back(folder: Path) -> None:
