@@ -44,6 +44,7 @@ engines: $(VENV)/.tested  ## real model servers, vLLM among them (3.4 GB), throu
 
 chaos: $(VENV)/.tested  ## kills at random moments: make chaos ARGS="--kills 300 --seed 0"
 	$(BIN)/python -m tests.chaos $(ARGS)
+	$(BIN)/python -m tests.gateway_chaos
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	./install.sh $(PYTHON) $(VENV) -e .
