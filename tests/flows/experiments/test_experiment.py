@@ -24,7 +24,7 @@ def test_presets_load_and_begin_with_their_command(name: str) -> None:
         ("training.steps=0", "training.steps = 0"),
         ("training.steps=1.5", "training.steps = 1.5"),
         ("training.start=middle", "training.start = 'middle'"),
-        ("curation.curator=best", "unknown curator 'best'; known: accepted-and-valid, all-valid, f"),
+        ("curation.curator=best", "unknown curator 'best'; known: accepted-and-valid, all"),
         ("curation.curator=noisy", "curator 'noisy' needs curation.error_rate"),
         ("tasks.domain=chess", "unknown domain 'chess'; known: "),
         ("tasks.train.sizes=[8, 4]", "the first must not exceed the second"),
