@@ -17,6 +17,7 @@ from planners.errors import ComponentFailure, InvalidInput, PosterityError
 from planners.policies.local import LocalPolicy
 from planners.records import Completion, Policy, Sampling
 from warehouse.places.connect import place_of
+from warehouse.places.file import File
 from warehouse.store import Warehouse
 
 
@@ -118,6 +119,7 @@ class Deployed:
         self.warehouse, self.experiment = warehouse, experiment
         self._answerers: dict[int, Answerer] = {}
         self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._seen: int | None = None
         with self.reading() as store:
             self.current = deployed(store, experiment)
             self._look(store)
@@ -136,16 +138,26 @@ class Deployed:
         share = self.experiment.deployment and self.experiment.deployment.candidate
         self.candidate: int | None = newest if share and newest != self.current else None
 
+    def _published(self) -> int | None:
+        """When the snapshot was written, if it is a file: it is read again when that changes."""
+        place = place_of(self.warehouse).published
+        if not isinstance(place, File) or not place.path.exists():
+            return None
+        return place.path.stat().st_mtime_ns
+
     def refresh(self) -> int | None:
         """Look which generation is deployed now; load it before it answers. Returns it if it is
         another one than before.
         """
+        if (seen := self._published()) == self._seen and seen is not None:
+            return None
         with self.reading() as store:
             found, before = deployed(store, self.experiment), self.current
             if found != before:
                 self.of(found)
                 self.current = found
             self._look(store)
+        self._seen = seen  # only now: if it could not be read, it is tried again
         return found if found != before else None
 
     def chosen(self, model: str, session: str | None) -> int:

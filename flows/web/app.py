@@ -128,9 +128,8 @@ def make_app(desk: Desk, hosts: list[str], keys: list[bytes] | None = None) -> F
 
     @app.post("/v1/chat/completions")
     async def chat(asked: Chat) -> Response:
-        given = await desk.answer(
-            asked, "chat", asked.prompt, asked.most, task_in(asked.prompt), count=asked.n
-        )
+        task = await asyncio.to_thread(task_in, asked.prompt)
+        given = await desk.answer(asked, "chat", asked.prompt, asked.most, task, count=asked.n)
         if asked.stream:
             return _streamed(asked.model, given, "chat.completion.chunk", _delta)
         message = [{"message": {"role": "assistant", "content": g.completion.text}} for g in given]
@@ -138,8 +137,9 @@ def make_app(desk: Desk, hosts: list[str], keys: list[bytes] | None = None) -> F
 
     @app.post("/v1/completions")
     async def completions(asked: Completing) -> Response:
+        task = await asyncio.to_thread(task_in, asked.text)
         given = await desk.answer(
-            asked, "completions", asked.text, asked.max_tokens, task_in(asked.text), count=asked.n
+            asked, "completions", asked.text, asked.max_tokens, task, count=asked.n
         )
         if asked.stream:
             return _streamed(asked.model, given, "text_completion", lambda text: {"text": text})

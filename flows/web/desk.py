@@ -152,7 +152,7 @@ class Desk:
         domain, problem = asked.texts
         checker = await asyncio.to_thread(checker_for, domain, problem)
         prompt = PROMPTS[self.deployed.experiment.model.prompt]
-        text = prompt.write(checker.task)
+        text = await asyncio.to_thread(prompt.write, checker.task)
         given: list[Given] = []
         while True:
             again = {} if asked.seed is None else {"seed": asked.seed + len(given)}

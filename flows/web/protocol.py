@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.pddl import Task, read_task
+from planners.pddl import read_task
 from planners.records import Completion, Sampling
 
 LONGEST = 256 * 1024
 """Characters of a prompt."""
+DEFINED = 8
+"""Definitions in a prompt that are looked at; each may be as long as the prompt."""
 Text = Annotated[str, Field(max_length=LONGEST)]
 Named = Annotated[str, Field(min_length=1, max_length=256)]
 Metadata = Annotated[dict[Named, str | int | float | bool | None], Field(max_length=16)]
@@ -128,6 +131,8 @@ class Planning(Asked):
     domain: Text
     problem: Text
     attempts: Annotated[int, Field(ge=1, le=64)] = 1
+    n: Literal[1] = 1
+    stream: Literal[False] = False
     max_tokens: Annotated[int, Field(gt=0)] | None = None
 
     @property
@@ -159,7 +164,7 @@ _DEFINED = re.compile(r"\(\s*define\s*\(\s*(domain|problem)\b", re.IGNORECASE)
 def task_in(prompt: str) -> tuple[str, str] | None:
     """The PDDL of the domain and problem that a prompt holds; None if it holds no task."""
     found: dict[str, str] = {}
-    for match in _DEFINED.finditer(prompt):
+    for match in islice(_DEFINED.finditer(prompt), DEFINED):
         text = _balanced(prompt, match.start())
         if text is not None:
             found[match[1].lower()] = text
@@ -200,8 +205,3 @@ def usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
 def pieces(text: str) -> Iterator[str]:
     """A text in pieces, for a stream."""
     yield from re.findall(r"\S*\s*", text)[:-1] or [""]
-
-
-def task_of(domain: str, problem: str) -> Task:
-    """The task of a planning request. Raises InvalidInput where its PDDL is wrong."""
-    return read_task(domain, problem)

@@ -18,8 +18,10 @@ import pytest
 
 from flows.experiments.reading import load_experiment
 from flows.generations.checkpoints import checkpoint_of
+from flows.web.protocol import task_in
 from planners.domains import DOMAINS
 from planners.models.checkpoint import load
+from planners.pddl import read_task
 from planners.policies.local import LocalPolicy
 from planners.policies.model_server import serving
 from tests.gateway import body, experiment, gateway, problem, run
@@ -344,6 +346,15 @@ def test_requests_are_passed_on_to_a_model_server(tmp_path: Path) -> None:
     assert judged <= {"NO_PLAN", "TRUNCATED"}
     assert planned["outcome"] in ("NO_PLAN", "TRUNCATED")
     assert run(tmp_path, "verify").returncode == 1  # weights that only a server has
+
+
+def test_a_prompt_full_of_brackets_is_no_task() -> None:
+    """Nor does it take long: only a few definitions are looked at."""
+    assert task_in("(define (domain " * 16_000) is None
+    assert task_in("(define (problem x))(define (domain y))") is None
+    found = task_in(TASK)
+    assert found is not None
+    assert read_task(*found).problem.name
 
 
 SERVED = """[model]
