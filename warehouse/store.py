@@ -25,7 +25,7 @@ from warehouse.schema import TABLES
 ASKED_ALONE = "randomised"
 """A question of its own command, whose answer other audits leave as it is."""
 ERASED = {"prompt": "", "metadata": None, "user_hash": None, "session_hash": None}
-"""What is left of a request that is forgotten."""
+"""The columns of a forgotten request that are emptied."""
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)
 """The tables that an audit fills."""
 

@@ -57,7 +57,10 @@ def test_a_run_verifies(finished: Path) -> None:
         ("UPDATE promotions SET reason = 'better'", {"ledger"}),
         ("DELETE FROM canaries WHERE generation = 0", {"ledger"}),
         ("UPDATE generations SET weights_hash = 'unknown'", {"ledger"}),
-        ("INSERT INTO feedback SELECT trace, true FROM traces LIMIT 3", {"ledger"}),
+        (
+            "INSERT INTO feedback BY NAME SELECT trace, true AS accepted FROM traces LIMIT 3",
+            {"ledger"},
+        ),
         ("INSERT INTO audits VALUES ('e', 1, 'bounds', 'min_ess', 'held', 1, '')", {"ledger"}),
         ("UPDATE traces SET text = CASE sample WHEN 0 THEN 'a' ELSE text END", {"ledger"}),
         ("DELETE FROM ledger WHERE name = 'traces'", {"ledger"}),
