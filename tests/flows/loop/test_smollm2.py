@@ -16,7 +16,6 @@ pytestmark = pytest.mark.slow
 LESS = (
     "generations=1", "tasks.train.count=40", "tasks.train.horizons=[2,3]",
     "tasks.heldout.count=20", "tasks.heldout.horizons=[2,3]", "tasks.larger.count=5",
-    "warmup.steps=120",
 )  # fmt: skip
 """A part of the preset's work."""
 
