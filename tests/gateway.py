@@ -52,6 +52,15 @@ def body(seed: int, **besides: Any) -> dict[str, Any]:
     return {"model": "small", "domain": "blocksworld", "problem": problem(seed), **besides}
 
 
+def url_of(process: subprocess.Popen[str]) -> str:
+    """The URL of a gateway's process, with /v1, once it answers."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"answers at (\S+)", line):
+            return found[1]
+    raise AssertionError("the gateway did not start")
+
+
 @contextmanager
 def gateway(
     folder: Path, *words: str, end: int = signal.SIGTERM, **variables: str
@@ -64,13 +73,7 @@ def gateway(
     env = environment(folder) | variables
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
-            assert process.stdout is not None
-            found = None
-            for line in process.stdout:
-                if found := re.search(r"answers at (\S+)", line):
-                    break
-            assert found, "it did not start"
-            yield found[1], process
+            yield url_of(process), process
         finally:
             process.send_signal(end)
             process.wait(timeout=60)

@@ -22,7 +22,7 @@ import httpx
 
 from benchmarks.gateway import PROMPT, TOML
 from planners.processes import free_port
-from tests.gateway import run
+from tests.gateway import run, url_of
 from tests.processes import at_work, environment, kill, posterity
 from warehouse.store import Warehouse
 
@@ -67,11 +67,8 @@ def start(folder: Path, port: int) -> subprocess.Popen[str]:
         posterity(*words, "--warehouse", str(folder / "w.duckdb")),
         env=environment(folder), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "answers at" in line:
-            return process
-    raise AssertionError("the gateway did not start")
+    url_of(process)
+    return process
 
 
 def trial(folder: Path, kills: int, rng: random.Random) -> Counter[str]:

@@ -196,6 +196,10 @@ class Reader:
             chosen = chosen.where(j.outcome == outcome)
         return self._answers(chosen.order_by(t.trace).limit(count))
 
+    def forgotten(self) -> set[str]:
+        """The ids of the traces whose content was erased."""
+        return {row["trace"] for row in self.rows(sa.select(schema.forgotten.c.trace))}
+
     def traces(self, experiment: str) -> Iterator[Trace]:
         """Stream every trace of an experiment or source, unordered, 2,000 in memory at a time."""
         return self._traces(schema.traces.c.experiment == experiment)

@@ -8,7 +8,7 @@ record twice gives one row.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, ClassVar
 
@@ -21,6 +21,11 @@ def stored(sentence: str, *, key: bool = False, column: str | None = None, **how
     key.
     """
     return field(metadata={"sentence": sentence, "key": key, "column": column}, **how)
+
+
+def utc(time: datetime) -> datetime:
+    """The time in UTC, without its zone; a time that names no zone is taken to be in UTC."""
+    return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
 
 
 @lru_cache(maxsize=4096)

@@ -24,8 +24,13 @@ from warehouse.schema import TABLES
 
 ASKED_ALONE = "randomised"
 """A question of its own command, whose answer other audits leave as it is."""
-ERASED = {"prompt": "", "metadata": None, "user_hash": None, "session_hash": None}
-"""The columns of a forgotten request that are emptied."""
+EMPTIED: dict[sa.Table, dict[str, Any]] = {
+    schema.traces: {"text": "", "token_ids": []},
+    schema.requests: {"prompt": "", "metadata": None, "user_hash": None, "session_hash": None},
+    schema.judgements: {"plan": None, "detail": ""},
+    schema.feedback: {"comment": None, "user_hash": None},
+}
+"""The columns that are emptied of a trace that is forgotten."""
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)
 """The tables that an audit fills."""
 
@@ -180,21 +185,10 @@ class Warehouse(Reader):
         others = sa.select(t.task).where(t.trace.not_in(ids))
         own = k.task.in_([one.task for one in found]) & k.task.not_in(others)
         own &= k.task.not_in(sa.select(e.task))
-        erased: list[tuple[sa.Table, Any, dict[str, Any]]] = [
-            (schema.tasks, own, {"pddl": ""}),
-            *(
-                (table, table.c.trace.in_(ids), values)
-                for table, values in (
-                    (schema.traces, {"text": "", "token_ids": []}),
-                    (schema.requests, ERASED),
-                    (schema.judgements, {"plan": None, "detail": ""}),
-                    (schema.feedback, {"comment": None, "user_hash": None}),
-                )
-            ),
-        ]
         with self.writing() as connection:
-            for table, where, values in erased:
-                erase(connection, table, where, values)
+            erase(connection, schema.tasks, own, {"pddl": ""})
+            for table, values in EMPTIED.items():
+                erase(connection, table, table.c.trace.in_(ids), values)
             insert(connection, schema.forgotten, found)
 
     def rewrite(self) -> None:

@@ -130,7 +130,7 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         return content_hash(prompt.write(tasks[task].parsed))
 
     asked = {one.trace: one for one in warehouse.every(records.Request)}
-    gone = {one.trace for one in warehouse.every(Forgotten)}
+    gone = warehouse.forgotten()
     for trace in warehouse.traces(experiment.id):
         if trace.id in gone:
             check.expect(not trace.text, f"trace {trace.id}: it is forgotten, and has a text")
@@ -174,12 +174,12 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
     check.skipped += len(superseded)
     refused = {one.trace: one.reason for one in warehouse.every(Unjudged, experiment=source)}
     finished = {generation for generation, _ in warehouse.marks(source, "judge")} | {INGESTED}
-    gone = {one.trace for one in warehouse.every(Forgotten)}
+    gone = warehouse.forgotten()
     for trace in warehouse.traces(source):
         if trace.id in gone:
             continue
         verdict = told.get(trace.id)
-        if verdict is None and refused.get(trace.id) == NO_TASK:
+        if verdict is None and trace.purpose in ANSWERED and refused.get(trace.id) == NO_TASK:
             continue  # there is nothing to judge
         if verdict is None and trace.id in refused:
             check.skipped, check.why = check.skipped + 1, refused[trace.id]
@@ -232,7 +232,7 @@ def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> Non
 
 def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     told = warehouse.query("decisions_of", experiment=experiment.id)
-    gone = {one.trace for one in warehouse.every(Forgotten)}
+    gone = warehouse.forgotten()
     for generation, rows in told.groupby("generation"):
         index = int(str(generation))
         if gone & set(rows["trace"]):

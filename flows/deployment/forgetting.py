@@ -12,7 +12,7 @@ from planners.errors import InvalidInput
 from planners.records import content_hash
 from warehouse.findings import Forgotten
 from warehouse.places.file import File
-from warehouse.records import Request
+from warehouse.records import Request, utc
 from warehouse.store import Warehouse
 
 
@@ -59,7 +59,7 @@ def forget(
 
 
 def _erase(warehouse: Warehouse, path: Path, named: Sequence[str]) -> Erased:
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = utc(datetime.now(UTC))
     found = [
         Forgotten(one.id, one.experiment, one.generation, one.task, content_hash(one.text), now)
         for id in named

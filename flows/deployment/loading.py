@@ -7,7 +7,6 @@ import select
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.deployment.answered import Answered, Told, of_line
@@ -20,7 +19,7 @@ from planners.errors import Busy, InvalidInput, PosterityError, Waiting
 from planners.prompts.formats import PROMPTS
 from planners.records import content_hash
 from warehouse.places.connect import for_a_moment, place_of
-from warehouse.records import Domain, Feedback, Landed, Record, Request, Task, Trace
+from warehouse.records import Domain, Feedback, Landed, Record, Request, Task, Trace, utc
 from warehouse.store import Warehouse
 from warehouse.verdicts import Unjudged
 
@@ -33,6 +32,8 @@ TEXT = (
 """The task of prompts that hold no planning task; no plan reaches its goal, not even none."""
 REQUESTS = "requests"
 """The folder of the log, in that where rows are landed."""
+UNREADABLE = "unreadable.jsonl"
+"""The file beside that folder that keeps lines which this version cannot read."""
 NO_TASK = "its prompt holds no planning task"
 
 
@@ -70,8 +71,10 @@ def _load(warehouse: Warehouse, segment: Path, found: Loaded) -> None:
     for line in lines_of(segment):
         try:
             read = of_line(line)
-        except InvalidInput:
+        except InvalidInput:  # of another version: kept beside the log, for that one
             found.unreadable += 1
+            with (segment.parent.parent / UNREADABLE).open("ab") as kept:
+                kept.write(line)
             continue
         if isinstance(read, Answered):
             answers.append(read)
@@ -106,7 +109,7 @@ def records_of(answer: Answered) -> Iterable[Record]:
         sampling_logprob=answer.sampling_logprob,
         policy=answer.policy,
         code_version=CODE_VERSION,
-        written_at=_utc(answer.received),
+        written_at=utc(answer.received),
     )
     yield domain
     yield task
@@ -115,7 +118,7 @@ def records_of(answer: Answered) -> Iterable[Record]:
         trace=trace.id,
         nonce=answer.nonce,
         endpoint=answer.endpoint,
-        received_at=_utc(answer.received),
+        received_at=utc(answer.received),
         latency_ms=answer.latency_ms,
         weights_hash=answer.weights,
         prompt=answer.prompt,
@@ -143,17 +146,11 @@ def _task(answer: Answered) -> tuple[Domain, Task]:
 
 
 def _feedback(told: Told) -> Feedback:
-    return Feedback(
-        told.trace, told.accepted, told.score, told.comment, told.user, _utc(told.given)
-    )
+    return Feedback(told.trace, told.accepted, told.score, told.comment, told.user, utc(told.given))
 
 
 def _json(content: object) -> str | None:
     return None if content is None else json.dumps(content, sort_keys=True)
-
-
-def _utc(time: datetime) -> datetime:
-    return time.astimezone(UTC).replace(tzinfo=None)
 
 
 def require_enough(warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
@@ -185,8 +182,15 @@ def main(warehouse: str, seconds: float) -> None:
             continue
         try:
             with for_a_moment(place), Warehouse(place) as store:
-                load_requests(store)
+                found = load_requests(store)
                 store.publish()
+            if found.unreadable:
+                print(
+                    f"loading: {found.unreadable} lines cannot be read, and are kept in "
+                    f"{place.landing / UNREADABLE}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         except Busy:
             pass  # a run has it, and loads what there is before its next generation
         except PosterityError as error:

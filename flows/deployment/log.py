@@ -47,6 +47,7 @@ class Log:
         ComponentFailure where it cannot be written.
         """
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # who gives up waiting must not stop the others
         self._waiting.put((line, done))
         return done
 

@@ -30,6 +30,12 @@ def _one_of(value: str, known: Any, what: str) -> None:
         raise ValueError(f"unknown {what} {value!r}; known: {', '.join(sorted(known))}")
 
 
+def _require_ordered(name: str, bounds: tuple[int, int]) -> None:
+    low, high = bounds
+    if low > high:
+        raise ValueError(f"{name} runs from {low} to {high}: the first must not exceed the second")
+
+
 class Table(BaseModel):
     """A table of the configuration: frozen, strict, no unknown keys."""
 
@@ -46,11 +52,7 @@ class Split(Table):
     @model_validator(mode="after")
     def _ordered(self) -> Split:
         for name in ("sizes", "horizons"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(
-                    f"{name} runs from {low} to {high}: the first must not exceed the second"
-                )
+            _require_ordered(name, getattr(self, name))
         return self
 
 
@@ -210,8 +212,7 @@ class WarmUp(Table):
 
     @model_validator(mode="after")
     def _drawable(self) -> WarmUp:
-        if self.sizes[0] > self.sizes[1]:
-            raise ValueError(f"sizes runs from {self.sizes[0]} to {self.sizes[1]}")
+        _require_ordered("sizes", self.sizes)
         if not sum(self.shares):
             raise ValueError("shares are all 0: give a horizon a share, for example [0.5, 0.5]")
         return self

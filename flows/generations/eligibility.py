@@ -16,7 +16,6 @@ from planners.pddl import read_task
 from planners.pddl.isomorphism import shape
 from planners.pddl.sexpr import parse, show
 from planners.training.fine_tuning import encode
-from warehouse.findings import Forgotten
 from warehouse.pool import completions_of
 from warehouse.records import Task, Taught
 from warehouse.store import Warehouse
@@ -33,7 +32,7 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
     """
     require_sources(warehouse, experiment)
     ingested = pool[pool["purpose"] != "deploy"]
-    gone = {one.trace: FORGOTTEN for one in warehouse.every(Forgotten)}
+    gone = dict.fromkeys(warehouse.forgotten(), FORGOTTEN)
     ingested = ingested[~ingested["trace"].isin(gone)]
     of_task = _barred_tasks(warehouse, experiment, ingested["task"].unique())
     reasons = gone | ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,7 +23,7 @@ from planners.errors import InvalidInput
 from planners.prompts.extraction import split_reasoning
 from planners.records import INGESTED
 from warehouse import records, schema
-from warehouse.records import NO_SETTINGS, Domain, Feedback, Record, Task, Trace
+from warehouse.records import NO_SETTINGS, Domain, Feedback, Record, Task, Trace, utc
 from warehouse.store import Warehouse
 from warehouse.verdicts import Unjudged
 
@@ -190,8 +190,8 @@ def _trace(source: str, task: str, line: Line) -> Trace:
 
 
 def _utc(time: datetime) -> datetime:
-    """The time in UTC, without its zone; a time that names no zone is taken to be in UTC."""
+    """The time in UTC. Raises InvalidInput where that is out of range."""
     try:
-        return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+        return utc(time)
     except OverflowError as error:
         raise InvalidInput(f"time: {time.isoformat()} is no year from 1 to 9999 in UTC") from error

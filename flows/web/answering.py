@@ -61,6 +61,8 @@ class Answerer:
         """
         self.policy.require_room([prompt], sampling)
         jobs = [Job(prompt, sampling, seed, Future()) for seed in seeds]
+        for job in jobs:
+            job.done.set_running_or_notify_cancel()  # who gives up must not fail the others
         with self._gate:
             if self._leaving:
                 return None

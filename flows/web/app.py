@@ -115,6 +115,13 @@ def make_app(desk: Desk, hosts: list[str], keys: list[bytes] | None = None) -> F
     async def told() -> Response:
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
+    _answer_users(app, desk)
+    return app
+
+
+def _answer_users(app: FastAPI, desk: Desk) -> None:
+    """Add the paths under /v1."""
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         names = desk.deployed.names()
@@ -170,8 +177,6 @@ def make_app(desk: Desk, hosts: list[str], keys: list[bytes] | None = None) -> F
     async def feedback(said: Judged) -> dict[str, Any]:
         correction = await desk.hear(said)
         return {"object": "feedback", "trace": said.trace, "correction": correction}
-
-    return app
 
 
 PATHS = frozenset(

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from uuid import uuid4
@@ -98,7 +98,7 @@ class Desk:
                     latency_ms=round(1e3 * (time.perf_counter() - begun), 3),
                     prompt=prompt,
                     prompt_format=written,
-                    settings=vars_of(sampling),
+                    settings=asdict(sampling),
                     text=one.text,
                     finish_reason="length" if one.finish_reason == "length" else "stop",
                     policy=answerer.policy.name,
@@ -121,15 +121,19 @@ class Desk:
             )
         finally:
             self.waiting -= 1
-        for line in lines:
-            self._recent[line.trace] = replace(line, token_ids=(), metadata=None)
-        while len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
+        self._remember(lines)
         tokens = answerer.tokens(prompt)
         return [
             Given(line.trace, one, answerer.generation, tokens)
             for line, one in zip(lines, completions, strict=True)
         ]
+
+    def _remember(self, lines: list[Answered]) -> None:
+        """Keep the last answers, for feedback on them."""
+        for line in lines:
+            self._recent[line.trace] = replace(line, token_ids=(), metadata=None)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
 
     async def _asked(
         self, asked: Asked, prompt: str, most: int | None, seeds: list[int], session: str | None
@@ -235,15 +239,6 @@ def hashed_name(name: str) -> str:
 
 def _hashed(name: str, key: str) -> str:
     return hmac.new(key.encode(), name.encode(), "blake2s").hexdigest()[:32]
-
-
-def vars_of(sampling: Sampling) -> dict[str, float | int | None]:
-    """Sampling settings as they are written down."""
-    return {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "max_new_tokens": sampling.max_new_tokens,
-    }
 
 
 def _seed(nonce: str) -> int:

@@ -61,6 +61,14 @@ def test_lines_are_on_disk_when_they_are_done_and_segments_close(tmp_path: Path)
     assert sum(len(list(lines_of(path))) for path in found) == 501
 
 
+def test_who_gives_up_waiting_stops_no_other(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    for number in range(50):
+        log.append(f"{number}\n".encode()).cancel()
+    log.append(b"last\n").result(timeout=10)
+    log.close()
+
+
 def test_a_killed_writer_leaves_whole_lines_to_the_loader(tmp_path: Path) -> None:
     script = (
         "import sys, os; from pathlib import Path; from flows.deployment.log import Log\n"
@@ -103,6 +111,7 @@ def test_each_line_is_loaded_once_and_the_last_word_counts(
     kept = segment.read_bytes()
     found = load_requests(warehouse)
     assert (found.unreadable, found.feedback) == (1, 1)
+    assert (folder.parent / "unreadable.jsonl").read_bytes() == b"nonsense\n"
     segment.write_bytes(kept)  # as if it had been killed before it deleted the segment
     load_requests(warehouse)
     assert {one.id for one in warehouse.traces("e-1")} == {first.trace, text.trace}
