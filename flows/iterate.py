@@ -57,12 +57,13 @@ def iterate(
     """
     do = do or Stages()
     take_left(warehouse, experiment.id)
-    do.prepare(warehouse, experiment, watch)
-    for generation in range((experiment.generations if last is None else last) + 1):
-        if not finished(warehouse, experiment, generation):
-            _make(warehouse, experiment, generation, watch, do)
-        require_promoted(warehouse, experiment, generation)
-    warehouse.publish()
+    with watch.telling(warehouse.checkpoints, experiment.id):
+        do.prepare(warehouse, experiment, watch)
+        for generation in range((experiment.generations if last is None else last) + 1):
+            if not finished(warehouse, experiment, generation):
+                _make(warehouse, experiment, generation, watch, do)
+            require_promoted(warehouse, experiment, generation)
+        warehouse.publish()
 
 
 def _make(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from rich import progress as rich_progress
 from rich.console import Console
@@ -21,6 +23,10 @@ Advance = Callable[..., None]
 
 LINE_EVERY = 60.0
 """Seconds between lines about the same work, without a terminal."""
+WRITE_EVERY = 1.0
+"""Seconds between two writes of the file that other processes read."""
+PROGRESS = "progress"
+"""How the names of these files begin."""
 LINE = 120
 """Columns of the output without a terminal."""
 HEADINGS = (
@@ -39,6 +45,7 @@ class Watch:
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(quiet=quiet)
+        self._file: ProgressFile | None = None
         if not self.console.is_terminal:
             self.console.width = LINE
 
@@ -46,8 +53,32 @@ class Watch:
         self.console.print(harmless(text), highlight=False, soft_wrap=True)
 
     @contextmanager
+    def telling(self, folder: Path, experiment: str) -> Iterator[None]:
+        """While the block runs, keep its progress in a file of this folder, for other processes."""
+        self._file = ProgressFile(folder / f"{PROGRESS}-{experiment}.json", experiment)
+        try:
+            yield
+        finally:
+            self._file.path.unlink(missing_ok=True)
+            self._file = None
+
+    @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
         """Show a progress bar while the block runs; without a terminal, one line per minute."""
+        with self._shown(label, total) as advance:
+            if (told := self._file) is None:
+                yield advance
+                return
+            told.begin(label, total)
+
+            def both(count: int, note: str = "") -> None:
+                advance(count, note)
+                told.advance(count, note)
+
+            yield both
+
+    @contextmanager
+    def _shown(self, label: str, total: int) -> Iterator[Advance]:
         if not self.console.is_terminal:
             yield self._lines(label, total)
             return
@@ -81,6 +112,61 @@ class Watch:
             return
         line = summary(warehouse, experiment.id)[generation].line(experiment)
         self.say(f"[bold]generation {generation}[/]: {line}")
+
+
+class ProgressFile:
+    """What a run is doing, in a file that is written whole, at most once a second."""
+
+    def __init__(self, path: Path, experiment: str) -> None:
+        self.path, self.experiment = path, experiment
+        self._label, self._done, self._total, self._note = "", 0, 0, ""
+        self._began = self._written = 0.0
+
+    def begin(self, label: str, total: int) -> None:
+        self._label, self._done, self._total, self._note = label, 0, total, ""
+        self._began = time.time()
+        self._write()
+
+    def advance(self, count: int, note: str) -> None:
+        self._done, self._note = self._done + count, note
+        if time.time() - self._written > WRITE_EVERY:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.time()
+        now = Working(
+            self.experiment, self._label, self._done, self._total, self._note, self._began,
+            self._written,
+        )  # fmt: skip
+        partial = self.path.with_suffix(".partial")
+        with suppress(OSError):  # a run does not fail because nobody can watch it
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(asdict(now)), "utf-8")
+            partial.replace(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """What a run was doing at the time `at`: `done` of `total` since the time `began`, in seconds
+    since 1970.
+    """
+
+    experiment: str
+    label: str
+    done: int
+    total: int
+    note: str
+    began: float
+    at: float
+
+
+def at_work(folder: Path) -> list[Working]:
+    """What the runs that keep their progress in this folder are doing."""
+    found = []
+    for path in sorted(folder.glob(f"{PROGRESS}-*.json")):
+        with suppress(OSError, ValueError, TypeError):  # a run that ended meanwhile, or no run
+            found.append(Working(**json.loads(path.read_text("utf-8"))))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,12 @@ AUDITED = (schema.audits, schema.rewards, schema.alternatives)
 class Warehouse(Reader):
     """One open warehouse. Close it, or use it as a context manager."""
 
-    def __init__(self, place: Path | str | Place, read_only: bool = False) -> None:
+    def __init__(
+        self, place: Path | str | Place, read_only: bool = False, memory: str | None = None
+    ) -> None:
         self.place, self.read_only = place_of(place), read_only
         self._made_here = self.place.is_new
-        self.engine = connect(self.place, read_only)
+        self.engine = connect(self.place, read_only, memory)
         self._lease: Lease | None = None
 
     def __enter__(self) -> Warehouse:

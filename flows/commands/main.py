@@ -10,6 +10,7 @@ import traceback
 import flows.commands.deploying
 import flows.commands.run
 import flows.commands.scheduling
+import flows.commands.viewing
 import flows.commands.warehouse
 import flows.commands.why  # noqa: F401  each adds its commands, in the order of --help
 from flows.commands.terminal import FAILED, app

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flows.generations.judging import READING
-from planners.checking.replay import Replay
+from planners.checking.steps import steps
 from planners.errors import InvalidInput
 from planners.pddl import Task
 from planners.pddl.pictures import draw
 from planners.prompts.formats import READABLE
-from planners.records import Atom, Plan
+from planners.records import Plan
 from warehouse.records import Decision, Feedback, Trace
 from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement, Unjudged
@@ -59,28 +59,17 @@ def _the_trace(warehouse: Warehouse, start: str) -> Trace:
 
 def _steps(task: Task, plan: Plan) -> Iterator[str]:
     """The plan with what each action changes, up to the first that cannot be applied."""
-    run = Replay(task)
-    picture = draw(task, run.state)
+    picture = draw(task, task.problem.init)
     if picture:
         yield from (picture, "")
-    for number, action in enumerate(plan.actions):
-        before, numbers = set(run.state), dict(run.numbers)
-        bad = run.step(*action)
-        yield f"{number}: ({' '.join(action)})" + ("" if bad is None else f"   {bad.value}")
-        if bad is not None:
+    for number, step in enumerate(steps(task, plan)):
+        bad = "" if step.bad is None else f"   {step.bad.value}"
+        yield f"{number}: ({' '.join(step.action)}){bad}"
+        if step.bad is not None:
             return
-        new = {of: value for of, value in run.numbers.items() if numbers.get(of) != value}
-        counted = [f"({' '.join(of)})={value:g}" for of, value in new.items()]
-        yield f"     {' '.join([*_change(before, run.state), *counted]) or 'nothing changes'}"
+        yield f"     {' '.join(step.changes) or 'nothing changes'}"
         if picture and (len(plan) <= DRAWN or number == len(plan) - 1):
-            yield from (_indented(draw(task, run.state)), "")
-
-
-def _change(before: set[Atom], after: set[Atom]) -> list[str]:
-    """Atoms that became true, marked with +, and atoms that ceased to be, with -."""
-    marks = ((f"+({' '.join(atom)})" for atom in sorted(after - before)),
-             (f"-({' '.join(atom)})" for atom in sorted(before - after)))  # fmt: skip
-    return [word for part in marks for word in part]
+            yield from (_indented(draw(task, step.state)), "")
 
 
 def _indented(text: str) -> str:

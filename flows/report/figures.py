@@ -101,6 +101,8 @@ def _svg(figure: Figure, name: str, width: str) -> str:
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     text = stream.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
+    # Its one rule of style is the page's: pages allow no style sheets within them.
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.S)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'class="plot {width}"', text, count=1)
 
 

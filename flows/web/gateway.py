@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from flows.deployment.loading import requests_folder
 from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
+from flows.pages.serving import bound
 from flows.progress import Watch
 from flows.web.answering import Deployed
 from flows.web.app import make_app
@@ -63,7 +63,7 @@ def put_before_users(
     log = Log(folder)
     hosts = ["127.0.0.1", "localhost", "[::1]", *([] if is_loopback(host) else names or ["*"])]
     app = make_app(Desk(deployed, log, waiting), [*hosts, *names])
-    with _bound(host, port) as listening, _loader(warehouse):
+    with bound(host, port) as listening, _loader(warehouse):
         place = f"http://{host}:{listening.getsockname()[1]}/v1"
         watch.say(f"generation {deployed.current} of {experiment.id} answers at {place}")
         if not is_loopback(host):
@@ -82,23 +82,6 @@ def put_before_users(
         finally:
             deployed.close()
             log.close()
-
-
-@contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens there. Raises InvalidInput where it cannot."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With its protocol, or asyncio leaves out TCP_NODELAY, and every answer waits 40 ms.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-            listening.listen(2048)  # from now on clients wait instead of being refused
-        except OSError as error:
-            raise InvalidInput(
-                f"nothing can listen at {host}:{port}: {error.strerror}; choose another --port"
-            ) from error
-        yield listening
 
 
 @contextmanager

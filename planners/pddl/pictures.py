@@ -16,32 +16,48 @@ Cell = tuple[int, int]
 
 def draw(task: Task, state: Collection[Atom]) -> str:
     """A picture of a state, or "" for a domain that cannot be drawn."""
-    # Recognised by predicates and arities: the domain's name may be anything.
-    predicates = task.domain.predicates
-    if (len(predicates.get("on", ())), len(predicates.get("on-table", ()))) == (2, 1):
+    if is_blocks(task):
         return towers(state)
     cells = layout(state)
-    if not cells:
-        return ""
+    return grid(cells, marks_on(task, state)) if cells else ""
+
+
+def is_blocks(task: Task) -> bool:
+    """Whether it is a world of blocks: by predicates and arities, since its domain may have any
+    name.
+    """
+    predicates = task.domain.predicates
+    return (len(predicates.get("on", ())), len(predicates.get("on-table", ()))) == (2, 1)
+
+
+def marks_on(task: Task, state: Collection[Atom]) -> dict[str, str]:
+    """What is at which place of a grid, as one character."""
+    predicates = task.domain.predicates
     pushed = len(predicates.get("at", ())) == 2 and len(predicates.get("at-robot", ())) == 1
-    return grid(cells, sokoban(task, state) if pushed else floortile(state))
+    return sokoban(task, state) if pushed else floortile(state)
 
 
 def towers(state: Collection[Atom]) -> str:
     """Towers of blocks side by side, with the block that the arm holds above them."""
-    above = {rest[1]: rest[0] for name, *rest in state if name == "on"}
-    columns = []
-    for bottom in sorted(rest[0] for name, *rest in state if name == "on-table"):
-        tower = [bottom]
-        while tower[-1] in above:
-            tower.append(above.pop(tower[-1]))  # pop: a block on top of itself must not loop
-        columns.append(tower)
+    columns = stacks(state)
     width = max((len(block) for tower in columns for block in tower), default=1)
     rows = list(zip_longest(*columns, fillvalue=""))[::-1]
     lines = [" ".join(block.center(width) for block in row).rstrip() for row in rows]
     held = [f"held: {rest[0]}" for name, *rest in state if name == "holding"]
     ground = "-" * (len(columns) * (width + 1) - 1)
     return "\n".join([*held, *lines, ground])
+
+
+def stacks(state: Collection[Atom]) -> list[list[str]]:
+    """Towers of blocks from the bottom up, sorted by their lowest."""
+    above = {rest[1]: rest[0] for name, *rest in state if name == "on"}
+    found = []
+    for bottom in sorted(rest[0] for name, *rest in state if name == "on-table"):
+        tower = [bottom]
+        while tower[-1] in above:
+            tower.append(above.pop(tower[-1]))  # pop: a block on top of itself must not loop
+        found.append(tower)
+    return found
 
 
 def layout(state: Collection[Atom]) -> dict[str, Cell]:

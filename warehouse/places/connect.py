@@ -86,17 +86,18 @@ def _held_for_a_moment(place: Place) -> bool:
     return False
 
 
-def connect(place: Place, read_only: bool = False) -> sa.Engine:
+def connect(place: Place, read_only: bool = False, memory: str | None = None) -> sa.Engine:
     """An engine on the warehouse, with the current schema. Raises InvalidInput with what to do.
 
-    A file of an older schema is first copied to a backup beside it, then migrated.
+    A file of an older schema is first copied to a backup beside it, then migrated. `memory` limits
+    what a reader's queries take, as DuckDB writes it ("2GB").
     """
     until = time.monotonic() + PATIENCE
     while True:
         # Looked at first: it may be let go between the two.
         waits = not _mine and time.monotonic() < until and _held_for_a_moment(place)
         try:
-            engine, version = _open(place, read_only)
+            engine, version = _open(place, read_only, memory)
             break
         except Busy:
             if not waits:
@@ -113,17 +114,19 @@ def connect(place: Place, read_only: bool = False) -> sa.Engine:
         _create(engine, place)
         if read_only:
             engine.dispose()
-            engine, version = _open(place, read_only)
+            engine, version = _open(place, read_only, memory)
     elif not read_only:
         _create(engine, place)
     return engine
 
 
-def _open(place: Place, read_only: bool) -> tuple[sa.Engine, int | None]:
+def _open(
+    place: Place, read_only: bool, memory: str | None = None
+) -> tuple[sa.Engine, int | None]:
     """An engine and the schema version that it found. Raises InvalidInput if that is foreign or
     newer.
     """
-    engine = place.engine(read_only)
+    engine = place.engine(read_only, memory)
     try:
         with engine.connect() as connection:
             version = _version(connection)

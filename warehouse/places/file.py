@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import sqlalchemy as sa
@@ -207,6 +208,34 @@ class File:
                 "with --warehouse FILE"
             )
         return ComponentFailure(f"the warehouse {self} failed: {reason.splitlines()[0]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Still(File):
+    """A file as it is when it is opened first: its readers keep it, even when another takes its
+    name, and do not share it with other readers in this process.
+    """
+
+    def engine(self, read_only: bool, memory: str | None = None) -> sa.Engine:
+        """An engine for readers on a database of its own, to which the file is attached."""
+        if not read_only or not self.path.is_file():
+            return File(self.path).engine(read_only, memory)
+        config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
+        engine = sa.create_engine(
+            f"duckdb:///:memory:{uuid4().hex}", poolclass=sa.QueuePool,
+            connect_args={"config": config},
+        )  # fmt: skip
+        quoted = str(self.path).replace("'", "''")
+
+        def attach(raw: Any, _: object) -> None:
+            known = "SELECT count(*) FROM duckdb_databases() WHERE database_name = 'posterity'"
+            if not raw.execute(known).fetchone()[0]:
+                raw.execute(f"ATTACH IF NOT EXISTS '{quoted}' AS posterity (READ_ONLY)")
+            raw.execute("USE posterity")
+            _lock(raw)
+
+        sa.event.listen(engine, "connect", attach)
+        return engine
 
 
 def _lock(raw: Any) -> None:

@@ -1,0 +1,108 @@
+"""The SQL console: the sandbox of `posterity query`, with the views' documentation beside it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+
+import pandas as pd
+import pyarrow as pa
+
+from flows.pages.source import Source
+from flows.report.figures import PALETTE, beside, drawing
+from planners.errors import Busy, InvalidInput
+from warehouse.places.connect import VIEWS, view_sql
+from warehouse.sandbox.query import Limits, ask
+from warehouse.store import Warehouse
+
+LIMITS = Limits(seconds=20.0, memory="512MB", rows=100_000)
+SHOWN = 1_000
+"""Rows of a result that are shown; an export has them all."""
+DRAWN = 6
+"""Columns that are drawn at most."""
+MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json",
+         "parquet": "application/vnd.apache.parquet"}  # fmt: skip
+"""The forms of an export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A view or table: what a row is, its columns with their types and sentences."""
+
+    name: str
+    is_view: bool
+    grain: str
+    columns: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def catalogue(source: Source) -> list[Described]:
+    """Every view and table; views first."""
+    return source.kept("catalogue", _catalogue)
+
+
+def _catalogue(warehouse: Warehouse) -> list[Described]:
+    found: dict[str, Described] = {}
+    for row in warehouse.query("page_catalogue").itertuples():
+        if row.name not in found:
+            grain = row.grain if isinstance(row.grain, str) else ""
+            if row.name in VIEWS:
+                grain = view_sql(row.name).splitlines()[0].removeprefix("-- ")
+            found[row.name] = Described(row.name, row.name in VIEWS, grain)
+        comment = row.comment if isinstance(row.comment, str) else ""
+        found[row.name].columns.append((row.column_name, row.data_type, comment))
+    return sorted(found.values(), key=lambda one: (not one.is_view, one.name))
+
+
+def answer(source: Source, sql: str) -> pa.Table:
+    """The result of one SELECT. Raises InvalidInput as `warehouse.sandbox.query.ask` does."""
+    *tried, last = source.readable()
+    for place in tried:
+        try:
+            return ask(place, sql, LIMITS)
+        except Busy:  # a run has the file: what it published is asked instead
+            continue
+    return ask(last, sql, LIMITS)
+
+
+def exported(table: pa.Table, form: str) -> bytes:
+    """A result as a file. Raises InvalidInput on an unknown form."""
+    if form not in MEDIA:
+        raise InvalidInput(f"unknown format {form!r}; known: {', '.join(MEDIA)}")
+    if form == "parquet":
+        import pyarrow.parquet as parquet
+
+        buffer = io.BytesIO()
+        parquet.write_table(table, buffer)
+        return buffer.getvalue()
+    frame = table.to_pandas()
+    text = frame.to_csv(index=False) if form == "csv" else frame.to_json(orient="records")
+    return text.encode()
+
+
+def chart(table: pa.Table) -> str:
+    """The numeric columns of a result over its first one, as SVG. Raises InvalidInput where there
+    are none.
+    """
+    frame = table.slice(0, SHOWN).to_pandas()
+    across, *others = frame.columns if len(frame.columns) else [""]
+    numeric = [name for name in others if pd.api.types.is_numeric_dtype(frame[name])]
+    if not numeric or frame.empty:
+        raise InvalidInput(
+            "a chart needs rows with a first column to go along, and at least one numeric column"
+        )
+    along = frame[across]
+    with drawing("chart") as drawn:
+        axes = drawn.axes[0]
+        for number, name in enumerate(numeric[:DRAWN]):
+            colour = PALETTE[number % len(PALETTE)]
+            if pd.api.types.is_numeric_dtype(along):
+                axes.plot(along, frame[name], "o-", color=colour, label=name, markersize=3.5)
+            else:
+                places = [p + 0.8 * number / len(numeric[:DRAWN]) for p in range(len(along))]
+                axes.bar(places, frame[name], 0.8 / len(numeric[:DRAWN]), color=colour, label=name)
+        if not pd.api.types.is_numeric_dtype(along):
+            names = [str(value)[:30] for value in along]
+            axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        axes.set_xlabel(str(across))
+        beside(axes)
+    return drawn.svg

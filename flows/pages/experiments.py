@@ -1,0 +1,180 @@
+"""The pages of experiments and of their generations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from flows.pages.shapes import family_tree
+from flows.pages.source import Source
+from flows.progress import Progress
+from flows.report.history import Runs
+from flows.report.page import SECTIONS, runs_of
+from flows.report.parts import Section
+from planners.errors import InvalidInput, redacted
+from warehouse.records import NO_SETTINGS, Experiment, Generation, Promotion
+from warehouse.store import Warehouse
+
+PARTS = {make.__name__: make for make in SECTIONS}
+"""The report's parts by name."""
+OF_ONE = [name for name in PARTS if name != "progress"]
+"""Those that an experiment's page shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An experiment or source in the list of all, with its newest figures if it has any."""
+
+    id: str
+    name: str
+    seed: int
+    generations: int
+    tasks: int
+    first: Progress | None
+    last: Progress | None
+
+    @property
+    def is_source(self) -> bool:
+        return not self.tasks and not self.generations
+
+
+def figures_of(source: Source) -> dict[str, list[Progress]]:
+    """The figures of every generation that was evaluated, by experiment."""
+    return source.kept("figures", _figures)
+
+
+def _figures(warehouse: Warehouse) -> dict[str, list[Progress]]:
+    found = warehouse.query("report_progress").drop(columns="tasks")
+    plain = found.astype(object).where(found.notna(), None)
+    by: dict[str, list[Progress]] = {}
+    for experiment, *rest in plain.itertuples(index=False, name=None):
+        by.setdefault(experiment, []).append(Progress(*rest))
+    return by
+
+
+def listed(source: Source) -> dict[str, list[Listed]]:
+    """Experiments by the name of the group whose members differ by their seed alone; sources under
+    "traces made elsewhere".
+    """
+    with source.reading() as warehouse:
+        known = {row.experiment: row for row in warehouse.query("page_experiments").itertuples()}
+        runs = runs_of(warehouse)
+    figures = figures_of(source)
+
+    def one(id: str) -> Listed:
+        row, told = known[id], figures.get(id)
+        return Listed(
+            id, row.name, row.seed, row.generations, row.tasks,
+            told[0] if told else None, told[-1] if told else None,
+        )  # fmt: skip
+
+    groups = {name: [one(id) for id in ids] for name, ids in runs.items()}
+    sources = [one(id) for id, row in known.items() if row.config == NO_SETTINGS]
+    return groups | ({"traces made elsewhere": sources} if sources else {})
+
+
+def require_experiment(warehouse: Warehouse, id: str) -> Experiment:
+    """An experiment or source. Raises InvalidInput where there is none."""
+    found = warehouse.experiment(id)
+    if found is None:
+        raise InvalidInput(f"there is no experiment {id!r} in this warehouse")
+    return found
+
+
+def group_of(warehouse: Warehouse, id: str) -> Runs:
+    """The experiment's group: those that differ from it by their seed alone."""
+    for name, ids in runs_of(warehouse).items():
+        if id in ids:
+            return {name: ids}
+    return {}
+
+
+def part(warehouse: Warehouse, name: str, ids: list[str]) -> list[Section]:
+    """A part of the report about these experiments. Raises InvalidInput on an unknown part."""
+    if name not in PARTS:
+        raise InvalidInput(f"there is no part {name!r}; there are {', '.join(PARTS)}")
+    if len(ids) == 1:
+        runs = group_of(warehouse, ids[0])
+        if name in ("audits", "lineage", "sources", "lengths"):
+            runs = dict.fromkeys(runs, ids)  # each of one experiment alone
+    else:
+        runs = {id: [id] for id in ids if group_of(warehouse, id)}
+    return list(PARTS[name](warehouse, runs))
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPage:
+    """What an experiment's page shows besides figures."""
+
+    experiment: Experiment
+    figures: list[Progress]
+    samples: int
+    lineage: Markup | None
+    group: list[str]
+    settings: str
+
+
+def experiment_page(source: Source, id: str) -> ExperimentPage:
+    """What the page of an experiment shows."""
+    with source.reading() as warehouse:
+        found = require_experiment(warehouse, id)
+        made, decisions = warehouse.generations(id), warehouse.promotions(id)
+        told = warehouse.query("page_tainted", experiment=id)
+        [group] = group_of(warehouse, id).values() or [[id]]
+    tainted = set(told["generation"])
+    config = json.loads(found.config)
+    return ExperimentPage(
+        found, figures_of(source).get(id, []), config.get("evaluate", {}).get("samples", 0),
+        family_tree(made, decisions, tainted) if made else None, group,
+        redacted(json.dumps(config, indent=2)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPage:
+    """What a generation's page shows."""
+
+    experiment: str
+    made: Generation
+    training: dict[str, Any]
+    decisions: list[Promotion]
+    taught: list[tuple[int, int]]
+    reasons: list[dict[str, Any]]
+    outcomes: list[dict[str, Any]]
+    figures: Progress | None
+    findings: list[dict[str, Any]]
+    others: list[int]
+
+
+def generation_page(source: Source, id: str, index: int) -> GenerationPage:
+    """What the page of a generation shows. Raises InvalidInput where there is none."""
+    with source.reading() as warehouse:
+        require_experiment(warehouse, id)
+        made, decisions = warehouse.generations(id), warehouse.promotions(id)
+        findings = warehouse.query("page_findings", experiment=id)
+    chosen = next((one for one in made if one.index == index), None)
+    if chosen is None:
+        raise InvalidInput(f"{id} has no generation {index}")
+
+    def rows(query: str) -> list[dict[str, Any]]:
+        found = source.kept((query, id), lambda store: store.query(query, experiment=id))
+        return _of(found, index)
+
+    figures = figures_of(source).get(id, [])
+    return GenerationPage(
+        id, chosen, json.loads(chosen.training or "{}"),
+        [one for one in decisions if one.generation == index],
+        [(row["from_generation"], row["traces"]) for row in rows("page_taught")],
+        rows("page_reasons"), rows("page_outcomes"),
+        next((one for one in figures if one.generation == index), None),
+        _of(findings, index), [one.index for one in made],
+    )  # fmt: skip
+
+
+def _of(frame: pd.DataFrame, generation: int) -> list[dict[str, Any]]:
+    chosen = frame[frame["generation"] == generation].drop(columns="generation")
+    return [{str(key): value for key, value in row.items()} for row in chosen.to_dict("records")]

@@ -1,0 +1,118 @@
+"""The page of a trace: its task, its text, its plan step by step, its verdict, and what became of
+it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flows.generations.judging import READING
+from flows.pages.drawings import Picture, picture
+from flows.pages.source import Source
+from planners.checking.explain import explain
+from planners.checking.steps import Step, steps
+from planners.errors import InvalidInput, NotJudged, PosterityError
+from planners.pddl import Task as Parsed
+from planners.prompts.formats import READABLE
+from planners.records import Plan
+from warehouse.records import Decision, Feedback, Request, Task, Trace
+from warehouse.store import Warehouse
+from warehouse.verdicts import Judgement, Opinion, Unjudged
+
+ADVICE_SECONDS = 0.2
+"""Time for the search behind each line of advice: a page is not kept waiting."""
+THOUGHT = "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class TracePage:
+    """What a trace's page shows. `verdict` is None where there is none, and `unjudged` says why."""
+
+    trace: Trace
+    task: Task
+    reasoning: str
+    answer: str
+    verdict: Judgement | None
+    unjudged: str
+    advice: list[str]
+    steps: list[Step]
+    picture: Picture | None
+    goal: list[str]
+    decisions: list[Decision]
+    feedback: list[Feedback]
+    request: Request | None
+    opinions: list[Opinion]
+    siblings: list[dict[str, Any]]
+
+
+def trace_page(source: Source, id: str) -> TracePage:
+    """What the page of a trace shows. Raises InvalidInput where there is none."""
+    with source.reading() as warehouse:
+        found = warehouse.traces_beginning(id, most=2)
+        trace = next((one for one in found if one.id == id), None)
+        if trace is None and len(found) == 1:
+            trace = found[0]
+        if trace is None:
+            raise InvalidInput(f"no trace, or more than one, has an id that begins with {id!r}")
+        return _page(warehouse, trace)
+
+
+def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
+    task = warehouse.task(trace.task)
+    assert task is not None  # every trace's task is in the warehouse
+    judged = [j for j in warehouse.every(Judgement, trace=trace.id) if not j.superseded]
+    refused = warehouse.every(Unjudged, trace=trace.id)
+    siblings = warehouse.query("page_siblings", task=trace.task, experiment=trace.experiment)
+    plain = siblings.astype(object).where(siblings.notna(), None).to_dict("records")
+    thought, mark, answer = trace.text.partition(THOUGHT) if trace.reasoning_tokens else ("",) * 3
+    moved, drawn, advice, goal = _replayed(task, trace)
+    return TracePage(
+        trace, task, thought, answer if mark else trace.text,
+        judged[0] if judged else None, refused[-1].reason if refused else "", advice, moved,
+        drawn, goal,
+        sorted(warehouse.every(Decision, trace=trace.id), key=_place),
+        warehouse.every(Feedback, trace=trace.id),
+        next(iter(warehouse.every(Request, trace=trace.id)), None),
+        warehouse.every(Opinion, trace=trace.id),
+        [{str(k): v for k, v in row.items()} for row in plain],
+    )  # fmt: skip
+
+
+def _place(one: Decision) -> tuple[str, int]:
+    return one.experiment, one.generation
+
+
+def _replayed(
+    task: Task, trace: Trace
+) -> tuple[list[Step], Picture | None, list[str], list[str]]:  # fmt: skip
+    """The steps of a trace's plan, their picture, advice, and the task's goal; nothing of what
+    cannot be read.
+    """
+    try:
+        parsed = task.parsed
+        reading = READABLE.get(trace.prompt_format, READING)
+        plan = reading.read(parsed, trace.text).plan
+    except PosterityError:
+        return [], None, [], []
+    return *replayed(parsed, plan or Plan(())), goal_lines(parsed)
+
+
+def replayed(task: Parsed, plan: Plan) -> tuple[list[Step], Picture | None, list[str]]:
+    """The steps of a plan, its picture, and advice where it is not valid."""
+    try:
+        moved = list(steps(task, plan))
+        states = [frozenset(task.problem.init), *(one.state for one in moved)]
+        advice = explain(task, plan, ADVICE_SECONDS) if plan.actions else []
+    except NotJudged:
+        return [], None, []
+    return moved, picture(task, states), advice
+
+
+def goal_lines(task: Parsed) -> list[str]:
+    """The goal as PDDL, a part of a conjunction on each line."""
+    from planners.pddl.printing import formula_text
+
+    goal = task.problem.goal
+    parts = goal[1:] if goal and goal[0] == "and" else [goal]
+    return [formula_text(part, {}) for part in parts]

@@ -1,0 +1,15 @@
+-- Traces in the pool of one generation, kept or dropped for one reason, from :skip on.
+WITH chosen AS (
+    SELECT trace, from_generation AS generation, task, plan_length AS actions, kept, reason, weight
+    FROM selections
+    WHERE experiment = :experiment AND generation = :pool AND reason = :reason
+    ORDER BY task, trace
+    LIMIT :most OFFSET :skip
+)
+
+SELECT c.*, k.domain, k.size, k.horizon, t.purpose, t.sample, t.logprob,
+    t.reasoning_tokens + t.plan_tokens AS tokens
+FROM chosen AS c
+JOIN tasks AS k ON k.task = c.task
+JOIN traces AS t ON t.trace = c.trace
+ORDER BY c.task, c.trace
