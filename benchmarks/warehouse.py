@@ -293,7 +293,7 @@ FILL: tuple[str, ...] = (
     """,
     """
     INSERT INTO generations
-    SELECT 'quickstart-0123456789ab', g, g - 1, 'parent', 'c', 'w', 'h', '{{}}'
+    SELECT 'quickstart-0123456789ab', g, g - 1, 'parent', 'c', 'w', 'h', '{{}}', NULL
     FROM range({generations}) AS r(g)
     """,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from importlib.resources import files
@@ -175,8 +176,9 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
     def traces(request: Request, id: str) -> Response:
         given = dict(request.query_params)
         asked = Asked(
-            generation=_number(given, "generation", None), purpose=given.get("purpose") or None,
-            outcome=given.get("outcome") or None, task=given.get("task") or None,
+            generation=_number(given, "generation", None, least=-1),
+            purpose=given.get("purpose") or None, outcome=given.get("outcome") or None,
+            task=given.get("task") or None,
             pool=_number(given, "pool", None), reason=given.get("reason"),
             sort=given.get("sort", ""), down=given.get("down") == "1",
             skip=_number(given, "skip"),
@@ -245,13 +247,15 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
     return router
 
 
-def _number(given: dict[str, str], name: str, default: Any = 0) -> Any:
-    """A number of the query. Raises InvalidInput on anything else."""
+def _number(given: dict[str, str], name: str, default: Any = 0, least: int = 0) -> Any:
+    """A number of the query, not below `least`. Raises InvalidInput on anything else."""
     text = given.get(name, "")
     if not text:
         return default
-    if not text.lstrip("-").isdecimal() or abs(int(text)) > LARGEST:
-        raise InvalidInput(f"{name}: expected a number, found {text[:40]!r}")
+    if re.fullmatch(r"-?[0-9]{1,7}", text) is None or not least <= int(text) <= LARGEST:
+        raise InvalidInput(
+            f"{name}: expected a number from {least} to {LARGEST}, found {text[:40]!r}"
+        )
     return int(text)
 
 

@@ -125,12 +125,6 @@ def _with_links(site: Site, page: str) -> str:
     return LINK.sub(lambda found: _moved(site, found, up), site.text(page))
 
 
-def _with_links(site: Site, page: str) -> str:
-    """A page whose links lead to files."""
-    up = "../" * file_of(page).count("/")
-    return LINK.sub(lambda found: _moved(site, found, up), site.text(page))
-
-
 def _moved(site: Site, found: re.Match[str], up: str) -> str:
     """A link as it is in the bundle; nothing where it leads out of it."""
     parts = urlsplit(html.unescape(found[2]))

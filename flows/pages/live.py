@@ -58,22 +58,17 @@ def _span(seconds: float) -> str:
 
 
 async def events(source: Source) -> AsyncIterator[str]:
-    """Server-sent events, for ever: `work` where a run went on, `figures` where something was
-    written.
+    """Server-sent events until the server stops: `work` where a run went on, `figures` where
+    something was written.
     """
     seen, version = None, source.version()
-    while True:
+    while not source.stopped.is_set():
         now = await asyncio.to_thread(news, source)
         told = [{**asdict(one.working), "told": one.told} for one in now]
         if told != seen:
             seen = told
             yield f"event: work\ndata: {json.dumps(told)}\n\n"
-        if (found := _published(source)) != version:
+        if (found := source.version()) != version:
             version = found
             yield "event: figures\ndata: {}\n\n"
         await asyncio.sleep(EVERY)
-
-
-def _published(source: Source) -> object:
-    """The version of what readers see: a run writes to its file all the time."""
-    return source.version()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+from fastapi import FastAPI
 
 from flows.pages.app import make_pages
 from flows.pages.source import Source
@@ -32,15 +35,24 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listening
 
 
-def serve_pages(source: Source, port: int, watch: Watch) -> None:
-    """Show the pages to this machine until it is told to stop."""
+def serve(app: FastAPI, source: Source, listening: socket.socket, grace: int) -> None:
+    """Serve until it is told to stop; requests under way have `grace` seconds to finish."""
     import uvicorn
 
-    with bound(LOOPBACK, port) as listening:
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            source.stopped.set()  # or pages that watch a run would keep it from stopping
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=grace,
+        server_header=False, date_header=False,
+    )  # fmt: skip
+    Server(config).run(sockets=[listening])
+
+
+def serve_pages(source: Source, port: int, watch: Watch) -> None:
+    """Show the pages to this machine until it is told to stop."""
+    with bound(LOOPBACK, port) as listening, warm(source):
         watch.say(f"http://{LOOPBACK}:{listening.getsockname()[1]} shows {source.place}")
-        config = uvicorn.Config(
-            make_pages(source), log_level="warning", access_log=False, server_header=False,
-            timeout_graceful_shutdown=2,
-        )  # fmt: skip
-        with warm(source):
-            uvicorn.Server(config).run(sockets=[listening])
+        serve(make_pages(source), source, listening, grace=2)

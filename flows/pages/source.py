@@ -28,6 +28,8 @@ class Source:
     def __init__(self, warehouse: str, hold: bool = False) -> None:
         """With `hold`, it is opened once, as it is, and writers have to wait until the end."""
         self.place, self._hold = place_of(warehouse).absolute(), hold
+        self.stopped = threading.Event()
+        """Set once the server that shows it is told to stop."""
         self._lock = threading.RLock()
         self._held: tuple[object, Warehouse] | None = None
         self._made: dict[Hashable, object] = {}

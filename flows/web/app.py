@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import time
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from hashlib import blake2b
@@ -18,6 +19,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from flows.pages.app import Renderer, pages
+from flows.pages.source import Source
 from flows.web.desk import Desk, Given, TooBusy, known_keys
 from flows.web.protocol import (
     Chat,
@@ -29,12 +32,15 @@ from flows.web.protocol import (
     task_in,
     usage,
 )
+from flows.web.trying import trying
 from planners.errors import InvalidInput, PosterityError
 
 LARGEST = 2 * 2**20
 """Bytes of a request's body."""
 LOOK_EVERY = 1.0
 """Seconds between looks at which generation is deployed."""
+OTHER_SITES = ("cross-site", "same-site")
+"""What a browser says of a request that a page of another site makes (Sec-Fetch-Site)."""
 OPEN = ("/healthz", "/readyz")
 """Paths that need no key."""
 BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
@@ -63,9 +69,12 @@ class Metrics:
         deployed.set_function(lambda: desk.deployed.current)
 
 
-def make_app(desk: Desk, hosts: list[str], keys: list[bytes] | None = None) -> FastAPI:
+def make_app(
+    desk: Desk, hosts: list[str], keys: list[bytes] | None = None, source: Source | None = None
+) -> FastAPI:
     """The application. `hosts`: names that it may be called by. `keys`: hashes of the keys that
-    clients may use, by default those of the environment; with none, no key is asked for.
+    clients may use, by default those of the environment; with none, no key is asked for. `source`:
+    the warehouse that the pages beside it show.
     """
     keys = known_keys() if keys is None else keys
     metrics = Metrics(desk)
@@ -88,10 +97,16 @@ def make_app(desk: Desk, hosts: list[str], keys: list[bytes] | None = None) -> F
     async def guard(request: Request, go_on: Next) -> Response:
         began, path = time.perf_counter(), request.url.path
         length = request.headers.get("content-length", "")
-        if keys and path not in OPEN and not _has_key(request, keys):
-            response: Response = _error(
+        is_page = source is not None and path not in PATHS and not path.startswith("/v1/")
+        response: Response
+        if keys and path not in OPEN and not _has_key(request, keys, is_page):
+            response = _error(
                 401, "wrong or missing API key", "invalid_request_error", "invalid_api_key"
             )
+            if is_page:  # a browser asks for it; the name does not matter, the password is a key
+                response.headers["www-authenticate"] = 'Basic realm="Posterity"'
+        elif request.method == "POST" and request.headers.get("sec-fetch-site") in OTHER_SITES:
+            response = _error(403, "a page of another site sent this")
         elif request.method == "POST" and not length.isdecimal():
             response = _error(411, "say how long the body is (Content-Length)")
         elif length.isdecimal() and int(length) > LARGEST:
@@ -116,6 +131,10 @@ def make_app(desk: Desk, hosts: list[str], keys: list[bytes] | None = None) -> F
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
     _answer_users(app, desk)
+    if source is not None:
+        renderer = Renderer(source, trying=True)
+        app.include_router(pages(source, renderer))
+        app.include_router(trying(desk, source, renderer))
     return app
 
 
@@ -193,8 +212,13 @@ async def _look(desk: Desk) -> None:
             await asyncio.to_thread(desk.deployed.refresh)
 
 
-def _has_key(request: Request, keys: list[bytes]) -> bool:
+def _has_key(request: Request, keys: list[bytes], is_page: bool) -> bool:
+    """Whether a request brings one of the keys; to a page, also as a browser's password."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if is_page and scheme.lower() == "basic":
+        with suppress(ValueError):
+            key = b64decode(key, validate=True).decode().partition(":")[2]
+            scheme = "bearer"
     hashed = blake2b(key.encode()).digest()
     found = [hmac.compare_digest(hashed, known) for known in keys]  # all, in constant time
     return scheme.lower() == "bearer" and any(found)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from flows.deployment.loading import requests_folder
 from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
-from flows.pages.serving import bound
+from flows.pages.serving import bound, serve
+from flows.pages.source import Source
 from flows.progress import Watch
 from flows.web.answering import Deployed
 from flows.web.app import make_app
@@ -54,31 +55,27 @@ def put_before_users(
     `names`: further names that clients call it by. Raises InvalidInput where the host is not
     guarded, the port is taken, or the experiment has no generation yet.
     """
-    import uvicorn
-
     require_safe(host)
     deployed = Deployed(warehouse, experiment)
     with deployed.reading() as store:
         folder = requests_folder(store)
     log = Log(folder)
+    source = Source(warehouse)
     hosts = ["127.0.0.1", "localhost", "[::1]", *([] if is_loopback(host) else names or ["*"])]
-    app = make_app(Desk(deployed, log, waiting), [*hosts, *names])
+    app = make_app(Desk(deployed, log, waiting), [*hosts, *names], source=source)
     with bound(host, port) as listening, _loader(warehouse):
         place = f"http://{host}:{listening.getsockname()[1]}/v1"
         watch.say(f"generation {deployed.current} of {experiment.id} answers at {place}")
+        watch.say(f"pages to look at it and to try it: {place.removesuffix('v1')}try")
         if not is_loopback(host):
             watch.say("without TLS: put a proxy with TLS before it")
         watch.say(f"users are told apart by a hash; with {SECRET} they are known again later")
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE,
-            server_header=False, date_header=False,
-        )  # fmt: skip
         # Threads hand over after half a millisecond instead of five: requests wait for each.
         sys.setswitchinterval(5e-4)
         # Uvicorn gives the signal back once it has stopped; its default would kill what follows.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            serve(app, source, listening, GRACE)
         finally:
             deployed.close()
             log.close()
