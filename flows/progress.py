@@ -115,7 +115,7 @@ class Watch:
 
 
 class ProgressFile:
-    """What a run is doing, in a file that is written whole, at most once a second."""
+    """A run's progress in a file, which is written whole and at most once a second."""
 
     def __init__(self, path: Path, experiment: str) -> None:
         self.path, self.experiment = path, experiment
@@ -147,7 +147,7 @@ class ProgressFile:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """What a run was doing at the time `at`: `done` of `total` since the time `began`, in seconds
+    """A run at the time `at`: `done` of `total` since the time `began`, in seconds
     since 1970.
     """
 
@@ -161,7 +161,7 @@ class Working:
 
 
 def at_work(folder: Path) -> list[Working]:
-    """What the runs that keep their progress in this folder are doing."""
+    """The runs that keep their progress in this folder."""
     found = []
     for path in sorted(folder.glob(f"{PROGRESS}-*.json")):
         with suppress(OSError, ValueError, TypeError):  # a run that ended meanwhile, or no run

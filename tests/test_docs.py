@@ -48,6 +48,8 @@ ELSEWHERE = {
     "workers.runner": "tests/flows/loop/test_executors.py",
     "posterity serve": "tests/flows/schedule/test_schedule.py",
     "posterity deploy": "tests/flows/web/test_gateway.py",
+    "posterity view --warehouse posterity.duckdb   ": "tests/flows/pages/test_pages.py",
+    ".venv/bin/posterity view": "tests/flows/pages/test_pages.py",
     "flows.schedule.automations": "tests/flows/schedule/test_schedule.py",
     "prefect ": "tests/flows/schedule/test_schedule.py",
     "createdb": "tests/warehouse/test_lake.py",

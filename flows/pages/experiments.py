@@ -108,7 +108,7 @@ def part(warehouse: Warehouse, name: str, ids: list[str]) -> list[Section]:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentPage:
-    """What an experiment's page shows besides figures."""
+    """An experiment as its page shows it, besides figures."""
 
     experiment: Experiment
     figures: list[Progress]
@@ -119,7 +119,7 @@ class ExperimentPage:
 
 
 def experiment_page(source: Source, id: str) -> ExperimentPage:
-    """What the page of an experiment shows."""
+    """An experiment's page. Raises InvalidInput where there is none."""
     with source.reading() as warehouse:
         found = require_experiment(warehouse, id)
         made, decisions = warehouse.generations(id), warehouse.promotions(id)
@@ -136,7 +136,7 @@ def experiment_page(source: Source, id: str) -> ExperimentPage:
 
 @dataclass(frozen=True, slots=True)
 class GenerationPage:
-    """What a generation's page shows."""
+    """A generation as its page shows it."""
 
     experiment: str
     made: Generation
@@ -150,8 +150,18 @@ class GenerationPage:
     others: list[int]
 
 
+def generation_rows(source: Source, id: str) -> list[pd.DataFrame]:
+    """Of every generation of an experiment: what it learned from whom, why traces were kept or
+    dropped, and the outcomes of what it wrote.
+    """
+    return [
+        source.kept((name, id), lambda warehouse, name=name: warehouse.query(name, experiment=id))  # type: ignore[misc]
+        for name in ("page_taught", "page_reasons", "page_outcomes")
+    ]
+
+
 def generation_page(source: Source, id: str, index: int) -> GenerationPage:
-    """What the page of a generation shows. Raises InvalidInput where there is none."""
+    """A generation's page. Raises InvalidInput where there is none."""
     with source.reading() as warehouse:
         require_experiment(warehouse, id)
         made, decisions = warehouse.generations(id), warehouse.promotions(id)
@@ -160,16 +170,12 @@ def generation_page(source: Source, id: str, index: int) -> GenerationPage:
     if chosen is None:
         raise InvalidInput(f"{id} has no generation {index}")
 
-    def rows(query: str) -> list[dict[str, Any]]:
-        found = source.kept((query, id), lambda store: store.query(query, experiment=id))
-        return _of(found, index)
-
+    taught, reasons, outcomes = (_of(found, index) for found in generation_rows(source, id))
     figures = figures_of(source).get(id, [])
     return GenerationPage(
         id, chosen, json.loads(chosen.training or "{}"),
         [one for one in decisions if one.generation == index],
-        [(row["from_generation"], row["traces"]) for row in rows("page_taught")],
-        rows("page_reasons"), rows("page_outcomes"),
+        [(row["from_generation"], row["traces"]) for row in taught], reasons, outcomes,
         next((one for one in figures if one.generation == index), None),
         _of(findings, index), [one.index for one in made],
     )  # fmt: skip

@@ -40,7 +40,7 @@ class News:
 
 
 def news(source: Source) -> list[News]:
-    """What the runs on a warehouse are doing."""
+    """The progress of the runs on a warehouse."""
     return [_news(one) for one in at_work(source.place.checkpoints)]
 
 

@@ -1,21 +1,30 @@
-"""A server for an application on one socket, on this machine or another's request."""
+"""The server of the pages; a thread of it reads ahead what they will ask for."""
 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 
 from fastapi import FastAPI
 
 from flows.pages.app import make_pages
+from flows.pages.console import catalogue
+from flows.pages.experiments import figures_of, generation_rows, part
 from flows.pages.source import Source
-from flows.pages.warming import warm
+from flows.pages.tasks import heat_map, tasks_of
 from flows.progress import Watch
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, PosterityError
+from warehouse.records import NO_SETTINGS, Experiment
 
 LOOPBACK = "127.0.0.1"
+LOOK_EVERY = 2.0
+"""Seconds between looks at whether something was written."""
+NEWEST = 6
+"""Experiments that are read ahead at most: those that were begun last."""
 
 
 @contextmanager
@@ -56,3 +65,40 @@ def serve_pages(source: Source, port: int, watch: Watch) -> None:
     with bound(LOOPBACK, port) as listening, warm(source):
         watch.say(f"http://{LOOPBACK}:{listening.getsockname()[1]} shows {source.place}")
         serve(make_pages(source), source, listening, grace=2)
+
+
+@contextmanager
+def warm(source: Source) -> Iterator[None]:
+    """While the block runs, read ahead whenever the warehouse was written."""
+    stopped = threading.Event()
+
+    def work() -> None:
+        seen: object = None
+        while not stopped.is_set():
+            if (version := source.version()) != seen:
+                seen = version
+                with suppress(PosterityError):  # written just now: the pages will say it
+                    read_ahead(source, stopped)
+            stopped.wait(LOOK_EVERY)
+
+    thread = threading.Thread(target=work, name="reads ahead", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+
+
+def read_ahead(source: Source, stopped: threading.Event) -> None:
+    """Make what takes longest and is asked for first."""
+    figures_of(source)
+    catalogue(source)
+    with source.reading() as warehouse:
+        begun = [one.id for one in warehouse.every(Experiment) if one.config != NO_SETTINGS]
+    for id in begun[-NEWEST:]:
+        if stopped.is_set():
+            return
+        tasks_of(source, id)
+        heat_map(source, id, "train")
+        generation_rows(source, id)
+        source.kept(("part", "coverage", id), partial(part, name="coverage", ids=[id]))

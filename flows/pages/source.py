@@ -14,7 +14,7 @@ from warehouse.places.file import File, Still
 from warehouse.store import Warehouse
 
 MEMORY = "600MB"
-"""What the queries of all pages may take together."""
+"""Memory that the queries of all pages may take together."""
 FRESH = 5.0
 """Seconds for which what was read of a lake counts as new."""
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Source:
         return [str(published)] if newest else [str(place), str(published)]
 
     def kept(self, name: Hashable, make: Callable[[Warehouse], T]) -> T:
-        """What `make` makes of the warehouse, made once until something is written."""
+        """Whatever `make` makes of the warehouse; it is made once until something is written."""
         with self._lock:
             if (version := self.version()) != self._of:
                 self._made, self._of = {}, version

@@ -25,7 +25,7 @@ NEVER = "never"
 """The value of `solved_since` that stands for tasks that no generation solved."""
 TRACE_SORTS = ("tokens", "logprob")
 VERDICT_SORTS = ("actions", "step")
-"""What traces can be sorted by: all of them, and those of one outcome."""
+"""Columns that traces can be sorted by: all of them, and those of one outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def trace_table(source: Source, id: str, asked: Asked, most: int = ROWS) -> Tabl
 
 
 def sorts_of(asked: Asked) -> tuple[str, ...]:
-    """What the traces that are asked for can be sorted by."""
+    """Columns that the traces which are asked for can be sorted by."""
     if asked.pool is not None:
         return ()
     return VERDICT_SORTS if asked.outcome else TRACE_SORTS
@@ -172,7 +172,7 @@ def sorts_of(asked: Asked) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """What a task's page shows: the task, where it is used, and every answer by generation."""
+    """A task as its page shows it: where it is used, and every answer by generation."""
 
     task: Task
     homes: list[str]
@@ -182,7 +182,7 @@ class TaskPage:
 
 
 def task_page(source: Source, key: str, experiment: str | None, beside: list[str]) -> TaskPage:
-    """What the page of a task shows; the texts of the traces `beside` stand side by side. Raises
+    """A task's page; the texts of the traces `beside` stand side by side. Raises
     InvalidInput where there is no such task.
     """
     with source.reading() as warehouse:

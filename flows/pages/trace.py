@@ -27,7 +27,7 @@ THOUGHT = "</think>"
 
 @dataclass(frozen=True, slots=True)
 class TracePage:
-    """What a trace's page shows. `verdict` is None where there is none, and `unjudged` says why."""
+    """A trace as its page shows it. Without a `verdict`, `unjudged` says why."""
 
     trace: Trace
     task: Task
@@ -47,7 +47,7 @@ class TracePage:
 
 
 def trace_page(source: Source, id: str) -> TracePage:
-    """What the page of a trace shows. Raises InvalidInput where there is none."""
+    """A trace's page. Raises InvalidInput where there is none."""
     with source.reading() as warehouse:
         found = warehouse.traces_beginning(id, most=2)
         trace = next((one for one in found if one.id == id), None)

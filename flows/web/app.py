@@ -40,7 +40,7 @@ LARGEST = 2 * 2**20
 LOOK_EVERY = 1.0
 """Seconds between looks at which generation is deployed."""
 OTHER_SITES = ("cross-site", "same-site")
-"""What a browser says of a request that a page of another site makes (Sec-Fetch-Site)."""
+"""Values of Sec-Fetch-Site of a request that a page of another site makes."""
 OPEN = ("/healthz", "/readyz")
 """Paths that need no key."""
 BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)

@@ -39,10 +39,10 @@ def trying(desk: Desk, source: Source, renderer: Renderer) -> APIRouter:
     """The routes of the page."""
     router, show = APIRouter(), renderer.page
 
-    def page(given: dict[str, str], status: int = 200, **what: Any) -> Response:
+    def page(given: dict[str, str], **what: Any) -> Response:
         shown: dict[str, Any] = {"tried": None, "refused": "", "heard": "", **what}
         names = [*desk.deployed.names()]
-        return show("try", status, given=given, names=names, domains=sorted(DOMAINS), **shown)
+        return show("try", given=given, names=names, domains=sorted(DOMAINS), **shown)
 
     async def answered(
         given: dict[str, str], work: Callable[[], Awaitable[dict[str, Any]]]
@@ -51,7 +51,7 @@ def trying(desk: Desk, source: Source, renderer: Renderer) -> APIRouter:
         try:
             return page(given, **await work())
         except (PosterityError, ValidationError) as error:
-            return page(given, 400, refused=_words(error))
+            return page(given, refused=_words(error))
 
     @router.get("/try")
     async def begin(request: Request) -> Response:

@@ -31,7 +31,7 @@ def is_blocks(task: Task) -> bool:
 
 
 def marks_on(task: Task, state: Collection[Atom]) -> dict[str, str]:
-    """What is at which place of a grid, as one character."""
+    """Marks of a grid's places: one character for whatever is there."""
     predicates = task.domain.predicates
     pushed = len(predicates.get("at", ())) == 2 and len(predicates.get("at-robot", ())) == 1
     return sokoban(task, state) if pushed else floortile(state)

@@ -62,7 +62,7 @@ def site(hostile: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, nothing else in this process can be async
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
