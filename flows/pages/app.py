@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from flows.audit.tokens import tokens_of
 from flows.pages import console, live
 from flows.pages.experiments import (
     OF_ONE,
@@ -34,7 +35,7 @@ from flows.pages.tasks import (
     task_table,
     trace_table,
 )  # fmt: skip
-from flows.pages.trace import trace_page
+from flows.pages.trace import one_trace, trace_page
 from flows.progress import HEADINGS, cell
 from planners.errors import InvalidInput, PosterityError, harmless, redacted
 from planners.records import Outcome
@@ -193,6 +194,13 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
     @told
     def trace(id: str) -> Response:
         return show("trace", page=trace_page(source, id))
+
+    @router.get("/traces/{id}/tokens")
+    @told
+    def tokens(id: str) -> Response:
+        with source.reading() as warehouse:
+            found = tokens_of(warehouse, one_trace(warehouse, id))
+        return show("tokens", tokens=found)
 
     @router.get("/sql")
     @told

@@ -49,13 +49,16 @@ class TracePage:
 def trace_page(source: Source, id: str) -> TracePage:
     """A trace's page. Raises InvalidInput where there is none."""
     with source.reading() as warehouse:
-        found = warehouse.traces_beginning(id, most=2)
-        trace = next((one for one in found if one.id == id), None)
-        if trace is None and len(found) == 1:
-            trace = found[0]
-        if trace is None:
-            raise InvalidInput(f"no trace, or more than one, has an id that begins with {id!r}")
-        return _page(warehouse, trace)
+        return _page(warehouse, one_trace(warehouse, id))
+
+
+def one_trace(warehouse: Warehouse, id: str) -> Trace:
+    """The trace that has an id, or the only one whose id begins like that. Raises InvalidInput."""
+    found = warehouse.traces_beginning(id, most=2)
+    exact = [one for one in found if one.id == id]
+    if not exact and len(found) != 1:
+        raise InvalidInput(f"no trace, or more than one, has an id that begins with {id!r}")
+    return (exact or found)[0]
 
 
 def _page(warehouse: Warehouse, trace: Trace) -> TracePage:

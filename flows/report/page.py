@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from math import comb
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def report(warehouse: Warehouse, out: Path) -> int:
 
     Raises InvalidInput where nothing is evaluated yet, or the file cannot be written.
     """
-    from jinja2 import Environment
+    from jinja2 import Environment, PackageLoader
 
     runs = runs_of(warehouse)
     sections = [section for make in SECTIONS for section in make(warehouse, runs)]
@@ -53,10 +52,8 @@ def report(warehouse: Warehouse, out: Path) -> int:
         raise InvalidInput(
             f"nothing in {warehouse.place} is evaluated yet; `posterity run` comes first"
         )
-    template = Environment(autoescape=True).from_string(
-        files("flows.report").joinpath("report.html").read_text("utf-8")
-    )
-    page = template.render(
+    environment = Environment(loader=PackageLoader("flows.report", "."), autoescape=True)
+    page = environment.get_template("report.html").render(
         title=", ".join(runs), place=warehouse.place, version=CODE_VERSION, sections=sections,
         written=warehouse.place.written,
     )  # fmt: skip

@@ -41,6 +41,24 @@ def summed_logprobs(
     """Log-probability (nats) of each row's completion given its prompt, (rows,), in float64."""
     import torch
 
+    each, row = _each(model, rows, temperature)
+    return torch.zeros(len(rows), dtype=each.dtype, device=each.device).index_add(0, row, each)
+
+
+def token_logprobs(model: PreTrainedModel, row: Row) -> list[float]:
+    """Log-probability (nats) of each token of a completion, given its prompt and those before."""
+    import torch
+
+    with torch.inference_mode():
+        return _each(model, [row], 1.0)[0].tolist()
+
+
+def _each(
+    model: PreTrainedModel, rows: Sequence[Row], temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The log-probability of each token of all completions, and the row that it is of."""
+    import torch
+
     ids, labels = (part.to(model.device) for part in collate(rows))
     # The logits at a position predict the next token, so logits and labels shift by one.
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
@@ -48,8 +66,7 @@ def summed_logprobs(
     told = target != IGNORED
     chosen = logits[told].double() / temperature
     each = -torch.nn.functional.cross_entropy(chosen, target[told], reduction="none")
-    row = told.nonzero()[:, 0]
-    return torch.zeros(len(rows), dtype=each.dtype, device=each.device).index_add(0, row, each)
+    return each, told.nonzero()[:, 0]
 
 
 def by_length(rows: Sequence[Row], size: int) -> Iterator[list[int]]:

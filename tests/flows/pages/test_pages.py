@@ -268,3 +268,25 @@ def test_a_bundle_needs_no_server(
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_tokens_are_coloured_as_they_were_measured(
+    finished: Path, opened: Open, tmp_path: Path
+) -> None:
+    """The sum of what the page shows is the log-probability that was recorded."""
+    with Warehouse(finished, read_only=True) as store:
+        [row] = store.frame(
+            "SELECT t.trace, t.logprob, len(t.token_ids) AS tokens FROM traces AS t "
+            "WHERE t.generation = 2 AND t.purpose = 'evaluate' ORDER BY t.trace LIMIT 1"
+        ).itertuples()
+    with shown(finished) as site:
+        page = opened(f"{site}/traces/{row.trace}")
+        page.get_by_role("button", name="Colour its tokens").click()
+        spans = page.locator("pre.tokens span")
+        expect(spans).to_have_count(row.tokens)
+        said = [str(span.get_attribute("title")) for span in spans.all()]
+        total = sum(float(title.split()[0]) for title in said)
+        assert abs(total - row.logprob) < 0.001 * row.tokens + 0.01
+        found = Axe().run(page, options={"resultTypes": ["violations"]})
+        assert not found.response["violations"]
+        page.close()
