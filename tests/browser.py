@@ -11,20 +11,25 @@ PATIENCE = 20000
 """Milliseconds of the page's own time that it may take to be drawn."""
 
 
-def look(
-    url: str, picture: Path, width: int = 1280, height: int = 900, strict: bool = False
-) -> str:
-    """The page as it is once its scripts have run, and a picture of it. A page that is held to be
-    `strict` must leave nothing on the console.
-    """
+def chromium() -> str:
+    """The browser's program. Without one the test is skipped, but fails where CI runs it."""
     program = shutil.which("chromium")
     if program is None:
         problem = "Chromium is not installed (Debian: apt-get install chromium)"
         if os.environ.get("CI"):
             raise RuntimeError(problem)
         pytest.skip(problem)
+    return program
+
+
+def look(
+    url: str, picture: Path, width: int = 1280, height: int = 900, strict: bool = False
+) -> str:
+    """The page as it is once its scripts have run, and a picture of it. A page that is held to be
+    `strict` must leave nothing on the console.
+    """
     command = [
-        program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
         "--enable-logging=stderr",
         f"--window-size={width},{height}", f"--virtual-time-budget={PATIENCE}",
         f"--user-data-dir={picture.parent / 'browser'}",

@@ -1,6 +1,5 @@
 """A server of pages, and a real browser that leaves nothing on its console."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser import chromium
 from tests.processes import posterity
 from warehouse.store import Warehouse
 
@@ -64,14 +64,8 @@ def site(hostile: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")  # while it is there, nothing else in this process can be async
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    if program is None:
-        problem = "Chromium is not installed (Debian: apt-get install chromium)"
-        if os.environ.get("CI"):
-            raise RuntimeError(problem)
-        pytest.skip(problem)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
 
