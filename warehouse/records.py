@@ -295,7 +295,9 @@ class Promotion(Record):
     )
     generation: int = stored("The generation that was decided on.")
     promoted: bool = stored("Whether it may be deployed.")
-    decided_by: str = stored("always, if-better, if-audited, or person (posterity promote).")
+    decided_by: str = stored(
+        "always, if-better, if-audited, if-preferred, or person (posterity promote)."
+    )
     reason: str = stored("What it was decided on.")
 
 

@@ -29,7 +29,8 @@ from planners.training.settings import Training
 
 BESIDES: Any = {
     "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
-    "model": {"server": True, "device": True}, "deployment": {"fewest": True, "candidate": True},
+    "model": {"server": True, "device": True},
+    "deployment": {"fewest": True, "candidate": True, "patience": True},
 }  # fmt: skip
 """Settings that do not determine a run's contents; they are left out of its hash."""
 ADDED_LATER: dict[str, dict[str, object]] = {
@@ -60,7 +61,7 @@ class Experiment(Table):
     curation: Curation = Curation()
     training: Training = Training()
     audit: Audit = Audit()
-    promote: Literal["always", "if-better", "if-audited"] = "always"
+    promote: Literal["always", "if-better", "if-audited", "if-preferred"] = "always"
     deployment: Deployment | None = None
     workers: Workers | None = None
 
@@ -74,6 +75,10 @@ class Experiment(Table):
         if self.promote == "if-better" and self.evaluate.samples < 2:
             raise ValueError(
                 "promote = 'if-better' needs evaluate.samples of at least 2: an interval over seeds"
+            )
+        if self.promote == "if-preferred" and not (self.deployment and self.deployment.candidate):
+            raise ValueError(
+                "promote = 'if-preferred' needs deployment.candidate above 0: users compare"
             )
         if self.promote == "if-audited" and not self.audit.bounds:
             raise ValueError(

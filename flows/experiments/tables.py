@@ -257,12 +257,14 @@ class Deployment(Table):
 
     `alone`: no tasks of our own are put to work, so that a generation learns from users alone.
     `fewest`: their traces since the last generation, before the next one is made. `candidate`: the
-    share of sessions that the newest generation answers while it is not promoted.
+    share of sessions that the newest generation answers while it is not promoted. `patience`: its
+    sessions with feedback after which promote = "if-preferred" gives up on it.
     """
 
     alone: bool = False
     fewest: Positive = 100
     candidate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Positive = 2000
 
 
 class Judging(Table):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from flows.audit.audit import audit
+from flows.deployment.preferred import is_preferred
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import decided, deployed, parent_of
 from flows.progress import Watch
@@ -128,8 +129,17 @@ def _if_audited(
     return not found.broken, "; ".join(found.broken) or "every bound of the audit held"
 
 
+def _if_preferred(
+    warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
+) -> Decision:
+    """Promote what users accept more often than its parent."""
+    parent = parent_of(warehouse, experiment, generation)
+    return is_preferred(warehouse, experiment, generation, parent)
+
+
 WAYS: dict[str, Callable[[Warehouse, Experiment, int, Watch], Decision]] = {
     "always": _always,
     "if-better": _if_better,
     "if-audited": _if_audited,
+    "if-preferred": _if_preferred,
 }

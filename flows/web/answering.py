@@ -137,6 +137,9 @@ class Deployed:
         made = [one.index for one in store.generations(self.experiment.id)]
         self.known = made
         newest = made[-1]
+        refused = {one.generation for one in store.promotions(self.experiment.id)}
+        if self.experiment.promote == "if-preferred" and newest in refused:
+            newest = self.current  # it had its chance
         share = self.experiment.deployment and self.experiment.deployment.candidate
         self.candidate: int | None = newest if share and newest != self.current else None
 

@@ -120,9 +120,7 @@ def connect(place: Place, read_only: bool = False, memory: str | None = None) ->
     return engine
 
 
-def _open(
-    place: Place, read_only: bool, memory: str | None = None
-) -> tuple[sa.Engine, int | None]:
+def _open(place: Place, read_only: bool, memory: str | None = None) -> tuple[sa.Engine, int | None]:
     """An engine and the schema version that it found. Raises InvalidInput if that is foreign or
     newer.
     """

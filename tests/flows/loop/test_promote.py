@@ -137,7 +137,7 @@ def test_a_bound_that_cannot_be_told_is_broken() -> None:
     [
         ({"promote": "if-better", "evaluate": {"samples": 1}}, "evaluate.samples of at least 2"),
         ({"promote": "if-audited"}, "needs a bound"),
-        ({"promote": "sometimes"}, "'always', 'if-better' or 'if-audited'"),
+        ({"promote": "sometimes"}, "'always', 'if-better', 'if-audited' or 'if-preferred'"),
     ],
 )
 def test_conditions_that_cannot_be_met_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,28 @@
+-- One row per session that told of a candidate or its parent, since the candidate answers: its first
+-- word, in the order in which users spoke. An answer without a session is one of its own.
+WITH told AS (
+    SELECT
+        t.generation,
+        coalesce(r.session_hash, t.trace) AS session,
+        r.received_at,
+        f.accepted,
+        coalesce(f.given_at, r.received_at) AS given_at,
+        t.trace
+    FROM traces AS t
+    JOIN requests AS r ON r.trace = t.trace
+    JOIN feedback AS f ON f.trace = t.trace
+    WHERE t.experiment = :experiment
+        AND t.purpose = 'request'
+        AND t.generation IN (:candidate, :parent)
+),
+since AS (
+    SELECT min(r.received_at) AS begun
+    FROM traces AS t
+    JOIN requests AS r ON r.trace = t.trace
+    WHERE t.experiment = :experiment AND t.purpose = 'request' AND t.generation = :candidate
+)
+SELECT generation, session, first(accepted ORDER BY given_at, trace) AS accepted
+FROM told
+WHERE received_at >= (SELECT begun FROM since)
+GROUP BY generation, session
+ORDER BY min(given_at), min(trace)
