@@ -126,19 +126,29 @@ WITNESSES = """
     FROM traces AS t
     JOIN tasks AS k ON k.task = t.task
     LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
-    WHERE t.experiment = :experiment AND t.purpose = 'deploy'
+    WHERE t.experiment = :experiment AND (
+            t.purpose = 'deploy' OR t.purpose IN ('request', 'correction') AND EXISTS (
+                SELECT 1 FROM experiments AS e
+                WHERE e.experiment = :experiment
+                    AND json_type(e.config, '$.deployment') = 'OBJECT'
+            )
+        )
         OR t.purpose = 'ingest' AND t.trace IN (
             SELECT s.trace FROM selections AS s
             WHERE s.experiment = :experiment AND s.from_generation = t.generation
         )
 """
-"""One row per deployed trace or ingested trace of the pool, with the columns for traits."""
+"""One row per deployed trace, answer to a user that may be learned from, or ingested trace of the
+pool, with the columns for traits.
+"""
 DECIDED = """
     SELECT trace, kept, weight
     FROM selections
     WHERE experiment = :experiment AND generation = :generation
 """
 PREFIX = "trait "
+OWN = "generation = :generation AND purpose <> 'correction'"
+"""Condition for a generation's own texts: corrections are its users'."""
 
 
 def pool_traits(
@@ -158,7 +168,7 @@ def written_traits(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
 ) -> pd.DataFrame:
     """The same for the deployed traces with a plan that a generation wrote."""
-    where = "plan_length IS NOT NULL AND generation = :generation"
+    where = f"plan_length IS NOT NULL AND {OWN}"
     return _witnesses(warehouse, experiment, traits, where, generation)
 
 
@@ -166,7 +176,7 @@ def written_texts(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
 ) -> pd.DataFrame:
     """The same for all deployed traces of a generation, with or without a plan, with `text`."""
-    where = "generation = :generation"
+    where = OWN
     return _witnesses(warehouse, experiment, traits, where, generation, ", text")
 
 

@@ -180,9 +180,10 @@ class Reader:
             return [Answer(*row) for row in found]
 
     def with_plans(
-        self, experiment: str, generation: int, count: int, outcome: str | None = None
-    ) -> list[Answer]:
-        """The first `count` deployed traces of a generation that hold a plan, by trace id; only
+        self, experiment: str, generation: int, count: int, purpose: str,
+        outcome: str | None = None,
+    ) -> list[Answer]:  # fmt: skip
+        """The first `count` traces of a generation and purpose that hold a plan, by trace id; only
         those with `outcome`, if given.
         """
         t, j = schema.traces.c, schema.judgements.c
@@ -190,7 +191,7 @@ class Reader:
             _answers()
             .join(schema.judgements, j.trace == t.trace)
             .where(t.experiment == experiment, t.generation == generation)
-            .where(t.purpose == "deploy", j.superseded.is_not(True), j.plan_length.is_not(None))
+            .where(t.purpose == purpose, j.superseded.is_not(True), j.plan_length.is_not(None))
         )
         if outcome is not None:
             chosen = chosen.where(j.outcome == outcome)

@@ -282,9 +282,13 @@ def _with_plans(
     warehouse: Warehouse, experiment: Experiment, generation: int, count: int,
     outcome: str | None = None,
 ) -> list[tuple[Task, Answer]]:  # fmt: skip
-    """The first deployed traces that hold a plan, of one outcome if given, each with its task."""
-    tasks = {task.key: task for task in warehouse.tasks(experiment.id, "train")}
-    found = warehouse.with_plans(experiment.id, generation, count, outcome)
+    """The first deployed traces that hold a plan, of one outcome if given, each with its task; of
+    an experiment that puts none of our tasks to work, the first evaluated ones.
+    """
+    alone = experiment.deployment is not None and experiment.deployment.alone
+    tasks = {task.key: task for task in warehouse.tasks(experiment.id)}
+    purpose = "evaluate" if alone else "deploy"
+    found = warehouse.with_plans(experiment.id, generation, count, purpose, outcome)
     return [(tasks[trace.task], trace) for trace in found]
 
 

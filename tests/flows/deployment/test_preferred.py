@@ -1,5 +1,6 @@
 """Promotion by users' preference: errors that are bounded however often one looks, and the loop."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -87,6 +88,16 @@ def test_users_decide_whom_they_are_answered_by(tmp_path: Path) -> None:
     assert (decided.generation, decided.promoted) == (1, True)
     assert decided.decided_by == "if-preferred"
     assert "evidence that it is better" in decided.reason
+    # The audit and the report tell of users' traces; canaries come from evaluation.
+    audited = run(tmp_path, "audit", file, *ASKED)
+    assert re.search(r"generation 1 learned 1[0-9] of 1[0-9] traces with a plan", audited.stdout)
+    assert run(tmp_path, "report", "--out", str(tmp_path / "r.html")).returncode == 0
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "small: before users</h2>" in page
+    assert "Users accepted 100.0%" in page
+    with Warehouse(tmp_path / "w.duckdb", read_only=True) as store:
+        assert len(store.frame("SELECT * FROM canaries WHERE generation = 0")) > 0
+    assert run(tmp_path, "verify").returncode == 0
 
 
 def _ask(url: str, number: int, liked: set[int]) -> int:

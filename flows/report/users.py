@@ -1,0 +1,82 @@
+"""The report's part on users: what they asked of each generation, and what they said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from flows.report.figures import PALETTE, beside, drawing, percent, whole_generations
+from flows.report.history import Runs
+from flows.report.parts import Section
+from warehouse.reading import query_sql
+from warehouse.store import Warehouse
+
+MOST = 20
+"""Users that are listed at most."""
+
+
+def users(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
+    """The share of answers that users accepted, and of plans that are valid, by generation."""
+    found = warehouse.query("report_deployments")
+    for name, ids in runs.items():
+        for id in ids:
+            told = found[(found["experiment"] == id) & (found["told"] > 0)]
+            if not told.empty:
+                label = name if len(ids) == 1 else id
+                yield _shares(label, told)
+                yield from _exceptions(warehouse, label, id)
+
+
+def _shares(name: str, told: pd.DataFrame) -> Section:
+    from statsmodels.stats.proportion import proportion_confint
+
+    with drawing(f"users {name}") as drawn:
+        axes = drawn.axes[0]
+        for part, whole, label, colour, dashes in (
+            ("accepted", "told", "accepted, of answers with feedback", PALETTE[0], "-"),
+            ("valid", "judged", "valid, of answers that were judged", PALETTE[2], "--"),
+        ):
+            known = told[told[whole] > 0]
+            share = known[part] / known[whole]
+            low, high = proportion_confint(known[part], known[whole], method="wilson")
+            axes.plot(known["generation"], share, dashes, marker="o", label=label, color=colour)
+            axes.fill_between(known["generation"], low, high, color=colour, alpha=0.2, linewidth=0)
+        whole_generations(axes)
+        percent(axes)
+        beside(axes)
+    first, last = told.iloc[0], told.iloc[-1]
+    later = (
+        f", and {last['accepted'] / last['told']:.1%} of generation {last['generation']}'s answers"
+        if len(told) > 1
+        else ""
+    )
+    words = [
+        f"Users accepted {first['accepted'] / first['told']:.1%} of what generation "
+        f"{first['generation']} answered{later}. Bands: 95% intervals for the number of answers."
+    ]
+    shown = told.drop(columns="experiment").assign(
+        latency_ms=told["latency_ms"].map("{:.0f}".format)
+    )
+    shown.columns = [str(column).replace("_", " ") for column in shown.columns]
+    title = f"{name}: before users"
+    return Section(title, query_sql("report_deployments"), words, drawn.svg, shown)
+
+
+def _exceptions(warehouse: Warehouse, name: str, id: str) -> Iterator[Section]:
+    """Users whose word is not the checker's: a plan can be valid and useless, or the other way."""
+    found = warehouse.query("report_exceptions")
+    told = found[found["experiment"] == id].drop(columns="experiment")
+    if told.empty:
+        return
+    wrong = int(told["accepted_invalid"].sum())
+    words = [
+        f"{len(told)} users disagreed with the checker: they accepted {wrong} invalid plans and "
+        f"rejected {int(told['rejected_valid'].sum())} valid ones. The curator `feedback` learns "
+        "what was accepted, valid or not; `accepted-and-valid` does not."
+    ]
+    shown = told.head(MOST).rename(columns=lambda column: str(column).replace("_", " "))
+    yield Section(
+        f"{name}: where users and the checker differ", query_sql("report_exceptions"), words,
+        table=shown,
+    )  # fmt: skip
