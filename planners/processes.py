@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import subprocess
+import threading
+import time
 from contextlib import suppress
 from typing import IO, Any
 
@@ -61,3 +63,18 @@ def last_words(log: IO[bytes]) -> str:
     """The last 1,000 bytes of a log as text, or "nothing" if it is empty."""
     log.seek(0)
     return log.read()[-1000:].decode(errors="replace").strip() or "nothing"
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that ends; Ctrl-C, which a
+    terminal sends to both, is for the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="ends with its parent", daemon=True).start()

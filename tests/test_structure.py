@@ -26,7 +26,7 @@ HOUSE = {
     ),
     "flows": (
         "experiments", "progress", "generations", "deployment", "audit", "loop", "iterate",
-        "front", "report", "schedule", "pages", "web", "commands",
+        "front", "study", "report", "schedule", "pages", "web", "commands",
     ),
 }  # fmt: skip
 """Packages from left to right, and the wings of each: imports go to the left only."""

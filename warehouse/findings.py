@@ -107,3 +107,17 @@ class Forgotten(Record):
     task: str = stored("The task's key; its text is erased too, unless others have the same task.")
     text_hash: str = stored("Hash of the text that was erased.")
     forgotten_at: datetime = stored("When, in UTC.")
+
+
+@dataclass(frozen=True, slots=True)
+class Member(Record):
+    """An experiment as a run of a study."""
+
+    table = "studies"
+    grain = "One row per study, arm and seed: the experiment that was run for it."
+
+    study: str = stored("Name of the study.", key=True)
+    arm: str = stored("The arm: a choice of settings.", key=True)
+    seed: int = stored("The seed, which every arm has.", key=True)
+    position: int = stored("Place of the arm in the study; the others are compared with arm 0.")
+    experiment: str = stored("The experiment.")

@@ -27,6 +27,10 @@ from warehouse.schema import TABLES
 from warehouse.store import Warehouse
 
 ENDING = ".parquet"
+OWN = ("ledger", "landed")
+"""Tables of a warehouse that are about its own file."""
+TAKEN = 20_000
+"""Rows of another warehouse in memory at a time."""
 
 
 def land(folder: Path, kind: type[Record], rows: Sequence[Record]) -> Path:
@@ -129,3 +133,25 @@ def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
 
 def _hash(path: Path) -> str:
     return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def take_in(warehouse: Warehouse, part: Path) -> None:
+    """Write every row of another warehouse of ours that is not here yet, and move its weights here.
+
+    Done again after a kill, it writes what is missing: marks come last, so that nothing counts as
+    complete before it is.
+    """
+    with Warehouse(part, read_only=True) as other, other.engine.connect() as reading:
+        raw = reading.connection.driver_connection
+        kinds = sorted(TABLES, key=lambda kind: kind is Mark)
+        for kind in kinds:
+            table = TABLES[kind]
+            if table.name not in OWN:
+                columns = ", ".join(column.name for column in table.columns)
+                found = raw.execute(f"FROM {table.name} SELECT {columns}").to_arrow_reader(TAKEN)  # type: ignore[union-attr]
+                for batch in found:
+                    rows = pa.Table.from_batches([batch]).cast(arrow_schema(table))
+                    warehouse.record({table: rows})
+        for folder in sorted(other.checkpoints.glob("*/")) if other.checkpoints.is_dir() else ():
+            target = warehouse.checkpoints / folder.name
+            shutil.copytree(folder, target, dirs_exist_ok=True)

@@ -18,8 +18,8 @@ RECORDS: tuple[type[Record], ...] = (
     records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback,
     records.Request, records.Decision,
     verdicts.Opinion, records.Promotion, verdicts.Canary, findings.Figure, findings.Reward,
-    findings.Alternative, findings.Prediction, findings.Forgotten, records.Landed, records.Mark,
-    records.Written,
+    findings.Alternative, findings.Prediction, findings.Forgotten, findings.Member,
+    records.Landed, records.Mark, records.Written,
 )  # fmt: skip
 """Every kind of record, in the order of the tables."""
 KINDS: dict[object, sa.types.TypeEngine[Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,6 +75,29 @@ def run(
         watch.say(
             f'look further: posterity query --warehouse {warehouse} "FROM coverage_by_horizon"'
         )
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="A TOML file of arms and seeds.")],
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Runs side by side; default: one per core.")
+    ] = None,
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Run arms that differ in a few settings at the same seeds, and compare them.
+
+    Each run has a process and a warehouse of its own, which is taken into this one when it is
+    finished. Killed, the same command goes on. `posterity query "FROM study_effects"`, `report` and
+    `view` show how far each arm is from the first.
+    """
+    with one_message():
+        from flows.progress import Watch
+        from flows.study.reading import read_study
+        from flows.study.running import run_study
+
+        found = read_study(file)
+        run_study(found, Path(warehouse), at_once or len(os.sched_getaffinity(0)), Watch())
 
 
 @app.command()

@@ -21,7 +21,7 @@ from warehouse.store import Warehouse
 
 PARTS = {make.__name__: make for make in SECTIONS}
 """The report's parts by name."""
-OF_ONE = [name for name in PARTS if name != "progress"]
+OF_ONE = [name for name in PARTS if name not in ("progress", "studies")]
 """Those that an experiment's page shows."""
 
 

@@ -26,6 +26,7 @@ from flows.report.figures import (
 )  # fmt: skip
 from flows.report.history import Runs, lineage, losses, promotions, settings
 from flows.report.parts import Section
+from flows.report.studies import studies
 from flows.report.users import users
 from planners.errors import InvalidInput
 from planners.records import Outcome
@@ -299,6 +300,6 @@ def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 SECTIONS: tuple[Callable[[Warehouse, Runs], Iterator[Section]], ...] = (
-    coverage, progress, attempts, users, grades, lengths, reasoning, outcomes, sources, losses,
-    lineage, promotions, settings, audits,
+    coverage, progress, studies, attempts, users, grades, lengths, reasoning, outcomes, sources,
+    losses, lineage, promotions, settings, audits,
 )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Reading a study: a TOML file of arms and seeds."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flows.experiments.experiment import Experiment
+from flows.experiments.reading import load_experiment
+from planners.errors import InvalidInput
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+SHARED = ("tasks", "evaluate", "generations")
+"""Settings that all arms must share, or their figures cannot be compared."""
+
+
+class StudyFile(BaseModel):
+    """The file: arms lay their settings over `settings`, and those over what it `extends`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    extends: str
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    settings: dict[str, Any] = {}
+    arms: Annotated[dict[Name, dict[str, Any]], Field(min_length=2)]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One arm at one seed. `position` is the arm's place; the first is what others differ from."""
+
+    arm: str
+    position: int
+    experiment: Experiment
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study: its name and its runs, seed by seed."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def chains(self) -> Iterator[list[Run]]:
+        """Runs that have to follow each other in one warehouse: an arm, then the controls that keep
+        as many traces as it did.
+        """
+        by_hash = {run.experiment.hash: run for run in self.runs}
+        follows: dict[str, list[Run]] = {}
+        for run in self.runs:
+            matched = run.experiment.matched()
+            if matched is not None and matched.hash in by_hash:
+                follows.setdefault(matched.hash, []).append(run)
+        later = {run.experiment.hash for runs in follows.values() for run in runs}
+        for run in self.runs:
+            if run.experiment.hash not in later:
+                yield [run, *follows.get(run.experiment.hash, ())]
+
+
+def read_study(path: Path) -> Study:
+    """The study that a file describes. Raises InvalidInput on wrong settings, before anything is
+    run: also where two arms are the same, or cannot be compared.
+    """
+    try:
+        told = StudyFile.model_validate(tomllib.loads(path.read_text("utf-8-sig")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"the study {path} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInput(f"the study {path}: {where}: {first['msg']}") from error
+    if len(set(told.seeds)) < len(told.seeds):
+        raise InvalidInput(f"the study {path}: a seed stands twice in {told.seeds}")
+    runs = tuple(
+        Run(arm, position, _experiment(path, told, arm, seed))
+        for seed in told.seeds
+        for position, arm in enumerate(told.arms)
+    )
+    _require_comparable(path, runs)
+    return Study(told.name, runs)
+
+
+def _experiment(path: Path, told: StudyFile, arm: str, seed: int) -> Experiment:
+    # Runs go side by side, each with one thread, unless the study says otherwise.
+    below = {"model": {"threads": 1}}
+    laid = _over(_over(below, told.settings), told.arms[arm])
+    laid |= {"name": f"{told.name}-{arm}", "seed": seed}
+    try:
+        return load_experiment(told.extends, settings=laid)
+    except InvalidInput as error:
+        raise InvalidInput(f"the study {path}, arm {arm!r}: {error}") from error
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings laid over others, table by table."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _over(merged[key], value) if both else value
+    return merged
+
+
+def _require_comparable(path: Path, runs: tuple[Run, ...]) -> None:
+    first, hashes = runs[0], dict[str, str]()
+    for run in runs:
+        for name in SHARED:
+            if getattr(run.experiment, name) != getattr(first.experiment, name):
+                raise InvalidInput(
+                    f"the study {path}: arms {first.arm!r} and {run.arm!r} differ in {name!r}, so "
+                    f"that their figures cannot be compared; set {name} in [settings] for all"
+                )
+        if run.experiment.deployment is not None:
+            raise InvalidInput(f"the study {path}: arm {run.arm!r} waits for users; leave it out")
+        other = hashes.setdefault(run.experiment.hash, run.arm)
+        if other != run.arm:
+            raise InvalidInput(f"the study {path}: arms {other!r} and {run.arm!r} are the same")

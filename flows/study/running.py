@@ -1,0 +1,126 @@
+"""Runs a study side by side: each chain of runs in a warehouse of its own, which is taken into the
+study's warehouse when it is finished. Killed anywhere, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.front import run as run_experiment
+from flows.generations.policies import require_first
+from flows.iterate import finished
+from flows.loop.plan import require_fit
+from flows.progress import Watch, at_work, summary
+from flows.study.reading import Run, Study
+from planners.errors import InvalidInput
+from planners.processes import end_with_parent
+from warehouse.findings import Member
+from warehouse.landing import take_in
+from warehouse.places.file import File
+from warehouse.store import Warehouse
+
+LOOK_EVERY = 2.0
+"""Seconds between looks at what the runs are doing."""
+
+
+def run_study(study: Study, place: Path, at_once: int, watch: Watch) -> None:
+    """Run what is missing of a study, `at_once` chains at a time, and record its members.
+
+    Raises InvalidInput, before anything is run, where a base is missing or nothing would fit.
+    """
+    for experiment in {run.experiment.hash: run.experiment for run in study.runs}.values():
+        require_first(experiment)
+        require_fit(experiment)
+    with Warehouse(place) as store:
+        if not isinstance(store.place, File):
+            raise InvalidInput("a study needs a warehouse in a file: --warehouse FILE")
+        done = {run.experiment.id for run in study.runs if _is_done(store, run)}
+        store.write(_members(study, done))
+    chains = [chain for chain in study.chains() if {r.experiment.id for r in chain} - done]
+    watch.say(f"{study.name}: {len(study.runs)} runs, {len(done)} of them finished before")
+    parts = place.with_name(f"{place.name}.{study.name}")
+    parts.mkdir(parents=True, exist_ok=True)
+    with watch.bar("runs", sum(map(len, chains))) as advance, _processes(at_once) as pool:
+        waiting: dict[Future[None], list[Run]] = {
+            pool.submit(_run_chain, [run.experiment for run in chain], _part(parts, chain)): chain
+            for chain in chains
+        }
+        while waiting:
+            ready, _ = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
+            for future in ready:
+                chain = waiting.pop(future)
+                future.result()
+                _take(study, chain, place, _part(parts, chain), watch)
+                advance(len(chain))
+            advance(0, _now(parts))
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+def _part(parts: Path, chain: list[Run]) -> Path:
+    return parts / f"{chain[0].experiment.id}.duckdb"
+
+
+def _run_chain(experiments: list[object], part: Path) -> None:
+    """Run experiments after each other in one warehouse, in a process of a pool."""
+    for experiment in experiments:
+        run_experiment(experiment, warehouse=part, watch=Watch(quiet=True)).close()  # type: ignore[arg-type]
+
+
+def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch) -> None:
+    """Take a finished part into the study's warehouse, with its weights, and delete it."""
+    with Warehouse(place) as store:
+        take_in(store, part)
+        store.write(_members(study, {run.experiment.id for run in chain}))
+        for run in chain:
+            told = summary(store, run.experiment.id)
+            watch.say(
+                f"{run.arm}, seed {run.experiment.seed}: coverage {told[0].coverage or 0:.1%} to "
+                f"{told[-1].coverage or 0:.1%}, longest plan {told[0].longest} to "
+                f"{told[-1].longest}"
+            )
+        store.publish()
+    for path in part.parent.glob(f"{part.name}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _members(study: Study, ids: set[str]) -> list[Member]:
+    return [
+        Member(study.name, run.arm, run.experiment.seed, run.position, run.experiment.id)
+        for run in study.runs
+        if run.experiment.id in ids
+    ]
+
+
+def _is_done(store: Warehouse, run: Run) -> bool:
+    """Whether a run is in the warehouse, whole."""
+    if store.experiment(run.experiment.id) is None:
+        return False
+    generations = range(run.experiment.generations + 1)
+    return all(finished(store, run.experiment, index) for index in generations)
+
+
+def _now(parts: Path) -> str:
+    """The runs at work, in a few words."""
+    told = [one for folder in sorted(parts.glob("*.checkpoints")) for one in at_work(folder)]
+    return "; ".join(f"{one.experiment}: {one.label} {one.done}/{one.total}" for one in told)
+
+
+@contextmanager
+def _processes(at_once: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes that end with the block, also on Ctrl-C: a run can go on later."""
+    pool = ProcessPoolExecutor(
+        at_once, multiprocessing.get_context("spawn"), initializer=end_with_parent
+    )
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,133 @@
+"""Studies: arms and seeds side by side, killed and resumed, and compared as pandas would."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from flows.study.reading import read_study
+from planners.errors import InvalidInput
+from tests.conftest import contents
+from tests.processes import posterity
+from warehouse.landing import take_in
+from warehouse.store import Warehouse
+
+GRADES = "sizes = [3, 4], horizons = [1, 2]"
+STUDY = f"""
+name = "curated"
+extends = "tiny"
+seeds = [0, 1]
+[settings]
+generations = 1
+tasks.train = {{ count = 10, {GRADES} }}
+tasks.heldout = {{ count = 4, {GRADES} }}
+tasks.larger = {{ count = 3, sizes = [5, 6], horizons = [1, 2] }}
+training.steps = 3
+deploy.samples = 4
+[arms.shortest]
+[arms.control]
+curation = {{ curator = "uncurated", match = "shortest" }}
+[arms.all]
+curation = {{ curator = "all-valid" }}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "study.toml").write_text(text)
+    return folder / "study.toml"
+
+
+def command(folder: Path) -> list[str]:
+    return posterity("study", "study.toml", "--at-once", "2", "--warehouse", "w.duckdb")
+
+
+def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) -> None:
+    written(tmp_path, STUDY)
+    with subprocess.Popen(command(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
+        parts = tmp_path / "w.duckdb.curated"
+        while not list(parts.glob("*.duckdb.snapshot")):
+            assert first.poll() is None
+            time.sleep(0.05)
+        first.send_signal(signal.SIGKILL)
+    done = subprocess.run(command(tmp_path), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "control, seed 1: coverage" in done.stdout
+    assert not parts.exists()
+    with Warehouse(tmp_path / "w.duckdb", read_only=True) as store:
+        effects = store.frame("FROM study_effects WHERE split = 'train' AND generation = 1")
+        rows = store.frame(
+            "SELECT s.arm, s.seed, r.task, r.valid > 0 AS solved FROM studies AS s "
+            "JOIN stg_task_results AS r USING (experiment) "
+            "WHERE r.split = 'train' AND r.generation = 1"
+        )
+        kept = store.frame(
+            "SELECT s.arm, s.seed, count(*) AS traces FROM studies AS s "
+            "JOIN curated AS c USING (experiment) WHERE s.arm <> 'all' GROUP BY ALL"
+        )
+    table = rows.pivot(index=["seed", "task"], columns="arm", values="solved").astype(float)
+    assert len(table) == 20, "the same tasks in every arm"
+    for row in effects.itertuples():
+        by_seed = (table[row.arm] - table["shortest"]).groupby("seed").mean()
+        half = stats.t.ppf(0.975, 1) * by_seed.std(ddof=1) / np.sqrt(2)
+        assert row.effect == pytest.approx(by_seed.mean())
+        assert row.high - row.effect == pytest.approx(half, rel=1e-3, abs=1e-9)
+    counts = kept.pivot(index="seed", columns="arm", values="traces")
+    assert (counts["control"] == counts["shortest"]).all(), "the control learns from as many"
+    again = subprocess.run(command(tmp_path), cwd=tmp_path, capture_output=True, text=True)
+    assert "6 runs, 6 of them finished before" in again.stdout
+    checked = subprocess.run(
+        posterity("verify", "--warehouse", "w.duckdb"), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout
+    told = subprocess.run(
+        posterity("report", "--warehouse", "w.duckdb"), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert told.returncode == 0
+    assert "Study curated</h2>" in (tmp_path / "posterity.html").read_text("utf-8")
+
+
+def test_a_warehouse_is_taken_in_once(finished: Path, tmp_path: Path) -> None:
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        take_in(store, finished)
+        once = contents(tmp_path / "w.duckdb")
+        take_in(store, finished)
+    assert contents(tmp_path / "w.duckdb") == once
+    original = contents(finished)
+    assert {n: rows for n, rows in once.items() if n != "landed"} == {
+        n: rows for n, rows in original.items() if n != "landed"
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds = [0, 1]", "seeds = [0, 0]", "a seed stands twice"),
+        ("seeds = [0, 1]", "seeds = []", "seeds"),
+        ("[arms.all]", "[arms.'../all']", "arms"),
+        ('curation = { curator = "all-valid" }', "", "'shortest' and 'all' are the same"),
+        ("[arms.all]", "[arms.all]\ntasks.heldout.count = 9", "differ in 'tasks'"),
+        ("[arms.all]", "[arms.all]\nevaluate.samples = 9", "differ in 'evaluate'"),
+        ("[arms.all]", "[arms.all]\ntraining.step = 9", "training.steps"),
+        ("[arms.all]", "[arms.all]\ndeployment.alone = true", "waits for users"),
+        ('extends = "tiny"', 'extends = "tny"', "did you mean 'tiny'"),
+        ("[settings]", "[setting]", "setting"),
+        ("name =", "name", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_first(
+    old: str, new: str, said: str, tmp_path: Path
+) -> None:
+    assert old in STUDY
+    with pytest.raises(InvalidInput, match=said):
+        read_study(written(tmp_path, STUDY.replace(old, new)))
+
+
+def test_a_control_follows_the_arm_that_it_matches(tmp_path: Path) -> None:
+    chains = list(read_study(written(tmp_path, STUDY)).chains())
+    assert [[run.arm for run in chain] for chain in chains] == [
+        ["shortest", "control"], ["all"], ["shortest", "control"], ["all"]
+    ]  # fmt: skip
