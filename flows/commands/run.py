@@ -79,7 +79,9 @@ def run(
 
 @app.command()
 def study(
-    file: Annotated[Path, typer.Argument(help="A TOML file of arms and seeds.")],
+    named: Annotated[
+        str, typer.Argument(metavar="STUDY", help="paper, error, or a TOML file of arms and seeds.")
+    ],
     at_once: Annotated[
         int | None, typer.Option(min=1, help="Runs side by side; default: one per core.")
     ] = None,
@@ -96,7 +98,7 @@ def study(
         from flows.study.reading import read_study
         from flows.study.running import run_study
 
-        found = read_study(file)
+        found = read_study(named)
         run_study(found, Path(warehouse), at_once or len(os.sched_getaffinity(0)), Watch())
 
 

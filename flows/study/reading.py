@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,8 @@ from flows.experiments.reading import load_experiment
 from planners.errors import InvalidInput
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+STUDIES = ("paper", "error")
+"""The studies that come with Posterity."""
 SHARED = ("tasks", "evaluate", "generations")
 """Settings that all arms must share, or their figures cannot be compared."""
 
@@ -63,10 +66,17 @@ class Study:
                 yield [run, *follows.get(run.experiment.hash, ())]
 
 
-def read_study(path: Path) -> Study:
-    """The study that a file describes. Raises InvalidInput on wrong settings, before anything is
-    run: also where two arms are the same, or cannot be compared.
+def read_study(named: str) -> Study:
+    """A study of ours by its name, or the one that a TOML file describes. Raises InvalidInput on
+    wrong settings, before anything is run: also where two arms are the same, or cannot be compared.
     """
+    if named not in STUDIES and not named.endswith(".toml"):
+        raise InvalidInput(
+            f"unknown study {named!r}: it is neither one of ours ({', '.join(STUDIES)}) nor a "
+            ".toml file"
+        )
+    ours = Path(str(files("flows.study").joinpath("studies", f"{named}.toml")))
+    path = ours if named in STUDIES else Path(named)
     try:
         told = StudyFile.model_validate(tomllib.loads(path.read_text("utf-8-sig")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

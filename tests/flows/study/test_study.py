@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flows.study.reading import read_study
+from flows.study.reading import STUDIES, read_study
 from planners.errors import InvalidInput
 from tests.conftest import contents
 from tests.processes import posterity
@@ -123,11 +123,18 @@ def test_what_cannot_be_compared_is_said_first(
 ) -> None:
     assert old in STUDY
     with pytest.raises(InvalidInput, match=said):
-        read_study(written(tmp_path, STUDY.replace(old, new)))
+        read_study(str(written(tmp_path, STUDY.replace(old, new))))
+
+
+def test_ours_are_read_and_others_are_named() -> None:
+    for name in STUDIES:
+        assert len(read_study(name).runs) % 3 == 0
+    with pytest.raises(InvalidInput, match="neither one of ours"):
+        read_study("papr")
 
 
 def test_a_control_follows_the_arm_that_it_matches(tmp_path: Path) -> None:
-    chains = list(read_study(written(tmp_path, STUDY)).chains())
+    chains = list(read_study(str(written(tmp_path, STUDY))).chains())
     assert [[run.arm for run in chain] for chain in chains] == [
         ["shortest", "control"], ["all"], ["shortest", "control"], ["all"]
     ]  # fmt: skip
