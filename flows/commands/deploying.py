@@ -25,6 +25,9 @@ def deploy(
     waiting: Annotated[
         int, typer.Option(min=1, help="Requests that may wait; more are told to try again.")
     ] = 256,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Each request as a line of JSON on standard error.")
+    ] = False,
     changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,
     continue_as: Annotated[
@@ -52,7 +55,8 @@ def deploy(
             with Warehouse(warehouse, read_only=True) as store:
                 settings = as_begun(store, settings, continue_as)
         where = str(place_of(warehouse).absolute())
-        put_before_users(where, settings, host, port, list(names or ()), waiting, Watch())
+        also = list(names or ())
+        put_before_users(where, settings, host, port, also, waiting, json_logs, Watch())
 
 
 @app.command()

@@ -23,6 +23,7 @@ PAGE = """\
 
 | | |
 |---|---|
+| pages | `posterity view --warehouse {warehouse}`, then http://127.0.0.1:8081/experiments/{id} |
 | report | `posterity report --warehouse {warehouse}` |
 | audit | `posterity audit --warehouse {warehouse}` |
 | what is left to do | `posterity status --warehouse {warehouse}` |

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import sys
 import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -70,11 +72,13 @@ class Metrics:
 
 
 def make_app(
-    desk: Desk, hosts: list[str], keys: list[bytes] | None = None, source: Source | None = None
-) -> FastAPI:
+    desk: Desk, hosts: list[str], keys: list[bytes] | None = None, source: Source | None = None,
+    log_requests: bool = False,
+) -> FastAPI:  # fmt: skip
     """The application. `hosts`: names that it may be called by. `keys`: hashes of the keys that
     clients may use, by default those of the environment; with none, no key is asked for. `source`:
-    the warehouse that the pages beside it show.
+    the warehouse that the pages beside it show. `log_requests`: whether each request is a line of
+    JSON on standard error.
     """
     keys = known_keys() if keys is None else keys
     metrics = Metrics(desk)
@@ -115,7 +119,10 @@ def make_app(
             response = await go_on(request)
         known = path if path in PATHS else "other"
         metrics.requests.labels(known, response.status_code).inc()
-        metrics.seconds.labels(known).observe(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        metrics.seconds.labels(known).observe(seconds)
+        if log_requests:
+            _log(request.method, path, response.status_code, seconds)
         return response
 
     @app.get("/healthz")
@@ -202,6 +209,13 @@ PATHS = frozenset(
     (*OPEN, "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/plans",
      "/v1/feedback")
 )  # fmt: skip
+
+
+def _log(method: str, path: str, status: int, seconds: float) -> None:
+    """A request as a line of JSON: nothing of what it said, and not who sent it."""
+    told = {"time": datetime.now(UTC).isoformat(), "method": method, "path": path[:200],
+            "status": status, "ms": round(1e3 * seconds, 3)}  # fmt: skip
+    sys.stderr.write(json.dumps(told) + "\n")
 
 
 async def _look(desk: Desk) -> None:

@@ -48,12 +48,13 @@ def require_safe(host: str) -> None:
 
 def put_before_users(
     warehouse: str, experiment: Experiment, host: str, port: int, names: list[str],
-    waiting: int, watch: Watch,
+    waiting: int, log_requests: bool, watch: Watch,
 ) -> None:  # fmt: skip
     """Answer until it is told to stop, then finish what is under way.
 
-    `names`: further names that clients call it by. Raises InvalidInput where the host is not
-    guarded, the port is taken, or the experiment has no generation yet.
+    `names`: further names that clients call it by. `log_requests`: each as JSON on standard error.
+    Raises InvalidInput where the host is not guarded, the port is taken, or the experiment has no
+    generation yet.
     """
     require_safe(host)
     deployed = Deployed(warehouse, experiment)
@@ -62,7 +63,8 @@ def put_before_users(
     log = Log(folder)
     source = Source(warehouse)
     hosts = ["127.0.0.1", "localhost", "[::1]", *([] if is_loopback(host) else names or ["*"])]
-    app = make_app(Desk(deployed, log, waiting), [*hosts, *names], source=source)
+    desk = Desk(deployed, log, waiting)
+    app = make_app(desk, [*hosts, *names], source=source, log_requests=log_requests)
     with bound(host, port) as listening, _loader(warehouse):
         place = f"http://{host}:{listening.getsockname()[1]}/v1"
         watch.say(f"generation {deployed.current} of {experiment.id} answers at {place}")

@@ -39,6 +39,7 @@ def test_a_person_asks_judges_and_corrects(folder: Path, opened: Open) -> None:
         expect(page.get_by_role("status")).to_contain_text("rejected. Your plan is a trace")
         page.get_by_role("link", name="Live").click()
         expect(page.locator("#connection")).to_contain_text("Connected")
+        page.close()  # or it asks on after the gateway has stopped
     with Warehouse(folder / "w.duckdb", read_only=True) as store:
         said = store.frame("SELECT accepted, comment FROM feedback ORDER BY accepted")
         purposes = store.frame("SELECT purpose FROM traces WHERE purpose = 'correction'")
@@ -47,9 +48,11 @@ def test_a_person_asks_judges_and_corrects(folder: Path, opened: Open) -> None:
     assert len(purposes) == 1
 
 
-def test_other_sites_cannot_send_and_pages_ask_for_the_key(folder: Path) -> None:
+def test_other_sites_cannot_send_and_pages_ask_for_the_key(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     keys = {"POSTERITY_API_KEYS": "sesame"}
-    with gateway(folder, **keys) as (url, _):
+    with gateway(folder, "--json-logs", **keys) as (url, _):
         root = url.removesuffix("/v1")
         assert httpx.get(f"{root}/try").status_code == 401
         assert "Basic" in httpx.get(root).headers["www-authenticate"]
@@ -64,3 +67,8 @@ def test_other_sites_cannot_send_and_pages_ask_for_the_key(folder: Path) -> None
                 headers={**text, "authorization": "Bearer sesame"},
             )  # fmt: skip
             assert sent.status_code == 403, path
+    said = capfd.readouterr().err
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert {"/try", "/v1/plans"} <= {line["path"] for line in lines}
+    assert {line["status"] for line in lines} >= {200, 401, 403}
+    assert "sesame" not in said
