@@ -10,13 +10,11 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
-from flows.pages.source import Source
+from flows.pages.source import LATE, Source
 from flows.progress import Working, at_work
 
 EVERY = 1.0
 """Seconds between looks."""
-LATE = 30.0
-"""Seconds without news after which a run may have stopped."""
 
 
 @dataclass(frozen=True, slots=True)

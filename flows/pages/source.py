@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
+from flows.progress import at_work
 from planners.errors import Busy
 from warehouse.places.connect import for_a_moment, place_of
 from warehouse.places.file import File, Still
@@ -17,6 +18,8 @@ MEMORY = "600MB"
 """Memory that the queries of all pages may take together."""
 FRESH = 5.0
 """Seconds for which what was read of a lake counts as new."""
+LATE = 30.0
+"""Seconds without news after which a run may have stopped."""
 T = TypeVar("T")
 
 
@@ -38,10 +41,17 @@ class Source:
             pass
 
     def version(self) -> object:
-        """Changes whenever something may have been written."""
+        """Changes whenever there may be something new to read: while a run is at work, only when it
+        publishes, since its file changes all the time and cannot be read.
+        """
         if not isinstance(self.place, File):
             return time.monotonic() // FRESH
-        return [(p.path, _changed(p)) for p in (self.place, self.place.published)]
+        published = _changed(self.place.published)
+        if published and any(
+            time.time() - one.at < LATE for one in at_work(self.place.checkpoints)
+        ):
+            return published
+        return published, _changed(self.place)
 
     @contextmanager
     def reading(self) -> Iterator[Warehouse]:
