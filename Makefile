@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: install run test slow real bench audit-bench gpu engines chaos clean
+.PHONY: install run test slow real bench audit-bench gpu engines fuzz chaos clean
 
 install: $(VENV)/.installed  ## into .venv, and nothing else
 
@@ -41,6 +41,9 @@ gpu: $(VENV)/.tested  ## what a GPU does with it; ARGS=--tiny: that everything r
 
 engines: $(VENV)/.tested  ## real model servers, vLLM among them (3.4 GB), through two generations
 	$(BIN)/python -m tests.engines $(ARGS)
+
+fuzz: $(VENV)/.tested  ## mutated input against whatever reads it: make fuzz MINUTES=30
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5) $(ARGS)
 
 chaos: $(VENV)/.tested  ## kills at random moments: make chaos ARGS="--kills 300 --seed 0"
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -23,6 +23,7 @@ PARTS = {
     "orchestration": "loop.orchestrations",
     "workers": "loop.workers",
     "gateway": "gateway.overheads",
+    "pages": "pages.pages",
 }
 """Which function of which module measures what."""
 

@@ -211,7 +211,7 @@ def _executemany(files: Iterator[Path], found: list[Record]) -> Work:
 def _views(folder: Path, number: int, runs: int) -> list[Row]:
     path = folder / "views.duckdb"
     say(f"making a warehouse of {number} traces")
-    _fill(path, number)
+    fill(path, number)
     with duckdb.connect(path, read_only=True) as connection:
         connection.execute(MEMORY)
 
@@ -300,7 +300,7 @@ FILL: tuple[str, ...] = (
 """What fills a warehouse with one large experiment."""
 
 
-def _fill(path: Path, number: int) -> None:
+def fill(path: Path, number: int) -> None:
     samples = DEPLOYED + EVALUATED
     numbers = {
         "generations": GENERATIONS,

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from fastapi.testclient import TestClient
 
 from flows.pages.app import STATIC, Renderer, make_pages
-from flows.pages.links import link
+from flows.pages.links import link, rows_of
 from flows.pages.source import Source
 from flows.pages.tasks import LARGEST, Asked, Table
 from flows.progress import Watch
@@ -95,12 +95,10 @@ class Site:
         return answer.text
 
     def _traces(self, id: str) -> str:
-        found = self.chosen[id]
-        rows = found.astype(object).where(found.notna(), None).to_dict("records")
-        plain = [{str(key): value for key, value in row.items()} for row in rows]
-        table = Table(plain, len(plain), 0, False, {})
+        rows = rows_of(self.chosen[id])
+        table = Table(rows, len(rows), 0, False, {})
         return self.renderer.text(
-            "traces", id=id, table=table, given={}, asked=Asked(), sorts=(), most=len(plain)
+            "traces", id=id, table=table, given={}, asked=Asked(), sorts=(), most=len(rows)
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from flows.pages.links import Row, rows_of
 from flows.pages.shapes import family_tree
 from flows.pages.source import Source
 from flows.progress import Progress
@@ -143,10 +144,10 @@ class GenerationPage:
     training: dict[str, Any]
     decisions: list[Promotion]
     taught: list[tuple[int, int]]
-    reasons: list[dict[str, Any]]
-    outcomes: list[dict[str, Any]]
+    reasons: list[Row]
+    outcomes: list[Row]
     figures: Progress | None
-    findings: list[dict[str, Any]]
+    findings: list[Row]
     others: list[int]
 
 
@@ -181,6 +182,5 @@ def generation_page(source: Source, id: str, index: int) -> GenerationPage:
     )  # fmt: skip
 
 
-def _of(frame: pd.DataFrame, generation: int) -> list[dict[str, Any]]:
-    chosen = frame[frame["generation"] == generation].drop(columns="generation")
-    return [{str(key): value for key, value in row.items()} for row in chosen.to_dict("records")]
+def _of(frame: pd.DataFrame, generation: int) -> list[Row]:
+    return rows_of(frame[frame["generation"] == generation].drop(columns="generation"))

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from flows.pages.experiments import require_experiment
-from flows.pages.links import link
+from flows.pages.links import Row, link, rows_of
 from flows.pages.source import Source
 from planners.errors import InvalidInput
 from planners.records import Outcome
@@ -34,7 +34,7 @@ class Table:
     whether there are more, and the values that each filter may have.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     total: int | None
     skip: int
     more: bool
@@ -69,11 +69,7 @@ def task_table(
         order = frame.loc[shown.index].sort_values(sort, ascending=not down, kind="stable")
         shown = shown.loc[order.index]
     page = shown.iloc[skip : skip + most]
-    rows = page.astype(object).where(page.notna(), None).to_dict("records")
-    return Table(
-        [{str(k): v for k, v in row.items()} for row in rows], len(shown), skip,
-        skip + most < len(shown), choices,
-    )  # fmt: skip
+    return Table(rows_of(page), len(shown), skip, skip + most < len(shown), choices)
 
 
 def _whole(value: float | None) -> str:
@@ -151,16 +147,13 @@ def trace_table(source: Source, id: str, asked: Asked, most: int = ROWS) -> Tabl
         else:
             found = warehouse.query("page_traces", **shared, **which, **order)
         made = [str(one.index) for one in warehouse.generations(id)]
-    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    rows = rows_of(found)
     choices = {
         "generation": made,
         "purpose": ["evaluate", "deploy", "request", "correction", "ingest"],
         "outcome": known,
     }
-    return Table(
-        [{str(k): v for k, v in row.items()} for row in rows[:most]], None, asked.skip,
-        len(rows) > most, choices,
-    )  # fmt: skip
+    return Table(rows[:most], None, asked.skip, len(rows) > most, choices)
 
 
 def sorts_of(asked: Asked) -> tuple[str, ...]:
@@ -177,7 +170,7 @@ class TaskPage:
     task: Task
     homes: list[str]
     experiment: str
-    answers: dict[tuple[int, str], list[dict[str, Any]]]
+    answers: dict[tuple[int, str], list[Row]]
     beside: list[tuple[dict[str, Any], str]]
 
 
@@ -198,12 +191,10 @@ def task_page(source: Source, key: str, experiment: str | None, beside: list[str
             for trace in beside[:6]
             for one in warehouse.traces_beginning(trace, most=1)
         }
-    plain = answered.astype(object).where(answered.notna(), None).to_dict("records")
-    answers: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    plain = rows_of(answered)
+    answers: dict[tuple[int, str], list[Row]] = {}
     for row in plain:
-        answers.setdefault((row["generation"], row["purpose"]), []).append(
-            {str(k): v for k, v in row.items()}
-        )
-    known = {row["trace"]: {str(k): v for k, v in row.items()} for row in plain}
+        answers.setdefault((row["generation"], row["purpose"]), []).append(row)
+    known = {row["trace"]: row for row in plain}
     shown = [(known[trace], text) for trace, text in texts.items() if trace in known]
     return TaskPage(task, homes, home, answers, shown)

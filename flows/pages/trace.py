@@ -5,10 +5,10 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from flows.generations.judging import READING
 from flows.pages.drawings import Picture, picture
+from flows.pages.links import Row, rows_of
 from flows.pages.source import Source
 from planners.checking.explain import explain
 from planners.checking.steps import Step, steps
@@ -43,7 +43,7 @@ class TracePage:
     feedback: list[Feedback]
     request: Request | None
     opinions: list[Opinion]
-    siblings: list[dict[str, Any]]
+    siblings: list[Row]
 
 
 def trace_page(source: Source, id: str) -> TracePage:
@@ -67,7 +67,6 @@ def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
     judged = [j for j in warehouse.every(Judgement, trace=trace.id) if not j.superseded]
     refused = warehouse.every(Unjudged, trace=trace.id)
     siblings = warehouse.query("page_siblings", task=trace.task, experiment=trace.experiment)
-    plain = siblings.astype(object).where(siblings.notna(), None).to_dict("records")
     thought, mark, answer = trace.text.partition(THOUGHT) if trace.reasoning_tokens else ("",) * 3
     moved, drawn, advice, goal = _replayed(task, trace)
     return TracePage(
@@ -78,7 +77,7 @@ def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
         warehouse.every(Feedback, trace=trace.id),
         next(iter(warehouse.every(Request, trace=trace.id)), None),
         warehouse.every(Opinion, trace=trace.id),
-        [{str(k): v for k, v in row.items()} for row in plain],
+        rows_of(siblings),
     )  # fmt: skip
 
 
