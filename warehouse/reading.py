@@ -19,6 +19,7 @@ from warehouse.places.connect import Place
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.records import Answer, Generation, Promotion, Record, Task, Trace
 from warehouse.schema import TABLES
+from warehouse.verdicts import Judgement
 
 ANSWER = [field.name for field in fields(Answer)]
 R = TypeVar("R", bound=Record)
@@ -173,6 +174,25 @@ class Reader:
             chosen.append(~sa.exists().where(*seen, table.c.checker_version == version))
         between = () if tasks is None else (t.task.between(*tasks),)
         return self._answers(_answers().where(*chosen, *between).order_by(t.task, t.trace))
+
+    def judged(
+        self, experiment: str, checker: str, version: str
+    ) -> Iterator[tuple[Answer, Judgement | None]]:
+        """Stream every trace of an experiment or source, by task, with the verdict of this version
+        of the checker on it, or None.
+        """
+        t, j, count = schema.traces.c, schema.judgements.c, len(ANSWER)
+        own = (j.trace == t.trace) & (j.checker == checker) & (j.checker_version == version)
+        told = [j[column] for column in Judgement.columns().values()]
+        chosen = _answers().add_columns(*told).outerjoin(schema.judgements, own)
+        chosen = chosen.where(t.experiment == experiment).order_by(t.task, t.trace)
+        names = list(Judgement.columns())
+        with self._reading() as connection:
+            for row in connection.execution_options(yield_per=2000).execute(chosen):
+                verdict = None
+                if row[count] is not None:
+                    verdict = Judgement(**dict(zip(names, row[count:], strict=True)))
+                yield Answer(*row[:count]), verdict
 
     def _answers(self, chosen: sa.Select[Any]) -> list[Answer]:
         with self._reading() as connection:

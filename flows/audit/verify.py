@@ -27,13 +27,13 @@ from flows.generations.identity import (
     training_set_hash,
     warm_up_hash,
 )
-from flows.generations.judging import READING, VERSION, judgement, reading_of
+from flows.generations.judging import READING, VERSION, Again
 from flows.generations.lessons import lessons_of_warm_up
 from flows.generations.policies import first_weights
 from flows.generations.pool import select
 from flows.generations.tasks import parts_of, tasks_for
 from flows.progress import Watch
-from planners.checking.checker import CHECKER, checker_for
+from planners.checking.checker import CHECKER
 from planners.errors import InvalidInput
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import INGESTED, content_hash
@@ -48,6 +48,8 @@ from warehouse.verdicts import Canary, Judgement, Unjudged
 ANSWERED = ("request", "correction")
 """Purposes of traces that answered a user, or corrected an answer."""
 LEARNED_FORGOTTEN = "they rest on traces that were forgotten"
+DECIDED = ["trace", "kept", "weight", "reason", "task", "from_generation", "reasoning_tokens"]
+"""Columns of a selection that are derived again."""
 SINCE_SCHEMA = ("redundant", "plan")
 """Fields that older verdicts lack."""
 
@@ -166,19 +168,18 @@ def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
 def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Check) -> None:
     """Judge traces of an experiment or source again, unless checker or prompt format changed."""
     tasks = {task.key: task for task in warehouse.tasks_of_traces(source)}
-    found = list(warehouse.every(Judgement, experiment=source))
-    told = {one.trace: one for one in found
-            if (one.checker, one.checker_version) == (CHECKER, VERSION)}  # fmt: skip
-    # Verdicts that a newer one has superseded are history.
-    superseded = {one.trace for one in found} - told.keys()
+    before = warehouse.query(
+        "judged_before", experiment=source, checker=CHECKER, version=VERSION
+    )  # fmt: skip
+    superseded = set(before["trace"])  # verdicts that a newer one has superseded are history
     check.skipped += len(superseded)
     refused = {one.trace: one.reason for one in warehouse.every(Unjudged, experiment=source)}
     finished = {generation for generation, _ in warehouse.marks(source, "judge")} | {INGESTED}
     gone = warehouse.forgotten()
-    for trace in warehouse.traces(source):
+    again_of = Again(tasks, prompt)
+    for trace, verdict in warehouse.judged(source, CHECKER, VERSION):
         if trace.id in gone:
             continue
-        verdict = told.get(trace.id)
         if verdict is None and trace.purpose in ANSWERED and refused.get(trace.id) == NO_TASK:
             continue  # there is nothing to judge
         if verdict is None and trace.id in refused:
@@ -192,12 +193,11 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
         if trace.prompt_format not in (INGESTED_FORMAT, *READABLE):
             check.skipped += 1
             continue
-        task, reading = tasks[trace.task], reading_of(trace.prompt_format, prompt)
-        again = judgement(checker_for(task.domain_pddl, task.pddl), trace, reading)
+        again = again_of(trace)
         if isinstance(again, Unjudged):
             check.skipped, check.why = check.skipped + 1, again.reason
             continue
-        wrong = _differences(verdict, again)
+        wrong = "" if verdict == again else _differences(verdict, again)
         check.expect(not wrong, f"verdict on {trace.id}: {wrong}")
 
 
@@ -231,22 +231,24 @@ def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> Non
 
 
 def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
-    told = warehouse.query("decisions_of", experiment=experiment.id)
     gone = warehouse.forgotten()
-    for generation, rows in told.groupby("generation"):
-        index = int(str(generation))
+    for index in warehouse.query("trained_on", experiment=experiment.id)["generation"]:
+        rows = warehouse.query("decisions_of", experiment=experiment.id, generation=int(index))
         if gone & set(rows["trace"]):
             check.skipped, check.why = check.skipped + len(rows), LEARNED_FORGOTTEN
             continue
         try:
-            again = select(warehouse, experiment, index).frame.sort_values("trace")
+            again = select(warehouse, experiment, int(index)).frame.sort_values("trace")
         except InvalidInput as error:  # a user's curator that is not here, or has changed
             check.skipped, check.why = check.skipped + len(rows), str(error)
             continue
-        columns = ["trace", "kept", "weight", "reason", "task", "from_generation"]
-        columns.append("reasoning_tokens")
-        before, after = (set(frame[columns].itertuples(index=False)) for frame in (rows, again))
         check.looked_at += len(rows)
+        told, derived = (
+            frame[DECIDED].astype(object).reset_index(drop=True) for frame in (rows, again)
+        )
+        if told.equals(derived):
+            continue
+        before, after = (set(frame.itertuples(index=False)) for frame in (told, derived))
         for verb, odd in (("is not", before - after), ("should be", after - before)):
             check.wrong += [
                 f"selection for generation {index}: {row.trace} {verb} {row.reason!r}"

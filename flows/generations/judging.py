@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flows.generations.identity import INGESTED_FORMAT
-from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker
+from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
 from planners.checking.reference import redundant_actions
 from planners.errors import NotJudged
 from planners.prompts.extraction import EXTRACTION_VERSION
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import Outcome, Plan, Verdict
-from warehouse.records import Answer, Trace
+from warehouse.records import Answer, Task, Trace
 from warehouse.verdicts import Judgement, Unjudged
 
 READING = PROMPTS["pddl"]
@@ -68,3 +70,27 @@ def verdict_of(
 
 def _without_plan(outcome: Outcome, detail: str) -> Verdict:
     return Verdict(outcome, None, detail, None, CHECKER, CHECKER_VERSION)
+
+
+class Again:
+    """Judges traces again, which come task by task: of equal texts only the first."""
+
+    def __init__(self, tasks: dict[str, Task], prompt: PromptFormat) -> None:
+        self.tasks, self.prompt, self.task = tasks, prompt, ""
+        self.known: dict[tuple[str, str, str], Judgement | Unjudged] = {}
+
+    def __call__(self, trace: Answer) -> Judgement | Unjudged:
+        if trace.task != self.task:
+            self.task, self.known = trace.task, {}
+        text = trace.text, trace.finish_reason, trace.prompt_format
+        if text not in self.known:
+            task = self.tasks[trace.task]
+            reading = reading_of(trace.prompt_format, self.prompt)
+            checker = checker_for(task.domain_pddl, task.pddl)
+            self.known[text] = judgement(checker, trace, reading)
+        found = self.known[text]
+        if isinstance(found, Unjudged):
+            return found
+        return replace(
+            found, trace=trace.id, generation=trace.generation, purpose=trace.purpose
+        )  # fmt: skip

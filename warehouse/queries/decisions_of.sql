@@ -1,5 +1,5 @@
--- One row per trained generation of an experiment and trace of its pool: the decision.
-SELECT generation, trace, kept, weight, reason, task, from_generation, reasoning_tokens
+-- One row per trace of the pool of one trained generation of an experiment: the decision.
+SELECT trace, kept, weight, reason, task, from_generation, reasoning_tokens
 FROM selections
-WHERE experiment = :experiment
+WHERE experiment = :experiment AND generation = :generation
 ORDER BY trace
