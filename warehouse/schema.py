@@ -75,7 +75,7 @@ selections, promotions, marks = (
 audits, rewards, alternatives = (
     TABLES[kind] for kind in (findings.Figure, findings.Reward, findings.Alternative)
 )
-forgotten = TABLES[findings.Forgotten]
+forgotten, predictions = TABLES[findings.Forgotten], TABLES[findings.Prediction]
 landed, opinions, canaries, unjudged = (
     TABLES[kind] for kind in (records.Landed, verdicts.Opinion, verdicts.Canary, verdicts.Unjudged)
 )

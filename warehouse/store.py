@@ -180,7 +180,8 @@ class Warehouse(Reader):
 
     def forget(self, found: Sequence[Forgotten]) -> None:
         """Erase the content of traces, with their requests, plans, comments and tasks, and write
-        what is left of them. The database file may hold the old bytes until `place.rewrite`.
+        what is left of them; findings of audits go too, since they can name it. The database file
+        may hold the old bytes until `place.rewrite`.
         """
         ids = [one.trace for one in found]
         k, t, e = schema.tasks.c, schema.traces.c, schema.experiment_tasks.c
@@ -189,6 +190,11 @@ class Warehouse(Reader):
         own &= k.task.not_in(sa.select(e.task))
         with self.writing() as connection:
             erase(connection, schema.tasks, own, {"pddl": ""})
+            # Traits of the erased plans may name what is in them.
+            p, a = schema.predictions, schema.audits
+            theirs = [one.experiment for one in found]
+            amend(connection, p, p.c.experiment.in_(theirs) & p.c.trait.contains("="))
+            amend(connection, a, a.c.experiment.in_(theirs))
             for table, values in EMPTIED.items():
                 erase(connection, table, table.c.trace.in_(ids), values)
             insert(connection, schema.forgotten, found)

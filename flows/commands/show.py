@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from flows.generations.judging import READING
 from planners.checking.steps import steps
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, NotJudged
 from planners.pddl import Task
 from planners.pddl.pictures import draw
 from planners.prompts.formats import READABLE
@@ -62,6 +62,13 @@ def _steps(task: Task, plan: Plan) -> Iterator[str]:
     picture = draw(task, task.problem.init)
     if picture:
         yield from (picture, "")
+    try:
+        yield from _replayed(task, plan, picture)
+    except NotJudged as error:
+        yield f"the plan cannot be followed further: {error.reason}"
+
+
+def _replayed(task: Task, plan: Plan, picture: str) -> Iterator[str]:
     for number, step in enumerate(steps(task, plan)):
         bad = "" if step.bad is None else f"   {step.bad.value}"
         yield f"{number}: ({' '.join(step.action)}){bad}"

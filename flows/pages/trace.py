@@ -22,6 +22,8 @@ from warehouse.verdicts import Judgement, Opinion, Unjudged
 
 ADVICE_SECONDS = 0.2
 """Time for the search behind each line of advice: a page is not kept waiting."""
+REPLAY_SECONDS = 1.0
+"""Time to follow a plan whose quantifiers are large."""
 THOUGHT = "</think>"
 
 
@@ -103,7 +105,7 @@ def _replayed(
 def replayed(task: Parsed, plan: Plan) -> tuple[list[Step], Picture | None, list[str]]:
     """The steps of a plan, its picture, and advice where it is not valid."""
     try:
-        moved = list(steps(task, plan))
+        moved = list(steps(task, plan, REPLAY_SECONDS))
         states = [frozenset(task.problem.init), *(one.state for one in moved)]
         advice = explain(task, plan, ADVICE_SECONDS) if plan.actions else []
     except NotJudged:

@@ -33,9 +33,17 @@ def explain(task: Task, plan: Plan, timeout: float = PLAN_SECONDS) -> list[str]:
 
     For an inapplicable action or a goal that is not reached, each unmet literal comes with the step
     that made it so, and with applicable actions that would change that. The search for these takes
-    at most `timeout` seconds for each literal.
+    at most `timeout` seconds for each literal. A plan that takes too long to follow has no advice
+    but that.
     """
-    run, changes = Replay(task), Changes()
+    try:
+        return _explained(task, plan, timeout)
+    except NotJudged as error:
+        return [error.reason]
+
+
+def _explained(task: Task, plan: Plan, timeout: float) -> list[str]:
+    run, changes = Replay(task, monotonic() + PLAN_SECONDS), Changes()
     for index, action in enumerate(plan.actions):
         before = set(run.state)
         bad = run.step(*action)

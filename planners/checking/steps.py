@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
+from planners.checking.checker import PLAN_SECONDS
 from planners.checking.replay import Replay
 from planners.pddl import Task
 from planners.records import Action, Atom, Outcome, Plan
@@ -36,9 +38,11 @@ class Step:
         ]
 
 
-def steps(task: Task, plan: Plan) -> Iterator[Step]:
-    """Yield the steps of a plan; the first bad one is the last."""
-    run = Replay(task)
+def steps(task: Task, plan: Plan, seconds: float = PLAN_SECONDS) -> Iterator[Step]:
+    """Yield the steps of a plan; the first bad one is the last. Raises NotJudged if its quantifiers
+    take longer than `seconds`.
+    """
+    run = Replay(task, monotonic() + seconds)
     for action in plan.actions:
         before, numbers = frozenset(run.state), dict(run.numbers)
         bad = run.step(*action)

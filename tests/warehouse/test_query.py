@@ -161,7 +161,7 @@ def test_random_statements_change_nothing(target: Path) -> None:
     locked = duckdb.connect(str(target), read_only=True)
     for statement in ("SET disabled_filesystems = 'LocalFileSystem'", "SET lock_configuration = 1"):
         locked.execute(statement)
-    for _ in range(3000):
+    for _ in range(1500):
         sql = rng.choice(heads) + rng.choice(bodies) + rng.choice(tails)
         if rng.random() < 0.3:
             cut = rng.randrange(len(sql) + 1)
@@ -173,7 +173,7 @@ def test_random_statements_change_nothing(target: Path) -> None:
         except (InvalidInput, duckdb.Error):
             continue
     locked.close()
-    assert passed > 100
+    assert passed > 50
     assert everything_in(target.parent) == before
 
 

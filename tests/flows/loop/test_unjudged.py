@@ -75,7 +75,9 @@ def test_the_loop_goes_on_and_the_trace_is_not_called_invalid(
         refused = store.frame("FROM unjudged")
         assert len(refused) == 2
         assert refused["reason"].str.startswith(OVER).all()
-        assert f"not judged: {OVER}" in "\n".join(show(store, refused["trace"][0]))
+        shown = "\n".join(show(store, refused["trace"][0]))
+        assert f"not judged: {OVER}" in shown
+        assert "the plan cannot be followed further: the naive replay takes too long" in shown
         iterate(store, experiment, Watch())  # again: nothing is left to do
         assert "not judged" not in said(capsys)
         assert not verify_and_tell(store, Watch())
