@@ -20,6 +20,7 @@ from flows.pages.experiments import (
     experiment_page,
     figures_of,
     generation_page,
+    generation_rows,
     listed,
     part,
 )  # fmt: skip
@@ -150,6 +151,14 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
     @told
     def generation(id: str, index: int) -> Response:
         return show("generation", page=generation_page(source, id, index), cell=cell)
+
+    @router.get("/experiments/{id}/generations/{index}/rows")
+    @told
+    def rows(id: str, index: int) -> Response:
+        taught, reasons, outcomes = generation_rows(source, id, index)
+        return show(
+            "generation_rows", id=id, index=index, taught=taught, reasons=reasons, outcomes=outcomes
+        )
 
     @router.get("/experiments/{id}/tasks")
     @told

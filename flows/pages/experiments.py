@@ -100,7 +100,7 @@ def part(warehouse: Warehouse, name: str, ids: list[str]) -> list[Section]:
         raise InvalidInput(f"there is no part {name!r}; there are {', '.join(PARTS)}")
     if len(ids) == 1:
         runs = group_of(warehouse, ids[0])
-        if name in ("audits", "lineage", "sources", "lengths"):
+        if name in ("audits", "lineage", "sources", "lengths", "forecasts"):
             runs = dict.fromkeys(runs, ids)  # each of one experiment alone
     else:
         runs = {id: [id] for id in ids if group_of(warehouse, id)}
@@ -143,15 +143,12 @@ class GenerationPage:
     made: Generation
     training: dict[str, Any]
     decisions: list[Promotion]
-    taught: list[tuple[int, int]]
-    reasons: list[Row]
-    outcomes: list[Row]
     figures: Progress | None
     findings: list[Row]
     others: list[int]
 
 
-def generation_rows(source: Source, id: str) -> list[pd.DataFrame]:
+def generation_frames(source: Source, id: str) -> list[pd.DataFrame]:
     """Of every generation of an experiment: what it learned from whom, why traces were kept or
     dropped, and the outcomes of what it wrote.
     """
@@ -159,6 +156,11 @@ def generation_rows(source: Source, id: str) -> list[pd.DataFrame]:
         source.kept((name, id), lambda warehouse, name=name: warehouse.query(name, experiment=id))  # type: ignore[misc]
         for name in ("page_taught", "page_reasons", "page_outcomes")
     ]
+
+
+def generation_rows(source: Source, id: str, index: int) -> list[list[Row]]:
+    """The same of one generation, as rows."""
+    return [_of(frame, index) for frame in generation_frames(source, id)]
 
 
 def generation_page(source: Source, id: str, index: int) -> GenerationPage:
@@ -171,12 +173,10 @@ def generation_page(source: Source, id: str, index: int) -> GenerationPage:
     if chosen is None:
         raise InvalidInput(f"{id} has no generation {index}")
 
-    taught, reasons, outcomes = (_of(found, index) for found in generation_rows(source, id))
     figures = figures_of(source).get(id, [])
     return GenerationPage(
         id, chosen, json.loads(chosen.training or "{}"),
         [one for one in decisions if one.generation == index],
-        [(row["from_generation"], row["traces"]) for row in taught], reasons, outcomes,
         next((one for one in figures if one.generation == index), None),
         _of(findings, index), [one.index for one in made],
     )  # fmt: skip

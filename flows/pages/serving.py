@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from flows.pages.app import make_pages
 from flows.pages.console import catalogue
-from flows.pages.experiments import figures_of, generation_rows, part
+from flows.pages.experiments import figures_of, generation_frames, part
 from flows.pages.source import Source
 from flows.pages.tasks import heat_map, tasks_of
 from flows.progress import Watch
@@ -103,5 +103,5 @@ def read_ahead(source: Source, stopped: threading.Event) -> None:
             return
         tasks_of(source, id)
         heat_map(source, id, "train")
-        generation_rows(source, id)
+        generation_frames(source, id)
         source.kept(("part", "coverage", id), partial(part, name="coverage", ids=[id]))

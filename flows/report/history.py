@@ -63,6 +63,37 @@ def promotions(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             yield Section(f"{name}: promotions", query_sql("report_promotions"), table=told)
 
 
+def forecasts(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
+    """Coverage as it was forecast before each training, with its interval, and as it came."""
+    found = warehouse.query("report_forecasts")
+    for ids in runs.values():
+        for id in ids:
+            mine = found[found["experiment"] == id]
+            told = mine[mine["trait"] == "coverage"]
+            if told.empty:
+                continue
+            with drawing(f"forecasts {id}") as drawn:
+                axes, across = drawn.axes[0], told["generation"]
+                error = [told["predicted"] - told["low"], told["high"] - told["predicted"]]
+                axes.errorbar(
+                    across, told["predicted"], error, fmt="o", color=PALETTE[1], label="forecast"
+                )
+                axes.plot(across, told["actual"], "D-", color=PALETTE[0], label="came")
+                whole_generations(axes)
+                axes.set_ylabel("coverage")
+                beside(axes)
+            last, others = told.iloc[-1], mine[mine["trait"] != "coverage"]
+            words = [
+                f"Before generation {last['generation']} was trained, its coverage was forecast as "
+                f"{last['predicted']:.1%} (90% interval {last['low']:.1%} to {last['high']:.1%}); "
+                f"it came to {last['actual']:.1%}. Its parent's was {last['persistence']:.1%}.",
+                f"{mine['inside'].mean():.0%} of {len(mine)} forecasts were inside their "
+                f"intervals, those of {others['trait'].nunique()} traits among them.",
+            ]
+            sql = query_sql("report_forecasts")
+            yield Section(f"{id}: forecasts", sql, words, drawn.svg)
+
+
 def settings(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """The settings of every experiment, and those in which they differ."""
     found = warehouse.query("report_settings").itertuples()

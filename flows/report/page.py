@@ -24,7 +24,7 @@ from flows.report.figures import (
     stacked,
     whole_generations,
 )  # fmt: skip
-from flows.report.history import Runs, lineage, losses, promotions, settings
+from flows.report.history import Runs, forecasts, lineage, losses, promotions, settings
 from flows.report.parts import Section
 from flows.report.studies import studies
 from flows.report.users import users
@@ -301,5 +301,5 @@ def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 SECTIONS: tuple[Callable[[Warehouse, Runs], Iterator[Section]], ...] = (
     coverage, progress, studies, attempts, users, grades, lengths, reasoning, outcomes, sources,
-    losses, lineage, promotions, settings, audits,
+    losses, lineage, promotions, forecasts, settings, audits,
 )  # fmt: skip
