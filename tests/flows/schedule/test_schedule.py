@@ -294,6 +294,7 @@ def _a_failed_run_is_notified_of(served: Served) -> None:
     hook.server_close()
 
 
+@pytest.mark.slow  # two minutes; `make chaos` kills schedules too
 def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: Path) -> None:
     served = Served(tmp_path)
     with served.running() as process:
