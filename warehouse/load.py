@@ -91,10 +91,10 @@ def enter(connection: sa.Connection, table: sa.Table, rows: int, digest: int) ->
 
 
 def open_ledger(connection: sa.Connection) -> None:
-    """Write a ledger of what the tables hold now."""
-    connection.exec_driver_sql("DELETE FROM ledger")
+    """Enter what the tables hold now, of those that the ledger does not know yet."""
+    known = set(connection.exec_driver_sql("SELECT name FROM ledger").scalars())
     for table in tables.metadata.sorted_tables:
-        if table.name not in UNCOUNTED:
+        if table.name not in (*UNCOUNTED, *known):
             connection.exec_driver_sql(
                 f"INSERT INTO ledger SELECT '{table.name}', {tally(table)} FROM {table.name}"
             )

@@ -118,6 +118,7 @@ MIGRATIONS = (
             ),
         ),
     ),
+    Migration(9, "studies", ()),
 )
 
 

@@ -185,6 +185,18 @@ def test_every_earlier_schema_has_its_file_and_its_migration() -> None:
     assert [migration.version - 1 for migration in MIGRATIONS] == earlier
 
 
+def test_a_migration_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+    """Or whatever was changed before it would count as written."""
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute(next(one for one in SCHEMAS if one.stem == "8").read_text("utf-8"))
+    with Warehouse(path) as store:
+        ledger = store.frame("FROM ledger").set_index("name")["rows"]
+        assert ledger["traces"] == 0, "a row that nobody entered"
+        assert ledger["studies"] == 0
+        assert any("traces" in line for line in written_otherwise(store)[1])
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "old.duckdb"
     with duckdb.connect(path) as connection:
