@@ -15,7 +15,7 @@ from typer.cli import get_docs_for_click
 import flows.commands.main  # noqa: F401  which has every command
 from flows.commands.terminal import app
 from warehouse import Warehouse, schema
-from warehouse.places.connect import VIEWS, view_sql
+from warehouse.places.connect import VIEWS, view_grain
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMANDS = """\
@@ -55,7 +55,7 @@ def tables() -> str:
 def _views(store: Warehouse) -> Iterator[str]:
     for name in sorted(VIEWS, key=lambda name: (name.startswith("stg_"), name)):
         yield f"### `{name}`\n"
-        yield view_sql(name).splitlines()[0].removeprefix("-- ") + "\n"
+        yield view_grain(name) + "\n"
         columns = store.frame(
             "SELECT column_name, data_type FROM duckdb_columns() "
             "WHERE table_name = :name ORDER BY column_index",

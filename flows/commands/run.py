@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -97,9 +96,10 @@ def study(
         from flows.progress import Watch
         from flows.study.reading import read_study
         from flows.study.running import run_study
+        from planners.models.hardware import cores
 
         found = read_study(named)
-        run_study(found, Path(warehouse), at_once or len(os.sched_getaffinity(0)), Watch())
+        run_study(found, Path(warehouse), at_once or cores(0), Watch())
 
 
 @app.command()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flows.generations.judging import READING
+from flows.pages.trace import one_trace
 from planners.checking.steps import steps
-from planners.errors import InvalidInput, NotJudged
+from planners.errors import NotJudged
 from planners.pddl import Task
 from planners.pddl.pictures import draw
 from planners.prompts.formats import READABLE
@@ -24,7 +25,7 @@ def show(warehouse: Warehouse, trace: str) -> Iterator[str]:
 
     Raises InvalidInput where no trace, or more than one, begins like that.
     """
-    found = _the_trace(warehouse, trace)
+    found = one_trace(warehouse, trace)
     task = warehouse.task(found.task)
     assert task is not None  # every trace's task is in the warehouse
     horizon = "" if task.horizon is None else f", horizon {task.horizon}"
@@ -41,20 +42,6 @@ def show(warehouse: Warehouse, trace: str) -> Iterator[str]:
         yield from _steps(task.parsed, plan)
     yield from ("", _verdict(warehouse, found))
     yield from _decisions(warehouse, found)
-
-
-def _the_trace(warehouse: Warehouse, start: str) -> Trace:
-    found = warehouse.traces_beginning(start)
-    # A whole id names its trace, even where longer ids begin with it.
-    exact = [trace for trace in found if trace.id == start]
-    if len(found) != 1 and not exact:
-        names = ", ".join(trace.id for trace in found)
-        told = f"more than one trace id, {names}," if found else "no trace id"
-        raise InvalidInput(
-            f"{told} in {warehouse.place} begins with {start!r}; `posterity query "
-            '"FROM best_plans LIMIT 10"` lists some'
-        )
-    return (exact or found)[0]
 
 
 def _steps(task: Task, plan: Plan) -> Iterator[str]:

@@ -25,12 +25,15 @@ PRESETS = (
 
 
 def load_experiment(
-    source: str, changes: list[str] | None = None, settings: Mapping[str, object] | None = None
+    source: str, changes: list[str] | None = None, *settings: Mapping[str, object]
 ) -> Experiment:
-    """An experiment from a preset's name or a TOML file, with `settings` laid over its tables, and
-    then `table.key=value` changes. Raises InvalidInput with the path of the wrong setting.
+    """An experiment from a preset's name or a TOML file, with `settings` laid over its tables one
+    after the other, and then `table.key=value` changes. Raises InvalidInput with the path of the
+    wrong setting.
     """
-    content = _merge(_read(source), dict(settings or {}))
+    content = _read(source)
+    for laid in settings:
+        content = _merge(content, dict(laid))
     for change in changes or []:
         _apply(content, change)
     # A user's files become part of the settings by their hashes, so a change is a new experiment.

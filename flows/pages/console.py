@@ -11,7 +11,7 @@ import pyarrow as pa
 from flows.pages.source import Source
 from flows.report.figures import PALETTE, beside, drawing
 from planners.errors import Busy, InvalidInput
-from warehouse.places.connect import VIEWS, view_sql
+from warehouse.places.connect import VIEWS, view_grain
 from warehouse.sandbox.query import Limits, ask
 from warehouse.store import Warehouse
 
@@ -46,7 +46,7 @@ def _catalogue(warehouse: Warehouse) -> list[Described]:
         if row.name not in found:
             grain = row.grain if isinstance(row.grain, str) else ""
             if row.name in VIEWS:
-                grain = view_sql(row.name).splitlines()[0].removeprefix("-- ")
+                grain = view_grain(row.name)
             found[row.name] = Described(row.name, row.name in VIEWS, grain)
         comment = row.comment if isinstance(row.comment, str) else ""
         found[row.name].columns.append((row.column_name, row.data_type, comment))

@@ -38,10 +38,6 @@ class Listed:
     first: Progress | None
     last: Progress | None
 
-    @property
-    def is_source(self) -> bool:
-        return not self.tasks and not self.generations
-
 
 def figures_of(source: Source) -> dict[str, list[Progress]]:
     """The figures of every generation that was evaluated, by experiment."""

@@ -54,12 +54,20 @@ def trace_page(source: Source, id: str) -> TracePage:
         return _page(warehouse, one_trace(warehouse, id))
 
 
-def one_trace(warehouse: Warehouse, id: str) -> Trace:
-    """The trace that has an id, or the only one whose id begins like that. Raises InvalidInput."""
-    found = warehouse.traces_beginning(id, most=2)
-    exact = [one for one in found if one.id == id]
-    if not exact and len(found) != 1:
-        raise InvalidInput(f"no trace, or more than one, has an id that begins with {id!r}")
+def one_trace(warehouse: Warehouse, start: str) -> Trace:
+    """The trace that has an id, or the only one whose id begins like that. Raises InvalidInput
+    where there is none, or more than one.
+    """
+    found = warehouse.traces_beginning(start)
+    # A whole id names its trace, even where longer ids begin with it.
+    exact = [trace for trace in found if trace.id == start]
+    if len(found) != 1 and not exact:
+        names = ", ".join(trace.id for trace in found)
+        told = f"more than one trace id, {names}," if found else "no trace id"
+        raise InvalidInput(
+            f"{told} in {warehouse.place} begins with {start!r}; `posterity query "
+            '"FROM best_plans LIMIT 10"` lists some'
+        )
     return (exact or found)[0]
 
 

@@ -98,23 +98,11 @@ def read_study(named: str) -> Study:
 
 def _experiment(path: Path, told: StudyFile, arm: str, seed: int) -> Experiment:
     # Runs go side by side, each with one thread, unless the study says otherwise.
-    below = {"model": {"threads": 1}}
-    laid = _over(_over(below, told.settings), told.arms[arm])
-    laid |= {"name": f"{told.name}-{arm}", "seed": seed}
+    below, own = {"model": {"threads": 1}}, {"name": f"{told.name}-{arm}", "seed": seed}
     try:
-        return load_experiment(told.extends, settings=laid)
+        return load_experiment(told.extends, None, below, told.settings, told.arms[arm], own)
     except InvalidInput as error:
         raise InvalidInput(f"the study {path}, arm {arm!r}: {error}") from error
-
-
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Settings laid over others, table by table."""
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _over(merged[key], value) if both else value
-    return merged
 
 
 def _require_comparable(path: Path, runs: tuple[Run, ...]) -> None:

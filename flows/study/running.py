@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.experiments.experiment import Experiment
 from flows.front import run as run_experiment
 from flows.generations.policies import require_first
 from flows.iterate import finished
@@ -65,10 +66,10 @@ def _part(parts: Path, chain: list[Run]) -> Path:
     return parts / f"{chain[0].experiment.id}.duckdb"
 
 
-def _run_chain(experiments: list[object], part: Path) -> None:
+def _run_chain(experiments: list[Experiment], part: Path) -> None:
     """Run experiments after each other in one warehouse, in a process of a pool."""
     for experiment in experiments:
-        run_experiment(experiment, warehouse=part, watch=Watch(quiet=True)).close()  # type: ignore[arg-type]
+        run_experiment(experiment, warehouse=part, watch=Watch(quiet=True)).close()
 
 
 def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch) -> None:

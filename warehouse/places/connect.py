@@ -184,6 +184,11 @@ def _create(engine: sa.Engine, place: Place) -> None:
         raise
 
 
+def view_grain(name: str) -> str:
+    """The sentence on a view's rows: the first line of its SQL."""
+    return view_sql(name).splitlines()[0].removeprefix("-- ")
+
+
 def view_sql(name: str) -> str:
     """The SELECT statement of a view."""
     return files("warehouse").joinpath("views", f"{name}.sql").read_text("utf-8")
