@@ -61,6 +61,7 @@ KEPT = """
     SELECT trace, weight
     FROM selections
     WHERE experiment = :experiment AND generation = :generation AND kept
+        AND trace NOT IN (SELECT trace FROM forgotten)
 """
 NAMED = "SELECT unnest(:traces) AS trace, 1.0 AS weight"
 

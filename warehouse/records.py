@@ -174,8 +174,8 @@ class Trace(Record):
     experiment: str = stored("The experiment, or the source of ingested traces.")
     generation: int = stored("Generation that wrote it; -1 for ingested traces.")
     purpose: str = stored(
-        "deploy, request (by a user), correction (of one) or ingest, which may be learned from; or "
-        "evaluate, which never is."
+        "deploy, request (by a user), correction (of one) or ingest, which may be learned from; "
+        "evaluate or shadow (of a request), which never are."
     )
     task: str = stored("The task it answers.")
     sample: int = stored("Number of the sample of this task, from 0.")
@@ -234,7 +234,7 @@ class Request(Record):
 
     trace: str = stored("The trace.", key=True)
     nonce: str = stored("Random; the trace's id is the hash of it with the prompt and the text.")
-    endpoint: str = stored("What was asked: chat, completions, plans, or a correction.")
+    endpoint: str = stored("What was asked: chat, completions, plans; or correction, shadow.")
     received_at: datetime = stored("When the request came in, in UTC.")
     latency_ms: float = stored("Milliseconds until its answer was written down.")
     weights_hash: str = stored("Hash of the weights that answered.")
@@ -243,7 +243,9 @@ class Request(Record):
     user_hash: str | None = stored("The user, as a keyed hash.", default=None)
     session_hash: str | None = stored("The session, as a keyed hash.", default=None)
     metadata: str | None = stored("What the client sent along, as JSON.", default=None)
-    corrects: str | None = stored("The trace that a correction corrects.", default=None)
+    corrects: str | None = stored(
+        "The answer that a correction corrects, or that a shadow was written beside.", default=None
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,8 @@ from warehouse.records import NO_SETTINGS, Domain, Generation
 from warehouse.store import Warehouse
 from warehouse.verdicts import Canary, Judgement, Unjudged
 
-ANSWERED = ("request", "correction")
-"""Purposes of traces that answered a user, or corrected an answer."""
+ANSWERED = ("request", "correction", "shadow")
+"""Purposes of traces that answered a user or would have, or that corrected an answer."""
 LEARNED_FORGOTTEN = "they rest on traces that were forgotten"
 DECIDED = ["trace", "kept", "weight", "reason", "task", "from_generation", "reasoning_tokens"]
 """Columns of a selection that are derived again."""

@@ -34,6 +34,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    without_forgotten: Annotated[
+        bool,
+        typer.Option(
+            "--without-forgotten",
+            help="Go back to the last generation that learned nothing that was forgotten since, "
+            "and make the later ones again.",
+        ),
+    ] = False,
 ) -> None:
     """Run the loop to its last generation. Run it again to resume where it stopped.
 
@@ -48,6 +56,7 @@ def run(
         from flows.generations.policies import require_first
         from flows.iterate import iterate
         from flows.loop.plan import require_fit
+        from flows.loop.promote import without_forgotten as clear_of_forgotten
         from flows.progress import Watch, summary_table
         from flows.schedule.orchestrate import iterate_with_prefect
         from flows.schedule.server import server_configured
@@ -69,6 +78,10 @@ def run(
                     f"a new experiment, beside {twin.id}: {twin.told}; to go on with that one, "
                     f"stop, and run with --continue-as {twin.id}"
                 )
+            if without_forgotten:
+                settings, clean = clear_of_forgotten(store, settings)
+                if clean is not None:
+                    watch.say(f"generation {clean} is deployed again; those after it are made anew")
             (iterate_with_prefect if as_flow else iterate)(store, settings, watch)
             watch.console.print(summary_table(store, settings.id, settings.evaluate.samples))
         watch.say(

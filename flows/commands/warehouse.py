@@ -52,7 +52,8 @@ def query(
     """Ask the warehouse in SQL. The query runs in a process that can write nothing.
 
     Views: progress, coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions,
-    lineage, best_plans, disagreements, implicit_reward, selection_differential.
+    lineage, best_plans, disagreements, implicit_reward, selection_differential, deployments,
+    shadows, tainted, forecasts, study_effects.
     """
     with one_message():
         from flows.commands.output import write_result
@@ -320,6 +321,7 @@ def promote(
             raise InvalidInput(f"{warehouse} holds {names}; say which EXPERIMENT is meant")
         with Warehouse(warehouse) as store:
             promote_by_hand(store, chosen[0], generation, reason or "posterity promote")
+            store.publish()  # a gateway reads the snapshot
             newest = store.generations(chosen[0].id)[-1].index
         typer.echo(
             f"{chosen[0].id}: generation {generation} is deployed; the next is made from it by "

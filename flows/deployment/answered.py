@@ -12,12 +12,13 @@ from pydantic import TypeAdapter, ValidationError
 from planners.errors import InvalidInput
 from planners.records import content_hash
 
-Endpoint = Literal["chat", "completions", "plans", "correction"]
+Endpoint = Literal["chat", "completions", "plans", "correction", "shadow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """A completion that a user was given, or a plan that a user wrote to correct one.
+    """A completion that a user was given, one that a shadow wrote beside it, or a plan that a user
+    wrote to correct one; `corrects` is then the user's answer.
 
     `domain` and `problem` are PDDL, if the prompt is a planning task; `prompt_format` is then that
     of the prompt. `user` and `session` are keyed hashes.

@@ -34,6 +34,8 @@ REQUESTS = "requests"
 """The folder of the log, in that where rows are landed."""
 UNREADABLE = "unreadable.jsonl"
 """The file beside that folder that keeps lines which this version cannot read."""
+PURPOSES = {"correction": "correction", "shadow": "shadow"}
+"""Purposes of traces by what was asked; of all others, request."""
 NO_TASK = "its prompt holds no planning task"
 
 
@@ -94,7 +96,7 @@ def records_of(answer: Answered) -> Iterable[Record]:
         id=answer.trace,
         experiment=answer.experiment,
         generation=answer.generation,
-        purpose="correction" if answer.endpoint == "correction" else "request",
+        purpose=PURPOSES.get(answer.endpoint, "request"),
         task=task.key,
         sample=0,
         seed=answer.seed,

@@ -30,7 +30,7 @@ from planners.training.settings import Training
 BESIDES: Any = {
     "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
     "model": {"server": True, "device": True},
-    "deployment": {"fewest": True, "candidate": True, "patience": True},
+    "deployment": {"fewest": True, "candidate": True, "patience": True, "shadow": True},
 }  # fmt: skip
 """Settings that do not determine a run's contents; they are left out of its hash."""
 ADDED_LATER: dict[str, dict[str, object]] = {

@@ -258,13 +258,15 @@ class Deployment(Table):
     `alone`: no tasks of our own are put to work, so that a generation learns from users alone.
     `fewest`: their traces since the last generation, before the next one is made. `candidate`: the
     share of sessions that the newest generation answers while it is not promoted. `patience`: its
-    sessions with feedback after which promote = "if-preferred" gives up on it.
+    sessions with feedback after which promote = "if-preferred" gives up on it. `shadow`: the share
+    of requests that the newest generation answers too while it is not promoted; nobody sees that.
     """
 
     alone: bool = False
     fewest: Positive = 100
     candidate: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Positive = 2000
+    shadow: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Judging(Table):

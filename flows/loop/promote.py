@@ -6,13 +6,14 @@ Decisions are added, never changed. Rolling back is a decision for an older gene
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 
 import pandas as pd
 
 from flows.audit.audit import audit
 from flows.deployment.preferred import is_preferred
 from flows.experiments.experiment import Experiment
-from flows.generations.lineage import decided, deployed, parent_of
+from flows.generations.lineage import ancestors, decided, deployed, parent_of
 from flows.progress import Watch
 from planners.errors import InvalidInput, NotPromoted
 from warehouse.records import Promotion
@@ -69,6 +70,32 @@ def promote_by_hand(
                 "finish it first"
             )
     return _decide(warehouse, experiment, generation, True, "person", reason)
+
+
+def without_forgotten(
+    warehouse: Warehouse, experiment: Experiment
+) -> tuple[Experiment, int | None]:
+    """Deploy the newest ancestor that learned nothing that was forgotten, if the deployed
+    generation did. Returns the experiment with the generations that then have to be made again, and
+    the ancestor, None where nothing has to be rolled back.
+
+    A generation learns from its ancestors' traces alone, so that nothing of it reaches the new
+    ones. Where users alone teach, one is made at once; the next waits for users, as always.
+    """
+    tainted = set(warehouse.query("page_tainted", experiment=experiment.id)["generation"])
+    now = deployed(warehouse, experiment)
+    lineage = [*ancestors(warehouse, experiment, now), now] if now > 0 else [now]
+    clean = list(takewhile(lambda one: one not in tainted, lineage))
+    if rolled_back := clean != lineage:
+        reason = f"generation {lineage[len(clean)]} learned from what was forgotten since"
+        promote_by_hand(warehouse, experiment, clean[-1], reason)
+    wanted, users = experiment.generations - (len(clean) - 1), experiment.deployment
+    if users is not None:
+        wanted = min(wanted, 1) if users.alone else wanted
+        users = users.model_copy(update={"fewest": 0})  # what is learned from is there already
+    last = max(decided(warehouse, experiment)) + wanted
+    again = experiment.model_copy(update={"generations": last, "deployment": users})
+    return again, clean[-1] if rolled_back else None
 
 
 def _decide(

@@ -150,7 +150,7 @@ def trace_table(source: Source, id: str, asked: Asked, most: int = ROWS) -> Tabl
     rows = rows_of(found)
     choices = {
         "generation": made,
-        "purpose": ["evaluate", "deploy", "request", "correction", "ingest"],
+        "purpose": ["evaluate", "deploy", "request", "correction", "shadow", "ingest"],
         "outcome": known,
     }
     return Table(rows[:most], None, asked.skip, len(rows) > most, choices)

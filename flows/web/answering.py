@@ -140,8 +140,9 @@ class Deployed:
         refused = {one.generation for one in store.promotions(self.experiment.id)}
         if self.experiment.promote == "if-preferred" and newest in refused:
             newest = self.current  # it had its chance
-        share = self.experiment.deployment and self.experiment.deployment.candidate
-        self.candidate: int | None = newest if share and newest != self.current else None
+        users = self.experiment.deployment
+        tried = users is not None and bool(users.candidate or users.shadow)
+        self.candidate: int | None = newest if tried and newest != self.current else None
 
     def _published(self) -> int | None:
         """When the snapshot was written, if it is a file: it is read again when that changes."""
@@ -177,9 +178,16 @@ class Deployed:
         if number:
             return int(number)
         share = self.experiment.deployment.candidate if self.experiment.deployment else 0.0
-        if self.candidate is not None and session is not None and _share_of(session) < share:
+        if self.candidate is not None and session is not None and share_of(session) < share:
             return self.candidate
         return self.current
+
+    def shadow(self, generation: int, nonce: str) -> int | None:
+        """The generation that answers a request in silence beside the one that answers it, if any
+        does.
+        """
+        share = self.experiment.deployment.shadow if self.experiment.deployment else 0.0
+        return self.candidate if generation == self.current and share_of(nonce) < share else None
 
     def names(self) -> Iterator[str]:
         """The names of models: the deployed generation, then each by its number."""
@@ -218,6 +226,6 @@ class Deployed:
             answerer.close()
 
 
-def _share_of(session: str) -> float:
-    """Where a session falls between 0 and 1: always the same."""
-    return int.from_bytes(blake2b(session.encode(), digest_size=8).digest(), "big") / 2**64
+def share_of(name: str) -> float:
+    """Where a name falls between 0 and 1: always the same."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") / 2**64

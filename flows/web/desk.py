@@ -9,9 +9,11 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import Any
 from uuid import uuid4
 
 from flows.deployment.answered import Answered, Endpoint, Told, as_line
@@ -22,7 +24,7 @@ from flows.generations.judging import verdict_of
 from flows.web.answering import Answerer, Deployed
 from flows.web.protocol import Asked, Judged, Planning
 from planners.checking.checker import checker_for
-from planners.errors import ComponentFailure, InvalidInput
+from planners.errors import ComponentFailure, InvalidInput, PosterityError
 from planners.prompts.formats import PROMPTS
 from planners.records import Completion, Plan, Sampling, Verdict
 from warehouse.records import Request
@@ -64,6 +66,7 @@ class Desk:
         self.deployed, self.log, self.most = deployed, log, most
         self.waiting = 0
         self._recent: OrderedDict[str, Answered] = OrderedDict()
+        self._silent: set[asyncio.Task[None]] = set()
         # Without a secret, users of this process are told apart, and nobody is known again later.
         self._secret = os.environ.get(SECRET) or secrets.token_hex(32)
 
@@ -95,19 +98,13 @@ class Desk:
                     generation=answerer.generation,
                     weights=answerer.weights,
                     received=received,
-                    latency_ms=round(1e3 * (time.perf_counter() - begun), 3),
+                    latency_ms=_since(begun),
                     prompt=prompt,
                     prompt_format=written,
                     settings=asdict(sampling),
-                    text=one.text,
-                    finish_reason="length" if one.finish_reason == "length" else "stop",
                     policy=answerer.policy.name,
                     seed=seed,
-                    token_ids=one.token_ids,
-                    reasoning_tokens=one.reasoning_tokens,
-                    plan_tokens=one.plan_tokens,
-                    logprob=one.logprob,
-                    sampling_logprob=one.sampling_logprob,
+                    **_written(one),
                     domain=task and task[0],
                     problem=task and task[1],
                     user=self.hashed(asked.user),
@@ -122,11 +119,33 @@ class Desk:
         finally:
             self.waiting -= 1
         self._remember(lines)
+        for line in lines:
+            other = self.deployed.shadow(line.generation, line.nonce)
+            if other is not None and 2 * self.waiting < self.most:  # users come first
+                silent = asyncio.create_task(self._in_silence(other, line, sampling))
+                self._silent.add(silent)
+                silent.add_done_callback(self._silent.discard)
         tokens = answerer.tokens(prompt)
         return [
             Given(line.trace, one, answerer.generation, tokens)
             for line, one in zip(lines, completions, strict=True)
         ]
+
+    async def _in_silence(self, generation: int, beside: Answered, sampling: Sampling) -> None:
+        """Let another generation answer what a user was answered, and write that down."""
+        begun = time.perf_counter()
+        with suppress(PosterityError):  # nobody waits for it
+            answerer = await asyncio.to_thread(self.deployed.of, generation)
+            asked = answerer.ask(beside.prompt, sampling, [beside.seed])
+            if asked is None:
+                return
+            completion = await asyncio.wrap_future(asked[0])
+            line = replace(
+                beside, nonce=uuid4().hex, endpoint="shadow", generation=generation,
+                weights=answerer.weights, policy=answerer.policy.name, corrects=beside.trace,
+                latency_ms=_since(begun), **_written(completion),
+            )  # fmt: skip
+            await asyncio.wrap_future(self.log.append(as_line(line)))
 
     def _remember(self, lines: list[Answered]) -> None:
         """Keep the last answers, for feedback on them."""
@@ -224,6 +243,19 @@ class Desk:
     def hashed(self, name: str | None) -> str | None:
         """A user's or session's name as it is kept: hashed with a secret key."""
         return None if name is None else _hashed(name, self._secret)
+
+
+def _written(completion: Completion) -> dict[str, Any]:
+    """The fields of an answer that its completion gives."""
+    names = ("text", "token_ids", "reasoning_tokens", "plan_tokens", "logprob", "sampling_logprob")
+    cut = completion.finish_reason == "length"
+    written = {name: getattr(completion, name) for name in names}
+    return {**written, "finish_reason": "length" if cut else "stop"}
+
+
+def _since(begun: float) -> float:
+    """Milliseconds since then."""
+    return round(1e3 * (time.perf_counter() - begun), 3)
 
 
 def hashed_name(name: str) -> str:

@@ -41,6 +41,7 @@ VIEWS = (
     "progress",
     "disagreements",
     "forecasts",
+    "shadows",
     "study_effects",
 )
 """The views in their order of creation: staging before marts."""

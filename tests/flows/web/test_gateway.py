@@ -26,6 +26,7 @@ from planners.policies.local import LocalPolicy
 from planners.policies.model_server import serving
 from tests.gateway import body, experiment, gateway, problem, run
 from tests.tiny_gguf import write_tiny_gguf
+from warehouse.records import Experiment
 from warehouse.store import Warehouse
 
 TASK = f"Find a plan.\n{DOMAINS['blocksworld'].text}\n{problem(1)}\nAnswer with the plan alone."
@@ -228,6 +229,53 @@ def test_users_teach_the_next_generation_which_then_answers(folder: Path) -> Non
     assert checked.returncode == 0, checked.stdout
 
 
+def test_a_generation_that_is_not_deployed_answers_in_silence(folder: Path) -> None:
+    """Users see the deployed one alone; nothing is learned from the other's answers."""
+    with gateway(folder) as (url, _):
+        for number in range(24):
+            told = httpx.post(f"{url}/plans", json=body(number), timeout=WAIT).json()
+            said = {"trace": told["trace"], "feedback": "accept"}
+            httpx.post(f"{url}/feedback", json=said, timeout=WAIT)
+    run(folder, "run", str(folder / "small.toml"), "--plain")
+    back = run(folder, "promote", "0", "--reason", "to see both")
+    assert back.returncode == 0, back.stderr
+    with gateway(folder, "--set", "deployment.shadow=1") as (url, _):
+        for number in range(100, 112):
+            told = httpx.post(f"{url}/plans", json=body(number), timeout=WAIT).json()
+            assert told["generation"] == 0
+        prompt = {
+            "model": "small",
+            "messages": [{"role": "user", "content": TASK}],
+            "max_tokens": 4,
+        }
+        said = httpx.post(f"{url}/chat/completions", json=prompt, timeout=WAIT)
+        assert said.status_code == 400  # a shadow of nothing
+        rows = settled(folder, 48)[24:]
+    asked = {row["trace"]: row for row in rows if row["purpose"] == "request"}
+    shadows = [row for row in rows if row["purpose"] == "shadow"]
+    assert {row["generation"] for row in asked.values()} == {0}
+    assert {row["generation"] for row in shadows} == {1}
+    assert sorted(row["corrects"] for row in shadows) == sorted(asked)
+    assert all(row["prompt"] == asked[row["corrects"]]["prompt"] for row in shadows)
+    run(folder, "run", str(folder / "small.toml"), "--plain")
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        [pair] = store.frame("FROM shadows").to_dict("records")
+        purposes = store.frame(
+            "SELECT DISTINCT t.purpose FROM selections JOIN traces AS t USING (trace)"
+        )
+        answered = store.frame("SELECT sum(requests) AS n FROM deployments")["n"][0]
+    counted = [pair[name] for name in ("generation", "beside", "answers")]
+    assert (counted, answered) == ([1, 0, 12], 36)
+    found = {
+        which: sum(row["outcome"] == "VALID" for row in some)
+        for which, some in (("shadow", shadows), ("users", asked.values()))
+    }
+    assert pair["both_valid"] + pair["only_shadow_valid"] == found["shadow"]
+    assert pair["both_valid"] + pair["only_users_valid"] == found["users"]
+    assert purposes["purpose"].tolist() == ["request"]
+    assert run(folder, "verify").returncode == 0
+
+
 def test_a_user_can_be_forgotten(folder: Path) -> None:
     """No byte of the texts is left, and what learned from them is named."""
     key = {"POSTERITY_USER_KEY": "secret"}
@@ -269,6 +317,20 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
     assert "they rest on traces that were forgotten" in checked.stdout
     assert ", 0 disagree\n" in checked.stdout
     assert not re.search(r"[1-9]\d* disagree$", checked.stdout, re.M), checked.stdout
+    anew = run(folder, "run", str(folder / "small.toml"), "--plain", "--without-forgotten")
+    assert anew.returncode == 0, anew.stderr
+    assert "generation 0 is deployed again" in anew.stdout
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        [experiment] = store.every(Experiment)
+        made = {one.index: one.parent for one in store.generations(experiment.id)}
+        learned = store.frame(
+            "SELECT generation, trace IN (SELECT trace FROM forgotten) AS gone FROM selections "
+            "WHERE kept"
+        )
+        tainted = store.frame("FROM tainted")["generation"].tolist()
+        promoted = [one.generation for one in store.promotions(experiment.id)]
+    assert (made, tainted, promoted) == ({0: None, 1: 0, 2: 0}, [1], [0, 1, 0, 2])
+    assert learned.groupby("generation")["gone"].any().to_dict() == {1: True, 2: False}
 
 
 def run_command(folder: Path) -> list[str]:
