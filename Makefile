@@ -59,6 +59,8 @@ $(VENV)/.tested: $(VENV)/.installed
 
 $(VENV)/.benched: $(VENV)/.tested
 	./install.sh $(PYTHON) $(VENV) -e '.[bench]'
+	$(PYTHON) -m venv $(VENV)/litellm  # MIT; its proxy pins other versions of what we use
+	$(VENV)/litellm/bin/pip install --quiet 'litellm[proxy]==1.108.7'
 	touch $@
 
 clean:
