@@ -63,8 +63,12 @@ FILL = (
             ) = 1 AND outcome = 'VALID' AS kept
         FROM judgements AS j JOIN range(1, 1 + {deployed}) AS t(g) ON j.generation < t.g
     )
-    SELECT experiment, g, trace, kept, kept::DOUBLE, 'r', task, generation, plan_length, 0, NULL
+    SELECT experiment, g, g, trace, kept, kept::DOUBLE, 'r', task, generation, plan_length, 0, NULL
     FROM pool
+    """,
+    """
+    INSERT INTO marks
+    SELECT experiment, g, 'curate', 0 FROM generations, range(1, 1 + {deployed}) AS t(g)
     """,
     """
     INSERT INTO generations

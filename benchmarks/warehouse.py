@@ -49,12 +49,12 @@ PLAIN = {
         "WHERE superseded IS NOT TRUE GROUP BY ALL",
     ],
     "lineage": [
-        "SELECT experiment, generation, from_generation, kept, count(*) FROM selections "
+        "SELECT experiment, generation, from_generation, kept, count(*) FROM stg_decisions "
         "GROUP BY ALL"
     ],
     "curated": [
         "SELECT experiment, generation, from_generation, kept, max(trace), max(task), "
-        "max(plan_length), max(reasoning_tokens), max(weight) FROM selections GROUP BY ALL"
+        "max(plan_length), max(reasoning_tokens), max(weight) FROM stg_decisions GROUP BY ALL"
     ],
     "best_plans": [
         "SELECT experiment, task, min(plan_length), min(trace) FROM judgements "
@@ -286,11 +286,12 @@ FILL: tuple[str, ...] = (
     """
     INSERT INTO selections
     SELECT
-        experiment, 5, trace, hash(trace) % 200 = 0, (hash(trace) % 200 = 0)::DOUBLE, 'shortest',
-        task, generation, 2 + hash(trace) // 100 % 20, 0, NULL
+        experiment, 5, NULL, trace, hash(trace) % 200 = 0, (hash(trace) % 200 = 0)::DOUBLE,
+        'shortest', task, generation, 2 + hash(trace) // 100 % 20, 0, NULL
     FROM traces
     WHERE purpose = 'deploy' AND generation < 5
     """,
+    "INSERT INTO marks VALUES ('quickstart-0123456789ab', 5, 'curate', 0)",
     """
     INSERT INTO generations
     SELECT 'quickstart-0123456789ab', g, g - 1, 'parent', 'c', 'w', 'h', '{{}}', NULL

@@ -67,6 +67,41 @@ def insert(
     return len(fresh)
 
 
+DECIDED = ("kept", "weight", "reason", "task", "from_generation", "plan_length",
+           "reasoning_tokens", "accepted")  # fmt: skip
+"""The columns of what was decided; a row stands as long as none of it changes."""
+
+
+def decide(
+    connection: sa.Connection, experiment: str, generation: int, decisions: pd.DataFrame
+) -> None:
+    """Write how the decisions for a generation differ from those that stand: those that changed, or
+    whose trace has left the pool, end; the new ones begin.
+    """
+    raw: Any = connection.connection.driver_connection
+    s = tables.selections
+    of_pool = pa.Table.from_pandas(
+        decisions.assign(experiment=experiment, since=generation, until=None),
+        arrow_schema(s), preserve_index=False,
+    )  # fmt: skip
+    stands = (s.c.experiment == experiment) & s.c.until.is_(None)
+    told = ", ".join(f"{{0}}.{name}" for name in DECIDED)
+    same = f"({told.format('old')}) IS NOT DISTINCT FROM ({told.format('now')})"
+    with _registered(raw, "of_pool", of_pool):
+        unchanged = raw.execute(
+            f"SELECT trace FROM of_pool AS now JOIN selections AS old USING (trace) "
+            f"WHERE old.experiment = ? AND old.until IS NULL AND {same}",
+            [experiment],
+        ).to_arrow_table()
+        with _registered(raw, "unchanged", unchanged):
+            amend(
+                connection, s, stands & sa.text("trace NOT IN (SELECT trace FROM unchanged)"),
+                until=generation - 1,
+            )  # fmt: skip
+            begun = raw.execute("FROM of_pool ANTI JOIN unchanged USING (trace)").to_arrow_table()
+    insert(connection, s, begun)
+
+
 # ------------------------------------------------------------ the ledger
 
 
@@ -76,6 +111,11 @@ def tally(table: sa.Table, **replaced: str) -> str:
     `replaced`: SQL instead of the value of a column.
     """
     values = [replaced.get(column.name, f'"{column.name}"') for column in table.columns]
+    return tally_of(values)
+
+
+def tally_of(values: Sequence[str]) -> str:
+    """The same for some expressions of a row."""
     text = ", ".join(f"coalesce(CAST({value} AS VARCHAR), chr(30))" for value in values)
     row = f"md5_number_lower(concat_ws(chr(31), {text})) >> 3"
     return f"count(*), CAST(coalesce(sum({row}), 0) % {MODULUS} AS BIGINT)"

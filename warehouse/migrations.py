@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from warehouse import schema
+from warehouse.load import MODULUS, tally_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,23 @@ class Migration:
     version: int
     name: str
     statements: tuple[str, ...]
+
+
+_SELECTION_9 = ("experiment", "generation", "trace", "kept", "weight", "reason", "task",
+                "from_generation", "plan_length", "reasoning_tokens", "accepted")  # fmt: skip
+
+
+def _enter_selections(sign: int, columns: Sequence[str]) -> str:
+    """Add to the ledger, or take from it, what selections hold now: rows that were changed without
+    it before a migration stay changed without it.
+    """
+    return f"""
+        UPDATE ledger
+        SET "rows" = "rows" + {sign} * found.number,
+            digest = (digest + {sign} * found.digest_now + {MODULUS}) % {MODULUS}
+        FROM (SELECT {tally_of(columns)} FROM selections) AS found(number, digest_now)
+        WHERE name = 'selections'
+    """
 
 
 MIGRATIONS = (
@@ -119,6 +138,52 @@ MIGRATIONS = (
         ),
     ),
     Migration(9, "studies", ()),
+    Migration(
+        10,
+        "decisions as intervals of generations",
+        (
+            _enter_selections(-1, _SELECTION_9),
+            """
+            CREATE TABLE selections_10 (
+                experiment VARCHAR NOT NULL, since BIGINT NOT NULL, until BIGINT,
+                trace VARCHAR NOT NULL, kept BOOLEAN NOT NULL, weight DOUBLE NOT NULL,
+                reason VARCHAR NOT NULL, task VARCHAR NOT NULL, from_generation BIGINT NOT NULL,
+                plan_length BIGINT, reasoning_tokens BIGINT NOT NULL, accepted BOOLEAN
+            )
+            """,
+            # A decision goes on where the generation curated before it has the same one.
+            """
+            INSERT INTO selections_10
+            WITH curated AS (
+                SELECT experiment, generation,
+                    row_number() OVER (PARTITION BY experiment ORDER BY generation) AS place,
+                    lead(generation) OVER (PARTITION BY experiment ORDER BY generation) AS next
+                FROM (
+                    SELECT experiment, generation FROM selections
+                    UNION
+                    SELECT experiment, generation FROM marks WHERE stage = 'curate'
+                )
+            ),
+            placed AS (
+                SELECT s.*, c.next, c.place - row_number() OVER (
+                    PARTITION BY s.experiment, trace, kept, weight, reason, task, from_generation,
+                        plan_length, reasoning_tokens, accepted
+                    ORDER BY c.place
+                ) AS island
+                FROM selections AS s JOIN curated AS c USING (experiment, generation)
+            )
+            SELECT experiment, min(generation),
+                CASE WHEN count(next) = count(*) THEN max(next) - 1 END, trace, kept, weight,
+                reason, task, from_generation, plan_length, reasoning_tokens, accepted
+            FROM placed
+            GROUP BY experiment, island, trace, kept, weight, reason, task, from_generation,
+                plan_length, reasoning_tokens, accepted
+            """,
+            "DROP TABLE selections",
+            "ALTER TABLE selections_10 RENAME TO selections",
+            _enter_selections(1, ("experiment", "since", "until", *_SELECTION_9[2:])),
+        ),
+    ),
 )
 
 

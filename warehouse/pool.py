@@ -59,7 +59,7 @@ TAUGHT = """
 """
 KEPT = """
     SELECT trace, weight
-    FROM selections
+    FROM stg_decisions
     WHERE experiment = :experiment AND generation = :generation AND kept
         AND trace NOT IN (SELECT trace FROM forgotten)
 """
@@ -144,7 +144,7 @@ pool, with the columns for traits.
 """
 DECIDED = """
     SELECT trace, kept, weight
-    FROM selections
+    FROM stg_decisions
     WHERE experiment = :experiment AND generation = :generation
 """
 PREFIX = "trait "

@@ -250,13 +250,14 @@ class Request(Record):
 
 @dataclass(frozen=True, slots=True)
 class Decision(Record):
-    """A curator's decision on a trace of the pool that a generation was trained from."""
+    """A curator's decision on a trace of a pool, for as many generations as it stood unchanged."""
 
     table = "selections"
-    grain = "One row per generation trained and trace of its pool: the curator's decision."
+    grain = "One row per trace and decision on it, for all generations that it stood unchanged."
 
     experiment: str = stored("The experiment.", key=True)
-    generation: int = stored("Generation that is trained on the selection.", key=True)
+    since: int = stored("First generation that was trained while it stood.", key=True)
+    until: int | None = stored("The last one; none while it stands.")
     trace: str = stored("A trace of the pool.", key=True)
     kept: bool = stored("Whether the generation learns from it.")
     weight: float = stored("Its weight in training; 0 where dropped.")
@@ -265,9 +266,14 @@ class Decision(Record):
     from_generation: int = stored("The generation that wrote it; -1 for ingested traces.")
     plan_length: int | None = stored("Actions of its plan, as judged then.")
     reasoning_tokens: int = stored("Tokens of its reasoning.")
-    accepted: bool | None = stored(
-        "Whether its user had accepted it by then; none where they had said nothing."
-    )
+    accepted: bool | None = stored("Whether its user had accepted it by then; none if unsaid.")
+
+    @property
+    def generations(self) -> str:
+        """The generations that it stood for, in words."""
+        end = "and later" if self.until is None else f"to {self.until}"
+        several = f"generations {self.since} {end}"
+        return f"generation {self.since}" if self.until == self.since else several
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from planners.errors import PosterityError
 from warehouse import schema
 from warehouse.findings import Forgotten
-from warehouse.load import Rows, amend, erase, insert, supersede
+from warehouse.load import Rows, amend, decide, erase, insert, supersede
 from warehouse.places.connect import Place, connect, place_of
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.places.lease import Lease
@@ -135,8 +135,12 @@ class Warehouse(Reader):
         return new
 
     def decide(self, decisions: pd.DataFrame, mark: Mark) -> None:
-        """Write a curator's decisions: a frame with the columns of Decision."""
-        self.record({schema.selections: decisions}, mark)
+        """Write a curator's decisions for the generation of the mark: a frame with the columns of
+        `curation.curators.SELECTED`.
+        """
+        with self.writing() as connection:
+            decide(connection, mark.experiment, mark.generation, decisions)
+            insert(connection, schema.marks, [mark])
 
     def replace_audit(
         self, experiment: str, found: Iterable[Record], generation: int | None = None

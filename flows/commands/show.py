@@ -92,9 +92,6 @@ def _decisions(warehouse: Warehouse, trace: Trace) -> Iterator[str]:
     if not found:
         measured = trace.purpose == "evaluate"
         yield "in no pool" + (": evaluation traces are never learned from" if measured else " yet")
-    for decision in sorted(found, key=lambda one: (one.experiment, one.generation)):
+    for decision in sorted(found, key=lambda one: (one.experiment, one.since)):
         verb = "kept" if decision.kept else "dropped"
-        yield (
-            f"{verb} for generation {decision.generation} of {decision.experiment}: "
-            f"{decision.reason}"
-        )
+        yield (f"{verb} for {decision.generations} of {decision.experiment}: {decision.reason}")

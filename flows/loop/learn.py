@@ -28,8 +28,7 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
     if warehouse.done(experiment.id, generation, "curate"):
         return
     selection = select(warehouse, experiment, generation)
-    decisions = selection.frame.assign(experiment=experiment.id, generation=generation)
-    warehouse.decide(decisions, Mark(experiment.id, generation, "curate"))
+    warehouse.decide(selection.frame, Mark(experiment.id, generation, "curate"))
 
 
 def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:

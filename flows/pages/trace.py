@@ -92,7 +92,7 @@ def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
 
 
 def _place(one: Decision) -> tuple[str, int]:
-    return one.experiment, one.generation
+    return one.experiment, one.since
 
 
 def _replayed(

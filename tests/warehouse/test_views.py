@@ -7,10 +7,13 @@ from statistics import mean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curation.curators import SELECTED
 from warehouse import schema
+from warehouse.records import Mark
 from warehouse.store import Warehouse
 
 Row = dict[str, Any]
@@ -88,22 +91,26 @@ def random_rows(seed: int) -> tuple[list[Row], list[Row], list[Row], list[Row], 
                         older = {"checker_version": "1", "outcome": "WRONG_ARITY"}
                         judgements.append({**verdict, **older})
                     judgements.append(verdict)
-                if purpose == "deploy" and generation < 2:
-                    kept = rng.random() < 0.5
-                    selections.append(
-                        {
-                            "experiment": "e",
-                            "generation": generation + 1,
-                            "trace": name,
-                            "kept": kept,
-                            "weight": float(kept),
-                            "reason": "r",
-                            "task": task["task"],
-                            "from_generation": generation,
-                            "plan_length": None,
-                            "reasoning_tokens": 0,
-                        }
-                    )
+    for trained in (1, 2):
+        for trace in traces:
+            written = int(str(trace["generation"]))
+            if trace["purpose"] == "deploy" and written < trained and rng.random() < 0.9:
+                kept = rng.random() < 0.5
+                selections.append(
+                    {
+                        "experiment": "e",
+                        "generation": trained,
+                        "trace": trace["trace"],
+                        "kept": kept,
+                        "weight": float(kept),
+                        "reason": "r",
+                        "task": trace["task"],
+                        "from_generation": written,
+                        "plan_length": rng.choice([None, 2]),
+                        "reasoning_tokens": 0,
+                        "accepted": rng.choice([None, True]),
+                    }
+                )
     return tasks, places, traces, judgements, selections
 
 
@@ -139,11 +146,14 @@ def test_views_agree_with_plain_python(seed: int) -> None:
                 schema.tasks: tasks,
                 schema.experiment_tasks: places,
                 schema.traces: traces,
-                schema.selections: selections,
                 schema.generations: generations,
                 schema.opinions: opinions,
             }
         )
+        for trained in (1, 2):
+            decided = [one for one in selections if one["generation"] == trained]
+            frame = pd.DataFrame(decided, columns=SELECTED)
+            store.decide(frame, Mark("e", trained, "curate"))
         for version in ("1", "2"):
             some = [j for j in judgements if j["checker_version"] == version]
             store.record({schema.judgements: some})

@@ -23,6 +23,7 @@ MOMENT, PATIENCE = ".for-a-moment", 60.0
 others wait then.
 """
 VIEWS = (
+    "stg_decisions",
     "stg_verdicts",
     "stg_task_samples",
     "stg_task_results",

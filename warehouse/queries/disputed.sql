@@ -4,7 +4,7 @@ SELECT
     s.kept,
     count(*) AS asked,
     count(*) FILTER (WHERE NOT o.valid) AS disputed
-FROM selections AS s
+FROM stg_decisions AS s
 JOIN stg_verdicts AS v ON v.trace = s.trace
 JOIN opinions AS o ON o.trace = s.trace
 WHERE s.experiment = :experiment AND s.generation = :generation

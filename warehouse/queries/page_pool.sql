@@ -1,7 +1,7 @@
 -- Traces in the pool of one generation, kept or dropped for one reason, from :skip on.
 WITH chosen AS (
     SELECT trace, from_generation AS generation, task, plan_length AS actions, kept, reason, weight
-    FROM selections
+    FROM stg_decisions
     WHERE experiment = :experiment AND generation = :pool AND reason = :reason
     ORDER BY task, trace
     LIMIT :most OFFSET :skip

@@ -1,2 +1,2 @@
--- One row per trained generation of an experiment with decisions.
-SELECT DISTINCT generation FROM selections WHERE experiment = :experiment ORDER BY generation
+-- One row per generation of an experiment that traces were decided on for.
+SELECT generation FROM marks WHERE experiment = :experiment AND stage = 'curate' ORDER BY generation

@@ -8,5 +8,5 @@ SELECT
     plan_length,
     reasoning_tokens,
     weight
-FROM selections
+FROM stg_decisions
 WHERE kept

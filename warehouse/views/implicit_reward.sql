@@ -13,7 +13,7 @@ WITH ratios AS (
         r.reward
     FROM rewards AS r
     JOIN traces AS t ON t.trace = r.trace
-    JOIN selections AS s
+    JOIN stg_decisions AS s
         ON s.experiment = r.experiment AND s.generation = r.generation AND s.trace = r.trace
 )
 

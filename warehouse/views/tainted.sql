@@ -2,14 +2,14 @@
 -- lessons descend from one that did.
 WITH RECURSIVE learned AS (
     SELECT s.experiment, s.generation, count(*) AS forgotten
-    FROM selections AS s
+    FROM stg_decisions AS s
     JOIN forgotten AS f ON f.trace = s.trace
     WHERE s.kept
     GROUP BY s.experiment, s.generation
 ),
 taught AS (
     SELECT DISTINCT s.experiment, s.generation, s.from_generation
-    FROM selections AS s
+    FROM stg_decisions AS s
     JOIN traces AS t ON t.trace = s.trace
     WHERE s.kept AND s.experiment IN (SELECT experiment FROM learned)
         AND t.experiment = s.experiment AND t.purpose != 'correction'

@@ -97,7 +97,7 @@ def test_what_another_curator_would_have_kept_row_by_row(run: Path) -> None:
             "SELECT generation, trace, kept FROM alternatives WHERE curator = 'all-valid'"
         )
         expected = store.frame(
-            "SELECT s.generation, s.trace, s.kept FROM selections AS s JOIN stg_verdicts AS v "
+            "SELECT s.generation, s.trace, s.kept FROM stg_decisions AS s JOIN stg_verdicts AS v "
             "ON v.trace = s.trace WHERE s.kept <> (v.outcome = 'VALID')"
         )
         key = ["generation", "trace"]

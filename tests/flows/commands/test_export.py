@@ -27,7 +27,7 @@ def test_others_read_what_was_exported(
         for name in ("training", "traces", "tasks")
     }
     with Warehouse(finished, read_only=True) as store:
-        kept = store.frame("SELECT trace FROM selections WHERE kept ORDER BY trace")["trace"]
+        kept = store.frame("SELECT trace FROM stg_decisions WHERE kept ORDER BY trace")["trace"]
         texts = store.frame("SELECT trace, text FROM traces").set_index("trace")["text"]
         outcomes = store.frame("SELECT outcome FROM judgements")["outcome"]
     assert sorted(parts["training"]["trace"]) == kept.tolist() != []

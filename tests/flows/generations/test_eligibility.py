@@ -52,7 +52,7 @@ def learner(curator: str = "all-valid", **changes: Any) -> Experiment:
 def decisions(store: Warehouse) -> dict[str, tuple[bool, str]]:
     """Policy of an ingested trace to what was decided."""
     found = store.frame(
-        "SELECT t.policy, s.kept, s.reason FROM selections AS s JOIN traces AS t USING (trace) "
+        "SELECT t.policy, s.kept, s.reason FROM stg_decisions AS s JOIN traces AS t USING (trace) "
         "WHERE s.from_generation = -1 AND s.generation = 1"
     )
     return {row.policy: (row.kept, row.reason) for row in found.itertuples()}
@@ -123,7 +123,7 @@ def test_what_is_measured_on_is_not_learned_under_other_names_neither(
     later = learner(seed=0, training={"steps": 4, "batch": 8})
     iterate(warehouse, later, QUIET)
     found = warehouse.frame(
-        "SELECT t.policy, s.kept, s.reason FROM selections AS s JOIN traces AS t USING (trace) "
+        "SELECT t.policy, s.kept, s.reason FROM stg_decisions AS s JOIN traces AS t USING (trace) "
         "WHERE s.from_generation = -1 AND s.experiment = :e",
         e=later.id,
     )

@@ -87,7 +87,7 @@ def test_another_try_after_a_refusal_is_made_from_the_parent(warehouse: Warehous
     assert ancestors(warehouse, audited, 3) == [0, 2]
     assert (deployed_by(warehouse, 1), deployed_by(warehouse, 2)) == (0, 36)
     learned = warehouse.frame(
-        "SELECT DISTINCT from_generation FROM selections WHERE generation = 3"
+        "SELECT DISTINCT from_generation FROM stg_decisions WHERE generation = 3"
     )
     assert sorted(learned["from_generation"]) == [0, 2]
     assert wrong(warehouse) == []

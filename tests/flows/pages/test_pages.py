@@ -287,7 +287,7 @@ def test_tokens_are_coloured_as_they_were_measured(
         page = opened(f"{site}/traces/{row.trace}")
         page.get_by_role("button", name="Colour its tokens").click()
         spans = page.locator("pre.tokens span")
-        expect(spans).to_have_count(row.tokens)
+        expect(spans).to_have_count(row.tokens, timeout=60_000)  # weights are loaded
         said = [str(span.get_attribute("title")) for span in spans.all()]
         total = sum(float(title.split()[0]) for title in said)
         assert abs(total - row.logprob) < 0.001 * row.tokens + 0.01

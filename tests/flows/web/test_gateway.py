@@ -261,7 +261,7 @@ def test_a_generation_that_is_not_deployed_answers_in_silence(folder: Path) -> N
     with Warehouse(folder / "w.duckdb", read_only=True) as store:
         [pair] = store.frame("FROM shadows").to_dict("records")
         purposes = store.frame(
-            "SELECT DISTINCT t.purpose FROM selections JOIN traces AS t USING (trace)"
+            "SELECT DISTINCT t.purpose FROM stg_decisions JOIN traces AS t USING (trace)"
         )
         answered = store.frame("SELECT sum(requests) AS n FROM deployments")["n"][0]
     counted = [pair[name] for name in ("generation", "beside", "answers")]
@@ -324,7 +324,7 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
         [experiment] = store.every(Experiment)
         made = {one.index: one.parent for one in store.generations(experiment.id)}
         learned = store.frame(
-            "SELECT generation, trace IN (SELECT trace FROM forgotten) AS gone FROM selections "
+            "SELECT generation, trace IN (SELECT trace FROM forgotten) AS gone FROM stg_decisions "
             "WHERE kept"
         )
         tainted = store.frame("FROM tainted")["generation"].tolist()
