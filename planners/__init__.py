@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # at run time, `exporting` imports each name on first use
     from planners.checking.checker import Checker
     from planners.checking.explain import explain
     from planners.domains import DOMAINS
+    from planners.domains.posed import Posed, judge, pose
     from planners.domains.task_sets import generate
     from planners.errors import InvalidInput, NotJudged, PosterityError
     from planners.pddl.reader import Domain, Task, read_domain, read_task
@@ -37,6 +38,7 @@ __all__ = [
     "Plan",
     "PlannerPolicy",
     "Policy",
+    "Posed",
     "PosterityError",
     "Sampling",
     "ScriptedPolicy",
@@ -50,6 +52,8 @@ __all__ = [
     "fine_tune",
     "from_unified",
     "generate",
+    "judge",
+    "pose",
     "read_domain",
     "read_task",
     "to_unified",
@@ -72,6 +76,7 @@ __getattr__, __dir__ = exporting(
         "Plan": "planners.records",
         "PlannerPolicy": "planners.policies.baselines",
         "Policy": "planners.records",
+        "Posed": "planners.domains.posed",
         "PosterityError": "planners.errors",
         "Sampling": "planners.records",
         "ScriptedPolicy": "planners.policies.baselines",
@@ -85,6 +90,8 @@ __getattr__, __dir__ = exporting(
         "fine_tune": "planners.training.fine_tuning",
         "from_unified": "planners.pddl.unified",
         "generate": "planners.domains.task_sets",
+        "judge": "planners.domains.posed",
+        "pose": "planners.domains.posed",
         "read_domain": "planners.pddl.reader",
         "read_task": "planners.pddl.reader",
         "to_unified": "planners.pddl.unified",

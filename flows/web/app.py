@@ -25,6 +25,7 @@ from flows.pages.app import Renderer, pages
 from flows.pages.source import Source
 from flows.web.desk import Desk, Given, TooBusy, known_keys
 from flows.web.protocol import (
+    Asked,
     Chat,
     Completing,
     Judged,
@@ -164,7 +165,7 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
         task = await asyncio.to_thread(task_in, asked.prompt)
         given = await desk.answer(asked, "chat", asked.prompt, asked.most, task, count=asked.n)
         if asked.stream:
-            return _streamed(asked.model, given, "chat.completion.chunk", _delta)
+            return _streamed(asked, given, "chat.completion.chunk", _delta)
         message = [{"message": {"role": "assistant", "content": g.completion.text}} for g in given]
         return _completed(asked.model, given, "chat.completion", message)
 
@@ -175,7 +176,7 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
             asked, "completions", asked.text, asked.max_tokens, task, count=asked.n
         )
         if asked.stream:
-            return _streamed(asked.model, given, "text_completion", lambda text: {"text": text})
+            return _streamed(asked, given, "text_completion", lambda text: {"text": text})
         texts = [{"text": g.completion.text} for g in given]
         return _completed(asked.model, given, "text_completion", texts)
 
@@ -298,15 +299,20 @@ def _frame(model: str, given: list[Given], kind: str) -> dict[str, Any]:
 
 
 def _completed(model: str, given: list[Given], kind: str, choices: list[Any]) -> Response:
-    completions = [one.completion for one in given]
     body = _frame(model, given, kind) | {
         "choices": [
             {"index": index, **choice, "logprobs": None, "finish_reason": one.finish_reason}
-            for index, (choice, one) in enumerate(zip(choices, completions, strict=True))
+            for index, (choice, one) in enumerate(
+                zip(choices, (one.completion for one in given), strict=True)
+            )
         ],
-        "usage": usage(given[0].prompt_tokens, completions),
+        "usage": _usage(given),
     }
     return JSONResponse(body)
+
+
+def _usage(given: list[Given]) -> dict[str, int]:
+    return usage(given[0].prompt_tokens, [one.completion for one in given])
 
 
 def _delta(text: str) -> dict[str, Any]:
@@ -314,10 +320,11 @@ def _delta(text: str) -> dict[str, Any]:
 
 
 def _streamed(
-    model: str, given: list[Given], kind: str, piece: Callable[[str], dict[str, Any]]
+    asked: Asked, given: list[Given], kind: str, piece: Callable[[str], dict[str, Any]]
 ) -> Response:
     """Server-sent events: the answers, which are written down already, in pieces."""
-    frame = _frame(model, given, kind)
+    frame = _frame(asked.model, given, kind)
+    told = asked.stream_options is not None and asked.stream_options.include_usage
 
     def events() -> Any:
         for index, one in enumerate(given):
@@ -330,6 +337,9 @@ def _streamed(
     async def lines() -> AsyncIterator[str]:
         for choice in events():
             yield f"data: {json.dumps(frame | {'choices': [choice]})}\n\n"
+        if told:
+            last = {"choices": [], "usage": _usage(given)}
+            yield f"data: {json.dumps(frame | last)}\n\n"
         yield "data: [DONE]\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")

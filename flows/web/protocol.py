@@ -23,6 +23,14 @@ Named = Annotated[str, Field(min_length=1, max_length=256)]
 Metadata = Annotated[dict[Named, str | int | float | bool | None], Field(max_length=16)]
 
 
+class StreamOptions(BaseModel):
+    """How a stream ends: with `include_usage`, by a piece that says how many tokens it took."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    include_usage: bool = False
+
+
 class Asked(BaseModel):
     """The settings of every request. Clients of OpenAI's API send many; one that is not known here
     is refused rather than ignored, unless it is at its neutral value.
@@ -36,6 +44,7 @@ class Asked(BaseModel):
     n: Annotated[int, Field(ge=1, le=64)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     stream: bool = False
+    stream_options: StreamOptions | None = None
     user: Named | None = None
     session: Named | None = None
     metadata: Metadata | None = None
@@ -58,8 +67,9 @@ class Asked(BaseModel):
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0), "presence_penalty": (None, 0), "logprobs": (None, False),
     "echo": (None, False), "best_of": (None, 1), "stop": (None, [], ""), "logit_bias": (None, {}),
-    "stream_options": (None, {}, {"include_usage": False}), "store": (None, False, True),
+    "store": (None, False, True),
     "response_format": (None, {"type": "text"}), "tools": (None, []),
+    "tool_choice": (None, "none", "auto"), "modalities": (None, ["text"]),
     "parallel_tool_calls": (None, True, False), "service_tier": (None, "auto", "default"),
 }  # fmt: skip
 """Settings of OpenAI's API that are accepted at values which change nothing."""

@@ -85,9 +85,12 @@ def test_the_client_of_openai_gets_answers_that_are_traces(folder: Path) -> None
                 metadata={"shop": "north"}, extra_body={"session": "monday"},
             )  # fmt: skip
             stream = client.completions.create(
-                model="small@0", prompt=" b1 clear on-table\n", stream=True, max_tokens=20
-            )
-            pieces = [(one.id, one.choices[0].text) for one in stream]
+                model="small@0", prompt=" b1 clear on-table\n", stream=True, max_tokens=20,
+                stream_options={"include_usage": True},
+            )  # fmt: skip
+            *some, last = stream
+            pieces = [(one.id, one.choices[0].text) for one in some]
+            assert (last.choices, last.usage.total_tokens > 3) == ([], True)
 
         async def together() -> list[Any]:
             async with openai.AsyncOpenAI(base_url=url, api_key="any") as client:
