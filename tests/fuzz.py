@@ -20,10 +20,11 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from flows.experiments.reading import load_experiment, preset_text
+from flows.importing.line import task_in
 from flows.loop.ingest import ingest
 from flows.pages.trace import replayed
 from flows.study.reading import read_study
-from flows.web.protocol import Chat, Judged, Planning, task_in
+from flows.web.protocol import Chat, Judged, Planning
 from planners.checking.checker import checker_for
 from planners.checking.replay import replay
 from planners.domains import DOMAINS

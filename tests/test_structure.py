@@ -25,8 +25,8 @@ HOUSE = {
         "reading", "store", "landing", "pool", "integrity", "export",
     ),
     "flows": (
-        "experiments", "progress", "generations", "deployment", "audit", "loop", "iterate",
-        "front", "study", "report", "schedule", "pages", "web", "commands",
+        "experiments", "progress", "generations", "importing", "deployment", "audit", "loop",
+        "iterate", "front", "study", "report", "schedule", "pages", "web", "commands",
     ),
 }  # fmt: skip
 """Packages from left to right, and the wings of each: imports go to the left only."""

@@ -88,6 +88,14 @@ def ingest(
     source: Annotated[
         str, typer.Option("--source", help="What the views call where the traces come from.")
     ] = "ingested",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="posterity, or what another tool exports: chat, langfuse, langsmith, otel, "
+            "verifiers.",
+        ),
+    ] = "posterity",
     warehouse: WarehouseFile = DEFAULT,
 ) -> None:
     """Judge traces made elsewhere and add them, with their users' feedback.
@@ -96,20 +104,22 @@ def ingest(
 
     One object per line: completion, and either task (a key of the warehouse) or domain (PDDL, or
     the name of one of ours) and problem (PDDL); optional: model, logprob, sampling_logprob,
-    finish_reason (stop, length), feedback (accept, reject), time (ISO 8601). Exit 0: every line was
-    taken. 1: some were refused, each named with its reason.
+    finish_reason (stop, length), feedback (accept, reject), time (ISO 8601). In other tools'
+    formats the prompt must hold domain and problem in PDDL. Exit 0: every line was taken. 1: some
+    were refused, each named with its reason.
     """
     with one_message():
         from flows.loop.ingest import ingest as take
         from warehouse.store import Warehouse
 
         with Warehouse(warehouse) as store:
-            report = take(store, file, source)
+            report = take(store, file, source, form)
         for line in (*report.refused, *report.unjudged):
             errors.print(escape(harmless(line)), soft_wrap=True, highlight=False)
         typer.echo(
             f"{report.new} new traces, {report.known} known already, {len(report.refused)} refused"
             + (f"; {len(report.unjudged)} kept without a verdict" if report.unjudged else "")
+            + (f"; {report.others} lines with no answer of a model" if report.others else "")
         )
     raise typer.Exit(1 if report.refused else 0)
 

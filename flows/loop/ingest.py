@@ -2,7 +2,8 @@
 
 The input is JSON Lines, one object per line: `completion` and either `task` (a warehouse key) or
 `problem` with `domain` (PDDL, or a built-in domain's name). Optional: `model`, `finish_reason`,
-`logprob`, `sampling_logprob`, `feedback` ("accept" or "reject") and `time` (ISO 8601).
+`logprob`, `sampling_logprob`, `feedback` ("accept" or "reject") and `time` (ISO 8601). Or it is
+what another tool exports (`flows.importing.formats`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, BinaryIO, Literal
+from typing import BinaryIO
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
+from pydantic_core import from_json
 
 from flows.generations.identity import CODE_VERSION, INGESTED_FORMAT, ingested_id
 from flows.generations.judging import READING, judgement
+from flows.importing.formats import FORMATS, imported
+from flows.importing.line import Line
 from planners.checking.checker import checker_for
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
@@ -31,49 +35,40 @@ LONGEST = 8 * 2**20
 """Bytes of the longest line that is read."""
 BATCH = 2000
 """Lines per transaction."""
-
-Logprob = Annotated[float, Field(le=0, allow_inf_nan=False)] | None
-
-
-class Line(BaseModel):
-    """One trace as its maker describes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    completion: str
-    task: str | None = None
-    domain: str | None = None
-    problem: str | None = None
-    model: str = "unknown"
-    finish_reason: Literal["stop", "length"] = "stop"
-    logprob: Logprob = None
-    sampling_logprob: Logprob = None
-    feedback: Literal["accept", "reject"] | None = None
-    time: datetime | None = None
+OWN_FORM = "posterity"
+"""The name of our own format."""
 
 
 @dataclass(slots=True)
 class Report:
-    """How many traces were new and how many known, why the checker gave no verdict on a trace that
-    was kept all the same, and why each refused line was refused.
+    """How many traces were new and how many known, how many lines held no answer of a model, why
+    the checker gave no verdict on a trace that was kept all the same, and why each refused line was
+    refused.
     """
 
     new: int = 0
     known: int = 0
+    others: int = 0
     unjudged: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
-def ingest(warehouse: Warehouse, stream: BinaryIO, source: str) -> Report:
+def ingest(warehouse: Warehouse, stream: BinaryIO, source: str, form: str = OWN_FORM) -> Report:
     """Judge and write every line of a stream that can be; each refusal names its line and reason.
 
-    Raises InvalidInput where `source` is not a valid name, or names an experiment.
+    `form`: how the lines are written, ours or one of `FORMATS`. Raises InvalidInput where `source`
+    is not a valid name, or names an experiment, or there is no such format.
     """
     _require_source(warehouse, source)
+    if form not in (OWN_FORM, *FORMATS):
+        raise InvalidInput(f"unknown format {form!r}; known: {', '.join((OWN_FORM, *FORMATS))}")
     report, batch = Report(), _Batch(warehouse, source)
     for number, line in enumerate(_lines(stream), 1):
         try:
-            batch.take(_parse(line), report)
+            found = _parse(line, form)
+            for one in found:
+                batch.take(one, report)
+            report.others += not found
         except InvalidInput as error:
             report.refused.append(f"line {number}: {error}")
         if batch.taken >= BATCH:
@@ -101,11 +96,17 @@ def _lines(stream: BinaryIO) -> Iterable[bytes]:
         yield line.rstrip(b"\r\n") if len(line) <= LONGEST else line
 
 
-def _parse(line: bytes) -> Line:
+def _parse(line: bytes, form: str) -> list[Line]:
     if len(line) > LONGEST:
         raise InvalidInput(f"longer than {LONGEST // 2**20} MiB")
+    if form != OWN_FORM:
+        try:
+            found = from_json(line)
+        except ValueError as error:
+            raise InvalidInput(f"Invalid JSON: {error}") from error
+        return imported(form, found)
     try:
-        return Line.model_validate_json(line)
+        return [Line.model_validate_json(line)]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from flows.importing.line import task_in
 from flows.pages.app import Renderer, pages
 from flows.pages.source import Source
 from flows.web.desk import Desk, Given, TooBusy, known_keys
@@ -32,7 +33,6 @@ from flows.web.protocol import (
     Planning,
     error_body,
     pieces,
-    task_in,
     usage,
 )
 from flows.web.trying import trying

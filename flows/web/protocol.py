@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.pddl import read_task
 from planners.records import Completion, Sampling
 
 LONGEST = 256 * 1024
 """Characters of a prompt."""
-DEFINED = 8
-"""Definitions in a prompt that are looked at; each may be as long as the prompt."""
 Text = Annotated[str, Field(max_length=LONGEST)]
 Named = Annotated[str, Field(min_length=1, max_length=256)]
 Metadata = Annotated[dict[Named, str | int | float | bool | None], Field(max_length=16)]
@@ -166,35 +162,6 @@ class Judged(BaseModel):
     comment: Annotated[str, Field(max_length=8192)] | None = None
     plan: Text | None = None
     user: Named | None = None
-
-
-_DEFINED = re.compile(r"\(\s*define\s*\(\s*(domain|problem)\b", re.IGNORECASE)
-
-
-def task_in(prompt: str) -> tuple[str, str] | None:
-    """The PDDL of the domain and problem that a prompt holds; None if it holds no task."""
-    found: dict[str, str] = {}
-    for match in islice(_DEFINED.finditer(prompt), DEFINED):
-        text = _balanced(prompt, match.start())
-        if text is not None:
-            found[match[1].lower()] = text
-    if found.keys() != {"domain", "problem"}:
-        return None
-    try:
-        read_task(found["domain"], found["problem"])
-    except InvalidInput:
-        return None
-    return found["domain"], found["problem"]
-
-
-def _balanced(text: str, start: int) -> str | None:
-    """The expression that begins with the bracket at `start`; None if it does not end."""
-    depth = 0
-    for place in range(start, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[start : place + 1]
-    return None
 
 
 def error_body(message: str, kind: str, code: str | None = None, where: str | None = None) -> Any:

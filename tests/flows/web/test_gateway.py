@@ -18,7 +18,7 @@ import pytest
 
 from flows.experiments.reading import load_experiment
 from flows.generations.checkpoints import checkpoint_of
-from flows.web.protocol import task_in
+from flows.importing.line import task_in
 from planners.domains import DOMAINS
 from planners.models.checkpoint import load
 from planners.pddl import read_task

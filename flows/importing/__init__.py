@@ -1,0 +1,1 @@
+"""How other tools write down what a model was asked and answered."""

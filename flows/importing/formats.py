@@ -1,0 +1,186 @@
+"""Formats of other tools: from what they export to traces. Each reads an object of JSON.
+
+A prompt must hold its task, domain and problem in PDDL. What is no answer of a model, such as a
+span of a database, gives nothing; what is one and cannot be read is refused with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.importing.line import Line, task_in
+from planners.errors import InvalidInput
+
+DEEPEST = 12
+"""Levels of an object that are looked through for a text."""
+TEXT_IN = ("content", "text", "parts", "message", "messages", "kwargs", "prompt", "completion",
+           "input", "output", "answer")  # fmt: skip
+"""Where an object may have its text, in the order in which they are tried."""
+FIRST_OF = ("choices", "generations")
+"""Where it may have several answers, of which the first counts."""
+TOLD_BY = {"user-feedback", "user_feedback", "user-score", "user_score", "feedback", "thumbs"}
+"""Names of scores that are a user's word; above 0 it accepts."""
+
+Found = Mapping[str, Any]
+"""An object of JSON."""
+
+
+def text_of(value: object, depth: int = 0) -> str:
+    """The text of a prompt or an answer: a string, messages, parts of one, or objects with them."""
+    if isinstance(value, str):
+        return value
+    if depth < DEEPEST and isinstance(value, list):
+        return "\n\n".join(filter(None, (text_of(one, depth + 1) for one in value)))
+    if depth < DEEPEST and isinstance(value, dict):
+        for name in FIRST_OF:
+            if isinstance(some := value.get(name), list) and some:
+                return text_of(some[0], depth + 1)
+        for name in TEXT_IN:
+            if value.get(name) is not None:
+                return text_of(value[name], depth + 1)
+    return ""
+
+
+def chat(found: Found) -> Iterator[Line]:
+    """`messages`, the last by the assistant; or `prompt` and `completion`, as of TRL."""
+    messages = found.get("messages")
+    if isinstance(messages, list) and messages:
+        yield _line(messages[:-1], messages[-1], model=_text(found.get("model")))
+    else:
+        yield _line(found.get("prompt"), found.get("completion"), model=_text(found.get("model")))
+
+
+def langfuse(found: Found) -> Iterator[Line]:
+    """A trace or generation of Langfuse: `input`, `output`, `model`, times, `scores`."""
+    if found.get("type", "GENERATION") not in ("GENERATION", None):
+        return
+    told = [
+        score.get("value") for score in found.get("scores") or () if isinstance(score, dict)
+        and str(score.get("name", "")).lower() in TOLD_BY
+    ]  # fmt: skip
+    yield _line(
+        found.get("input"), found.get("output"), model=_text(found.get("model")),
+        time=_time(found.get("startTime") or found.get("timestamp")), feedback=_word(told),
+    )  # fmt: skip
+
+
+def langsmith(found: Found) -> Iterator[Line]:
+    """A run of LangSmith: `inputs`, `outputs`, `extra`, `start_time`, `feedback_stats`."""
+    if found.get("run_type", "llm") != "llm":
+        return
+    extra, stats = found.get("extra"), found.get("feedback_stats")
+    known = extra.get("metadata") if isinstance(extra, dict) else None
+    told = [
+        one.get("avg") for name, one in (stats if isinstance(stats, dict) else {}).items()
+        if name.lower() in TOLD_BY and isinstance(one, dict)
+    ]  # fmt: skip
+    yield _line(
+        found.get("inputs"), found.get("outputs"), time=_time(found.get("start_time")),
+        model=_text(known.get("ls_model_name") if isinstance(known, dict) else None),
+        feedback=_word(told),
+    )  # fmt: skip
+
+
+def otel(found: Found) -> Iterator[Line]:
+    """Spans of OpenTelemetry as its collector writes them (OTLP in JSON), with the attributes of
+    its conventions for generative AI.
+    """
+    for span in _spans(found):
+        said = {
+            one.get("key"): next(iter(one["value"].values()), None)
+            for one in span.get("attributes") or ()
+            if isinstance(one, dict) and isinstance(one.get("value"), dict)
+        }
+        if "gen_ai.output.messages" not in said:
+            continue
+        answer = _inner(said["gen_ai.output.messages"])
+        ended = answer[0].get("finish_reason") if answer and isinstance(answer[0], dict) else None
+        began = str(span.get("startTimeUnixNano", ""))
+        yield _line(
+            _inner(said.get("gen_ai.input.messages")), answer[:1],
+            model=_text(said.get("gen_ai.response.model") or said.get("gen_ai.request.model")),
+            finish_reason="length" if ended == "length" else "stop",
+            time=_time(int(began) / 1e9 if began.isdecimal() else None),
+        )  # fmt: skip
+
+
+def verifiers(found: Found) -> Iterator[Line]:
+    """An episode of verifiers (0.4) as its evaluations save it: the last reply of each trace."""
+    for trace in found.get("traces") or ():
+        messages = [one.get("message") or {} for one in trace.get("nodes") or ()]
+        replies = [one for one in messages if one.get("role") == "assistant"]
+        asked = [one for one in messages if one.get("role") != "assistant"]
+        calls = trace.get("calls") or [{}]
+        cut = calls[-1].get("finish_reason") == "length"
+        yield _line(
+            asked, replies[-1:], model=_text(calls[-1].get("model")),
+            finish_reason="length" if cut else "stop",
+            time=_time((trace.get("timing") or {}).get("start")),
+        )  # fmt: skip
+
+
+FORMATS: dict[str, Callable[[Found], Iterator[Line]]] = {
+    "chat": chat, "langfuse": langfuse, "langsmith": langsmith, "otel": otel,
+    "verifiers": verifiers,
+}  # fmt: skip
+"""Every format of another tool, by name."""
+
+
+def imported(form: str, found: object) -> list[Line]:
+    """The traces in an object that another tool wrote. Raises InvalidInput where it cannot be read,
+    or its prompt holds no task.
+    """
+    if not isinstance(found, dict):
+        raise InvalidInput(f"not an object, as {form} writes one")
+    try:
+        return list(FORMATS[form](found))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"not as {form} writes it: {error}") from error
+
+
+def _line(prompt: object, answer: object, **besides: Any) -> Line:
+    task = task_in(text_of(prompt))
+    if task is None:
+        raise InvalidInput("its prompt holds no planning task: domain and problem in PDDL")
+    told = {name: value for name, value in besides.items() if value is not None}
+    try:
+        return Line(completion=text_of(answer), domain=task[0], problem=task[1], **told)
+    except ValidationError as error:
+        raise InvalidInput(error.errors()[0]["msg"]) from error
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _word(values: list[Any]) -> str | None:
+    """A user's word by the last score: above 0, or true, it accepts."""
+    numbers = [one for one in values if isinstance(one, bool | int | float)]
+    return None if not numbers else "accept" if numbers[-1] > 0 else "reject"
+
+
+def _time(value: object) -> datetime | None:
+    """A time in ISO 8601 or in seconds since 1970; one without a zone is in UTC."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    found = datetime.fromisoformat(str(value))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _inner(value: object) -> list[Any]:
+    """A list that is written as a string of JSON."""
+    found = json.loads(value) if isinstance(value, str) else value
+    return found if isinstance(found, list) else []
+
+
+def _spans(found: Found) -> Iterator[Found]:
+    for resource in found.get("resourceSpans") or ():
+        for scope in resource.get("scopeSpans") or ():
+            yield from scope.get("spans") or ()

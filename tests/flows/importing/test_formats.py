@@ -1,0 +1,120 @@
+"""What other tools export becomes traces; what cannot be read is refused and named."""
+
+import io
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.importing.formats import FORMATS, TEXT_IN, imported
+from flows.importing.line import Line
+from flows.loop.ingest import ingest
+from planners import pose
+from planners.errors import InvalidInput
+from warehouse.store import Warehouse
+
+TASK = pose(count=1)[0]
+ASKED, PLAN = TASK.prompt, TASK.solution
+USER = {"role": "user", "content": ASKED}
+SAID = {"role": "assistant", "content": PLAN}
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SPAN = {
+    "name": "chat m",
+    "startTimeUnixNano": str(int(NOON.timestamp()) * 10**9),
+    "attributes": [
+        {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+        {"key": "gen_ai.request.model", "value": {"stringValue": "asked-for"}},
+        {"key": "gen_ai.response.model", "value": {"stringValue": "m"}},
+        {"key": "gen_ai.input.messages", "value": {"stringValue": json.dumps(
+            [{"role": "user", "parts": [{"type": "text", "content": ASKED}]}])}},
+        {"key": "gen_ai.output.messages", "value": {"stringValue": json.dumps(
+            [{"role": "assistant", "parts": [{"type": "text", "content": PLAN}],
+              "finish_reason": "length"}])}},
+    ],
+}  # fmt: skip
+QUERY = {"name": "SELECT", "attributes": [{"key": "db.system", "value": {"stringValue": "x"}}]}
+GOLDEN: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
+    ("chat", {"messages": [{"role": "system", "content": "Plan."}, USER, SAID], "model": "m"},
+     [{"model": "m"}]),
+    ("chat", {"prompt": ASKED, "completion": PLAN, "reward": 0.0}, [{}]),
+    ("chat", {"prompt": [USER], "completion": [SAID]}, [{}]),
+    ("langfuse", {"id": "1", "type": "GENERATION", "model": "m", "input": {"messages": [USER]},
+                  "output": SAID, "startTime": "2026-03-01T12:00:00.000Z",
+                  "scores": [{"name": "user-feedback", "value": 1},
+                             {"name": "length", "value": -9}]},
+     [{"model": "m", "time": NOON, "feedback": "accept"}]),
+    ("langfuse", {"input": ASKED, "output": {"choices": [{"message": SAID}]},
+                  "timestamp": "2026-03-01T12:00:00", "scores": [{"name": "Thumbs", "value": 0}]},
+     [{"time": NOON, "feedback": "reject"}]),
+    ("langfuse", {"type": "SPAN", "input": "x", "output": "y"}, []),
+    ("langsmith", {"run_type": "llm", "inputs": {"messages": [[{"kwargs": {"content": ASKED}}]]},
+                   "outputs": {"generations": [[{"text": PLAN, "message": {}}]]},
+                   "extra": {"metadata": {"ls_model_name": "m"}},
+                   "start_time": "2026-03-01T12:00:00", "feedback_stats":
+                   {"user_score": {"n": 1, "avg": 1.0}}},
+     [{"model": "m", "time": NOON, "feedback": "accept"}]),
+    ("langsmith", {"run_type": "chain", "inputs": {"input": ASKED}, "outputs": {}}, []),
+    ("otel", {"resourceSpans": [{"scopeSpans": [{"spans": [QUERY, SPAN]}]}]},
+     [{"model": "m", "time": NOON, "finish_reason": "length"}]),
+    ("otel", {"resourceSpans": [{"scopeSpans": [{"spans": [QUERY]}]}]}, []),
+    ("verifiers", {"traces": [{"nodes": [{"message": USER}, {"message": SAID}],
+                               "calls": [{"node": 1, "model": "m", "finish_reason": "stop"}],
+                               "timing": {"start": NOON.timestamp()}}]},
+     [{"model": "m", "time": NOON}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "found", "expected"), GOLDEN)
+def test_what_other_tools_write_becomes_traces(
+    form: str, found: dict[str, Any], expected: list[dict[str, Any]]
+) -> None:
+    lines = imported(form, found)
+    for line, told in zip(lines, expected, strict=True):
+        assert line.domain is not None
+        assert line.problem is not None
+        assert line.problem.startswith("(define (problem")
+        assert line == Line(completion=PLAN, domain=line.domain, problem=line.problem, **told)
+
+
+def test_lines_of_other_tools_are_judged_counted_and_named(warehouse: Warehouse) -> None:
+    spans = [SPAN, {**SPAN, "attributes": SPAN["attributes"][:3]}]
+    lines = [
+        {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]},
+        {"resourceSpans": [{"scopeSpans": [{"spans": [QUERY]}]}]},
+        {"resourceSpans": [{"scopeSpans": [{"spans": [
+            {"attributes": [*SPAN["attributes"][:3], SPAN["attributes"][4]]}]}]}]},
+        {"resourceSpans": 3},
+        [],
+    ]  # fmt: skip
+    raw = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n{"
+    report = ingest(warehouse, io.BytesIO(raw), "shop", "otel")
+    assert (report.new, report.others) == (1, 1)
+    reasons = ["holds no planning task", "not as otel writes it", "not an object", "Invalid JSON"]
+    for line, reason, told in zip((3, 4, 5, 6), reasons, report.refused, strict=True):
+        assert told.startswith(f"line {line}: ")
+        assert reason in told
+    assert warehouse.frame("SELECT outcome FROM judgements")["outcome"].tolist() == ["TRUNCATED"]
+    with pytest.raises(InvalidInput, match="unknown format 'xml'; known: posterity, chat"):
+        ingest(warehouse, io.BytesIO(b""), "shop", "xml")
+
+
+names = st.sampled_from([*TEXT_IN, "choices", "generations", "traces", "nodes", "scores", "value",
+                         "resourceSpans", "scopeSpans", "spans", "attributes", "key", "timing",
+                         "calls", "name", "inputs", "outputs", "feedback_stats"])  # fmt: skip
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.just(ASKED)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(FORMATS)), anything)
+def test_whatever_is_not_in_a_format_is_refused(form: str, found: object) -> None:
+    with suppress(InvalidInput):
+        assert all(isinstance(line, Line) for line in imported(form, found))
