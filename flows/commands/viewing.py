@@ -1,4 +1,4 @@
-"""The command that shows the pages."""
+"""The commands that show a warehouse to others: pages, and a generation on a hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.terminal import DEFAULT, WarehouseFile, app, one_message
+from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
 from planners.errors import InvalidInput
 
 
@@ -49,3 +49,55 @@ def view(
         from flows.pages.serving import serve_pages
 
         serve_pages(Source(warehouse), port, watch)
+
+
+@app.command()
+def push(
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],
+    experiment: Annotated[
+        str | None,
+        typer.Argument(help="A preset or TOML file; default: the only experiment there is."),
+    ] = None,
+    generation: Annotated[
+        int | None, typer.Option(min=0, help="Default: the deployed one.")
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Of the weights, as the hub names it: apache-2.0.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the card and what would go; send nothing.")
+    ] = False,
+    changes: Changes = None,
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Upload a generation's weights to a hub of models, with a card made from the warehouse.
+
+    The card says what it descends from and learned, its figures, what the audit found, and limits.
+    The repository is private unless --public is given. The token is HF_TOKEN, or that of `hf auth
+    login`. Nothing else of the warehouse is sent.
+    """
+    with one_message():
+        from flows.audit.known import chosen_from
+        from flows.experiments.reading import load_experiment
+        from flows.generations.checkpoints import checkpoint_of
+        from flows.generations.lineage import deployed
+        from flows.sharing.card import card
+        from flows.sharing.push import parcel
+        from warehouse.store import Warehouse
+
+        named = None if experiment is None else load_experiment(experiment, changes)
+        with Warehouse(warehouse, read_only=True) as store:
+            chosen, _ = chosen_from(store, named)
+            if len(chosen) > 1:
+                names = ", ".join(one.id for one in chosen)
+                raise InvalidInput(f"{warehouse} holds {names}; say which EXPERIMENT is meant")
+            which = deployed(store, chosen[0]) if generation is None else generation
+            text = card(store, chosen[0], which, license)
+            found = parcel(repository, checkpoint_of(store, chosen[0], which).folder, text)
+        if not dry_run:
+            typer.echo(found.send(private=not public))
+            return
+        typer.echo(text)
+        for name, size in found.files():
+            typer.echo(f"would go to {repository}: {name}, {size:,} bytes")

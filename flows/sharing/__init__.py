@@ -1,0 +1,1 @@
+"""A generation for others: its model card, and its upload to a hub."""

@@ -1,0 +1,147 @@
+"""A model card, made from the warehouse: data, lineage, figures, what the audit found, limits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from flows.audit.questions import WANTED
+from flows.experiments.experiment import Experiment
+from flows.generations.identity import CODE_VERSION
+from flows.progress import HEADINGS, cell
+from planners.errors import InvalidInput, harmless
+from warehouse.records import Generation
+from warehouse.store import Warehouse
+
+LIMITS = (
+    "Figures are of this experiment's own domains and sizes, on graded tasks that its generators "
+    "drew; nothing is known of others.",
+    "Valid means valid for the plan checker. An invalid plan is not noticed by the model itself: "
+    "check every plan before it is carried out.",
+    "What a curator rewards besides validity, the next generations do more of. The audit names "
+    "associations, not causes, and a quiet audit proves nothing harmless.",
+)
+
+
+def card(
+    warehouse: Warehouse, experiment: Experiment, generation: int, license: str | None = None
+) -> str:
+    """The card of a generation as Markdown, with the fields that a hub reads at its top.
+
+    Raises InvalidInput where there is no such generation.
+    """
+    made = warehouse.generation(experiment.id, generation)
+    if made is None:
+        raise InvalidInput(
+            f"{experiment.id} has no generation {generation}; `posterity status` shows which it has"
+        )
+    parts = [
+        _fields(experiment, license),
+        f"# {_plain(experiment.name)}, generation {generation}",
+        *_origin(warehouse, experiment, made),
+        "## Figures",
+        _figures(warehouse, experiment.id, generation),
+        f"Coverage: share of the training tasks solved by any of {experiment.evaluate.samples} "
+        "samples. Held-out tasks have the same sizes, larger ones are larger; neither is ever "
+        "learned.",
+        "## What selection did",
+        *_audit(warehouse, experiment.id, generation),
+        "## Limits",
+        "\n".join(f"- {one}" for one in LIMITS),
+        "## How to make it again",
+        f"Posterity {CODE_VERSION}, in the warehouse where it was begun: "
+        f"`posterity run {_plain(experiment.name)} --continue-as {experiment.id}`. Its settings:",
+        "```json\n" + json.dumps(json.loads(experiment.canonical()), indent=1) + "\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fields(experiment: Experiment, license: str | None) -> str:
+    base = experiment.model.base
+    lines = ["library_name: transformers", "pipeline_tag: text-generation"]
+    lines += [f"license: {json.dumps(license)}"] if license else []
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+        lines.append(f"base_model: {json.dumps(base)}")
+    tags = ["posterity", "planning", "pddl", *sorted(experiment.tasks.grades)]
+    lines += ["tags:", *(f"- {json.dumps(tag)}" for tag in tags)]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _origin(warehouse: Warehouse, experiment: Experiment, made: Generation) -> Iterator[str]:
+    """Whose child it is, what it learned, and who promoted it."""
+    domains = ", ".join(sorted(experiment.tasks.grades))
+    yield (
+        "A language model that writes plans for planning tasks in PDDL, made by iterative "
+        "deployment (arXiv 2512.24940): each generation learns from plans of its ancestors that a "
+        f"plan checker found valid and a curator kept. Domains: {_plain(domains)}. Prompts have "
+        f"the format `{_plain(experiment.model.prompt)}` of Posterity."
+    )
+    rows = warehouse.query("report_lineage")
+    own = rows[(rows["experiment"] == experiment.id) & (rows["generation"] == made.index)]
+    if made.parent is None:
+        yield "It is the base that the experiment began with."
+    else:
+        start = "the base" if made.start == "base" else f"generation {made.parent}"
+        yield (
+            f"Its parent is generation {made.parent}. It was trained from {start} on "
+            f"{int(own['traces'].iloc[0])} traces that the curator "
+            f"`{_plain(experiment.curation.curator)}` kept "
+            f"(hash of the training set `{made.training_set_hash}`)."
+        )
+    if experiment.curation.sources:
+        names = ", ".join(experiment.curation.sources)
+        yield f"Traces of these sources were in the pool: {_plain(names)}."
+    if experiment.deployment is not None:
+        yield "Answers to users, with their feedback, were in the pool."
+    tainted = warehouse.query("page_tainted", experiment=experiment.id)
+    if made.index in set(tainted["generation"]):
+        yield "**It learned from traces that a user has asked to be forgotten since.**"
+    said = [one for one in warehouse.promotions(experiment.id) if one.generation == made.index]
+    for one in said[-1:]:
+        verb = "promoted" if one.promoted else "not promoted"
+        yield f"It was {verb} by {_plain(one.decided_by)}: {_plain(one.reason)}."
+    yield f"Hash of its weights: `{made.weights_hash}`."
+
+
+def _figures(warehouse: Warehouse, experiment: str, generation: int) -> str:
+    found = warehouse.query("report_progress")
+    found = found[(found["experiment"] == experiment) & (found["generation"] <= generation)]
+    names = [title.format(samples="n") for _, title in HEADINGS]
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    for row in found.to_dict("records"):
+        cells = [cell(None if pd.isna(row[key]) else row[key]) for key, _ in HEADINGS]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _audit(warehouse: Warehouse, experiment: str, generation: int) -> Iterator[str]:
+    """Traits that the audit named in the choice that this generation learned from."""
+    found = warehouse.query("report_audits")
+    asked = found[(found["experiment"] == experiment) & (found["generation"] == generation)]
+    told = asked[(asked["question"] == "preferences") & asked["value"].notna()]
+    if told.empty:
+        yield "Not asked: `posterity audit` was not run on this generation."
+        return
+    wide = told.pivot(index="name", columns="measure", values="value").reset_index()
+    named = wide[(wide["q"] <= WANTED) & (wide.get("named", 1) > 0)].sort_values("q")
+    if named.empty:
+        yield (
+            "Within a task, no trait of the valid plans is named as kept more or less often (at a "
+            f"false discovery rate of {WANTED:.0%})."
+        )
+        return
+    yield "Within a task, valid plans with these traits were kept more or less often than others:"
+    yield "\n".join(
+        f"- {_plain(str(row['name']).replace('_', ' '))}: odds times {row['odds_ratio']:.2f} "
+        f"({row['low']:.2f} to {row['high']:.2f}), "
+        + ("as the curator says" if row["declared"] > 0 else "**not declared**")
+        for row in named.to_dict("records")
+    )
+
+
+def _plain(text: str) -> str:
+    """A text without what Markdown or HTML would read as markup."""
+    return re.sub(r"[^\w .,:;%()+=/@-]", " ", harmless(text))

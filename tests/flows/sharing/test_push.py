@@ -1,0 +1,143 @@
+"""A generation goes to a hub with its card: by the real client, to a hub on loopback."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.audit.known import experiments
+from flows.sharing.card import card
+from tests.flows.commands.test_cli import posterity
+from warehouse.records import Experiment
+from warehouse.store import Warehouse
+
+TOKEN = "hf_secretsecretsecret"
+
+
+@contextmanager
+def hub(refuses: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A hub that takes everything: its address, and what it was sent."""
+    sent: dict[str, Any] = {"paths": [], "files": {}}
+
+    class Taking(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            sent["paths"].append(self.path)
+            sent["token"] = self.headers.get("authorization")
+            repository = f"http://{self.headers['host']}/me/plans"
+            told: dict[str, Any] = {"url": repository}
+            if self.path.endswith("/create"):
+                sent["asked"] = json.loads(body)
+            elif "/preupload/" in self.path:
+                names = [one["path"] for one in json.loads(body)["files"]]
+                modes = [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]
+                told = {"files": modes}
+            elif "/commit/" in self.path:
+                for line in map(json.loads, body.splitlines()):
+                    if line["key"] == "file":
+                        value = line["value"]
+                        sent["files"][value["path"]] = base64.b64decode(value["content"])
+                told = {
+                    "success": True,
+                    "commitOid": "c0ffee",
+                    "commitUrl": f"{repository}/commit/c0ffee",
+                }
+            self._answer(403 if refuses else 200, {"error": "no"} if refuses else told)
+
+        def do_GET(self) -> None:
+            sent["paths"].append(self.path)
+            self._answer(200, {"id": "me/plans", "siblings": [], "sha": "c0ffee"})
+
+        def _answer(self, status: int, told: dict[str, Any]) -> None:
+            body = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", sent
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_generation_goes_to_a_hub_with_its_card(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    words = ["push", "me/plans", "--warehouse", str(finished), "--license", "apache-2.0"]
+    with hub() as (address, sent):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        told = posterity(*words, "--generation", "1", "--dry-run", folder=tmp_path)
+        assert (told.returncode, sent["paths"]) == (0, []), told.stderr
+        done = posterity(*words, "--generation", "1", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{address}/me/plans/commit/c0ffee\n"
+    with Warehouse(finished, read_only=True) as store:
+        [experiment] = [one.id for one in store.every(Experiment) if one.config != "{}"]
+        made = store.generation(experiment, 1)
+    assert made is not None
+    asked = sent["asked"]
+    assert (asked.get("private"), asked.get("visibility")) in ((True, None), (None, "private"))
+    assert sent["token"] == f"Bearer {TOKEN}"
+    folder = Path(f"{finished}.checkpoints") / made.checkpoint
+    files = dict(sent["files"])
+    text = files.pop("README.md").decode()
+    assert files == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert f"{text}\n" in told.stdout
+    size = len(files["model.safetensors"])
+    assert f"would go to me/plans: model.safetensors, {size:,} bytes" in told.stdout
+    fields = yaml.safe_load(text.split("---")[1])
+    assert fields["license"] == "apache-2.0"
+    assert {"posterity", "blocksworld"} <= set(fields["tags"])
+    for fact in (made.weights_hash, made.training_set_hash, "## Limits", "| 1 |"):
+        assert str(fact) in text
+    assert "| 2 |" not in text, "nothing of later generations"
+
+
+def test_what_cannot_be_pushed_is_one_message(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    for words, reason in (
+        (["plans"], "'plans' is no repository of a hub"),
+        (["me/plans", "--generation", "9"], "has no generation 9"),
+        (["me/../plans"], "is no repository of a hub"),
+    ):
+        told = posterity("push", *words, "--warehouse", str(finished), folder=tmp_path)
+        assert told.returncode == 2
+        assert reason in told.stderr
+    with hub(refuses=True) as (address, _):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        told = posterity("push", "me/plans", "--warehouse", str(finished), folder=tmp_path)
+    assert told.returncode == 3
+    assert "the hub took nothing of me/plans: " in told.stderr
+    assert "Traceback" not in told.stderr
+    assert TOKEN not in told.stderr
+
+
+def test_a_card_holds_no_markup_of_the_data(finished: Path, tmp_path: Path) -> None:
+    place = tmp_path / "w.duckdb"
+    place.write_bytes(finished.read_bytes())
+    odd = "<script>alert(1)</script> [x](http://y) `z` | **b**"
+    done = posterity("promote", "1", "--reason", odd, "--warehouse", str(place), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Warehouse(place, read_only=True) as store:
+        [one] = experiments(store)[0]
+        said = [line for line in card(store, one, 1).splitlines() if "promoted by person" in line]
+    assert len(said) == 1
+    assert not set("<>[]`|*") & set(said[0])
