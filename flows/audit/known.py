@@ -66,3 +66,14 @@ def chosen_from(warehouse: Warehouse, named: Experiment | None) -> tuple[list[Ex
         names = ", ".join(one.id for one in chosen) or "an experiment"
         raise InvalidInput(f"{names} is not in {warehouse.place}; `posterity run` makes it")
     return chosen, check.skipped
+
+
+def the_one(warehouse: Warehouse, named: Experiment | None) -> Experiment:
+    """The named experiment, or the only one of a warehouse. Raises InvalidInput where there is
+    none, or more than one.
+    """
+    chosen, _ = chosen_from(warehouse, named)
+    if len(chosen) > 1:
+        names = ", ".join(one.id for one in chosen)
+        raise InvalidInput(f"{warehouse.place} holds {names}; say which EXPERIMENT is meant")
+    return chosen[0]

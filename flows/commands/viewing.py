@@ -78,7 +78,7 @@ def push(
     login`. Nothing else of the warehouse is sent.
     """
     with one_message():
-        from flows.audit.known import chosen_from
+        from flows.audit.known import the_one
         from flows.experiments.reading import load_experiment
         from flows.generations.checkpoints import checkpoint_of
         from flows.generations.lineage import deployed
@@ -88,13 +88,10 @@ def push(
 
         named = None if experiment is None else load_experiment(experiment, changes)
         with Warehouse(warehouse, read_only=True) as store:
-            chosen, _ = chosen_from(store, named)
-            if len(chosen) > 1:
-                names = ", ".join(one.id for one in chosen)
-                raise InvalidInput(f"{warehouse} holds {names}; say which EXPERIMENT is meant")
-            which = deployed(store, chosen[0]) if generation is None else generation
-            text = card(store, chosen[0], which, license)
-            found = parcel(repository, checkpoint_of(store, chosen[0], which).folder, text)
+            chosen = the_one(store, named)
+            which = deployed(store, chosen) if generation is None else generation
+            text = card(store, chosen, which, license)
+            found = parcel(repository, checkpoint_of(store, chosen, which).folder, text)
         if not dry_run:
             typer.echo(found.send(private=not public))
             return

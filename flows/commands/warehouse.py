@@ -319,21 +319,18 @@ def promote(
     is deleted. Every decision stands in the table promotions.
     """
     with one_message():
-        from flows.audit.known import chosen_from
+        from flows.audit.known import the_one
         from flows.loop.promote import promote_by_hand
         from warehouse.store import Warehouse
 
         named = _named(experiment, changes)
         with Warehouse(warehouse, read_only=True) as store:
-            chosen, _ = chosen_from(store, named)
-        if len(chosen) > 1:
-            names = ", ".join(one.id for one in chosen)
-            raise InvalidInput(f"{warehouse} holds {names}; say which EXPERIMENT is meant")
+            chosen = the_one(store, named)
         with Warehouse(warehouse) as store:
-            promote_by_hand(store, chosen[0], generation, reason or "posterity promote")
+            promote_by_hand(store, chosen, generation, reason or "posterity promote")
             store.publish()  # a gateway reads the snapshot
-            newest = store.generations(chosen[0].id)[-1].index
+            newest = store.generations(chosen.id)[-1].index
         typer.echo(
-            f"{chosen[0].id}: generation {generation} is deployed; the next is made from it by "
+            f"{chosen.id}: generation {generation} is deployed; the next is made from it by "
             f"`posterity run` with --set generations={newest + 1} or more"
         )
