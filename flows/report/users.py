@@ -26,6 +26,7 @@ def users(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
                 label = name if len(ids) == 1 else id
                 yield _shares(label, told)
                 yield from _exceptions(warehouse, label, id)
+            yield from _shadows(warehouse, name if len(ids) == 1 else id, id)
 
 
 def _shares(name: str, told: pd.DataFrame) -> Section:
@@ -80,3 +81,28 @@ def _exceptions(warehouse: Warehouse, name: str, id: str) -> Iterator[Section]:
         f"{name}: where users and the checker differ", query_sql("report_exceptions"), words,
         table=shown,
     )  # fmt: skip
+
+
+def _shadows(warehouse: Warehouse, name: str, id: str) -> Iterator[Section]:
+    """How often generations that answered unseen found a plan where the deployed one did not."""
+    from scipy.stats import binomtest
+
+    found = warehouse.query("report_shadows")
+    told = found[found["experiment"] == id].drop(columns="experiment")
+    words = []
+    for row in told.to_dict("records"):
+        better, worse = int(row["only_shadow_valid"]), int(row["only_users_valid"])
+        differ = better + worse
+        chance = f" (p = {binomtest(better, differ).pvalue:.2g})" if differ else ""
+        words.append(
+            f"Of {row['answers']} prompts, generation {row['generation']} alone found a valid plan "
+            f"for {better}, and generation {row['beside']}, which users had, for {worse}{chance}."
+        )
+    if words:
+        words.append(
+            "By the exact test of McNemar, which counts the prompts where the two differ. Users "
+            "may ask the same again: then it takes too much for granted."
+        )
+        shown = told.rename(columns=lambda column: str(column).replace("_", " "))
+        title = f"{name}: who answered in silence"
+        yield Section(title, query_sql("report_shadows"), words, table=shown)

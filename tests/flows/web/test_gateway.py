@@ -276,6 +276,9 @@ def test_a_generation_that_is_not_deployed_answers_in_silence(folder: Path) -> N
     assert pair["both_valid"] + pair["only_shadow_valid"] == found["shadow"]
     assert pair["both_valid"] + pair["only_users_valid"] == found["users"]
     assert purposes["purpose"].tolist() == ["request"]
+    page = folder / "report.html"
+    assert run(folder, "report", "--out", str(page)).returncode == 0
+    assert "Of 12 prompts, generation 1 alone found a valid plan for" in page.read_text("utf-8")
     assert run(folder, "verify").returncode == 0
 
 
