@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -198,7 +199,11 @@ def test_ctrl_c_ends_a_query_at_once(target: Path) -> None:
     program = "import sys; from flows.commands.main import main; sys.argv[0] = 'posterity'; main()"
     command = [sys.executable, "-c", program, "query", "--warehouse", str(target)]
     sql = "SELECT count(*) FROM range(1000000000000)"
-    asking = subprocess.Popen([*command, sql], stderr=subprocess.PIPE, text=True)
+    asking = subprocess.Popen(
+        [*command, sql], stderr=subprocess.PIPE, text=True,
+        # A shell's job in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     while not at_work(asking.pid, "warehouse.sandbox"):
         assert asking.poll() is None
         time.sleep(0.1)
