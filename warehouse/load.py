@@ -67,11 +67,6 @@ def insert(
     return len(fresh)
 
 
-DECIDED = ("kept", "weight", "reason", "task", "from_generation", "plan_length",
-           "reasoning_tokens", "accepted")  # fmt: skip
-"""The columns of what was decided; a row stands as long as none of it changes."""
-
-
 def decide(
     connection: sa.Connection, experiment: str, generation: int, decisions: pd.DataFrame
 ) -> None:
@@ -85,7 +80,9 @@ def decide(
         arrow_schema(s), preserve_index=False,
     )  # fmt: skip
     stands = (s.c.experiment == experiment) & s.c.until.is_(None)
-    told = ", ".join(f"{{0}}.{name}" for name in DECIDED)
+    # A row stands as long as nothing of what was decided changes.
+    place = ("experiment", "since", "until", "trace")
+    told = ", ".join(f"{{0}}.{column.name}" for column in s.columns if column.name not in place)
     same = f"({told.format('old')}) IS NOT DISTINCT FROM ({told.format('now')})"
     with _registered(raw, "of_pool", of_pool):
         unchanged = raw.execute(

@@ -257,9 +257,8 @@ def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
 
 
 def _generations(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
-    tainted = warehouse.frame("FROM tainted")
-    own = (tainted["experiment"] == experiment.id) & (tainted["forgotten"] > 0)
-    learned = set(tainted[own]["generation"])
+    tainted = warehouse.query("tainted_of", experiment=experiment.id)
+    learned = set(tainted[tainted["forgotten"] > 0]["generation"])
     for made in warehouse.generations(experiment.id):
         if made.index in learned:
             check.skipped, check.why = check.skipped + 1, LEARNED_FORGOTTEN

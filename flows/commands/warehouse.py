@@ -328,7 +328,6 @@ def promote(
             chosen = the_one(store, named)
         with Warehouse(warehouse) as store:
             promote_by_hand(store, chosen, generation, reason or "posterity promote")
-            store.publish()  # a gateway reads the snapshot
             newest = store.generations(chosen.id)[-1].index
         typer.echo(
             f"{chosen.id}: generation {generation} is deployed; the next is made from it by "

@@ -34,8 +34,8 @@ REQUESTS = "requests"
 """The folder of the log, in that where rows are landed."""
 UNREADABLE = "unreadable.jsonl"
 """The file beside that folder that keeps lines which this version cannot read."""
-PURPOSES = {"correction": "correction", "shadow": "shadow"}
-"""Purposes of traces by what was asked; of all others, request."""
+OWN_PURPOSE = ("correction", "shadow")
+"""Endpoints whose traces have a purpose of the same name; of all others it is request."""
 NO_TASK = "its prompt holds no planning task"
 
 
@@ -96,7 +96,7 @@ def records_of(answer: Answered) -> Iterable[Record]:
         id=answer.trace,
         experiment=answer.experiment,
         generation=answer.generation,
-        purpose=PURPOSES.get(answer.endpoint, "request"),
+        purpose=answer.endpoint if answer.endpoint in OWN_PURPOSE else "request",
         task=task.key,
         sample=0,
         seed=answer.seed,

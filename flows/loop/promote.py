@@ -53,7 +53,8 @@ def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: i
 def promote_by_hand(
     warehouse: Warehouse, experiment: Experiment, generation: int, reason: str
 ) -> Promotion:
-    """Record a person's decision to deploy a generation; the next is made from it.
+    """Record a person's decision to deploy a generation, and publish it, since a gateway reads what
+    is published; the next is made from it.
 
     Raises InvalidInput where there is no such generation, or one is half made.
     """
@@ -69,7 +70,9 @@ def promote_by_hand(
                 f"generation {half_made} of {experiment.id} is unfinished; let `posterity run` "
                 "finish it first"
             )
-    return _decide(warehouse, experiment, generation, True, "person", reason)
+    decision = _decide(warehouse, experiment, generation, True, "person", reason)
+    warehouse.publish()
+    return decision
 
 
 def without_forgotten(
@@ -82,7 +85,7 @@ def without_forgotten(
     A generation learns from its ancestors' traces alone, so that nothing of it reaches the new
     ones. Where users alone teach, one is made at once; the next waits for users, as always.
     """
-    tainted = set(warehouse.query("page_tainted", experiment=experiment.id)["generation"])
+    tainted = set(warehouse.query("tainted_of", experiment=experiment.id)["generation"])
     now = deployed(warehouse, experiment)
     lineage = [*ancestors(warehouse, experiment, now), now] if now > 0 else [now]
     clean = list(takewhile(lambda one: one not in tainted, lineage))

@@ -120,7 +120,7 @@ def experiment_page(source: Source, id: str) -> ExperimentPage:
     with source.reading() as warehouse:
         found = require_experiment(warehouse, id)
         made, decisions = warehouse.generations(id), warehouse.promotions(id)
-        told = warehouse.query("page_tainted", experiment=id)
+        told = warehouse.query("tainted_of", experiment=id)
         [group] = group_of(warehouse, id).values() or [[id]]
     tainted = set(told["generation"])
     config = json.loads(found.config)

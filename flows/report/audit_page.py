@@ -35,7 +35,7 @@ def audit_sections(warehouse: Warehouse, experiment: str) -> Iterator[Section]:
             yield section
 
 
-def _answers(found: pd.DataFrame, question: str) -> tuple[int, pd.DataFrame]:
+def answers(found: pd.DataFrame, question: str) -> tuple[int, pd.DataFrame]:
     """The last generation with answers to a question, or -1, and its answers, one row per name."""
     told = found[(found["question"] == question) & found["value"].notna()]
     if told.empty:
@@ -47,12 +47,17 @@ def _answers(found: pd.DataFrame, question: str) -> tuple[int, pd.DataFrame]:
     return last, wide.assign(note=wide["name"].map(notes))
 
 
+def named_in(told: pd.DataFrame) -> pd.DataFrame:
+    """Of answers on preferences those that the audit names, the clearest first."""
+    return told[(told["q"] <= WANTED) & (told.get("named", 1) > 0)].sort_values("q")
+
+
 def _preferences(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
-    generation, told = _answers(found, "preferences")
+    generation, told = answers(found, "preferences")
     if told.empty:
         return None
     told = told.assign(declared=told["declared"] > 0)
-    named = told[(told["q"] <= WANTED) & (told.get("named", 1) > 0)].sort_values("q")
+    named = named_in(told)
     shown = named if len(named) else told.nsmallest(5, "q")
     words = [
         f"Within a task, which of its valid traces were kept for generation {generation}. "
@@ -71,7 +76,7 @@ def _preferences(experiment: str, found: pd.DataFrame, sql: str) -> Section | No
 
 def _between(found: pd.DataFrame) -> list[str]:
     """A sentence on which tasks weigh more among what was learned; none where none do."""
-    generation, told = _answers(found, "between-tasks")
+    generation, told = answers(found, "between-tasks")
     if told.empty:
         return []
     clear = told[(told["q"] <= WANTED) & (told["shift"].abs() >= NOTABLE)].sort_values("q")
@@ -110,7 +115,7 @@ def _disputes(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
 
 
 def _staleness(experiment: str, found: pd.DataFrame, sql: str) -> Section | None:
-    generation, told = _answers(found, "staleness")
+    generation, told = answers(found, "staleness")
     if told.empty:
         return None
     traces, worth = told["traces"].sum(), told["effective"].sum()

@@ -12,7 +12,9 @@ from flows.audit.questions import WANTED
 from flows.experiments.experiment import Experiment
 from flows.generations.identity import CODE_VERSION
 from flows.progress import HEADINGS, cell
+from flows.report.audit_page import answers, named_in
 from planners.errors import InvalidInput, harmless
+from planners.models.hub import HUB_ID
 from warehouse.records import Generation
 from warehouse.store import Warehouse
 
@@ -63,7 +65,7 @@ def _fields(experiment: Experiment, license: str | None) -> str:
     base = experiment.model.base
     lines = ["library_name: transformers", "pipeline_tag: text-generation"]
     lines += [f"license: {json.dumps(license)}"] if license else []
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+    if HUB_ID.fullmatch(base):
         lines.append(f"base_model: {json.dumps(base)}")
     tags = ["posterity", "planning", "pddl", *sorted(experiment.tasks.grades)]
     lines += ["tags:", *(f"- {json.dumps(tag)}" for tag in tags)]
@@ -96,7 +98,7 @@ def _origin(warehouse: Warehouse, experiment: Experiment, made: Generation) -> I
         yield f"Traces of these sources were in the pool: {_plain(names)}."
     if experiment.deployment is not None:
         yield "Answers to users, with their feedback, were in the pool."
-    tainted = warehouse.query("page_tainted", experiment=experiment.id)
+    tainted = warehouse.query("tainted_of", experiment=experiment.id)
     if made.index in set(tainted["generation"]):
         yield "**It learned from traces that a user has asked to be forgotten since.**"
     said = [one for one in warehouse.promotions(experiment.id) if one.generation == made.index]
@@ -121,12 +123,11 @@ def _audit(warehouse: Warehouse, experiment: str, generation: int) -> Iterator[s
     """Traits that the audit named in the choice that this generation learned from."""
     found = warehouse.query("report_audits")
     asked = found[(found["experiment"] == experiment) & (found["generation"] == generation)]
-    told = asked[(asked["question"] == "preferences") & asked["value"].notna()]
+    _, told = answers(asked, "preferences")
     if told.empty:
         yield "Not asked: `posterity audit` was not run on this generation."
         return
-    wide = told.pivot(index="name", columns="measure", values="value").reset_index()
-    named = wide[(wide["q"] <= WANTED) & (wide.get("named", 1) > 0)].sort_values("q")
+    named = named_in(told)
     if named.empty:
         yield (
             "Within a task, no trait of the valid plans is named as kept more or less often (at a "

@@ -301,10 +301,13 @@ def _frame(model: str, given: list[Given], kind: str) -> dict[str, Any]:
 def _completed(model: str, given: list[Given], kind: str, choices: list[Any]) -> Response:
     body = _frame(model, given, kind) | {
         "choices": [
-            {"index": index, **choice, "logprobs": None, "finish_reason": one.finish_reason}
-            for index, (choice, one) in enumerate(
-                zip(choices, (one.completion for one in given), strict=True)
-            )
+            {
+                "index": index,
+                **choice,
+                "logprobs": None,
+                "finish_reason": one.completion.finish_reason,
+            }
+            for index, (choice, one) in enumerate(zip(choices, given, strict=True))
         ],
         "usage": _usage(given),
     }

@@ -11,7 +11,6 @@ from planners.checking.checker import checker_for
 from planners.domains import DOMAINS
 from planners.domains.task_sets import fresh_tasks
 from planners.errors import InvalidInput
-from planners.pddl import read_task
 from planners.pddl.printing import print_problem
 from planners.prompts.formats import PROMPTS
 from planners.records import Verdict, derive_seed
@@ -46,7 +45,7 @@ def pose(
     found = []
     for one in islice(fresh_tasks(domain, sizes, horizons, rng), count):
         problem = print_problem(one.problem)
-        prompt = PROMPTS["pddl"].write(read_task(text, problem))
+        prompt = PROMPTS["pddl"].write(checker_for(text, problem).task)
         found.append(Posed(text, problem, prompt, one.size, one.horizon, str(one.plan)))
     return found
 
