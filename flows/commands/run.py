@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -295,13 +295,20 @@ def pretrain(
         int,
         typer.Option(min=0, help="Processes that make examples; 0: this one, enough on a CPU."),
     ] = 0,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="Numbers that it is calculated with; bfloat16 is faster."),
+    ] = "auto",
+    size: Annotated[
+        str, typer.Option(help="Size of tasks, a range such as 4-6; default: each domain's own.")
+    ] = "",
 ) -> None:
     """Make the embedded base model again from its seed (about 40 minutes on two cores)."""
     with one_message():
         from flows.progress import Watch
         from planners.files import require_new
         from planners.models.checkpoint import weights_hash
-        from planners.models.hardware import use_threads
+        from planners.models.hardware import use_hardware, use_threads
         from planners.training.curriculum import Pretraining
         from planners.training.pretraining import pretrain as make
 
@@ -309,8 +316,10 @@ def pretrain(
         settings = Pretraining(
             _known(domains), seed, steps, batch,
             tail=tail, names=names, half=half, start=start, in_order=_known(in_order),
-            layers=layers, width=width, workers=workers,
+            layers=layers, width=width, workers=workers, dtype=dtype,
+            size=_bounds("--size", size) if size else None,
         )  # fmt: skip
+        use_hardware(dtype=settings.dtype)
         use_threads(threads)
         watch = Watch()
         with watch.bar("pretrain", steps) as advance:

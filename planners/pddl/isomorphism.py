@@ -1,34 +1,41 @@
-"""Detection of tasks that are equal up to the names of their objects.
+"""Tasks that are equal up to the names of their objects, and the symmetries of a task's map.
 
 Colour refinement (Weisfeiler and Leman, 1968) gives objects that play the same part in all facts
 one colour. A task's *shape* is the hash of its facts with colours for objects. Tasks that are
 equal under renaming always have the same shape, so splits without a common shape do not leak. The
 converse is a heuristic: very regular tasks (two rings of three roads, one ring of six) may share a
 shape and differ. One of them is then left out needlessly, which does no harm.
+
+A constant that no action or rule names is an object like any other. If Sokoban's `left` and `right`
+change places and every cell its name with the one opposite, the mirror image is the same task.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from planners.errors import InvalidInput
-from planners.pddl.reader import Task
+from planners.pddl.reader import Domain, Task, changing
+from planners.pddl.sexpr import parse
 from planners.records import Formula, content_hash
 
+SYMMETRIES = 64
+"""At most so many symmetries of a task are searched for."""
 Mention = tuple[int, tuple[str, ...]]
 """A fact or goal: a number for everything but its objects, and its objects in order."""
 
 
 def shape(task: Task) -> str:
-    """Hash of a task that does not depend on its objects' names; constants keep their names."""
-    constants = {name for name, _ in task.domain.constants}
+    """Hash of a task that does not depend on its objects' names; `fixed` constants keep theirs."""
+    kept = fixed(task.domain)
     mentions = _mentions(task)
     names = sorted({what for what, _ in mentions}, key=repr)
     said = {what: number for number, what in enumerate(names)}
     numbered = [(said[what], objects) for what, objects in mentions]
-    first = {name: (kind, name if name in constants else "") for name, kind in task.problem.objects}
+    first = {name: (kind, name if name in kept else "") for name, kind in task.problem.objects}
     colours = _refine(_ranks(first), numbered)
     return content_hash(
         task.domain.text,
@@ -37,6 +44,81 @@ def shape(task: Task) -> str:
         repr(sorted(colours.values())),
         repr(sorted((what, *(colours[o] for o in objects)) for what, objects in numbered)),
     )
+
+
+@lru_cache(maxsize=256)
+def fixed(domain: Domain) -> frozenset[str]:
+    """The constants that a domain's actions or rules name: no other can stand for one of them."""
+    named = set(_words([part for part in parse(domain.text)[1:] if part[:1] != [":constants"]]))
+    return frozenset(name for name, _ in domain.constants if name in named)
+
+
+def _words(parts: Any) -> Iterable[str]:
+    for part in parts:
+        yield from [part] if isinstance(part, str) else _words(part)
+
+
+def symmetries(task: Task) -> tuple[dict[str, str], ...]:
+    """Ways to rename a task's objects after which its static facts are the same as before.
+
+    On a map of 4 by 4 cells these are its eight turns and mirror images. Each maps every name of
+    the static facts to one of them; the first changes none. At most SYMMETRIES are returned. A
+    domain with numbers has only the first.
+    """
+    changed = changing(task.domain)
+    static = frozenset(atom for atom in task.problem.init if atom[0] not in changed)
+    if task.values or not static:
+        return ({},)
+    return _symmetries(static, task.problem.objects, fixed(task.domain))
+
+
+@lru_cache(maxsize=1024)
+def _symmetries(
+    static: frozenset[Formula], objects: tuple[tuple[str, str], ...], kept: frozenset[str]
+) -> tuple[dict[str, str], ...]:
+    mentions = [(atom[0], atom[1:]) for atom in sorted(static)]
+    named = {name for _, arguments in mentions for name in arguments}
+    first = {n: (kind, n if n in kept else "") for n, kind in objects if n in named}
+    predicates = {what: number for number, what in enumerate(sorted({w for w, _ in mentions}))}
+    colours = _refine(_ranks(first), [(predicates[what], rest) for what, rest in mentions])
+    # Names that share a fact follow each other, so that a wrong image is soon seen to be wrong.
+    order = _connected([rest for _, rest in mentions])
+    due: dict[str, list[Formula]] = {name: [] for name in order}
+    for atom in static:
+        if atom[1:]:
+            due[max(atom[1:], key=order.index)].append(atom)
+    found: list[dict[str, str]] = []
+    image: dict[str, str] = {}
+
+    def extend(position: int) -> None:
+        if position == len(order):
+            found.append(dict(image))
+            return
+        name = order[position]
+        taken = set(image.values())
+        # The name itself first, so that the first symmetry found is the one that changes nothing.
+        for other in sorted(order, key=lambda other: (other != name, other)):
+            if len(found) == SYMMETRIES:
+                return
+            if colours[other] == colours[name] and other not in taken:
+                image[name] = other
+                if all((a[0], *(image[n] for n in a[1:])) in static for a in due[name]):
+                    extend(position + 1)
+                del image[name]
+
+    extend(0)
+    return tuple(found)
+
+
+def _connected(arguments: Sequence[tuple[str, ...]]) -> list[str]:
+    """Every name in these facts, each as soon as it shares a fact with one before it."""
+    order: dict[str, None] = {}
+    left = [rest for rest in arguments if rest]
+    while left:
+        near = [rest for rest in left if not order.keys().isdisjoint(rest)] or left[:1]
+        order.update(dict.fromkeys(name for rest in near for name in rest))
+        left = [rest for rest in left if not order.keys() >= set(rest)]
+    return list(order)
 
 
 def _mentions(task: Task) -> list[tuple[Any, tuple[str, ...]]]:

@@ -12,6 +12,7 @@ from random import Random
 from planners.domains import DOMAINS, blocksworld, walking
 from planners.domains.worlds import WORLDS
 from planners.errors import InvalidInput
+from planners.models.hardware import Dtype
 from planners.pddl import Task, canonical, read_domain
 from planners.pddl.renaming import rename, shuffle
 from planners.prompts.formats import OBJECT_NAMES
@@ -83,7 +84,8 @@ class Pretraining:
     stay; None starts from scratch. `in_order`: domains where objects are named by their place in
     sorted order, not at random, so that a cell's name says where it is. `layers`, `width`: of the
     model, if it is new. `workers`: processes that make examples, 0 for this one; each makes its own
-    share, so that their number decides which examples there are.
+    share, so that their number decides which examples there are. `dtype`: the type of numbers that
+    it is calculated with. `size`: smallest and largest size of tasks, None for those of `SIZES`.
     """
 
     domains: tuple[str, ...] = ("blocksworld",)
@@ -101,6 +103,8 @@ class Pretraining:
     layers: int = 4
     width: int = 128
     workers: int = 0
+    dtype: Dtype = "auto"
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.width % 64:
@@ -115,6 +119,11 @@ class Pretraining:
     @property
     def object_names(self) -> tuple[str, ...]:
         return OBJECT_NAMES[: self.names]
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Smallest and largest size of tasks in each domain."""
+        return {name: self.size or SIZES[name] for name in self.domains}
 
     @property
     def phases(self) -> tuple[tuple[Mixture, int, float], ...]:
@@ -160,7 +169,7 @@ def _mixed(
 
 
 def _blocks(settings: Pretraining, mixture: Mixture, rng: Random) -> Iterator[Example]:
-    low, high = SIZES["blocksworld"]
+    low, high = settings.sizes["blocksworld"]
     while True:
         size, kind = rng.choice(range(low, high + 1)), mixture.draw(rng)
         if kind == "walk":
@@ -209,7 +218,7 @@ def _rooms(name: str, settings: Pretraining, mixture: Mixture, rng: Random) -> I
     """Examples of a domain whose tasks come from walks over ground actions."""
     world, domain = WORLDS[name], read_domain(DOMAINS[name].text)
     while True:
-        room = walking.Room(world, domain, rng.randint(*SIZES[name]), rng)
+        room = walking.Room(world, domain, rng.randint(*settings.sizes[name]), rng)
         for _ in range(PER_ROOM):
             kind = mixture.draw(rng)
             if kind == "walk":

@@ -22,7 +22,8 @@ from planners.models.checkpoint import (
 )
 from planners.models.embedded import in_order, object_names
 from planners.models.likelihood import Row
-from planners.pddl import Task
+from planners.pddl import Task, canonical
+from planners.pddl.isomorphism import symmetries
 from planners.pddl.renaming import rename, shuffle
 from planners.prompts.formats import PROMPTS
 from planners.records import content_hash
@@ -243,10 +244,11 @@ def vary(
 ) -> Lesson:
     """The same lesson with other object names and in another order, as the settings ask.
 
-    Lessons stay unchanged in domains whose objects the model knows by sorted order.
+    In domains whose objects the model knows by sorted order, the new names are those of a symmetry
+    of the task's map, so that a name still says where a cell is, and the order stays.
     """
     if lesson.task.domain.name in in_order(tokenizer):
-        return lesson
+        return _mirrored(lesson, prompt, rng) if training.rename else lesson
     names_of = PROMPTS[prompt].names
     pool = PROMPTS[prompt].pool or object_names(tokenizer) if training.rename else ()
     problem, constants = lesson.task.problem, dict(lesson.task.domain.constants)
@@ -269,3 +271,20 @@ def vary(
     completion = _WORD.sub(lambda word: words.get(word[0], word[0]), lesson.completion)
     ids = lesson.token_ids if completion == lesson.completion else ()
     return replace(lesson, task=task, completion=completion, token_ids=ids)
+
+
+def _mirrored(lesson: Lesson, prompt: str, rng: Random) -> Lesson:
+    """The same lesson turned or mirrored by one of its map's symmetries, drawn at random."""
+    mapped = rng.choice(symmetries(lesson.task))
+    if all(name == image for name, image in mapped.items()):
+        return lesson
+    # The facts are sorted again, as the model knows them. The objects are the same ones as before.
+    problem = canonical(rename(lesson.task.problem, mapped))
+    task = replace(lesson.task, problem=replace(problem, objects=lesson.task.problem.objects))
+    given, again = PROMPTS[prompt].names(lesson.task), PROMPTS[prompt].names(task)
+    words = {
+        given.get(name, name): again.get(mapped.get(name, name), mapped.get(name, name))
+        for name in (*given, *mapped)
+    }
+    completion = _WORD.sub(lambda word: words.get(word[0], word[0]), lesson.completion)
+    return replace(lesson, task=task, completion=completion, token_ids=())

@@ -24,7 +24,7 @@ from planners.pddl import read_domain
 from planners.pddl.reader import changing
 from planners.prompts.formats import OBJECT_NAMES, PROMPTS, compact
 from planners.records import derive_seed
-from planners.training.curriculum import SIZES, Mixture, Pretraining, examples
+from planners.training.curriculum import Mixture, Pretraining, examples
 from planners.training.loop import WINDOW, Optimisation, fit
 
 if TYPE_CHECKING:
@@ -182,7 +182,9 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         + (f" --start {settings.start}" if settings.start else "")
         + (f" --layers {settings.layers}" if settings.layers != 4 else "")
         + (f" --width {settings.width}" if settings.width != 128 else "")
-        + (f" --workers {settings.workers}" if settings.workers else ""),
+        + (f" --workers {settings.workers}" if settings.workers else "")
+        + (f" --dtype {settings.dtype}" if settings.dtype != "auto" else "")
+        + (" --size {}-{}".format(*settings.size) if settings.size else ""),
         "threads": threads,
         "weights": weights_hash(folder),
         **asdict(settings),
@@ -191,7 +193,7 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
             {"steps": steps, "learning_rate": learning_rate, **asdict(mixture)}
             for mixture, steps, learning_rate in settings.phases
         ],
-        "sizes": {name: SIZES[name] for name in settings.domains},
+        "sizes": settings.sizes,
         "prompt": str(PROMPTS["compact"]),
         "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
     }

@@ -26,11 +26,12 @@ class Training:
     """How a checkpoint is fine-tuned.
 
     `start`: from the base or the parent. `rename`, `shuffle`: new object names and a new order of
-    facts each epoch, except in domains whose objects the model knows by sorted order. `epochs`:
-    passes over the lessons, instead of `steps`. `micro`: rows in memory at once. `checkpointing`:
-    compute activations twice to save memory. `validation`: held-out share of the lessons. `lora`:
-    train an adapter instead of all weights. `method`: "reinforce" and "nft" also learn from
-    failures (curator "rollouts"). `processes`: how many share each batch, one GPU each.
+    facts each epoch. In domains whose objects the model knows by sorted order, the order stays, and
+    the new names turn or mirror the map where it has such a symmetry. `epochs`: passes over the
+    lessons, instead of `steps`. `micro`: rows in memory at once. `checkpointing`: compute
+    activations twice to save memory. `validation`: held-out share of the lessons. `lora`: train an
+    adapter instead of all weights. `method`: "reinforce" and "nft" also learn from failures
+    (curator "rollouts"). `processes`: how many share each batch, one GPU each.
     """
 
     __pydantic_config__ = STRICT

@@ -1,0 +1,83 @@
+"""Symmetries of a task's map, and which constants are objects like any other."""
+
+from itertools import permutations, product
+from random import Random
+
+import pytest
+
+from planners.domains.task_sets import generate
+from planners.pddl import Task, read_domain, read_task
+from planners.pddl.isomorphism import fixed, shape, symmetries
+from planners.pddl.reader import changing
+from planners.pddl.renaming import rename
+
+NAMED = """(define (domain d) (:requirements :strips :typing) (:types cell way)
+  (:constants north south - way)
+  (:predicates (at ?c - cell) (road ?a ?b - cell ?w - way))
+  (:action go :parameters (?a ?b - cell ?w - way)
+    :precondition (and (at ?a) (road ?a ?b {way})) :effect (and (at ?b) (not (at ?a)))))"""
+TWO = """(define (problem p) (:domain d) (:objects x y - cell)
+  (:init (at x) (road x y {way}) (road y x {back})) (:goal (at y)))"""
+
+
+def every_symmetry(task: Task) -> set[frozenset[tuple[str, str]]]:
+    """All symmetries, by trying every permutation within a type: the oracle."""
+    changed = changing(task.domain)
+    static = {fact for fact in task.problem.init if fact[0] not in changed}
+    names = {name for fact in static for name in fact[1:]}
+    kinds: dict[str, list[str]] = {}
+    for name, kind in task.problem.objects:
+        if name in names:
+            kinds.setdefault(kind, []).append(name)
+    found = set()
+    for images in product(*(permutations(group) for group in kinds.values())):
+        mapped = {
+            name: image
+            for group, image_of in zip(kinds.values(), images, strict=True)
+            for name, image in zip(group, image_of, strict=True)
+        }
+        still = all(mapped[name] == name for name in fixed(task.domain) & names)
+        if still and {(f[0], *(mapped[n] for n in f[1:])) for f in static} == static:
+            found.add(frozenset(mapped.items()))
+    return found
+
+
+@pytest.mark.parametrize("domain", ["transport", "childsnack", "miconic", "satellite", "rovers"])
+@pytest.mark.parametrize("seed", range(5))
+def test_every_symmetry_of_a_small_task_is_found(domain: str, seed: int) -> None:
+    task, _ = generate(domain, 3, 2, seed)
+    assert {frozenset(one.items()) for one in symmetries(task)} == every_symmetry(task)
+
+
+@pytest.mark.parametrize("side", [4, 5, 6])
+def test_a_square_room_has_eight_symmetries_and_the_first_changes_nothing(side: int) -> None:
+    task, _ = generate("sokoban", side, 3)
+    found = symmetries(task)
+    assert len(found) == 8
+    assert all(name == image for name, image in found[0].items())
+
+
+def test_the_mirror_image_of_a_task_has_its_shape() -> None:
+    for seed in range(10):
+        task, _ = generate("sokoban", 4, 3, seed)
+        mapped = Random(seed).choice(symmetries(task)[1:])
+        mirrored = Task(
+            task.domain, rename(task.problem, mapped), task.values, "other", task.metric
+        )
+        assert shape(mirrored) == shape(task)
+        assert mirrored.problem != task.problem
+
+
+def test_a_constant_that_an_action_names_stands_for_itself() -> None:
+    free, named = NAMED.format(way="?w"), NAMED.format(way="north")
+    there, back = TWO.format(way="north", back="south"), TWO.format(way="south", back="north")
+    assert fixed(read_domain(free)) == frozenset()
+    assert fixed(read_domain(named)) == {"north"}
+    assert shape(read_task(free, there)) == shape(read_task(free, back))
+    assert shape(read_task(named, there)) != shape(read_task(named, back))
+    assert len(symmetries(read_task(free, there))) == 2
+    assert len(symmetries(read_task(named, there))) == 1
+
+
+def test_a_task_without_static_facts_has_no_symmetry_but_one() -> None:
+    assert symmetries(generate("blocksworld", 4, 2)[0]) == ({},)
