@@ -45,7 +45,7 @@ gpu: $(VENV)/.tested  ## what a GPU does with it; ARGS=--tiny: that everything r
 engines: $(VENV)/.tested  ## real model servers, vLLM among them (3.4 GB), through two generations
 	$(BIN)/python -m tests.engines $(ARGS)
 
-integrations: $(VENV)/.tested  ## our tasks in verifiers, Inspect, lm-eval and TRL; ARGS=trl: in one of them
+integrations: $(VENV)/.tested  ## our tasks in verifiers, Inspect, lm-eval, TRL; figures in trackers; ARGS=trl: in one
 	$(BIN)/python -m tests.integrations $(ARGS)
 
 fuzz: $(VENV)/.tested  ## mutated input against whatever reads it: make fuzz MINUTES=30

@@ -18,6 +18,7 @@ from flows.loop.prepare import prepare
 from flows.loop.promote import promote, require_promoted
 from flows.loop.sample import deploy, evaluate
 from flows.progress import Watch
+from flows.tracking.trackers import follow, require_trackers
 from warehouse.landing import take_left
 from warehouse.store import Warehouse
 
@@ -56,6 +57,7 @@ def iterate(
     users have not asked enough yet.
     """
     do = do or Stages()
+    require_trackers(experiment)
     take_left(warehouse, experiment.id)
     with watch.telling(warehouse.checkpoints, experiment.id):
         do.prepare(warehouse, experiment, watch)
@@ -82,6 +84,7 @@ def _make(
         do.judge(warehouse, experiment, generation, watch)
     warehouse.publish()
     watch.generation(warehouse, experiment, generation)
+    follow(warehouse, experiment, generation, watch)
 
 
 def _works(warehouse: Warehouse, experiment: Experiment, generation: int) -> bool:

@@ -1,4 +1,4 @@
-"""Our tasks and our checker in other libraries: `python -m tests.integrations verifiers inspect`.
+"""Our tasks, checker and figures in other libraries: `python -m tests.integrations trl mlflow`.
 
 Each library runs from an environment of its own, since they pin different versions of the same
 packages. A gateway answers them with a script: valid plans for half of the tasks. Each must find
@@ -11,14 +11,19 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.gateway import TOML
 from planners import pose
+from planners.processes import free_port
 from tests.gateway import run, url_of
 from tests.processes import environment, posterity
 
@@ -30,6 +35,8 @@ NEEDS = {
                 "duckdb-sqlalchemy==1.5.6.5", "sqlalchemy<2.1", "pandas"],
     "lm-eval": ["lm-eval[api]==0.4.13"],
     "trl": ["trl==1.16.0"],
+    "mlflow": ["mlflow==3.17.2"],
+    "trackers": ["mlflow-skinny==3.17.2", "wandb==0.31.0", "trackio==0.43.0"],
 }  # fmt: skip
 """What each environment holds; all are MIT or Apache-2.0."""
 VF_EVAL = "from verifiers.v1.cli.eval.main import main; main()"
@@ -60,13 +67,34 @@ print("scored", len(seen), "and a right one", right)
 """
 
 
+WANDB = """
+import json, struct, sys
+from wandb.proto import wandb_internal_pb2 as pb
+data, at, record, seen = open(sys.argv[1], "rb").read(), 7, b"", []
+while at + 7 <= len(data):
+    if (left := 32768 - at % 32768) < 7:
+        at += left
+        continue
+    _, size, kind = struct.unpack("<IHB", data[at : at + 7])
+    record += data[at + 7 : at + 7 + size]
+    at += 7 + size
+    if kind in (1, 4):
+        told, record = pb.Record.FromString(record), b""
+        kind = told.WhichOneof("record_type")
+        items = [i.key or list(i.nested_key) for i in told.history.item]
+        seen.append(items if kind == "history" else kind)
+print(json.dumps(seen))
+"""
+"""Reads an offline run: a log of records in blocks, as LevelDB writes it, after seven bytes."""
+
+
 def python_of(name: str) -> Path:
     """The interpreter of a library's environment, which is made where it is missing."""
     folder = Path(sys.prefix) / "integrations" / name
     if not folder.exists():
         partial = folder.with_name(folder.name + ".partial")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(partial)], check=True)
-        if name == "trl":  # it needs torch, which is here
+        if name in ("trl", "trackers"):  # they need what is here, such as torch
             own = next((partial / "lib").glob("python*/site-packages/"))
             here = next((Path(sys.prefix) / "lib").glob("python*/site-packages/"))
             (own / "here.pth").write_text(f"{here}\n")
@@ -155,8 +183,94 @@ def trl(url: str, folder: Path) -> None:
     assert "scored 4 and a right one [1.0]" in said, said
 
 
+def mlflow(url: str, folder: Path) -> None:
+    """A server of its own with an SQL store: it has each figure and file once, sent twice."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    words = [
+        "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
+        "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    server = subprocess.Popen(
+        [str(python_of("mlflow").parent / "mlflow"), *words], env=environment(folder),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"{address}/health"):
+                break
+            time.sleep(0.1)
+        name = tracked(folder, "mlflow", "--at", address, "--files")
+        read = (
+            "import json, sys; from mlflow import MlflowClient; c = MlflowClient(sys.argv[1]); "
+            "[e] = [e for e in c.search_experiments() if e.name == sys.argv[2]]; print(json.dumps({"
+            "r.data.tags['posterity_key']: {**{k: [(m.step, m.value) for m in "
+            "c.get_metric_history(r.info.run_id, k)] for k in r.data.metrics}, 'files': "
+            "[a.path for a in c.list_artifacts(r.info.run_id, 'checkpoint')], "
+            "'status': r.info.status, 'params': r.data.params} "
+            "for r in c.search_runs([e.experiment_id])}))"
+        )
+        found = json.loads(of_library("mlflow", "-c", read, address, name, url=url, folder=folder))
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    figures, first = found[name], found[f"{name}-generation-001"]
+    assert len(found) == 3, list(found)
+    assert [step for step, _ in sorted(figures["coverage"])] == [0, 1], figures
+    assert len(first["loss"]) == len({step for step, _ in first["loss"]}) > 10, first
+    assert "checkpoint/model.safetensors" in first["files"], first["files"]
+    assert (first["status"], first["params"]["parent"]) == ("FINISHED", "0"), first
+
+
+def wandb(url: str, folder: Path) -> None:
+    """Offline runs, which its own reader opens: figures, losses, and the files' manifest."""
+    tracked(folder, "wandb", "--at", str(folder / "wb"), "--files")
+    told = []
+    for file in sorted((folder / "wb").rglob("*.wandb")):
+        said = of_library("trackers", "-c", WANDB, str(file), url=url, folder=folder)
+        told.append(json.loads(said))
+    assert len(told) == 6, len(told)  # three runs, sent twice; its server merges them by id
+    assert sum("loss" in str(one) for run in told for one in run) > 20, told
+    assert sum("coverage" in str(one) for run in told for one in run) == 4, told
+    assert any("artifact" in run or "request" in run for run in told), told
+
+
+def trackio(url: str, folder: Path) -> None:
+    """Its own command finds each run once, with every figure."""
+    name = tracked(folder, "trackio", "--at", str(folder / "tio"))
+    os.environ["TRACKIO_DIR"] = str(folder / "tio")
+    read = (
+        "import json, trackio, sys; from trackio.sqlite_storage import SQLiteStorage as S; "
+        "print(json.dumps({r.name: S.get_logs('posterity', r.name) "
+        "for r in trackio.Api().runs('posterity')}))"
+    )
+    said = of_library("trackers", "-c", read, url=url, folder=folder)
+    found = json.loads(said.splitlines()[-1])
+    # Generation 0 was not trained and has no loss, and Trackio keeps no run without values.
+    assert set(found) == {name, f"{name}-generation-001"}, list(found)
+    assert [row["step"] for row in found[name] if "coverage" in row] == [0, 1], found[name]
+    losses = [row for row in found[f"{name}-generation-001"] if "loss" in row]
+    assert len(losses) == len({row["step"] for row in losses}) > 10, losses
+
+
+def tracked(folder: Path, *words: str) -> str:
+    """The experiment that was made and sent to a tracker, twice."""
+    made = run(folder, "run", "tiny", "--plain", "--set", "generations=1")
+    assert made.returncode == 0, made.stderr
+    name = re.search(r"tiny-[0-9a-f]{12}", made.stdout)
+    assert name is not None
+    for _ in range(2):
+        of_library(
+            "trackers", "-m flows track", words[0], "tiny", *words[1:],
+            "--warehouse", str(folder / "w.duckdb"), url="", folder=folder,
+        )  # fmt: skip
+    return name[0]
+
+
 TRIALS: dict[str, Callable[[str, Path], None]] = {
     "verifiers": verifiers, "inspect": inspect, "lm-eval": lm_eval, "trl": trl,
+    "mlflow": mlflow, "wandb": wandb, "trackio": trackio,
 }  # fmt: skip
 
 

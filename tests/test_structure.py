@@ -26,7 +26,8 @@ HOUSE = {
     ),
     "flows": (
         "experiments", "progress", "generations", "importing", "deployment", "audit", "loop",
-        "iterate", "front", "study", "report", "sharing", "schedule", "pages", "web", "commands",
+        "tracking", "iterate", "front", "study", "report", "sharing", "schedule", "pages", "web",
+        "commands",
     ),
 }  # fmt: skip
 """Packages from left to right, and the wings of each: imports go to the left only."""

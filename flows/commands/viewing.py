@@ -1,4 +1,4 @@
-"""The commands that show a warehouse to others: pages, and a generation on a hub."""
+"""The commands that show a warehouse to others: pages, a tracker, a generation on a hub."""
 
 from __future__ import annotations
 
@@ -98,3 +98,47 @@ def push(
         typer.echo(text)
         for name, size in found.files():
             typer.echo(f"would go to {repository}: {name}, {size:,} bytes")
+
+
+@app.command()
+def track(
+    tracker: Annotated[str, typer.Argument(help="mlflow, wandb, trackio or tensorboard.")],
+    experiment: Annotated[
+        str | None,
+        typer.Argument(help="A preset or TOML file; default: the only experiment there is."),
+    ] = None,
+    generation: Annotated[int | None, typer.Option(min=0, help="Default: all.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="Where: the address of an MLflow server; for the others a folder (W&B runs in one "
+            "are offline). Default: what the tracker's own environment variables say.",
+            show_default=False,
+        ),
+    ] = None,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Checkpoints and training sets too, completions and all."),
+    ] = False,
+    changes: Changes = None,
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Send an experiment's figures to a tracker: the whole as one run, each generation as another.
+
+    Figures are by generation, losses by training step; settings and hashes say what each was made
+    from. Sent again, only what is new is added. `tracking = ["mlflow"]` in an experiment does so
+    after each of its generations.
+    """
+    with one_message():
+        from flows.audit.known import the_one
+        from flows.experiments.reading import load_experiment
+        from flows.progress import Watch
+        from flows.tracking.sheets import sheets
+        from flows.tracking.trackers import send
+        from warehouse.store import Warehouse
+
+        named, watch = None if experiment is None else load_experiment(experiment, changes), Watch()
+        with Warehouse(warehouse, read_only=True) as store:
+            found = sheets(store, the_one(store, named), generation, files)
+            count = send(tracker, found, at, lambda sheet: watch.say(sheet.key))
+        watch.say(f"{tracker} has {count} runs")

@@ -31,6 +31,7 @@ BESIDES: Any = {
     "name": True, "generations": True, "audit": True, "promote": True, "workers": True,
     "model": {"server": True, "device": True},
     "deployment": {"fewest": True, "candidate": True, "patience": True, "shadow": True},
+    "tracking": True,
 }  # fmt: skip
 """Settings that do not determine a run's contents; they are left out of its hash."""
 ADDED_LATER: dict[str, dict[str, object]] = {
@@ -46,7 +47,8 @@ or is None when not given.
 
 class Experiment(Table):
     """The settings of one run. `generations` says how far it goes, `promote` on what condition, and
-    `workers` who does the work; like the others in BESIDES they are not part of its identity.
+    `workers` who does the work, `tracking` which experiment trackers are told its figures; like the
+    others in BESIDES they are not part of its identity.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -64,6 +66,7 @@ class Experiment(Table):
     promote: Literal["always", "if-better", "if-audited", "if-preferred"] = "always"
     deployment: Deployment | None = None
     workers: Workers | None = None
+    tracking: tuple[Literal["mlflow", "wandb", "trackio", "tensorboard"], ...] = ()
 
     @classmethod
     def model_validate(cls, obj: Any, **how: Any) -> Self:

@@ -15,6 +15,7 @@ from flows.progress import Watch
 from planners.models.checkpoint import weights_hash
 from planners.records import content_hash, derive_seed
 from planners.training.fine_tuning import Lesson, fine_tune
+from planners.training.loop import Facts
 from planners.training.settings import Training
 from warehouse.records import Generation, Mark
 from warehouse.store import Warehouse
@@ -48,7 +49,7 @@ def warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
 
 def _trained(
     experiment: Experiment, how: WarmUp, lessons: list[Lesson], folder: Path, watch: Watch
-) -> dict[str, float | int]:
+) -> Facts:
     """Train the base on the lessons, once each, and write it to `folder`, without its chat
     template; returns the facts of training.
     """

@@ -26,6 +26,7 @@ from planners.pddl import read_task
 from planners.pddl.printing import print_task
 from planners.processes import free_port, last_words, stop
 from planners.training.fine_tuning import Lesson, fine_tune
+from planners.training.loop import Facts
 from planners.training.settings import Adapter, Training
 
 QUIET = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
@@ -43,7 +44,7 @@ def fine_tune_in(
     seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     base: Path | None = None,
-) -> dict[str, float | int]:
+) -> Facts:
     """Do the same as `fine_tune`, in several processes on this machine.
 
     Raises InvalidInput where `fine_tune` does, and ComponentFailure if the processes fail.
@@ -64,7 +65,7 @@ def fine_tune_in(
             for lesson in lessons
         ],
     }  # fmt: skip
-    facts: dict[str, float | int] = {}
+    facts: Facts = {}
     with TemporaryDirectory() as scratch:
         file = Path(scratch) / "job.json"
         file.write_text(json.dumps(job), "utf-8")

@@ -27,7 +27,15 @@ from planners.pddl.isomorphism import symmetries
 from planners.pddl.renaming import rename, shuffle
 from planners.prompts.formats import PROMPTS
 from planners.records import content_hash
-from planners.training.loop import Fit, Optimisation, fit, is_first, length_batches, preflight
+from planners.training.loop import (
+    Facts,
+    Fit,
+    Optimisation,
+    fit,
+    is_first,
+    length_batches,
+    preflight,
+)
 from planners.training.objectives import OBJECTIVES, Advised, mean_loss
 from planners.training.resuming import Resumable
 from planners.training.settings import Training
@@ -67,7 +75,7 @@ def fine_tune(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     base: Path | None = None,
     plain: bool = False,
-) -> dict[str, float | int]:
+) -> Facts:
     """Train the checkpoint `start` on the lessons and write `folder`, whole or not at all.
 
     `prompt` names the prompt format. If `start` is an adapter, `base` is its base. `plain`: without
@@ -117,6 +125,7 @@ def fine_tune(
         validation_rows=len(held),
         validation_loss_before=before,
         validation_loss_after=after,
+        losses=tuple(round(loss, 5) for loss in losses),
     )
     if is_first():
         save(outer, tokenizer, folder)

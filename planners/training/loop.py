@@ -36,8 +36,8 @@ WINDOW = 16
 class Fit:
     """The facts of a training run.
 
-    Losses are in nats per supervised token: over the first and last tenth of the steps, and on the
-    held-out validation rows before and after training.
+    Losses are in nats per supervised token: over the first and last tenth of the steps, on the
+    held-out validation rows before and after training, and of each step.
     """
 
     rows: int
@@ -49,6 +49,11 @@ class Fit:
     validation_rows: int = 0
     validation_loss_before: float | None = None
     validation_loss_after: float | None = None
+    losses: tuple[float, ...] = ()
+
+
+Facts = dict[str, float | int | tuple[float, ...]]
+"""The known fields of a Fit, by name."""
 
 
 @dataclass(frozen=True, slots=True)

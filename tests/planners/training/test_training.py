@@ -253,6 +253,7 @@ def test_two_processes_make_the_steps_of_one(tiny_checkpoint: Path, tmp_path: Pa
         on_step=lambda step, loss: together.append(loss), **TOLD,
     )  # fmt: skip
     assert together == pytest.approx(alone, rel=1e-4)
+    assert shared.pop("losses") == pytest.approx(facts.pop("losses"), rel=1e-4)
     assert shared == pytest.approx(facts, rel=1e-4)
     first, second = (load(tmp_path / name)[0].state_dict() for name in "ab")
     assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
