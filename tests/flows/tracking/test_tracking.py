@@ -67,12 +67,13 @@ def test_a_generation_carries_what_it_was_made_from(finished: Path) -> None:
         [experiment] = experiments(store)[0]
         _, made = sheets(store, experiment, 1, files=True)
         kept = store.frame(
-            "SELECT trace FROM curated WHERE experiment = :of AND generation = 1", of=experiment.id
+            "SELECT trace_id FROM decisions WHERE kept AND experiment = :of AND generation = 1",
+            of=experiment.id,
         )
     assert made.settings["parent"] == "0"
     assert len(made.settings["weights_hash"]) == 32
     lines = [json.loads(line) for line in made.texts["training_set.jsonl"].splitlines()]
-    assert {line["trace"] for line in lines} == set(kept["trace"])
+    assert {line["trace"] for line in lines} == set(kept["trace_id"])
     assert made.folder is not None
     assert (made.folder / "model.safetensors").is_file()
 
