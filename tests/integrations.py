@@ -26,6 +26,7 @@ from planners import pose
 from planners.processes import free_port
 from tests.gateway import run, url_of
 from tests.processes import environment, posterity
+from warehouse.places.connect import VIEWS
 
 ROOT = Path(__file__).parent.parent
 COUNT = 4
@@ -35,6 +36,7 @@ NEEDS = {
                 "duckdb-sqlalchemy==1.5.6.5", "sqlalchemy<2.1", "pandas"],
     "lm-eval": ["lm-eval[api]==0.4.13"],
     "trl": ["trl==1.16.0"],
+    "dbt": ["dbt-core==1.10.23", "dbt-duckdb==1.11.1", "duckdb==1.5.5"],
     "mlflow": ["mlflow==3.17.2"],
     "trackers": ["mlflow-skinny==3.17.2", "wandb==0.31.0", "trackio==0.43.0"],
 }  # fmt: skip
@@ -254,6 +256,34 @@ def trackio(url: str, folder: Path) -> None:
     assert len(losses) == len({row["step"] for row in losses}) > 10, losses
 
 
+def dbt(url: str, folder: Path) -> None:
+    """Its own build of our package, tests and all: every mart has the rows of its view."""
+    made = run(folder, "run", "tiny", "--plain", "--set", "generations=1")
+    assert made.returncode == 0, made.stderr
+    paths = {
+        "POSTERITY_SNAPSHOT": str(folder / "w.duckdb.snapshot"),
+        "POSTERITY_DBT": str(folder / "dbt.duckdb"),
+    }
+    os.environ |= paths
+    where = ["--project-dir", "integrations/dbt", "--profiles-dir", "integrations/dbt"]
+    said = of_library(
+        "dbt", "-m dbt.cli.main build", *where, "--target-path", str(folder / "target"),
+        "--log-path", str(folder / "logs"), url=url, folder=folder,
+    )  # fmt: skip
+    assert re.search(r"ERROR=0 SKIP=0 .*TOTAL=[1-9]\d\d", said), said
+    compare = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); "
+        "c.execute(f\"ATTACH '{sys.argv[2]}' AS warehouse (READ_ONLY)\"); "
+        'names = [n for (n,) in c.execute("SELECT view_name FROM duckdb_views() WHERE '
+        "database_name = 'warehouse' AND NOT internal\").fetchall()]; "
+        "print(len(names), sum(c.execute(f'SELECT count(*) FROM (({a} EXCEPT ALL {b}) UNION ALL "
+        "({b} EXCEPT ALL {a}))').fetchone()[0] for n in names "
+        "for a, b in [(f'FROM main.{n}', f'FROM warehouse.{n}')]))"
+    )
+    told = of_library("dbt", "-c", compare, *reversed(paths.values()), url=url, folder=folder)
+    assert told.split() == [str(len(VIEWS)), "0"], told
+
+
 def tracked(folder: Path, *words: str) -> str:
     """The experiment that was made and sent to a tracker, twice."""
     made = run(folder, "run", "tiny", "--plain", "--set", "generations=1")
@@ -270,7 +300,7 @@ def tracked(folder: Path, *words: str) -> str:
 
 TRIALS: dict[str, Callable[[str, Path], None]] = {
     "verifiers": verifiers, "inspect": inspect, "lm-eval": lm_eval, "trl": trl,
-    "mlflow": mlflow, "wandb": wandb, "trackio": trackio,
+    "dbt": dbt, "mlflow": mlflow, "wandb": wandb, "trackio": trackio,
 }  # fmt: skip
 
 

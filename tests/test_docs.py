@@ -21,6 +21,7 @@ from flows.commands.terminal import app
 from flows.experiments.reading import PRESETS, load_experiment
 from planners.domains import DOMAINS
 from tests.flows.audit.test_foreign import answers
+from tools import dbt
 from tools.describe import PAGES
 from warehouse import Warehouse
 
@@ -155,6 +156,15 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
 def test_generated_pages_are_made_from_the_code(name: str) -> None:
     made = (ROOT / "docs" / name).read_text("utf-8")
     assert made == PAGES[name](), "run `python -m tools.describe`"
+
+
+def test_the_dbt_package_is_made_from_the_views() -> None:
+    files = [file for file in dbt.FOLDER.rglob("*") if file.is_file()]
+    stored = {str(file.relative_to(dbt.FOLDER)): file.read_text("utf-8") for file in files}
+    made = dbt.package()
+    assert {name: text for name, text in stored.items() if name in made} == made, (
+        "run `python -m tools.dbt`"
+    )
 
 
 def test_the_site_builds_and_its_links_lead_somewhere(tmp_path: Path) -> None:

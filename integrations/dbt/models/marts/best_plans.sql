@@ -1,0 +1,26 @@
+-- One row per experiment and solved task: the shortest valid plan so far; ties go to the lowest id.
+WITH ranked AS (
+    SELECT
+        experiment,
+        task,
+        -- Structs compare field by field: plan_length first, then trace.
+        min(struct_pack(plan_length := plan_length, trace := trace)) AS best
+    FROM {{ ref('stg_verdicts') }}
+    WHERE outcome = 'VALID'
+    GROUP BY ALL
+)
+
+SELECT
+    r.experiment,
+    r.task,
+    k.domain,
+    k.size,
+    k.horizon,
+    r.best.plan_length AS plan_length,
+    t.generation,
+    t.purpose,
+    t.trace AS trace_id,
+    t.text
+FROM ranked AS r
+JOIN {{ source('warehouse', 'traces') }} AS t ON t.trace = r.best.trace
+JOIN {{ source('warehouse', 'tasks') }} AS k ON k.task = r.task

@@ -1,0 +1,15 @@
+-- One row per experiment, generation, split, domain and size.
+SELECT
+    experiment,
+    generation,
+    split,
+    domain,
+    size,
+    count(*) AS tasks,
+    count(*) FILTER (WHERE valid > 0) AS solved,
+    count(*) FILTER (WHERE valid = samples) AS unanimous,
+    count(*) FILTER (WHERE valid > 0) / count(*) AS coverage,
+    avg(valid / samples) AS pass_at_1
+FROM {{ ref('stg_task_results') }}
+GROUP BY ALL
+ORDER BY ALL

@@ -1,0 +1,3 @@
+-- One row per experiment, trained generation and trace of its pool: kept or dropped, and why.
+SELECT experiment, generation, trace AS trace_id, kept, weight, reason
+FROM {{ ref('stg_decisions') }}

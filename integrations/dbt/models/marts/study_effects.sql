@@ -1,0 +1,73 @@
+-- One row per study, generation, split and arm: how far it is from the study's first arm, over the
+-- same tasks at the same seeds. Intervals (95%) are Student's over seeds, none with one seed.
+WITH results AS (
+    SELECT
+        s.study,
+        s.arm,
+        s.position,
+        s.seed,
+        r.generation,
+        r.split,
+        r.task,
+        CAST(r.valid > 0 AS INT) AS solved,
+        CAST(r.valid = r.samples AS INT) AS unanimous
+    FROM {{ source('warehouse', 'studies') }} AS s
+    JOIN {{ ref('stg_task_results') }} AS r ON r.experiment = s.experiment
+),
+by_seed AS (
+    SELECT
+        a.study,
+        a.arm,
+        a.position,
+        a.generation,
+        a.split,
+        a.seed,
+        count(*) AS tasks,
+        avg(a.solved) AS coverage,
+        avg(b.solved) AS reference,
+        avg(a.solved - b.solved) AS effect,
+        avg(a.unanimous - b.unanimous) AS unanimous_effect
+    FROM results AS a
+    JOIN results AS b
+        ON b.study = a.study AND b.seed = a.seed AND b.generation = a.generation
+        AND b.split = a.split AND b.task = a.task AND b.position = 0
+    WHERE a.position > 0
+    GROUP BY ALL
+),
+summed AS (
+    SELECT
+        study,
+        arm,
+        position,
+        generation,
+        split,
+        count(*) AS seeds,
+        sum(tasks)::BIGINT AS tasks,
+        avg(coverage) AS coverage,
+        avg(reference) AS reference,
+        avg(effect) AS effect,
+        avg(unanimous_effect) AS unanimous_effect,
+        stddev_samp(effect) / sqrt(count(*)) * CASE count(*)
+            WHEN 2 THEN 12.706 WHEN 3 THEN 4.303 WHEN 4 THEN 3.182 WHEN 5 THEN 2.776
+            WHEN 6 THEN 2.571 WHEN 7 THEN 2.447 WHEN 8 THEN 2.365 WHEN 9 THEN 2.306
+            WHEN 10 THEN 2.262 ELSE 2.228
+        END AS half
+    FROM by_seed
+    GROUP BY ALL
+)
+SELECT
+    study,
+    arm,
+    position,
+    generation,
+    split,
+    seeds,
+    tasks,
+    coverage,
+    reference,
+    effect,
+    effect - half AS low,
+    effect + half AS high,
+    unanimous_effect
+FROM summed
+ORDER BY study, position, split, generation
