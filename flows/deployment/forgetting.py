@@ -11,7 +11,6 @@ from flows.deployment.loading import load_requests
 from planners.errors import InvalidInput
 from planners.records import content_hash
 from warehouse.findings import Forgotten
-from warehouse.places.file import File
 from warehouse.records import Request, utc
 from warehouse.store import Warehouse
 
@@ -35,11 +34,8 @@ def forget(
     tokens, prompts, plans, comments, and tasks that nobody else has. Corrections go with the
     answers that they correct.
 
-    Raises InvalidInput where there is none, or the warehouse is a lake.
+    Raises InvalidInput where there is none.
     """
-    place = warehouse.place
-    if not isinstance(place, File):
-        raise InvalidInput("a lake cannot forget yet: its older files would keep the rows")
     load_requests(warehouse)
     asked = warehouse.every(Request)
     named = {
@@ -55,10 +51,10 @@ def forget(
             "no answer is theirs; users are known by the hash that POSTERITY_USER_KEY gives them, "
             "so it must be the key that the gateway had"
         )
-    return _erase(warehouse, place.path, sorted(named))
+    return _erase(warehouse, sorted(named))
 
 
-def _erase(warehouse: Warehouse, path: Path, named: Sequence[str]) -> Erased:
+def _erase(warehouse: Warehouse, named: Sequence[str]) -> Erased:
     now = utc(datetime.now(UTC))
     found = [
         Forgotten(one.id, one.experiment, one.generation, one.task, content_hash(one.text), now)
@@ -71,5 +67,5 @@ def _erase(warehouse: Warehouse, path: Path, named: Sequence[str]) -> Erased:
     return Erased(
         len(found),
         [(row.experiment, row.generation, row.forgotten) for row in tainted.itertuples()],
-        sorted(path.parent.glob(f"{path.name}.schema-*.backup")),
+        warehouse.place.backups(),
     )

@@ -13,16 +13,22 @@ import pytest
 import sqlalchemy as sa
 
 from flows.audit.verify import verify, verify_and_tell
+from flows.deployment.answered import Told, as_line
+from flows.deployment.forgetting import forget
+from flows.deployment.loading import load_requests, requests_folder
+from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
 from planners.errors import Busy, InvalidInput, LeaseLost
 from planners.models.hardware import use_threads
 from tests.conftest import small
+from tests.flows.deployment.test_log import NOW, answer
 from tests.postgres import create_database, server
 from tests.warehouse.test_store import ROW
-from warehouse import schema
+from warehouse import records, schema
 from warehouse.export import export
+from warehouse.findings import Forgotten
 from warehouse.places.lease import leased
 from warehouse.pool import written_traits
 from warehouse.sandbox.query import ask
@@ -83,7 +89,7 @@ WRITER = """
 import sys
 from random import Random
 from tests.warehouse.test_store import ROW
-from warehouse import schema
+from warehouse import records, schema
 from warehouse.records import Mark
 from warehouse.store import Warehouse
 rng = Random(int(sys.argv[2]))
@@ -238,3 +244,34 @@ def _expire_all(store: Warehouse) -> None:
     past = "UPDATE posterity_leases SET expires = clock_timestamp() - interval ''1 second''"
     with store.engine.begin() as connection:
         connection.exec_driver_sql(f"CALL postgres_execute('catalogue', '{past}')")
+
+
+def test_a_lake_forgets_a_user(lake: str, tmp_path: Path) -> None:
+    """No byte of it is left in the lake's files, nor in its catalogue's tables."""
+    word, kept = "zzebrastripes", "bobstayshere"
+    with Warehouse(lake) as store:
+        store.write([records.Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+        log = Log(requests_folder(store))
+        for number, user in enumerate([word, kept] * 4):
+            said = answer(number, user=user, text=f"{user} {number}", metadata={"note": user})
+            log.append(as_line(said)).result(timeout=10)
+            told = Told(trace=said.trace, accepted=True, given=NOW, comment=user)
+            log.append(as_line(told)).result(timeout=10)
+            if number == 3:  # some rows go to a file, and the later ones wait in the catalogue
+                log.close()
+                load_requests(store)
+                with store.engine.connect() as connection:
+                    connection.exec_driver_sql("CALL ducklake_flush_inlined_data('warehouse')")
+                log = Log(requests_folder(store))
+        log.close()
+        load_requests(store)
+        asked = {one.id for one in store.traces("e-1") if word in one.text}
+        erased = forget(store, user=word)
+        assert {one.trace for one in store.every(Forgotten)} == asked
+    assert (erased.traces, erased.left) == (4, [])
+    assert sum(kept in row["text"] for row in contents(lake)["traces"]) == 4
+    catalogue = tmp_path.parent / "postgres0" / "data"
+    assert catalogue.is_dir()
+    for file in (*(tmp_path / "shared").rglob("*"), *catalogue.rglob("*")):
+        if file.is_file() and "pg_wal" not in file.parts:
+            assert word.encode() not in file.read_bytes(), file

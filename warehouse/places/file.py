@@ -142,6 +142,10 @@ class File:
         engine.dispose()
         self._copy(f".schema-{version}.backup")
 
+    def backups(self) -> list[Path]:
+        """Its copies from before it was migrated."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.schema-*.backup"))
+
     @property
     def snapshot(self) -> Path:
         """The path of its snapshot."""

@@ -36,6 +36,18 @@ FROM postgres_query(
 """Waits for the write lock, which PostgreSQL frees when this transaction ends. No other program
 uses its number.
 """
+REWRITE = (
+    "CALL ducklake_flush_inlined_data('warehouse')",
+    "CALL ducklake_rewrite_data_files('warehouse', delete_threshold => 0)",
+    "CALL ducklake_merge_adjacent_files('warehouse')",
+    "CALL ducklake_expire_snapshots('warehouse', older_than => now() + INTERVAL 1 DAY)",
+    "CALL ducklake_cleanup_old_files('warehouse', cleanup_all => true)",
+)
+"""Rows kept in the catalogue go to files, files lose their deleted rows, older states are given up,
+and then nothing needs the older files.
+"""
+PATIENCE = 60
+"""Seconds that the catalogue's tables are waited for before they are written anew."""
 EXTENSIONS = ("postgres_scanner", "ducklake")
 EXAMPLE = "ducklake:postgres:host=db1 dbname=lake?data=/shared/lake"
 
@@ -88,8 +100,22 @@ class Lake:
         return False
 
     def rewrite(self, engine: sa.Engine) -> None:
-        """Refuses: a lake keeps older files."""
-        raise InvalidInput("a lake cannot be written anew: its older files would keep the rows")
+        """Write the files anew without what was deleted or changed, and give up every older state
+        of the lake. What PostgreSQL keeps to recover from a crash is overwritten in its own time.
+        """
+        with self.turn(engine):
+            raw: Any = engine.raw_connection().driver_connection
+            for statement in REWRITE:
+                raw.execute(statement)
+        engine.dispose()  # its connections would make the catalogue wait
+        with closing(duckdb.connect()) as fresh:
+            fresh.execute(f"LOAD {quoted(_extension('postgres_scanner'))}")
+            patient = f"{self.catalogue} options='-c lock_timeout={PATIENCE}s'"
+            fresh.execute(f"ATTACH {quoted(patient)} AS catalogue (TYPE postgres)")
+            for statement in ("VACUUM FULL", "CHECKPOINT"):
+                fresh.execute(
+                    f"CALL postgres_execute('catalogue', '{statement}', use_transaction => false)"
+                )
 
     def remove(self) -> None:
         """Does nothing: others may be using the lake."""
@@ -147,6 +173,10 @@ class Lake:
 
     def back_up(self, version: int) -> None:
         """Does nothing: DuckLake keeps every change as a snapshot that can be read again."""
+
+    def backups(self) -> list[Path]:
+        """None: see `back_up`."""
+        return []
 
     @property
     def published(self) -> Lake:
