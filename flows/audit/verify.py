@@ -14,6 +14,7 @@ from functools import cache
 from rich.markup import escape
 
 from flows.audit.known import Check, experiments
+from flows.audit.measured import measured_again
 from flows.deployment.answered import answered_id
 from flows.deployment.loading import NO_TASK
 from flows.experiments.experiment import Experiment
@@ -48,19 +49,21 @@ from warehouse.verdicts import Canary, Judgement, Unjudged
 ANSWERED = ("request", "correction", "shadow")
 """Purposes of traces that answered a user or would have, or that corrected an answer."""
 LEARNED_FORGOTTEN = "they rest on traces that were forgotten"
+MEASURED = 8
+"""Traces of each generation whose log-probability is measured again."""
 DECIDED = ["trace", "kept", "weight", "reason", "task", "from_generation", "reasoning_tokens"]
 """Columns of a selection that are derived again."""
 SINCE_SCHEMA = ("redundant", "plan")
 """Fields that older verdicts lack."""
 
 
-def verify_and_tell(warehouse: Warehouse, watch: Watch) -> bool:
+def verify_and_tell(warehouse: Warehouse, watch: Watch, measured: int = MEASURED) -> bool:
     """Print each check, with a line per disagreement; return whether all of it was verified.
 
     It was not if a row disagrees, could not be checked, or if there was no experiment or trace.
     """
     disagreements = skipped = rows = 0
-    for check in verify(warehouse, watch):
+    for check in verify(warehouse, watch, measured):
         left = f", {check.skipped} not checked: {check.why}" if check.skipped else ""
         found = f"{check.looked_at} looked at{left}, {len(check.wrong)} disagree"
         watch.say(f"{check.name}: {escape(found)}")
@@ -82,8 +85,11 @@ def verify_and_tell(warehouse: Warehouse, watch: Watch) -> bool:
     return not problems
 
 
-def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
-    """Run each check in turn: those of the whole warehouse, then those of each experiment."""
+def verify(warehouse: Warehouse, watch: Watch, measured: int = MEASURED) -> Iterator[Check]:
+    """Run each check in turn: those of the whole warehouse, then those of each experiment.
+
+    `measured` traces of each generation have their log-probability measured again.
+    """
     yield Check("keys", *_looked_at(repeated_keys(warehouse)))
     yield Check("ledger", *_looked_at(written_otherwise(warehouse)))
     yield Check("views", *_looked_at(replaced_views(warehouse)))
@@ -99,6 +105,8 @@ def verify(warehouse: Warehouse, watch: Watch) -> Iterator[Check]:
                 derive(warehouse, experiment, check)
                 advance(1)
         yield check
+    if measured:
+        yield measured_again(warehouse, known, measured, watch)
 
 
 def _looked_at(found: tuple[int, list[str]]) -> tuple[int, int, str, list[str]]:

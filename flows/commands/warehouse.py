@@ -159,7 +159,17 @@ def export(
 
 
 @app.command()
-def verify(warehouse: WarehouseFile = DEFAULT) -> None:
+def verify(
+    measured: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Traces of each generation whose log-probability is measured again with its "
+            "weights; 0 loads no model.",
+        ),
+    ] = 8,
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
     """Recompute hashes, verdicts, selections and training sets, and compare with the warehouse.
 
     Names every disagreement. Exit 0: all of it was checked, and nothing disagrees. 1: something
@@ -171,7 +181,7 @@ def verify(warehouse: WarehouseFile = DEFAULT) -> None:
         from warehouse.store import Warehouse
 
         with Warehouse(warehouse, read_only=True) as store:
-            verified = verify_and_tell(store, Watch())
+            verified = verify_and_tell(store, Watch(), measured)
     raise typer.Exit(0 if verified else 1)
 
 

@@ -52,6 +52,7 @@ def test_a_run_verifies(finished: Path) -> None:
         ("DELETE FROM marks WHERE stage = 'evaluate'", {"parts"}),
         ("UPDATE judgements SET superseded = true WHERE generation = 1", {"ledger"}),
         ("UPDATE traces SET logprob = logprob + 1 WHERE sample = 1", {"ledger"}),
+        ("UPDATE traces SET logprob = logprob + 1", {"ledger", "log-probabilities"}),
         ("UPDATE traces SET policy = 'another' WHERE sample = 1", {"ledger"}),
         ("UPDATE tasks SET horizon = horizon + 1", {"ledger"}),
         ("UPDATE promotions SET reason = 'better'", {"ledger"}),
@@ -80,6 +81,24 @@ def test_what_was_changed_is_named(
     with Warehouse(path, read_only=True) as store:
         wrong = {check.name for check in verify(store, Watch(quiet=True)) if check.wrong}
     assert checks <= wrong
+
+
+def test_weights_that_wrote_nothing_are_named(finished: Path, tmp_path: Path) -> None:
+    """Other weights, under a hash that was changed with them: only what they say tells."""
+    path = copied(finished, tmp_path)
+    [one] = Path(f"{path}.checkpoints").glob("*/generation-001")
+    shutil.copy(one.with_name("generation-002") / "model.safetensors", one)
+    with duckdb.connect(path) as connection:
+        connection.execute(
+            "UPDATE generations SET weights_hash = "
+            "(SELECT weights_hash FROM generations WHERE generation = 2) WHERE generation = 1"
+        )
+    wrong = found(path)
+    assert "generations" not in wrong
+    assert wrong["log-probabilities"]
+    assert all(
+        "with the weights of generation 1 it is" in one for one in wrong["log-probabilities"]
+    )
 
 
 def swap_two_words(folder: Path) -> None:
