@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -12,12 +14,18 @@ import pyarrow.parquet as pq
 from planners.files import new_folder, require_new
 from planners.prompts.formats import READABLE
 from warehouse.pool import lessons_of
-from warehouse.records import Experiment
+from warehouse.records import Domain
 from warehouse.store import Warehouse
 
 ROWS = 50_000
 """Rows held in memory at a time."""
 CARD = """---
+{license}tags:
+- planning
+- pddl
+- posterity
+size_categories:
+- {size}
 configs:
 - config_name: training
   data_files: training/*.parquet
@@ -39,8 +47,33 @@ plan checker, and what the next generations were trained on.
 | `tasks` | {tasks} | planning task in PDDL, with its domain |
 
 `load_dataset(FOLDER, "training")`, or `pandas.read_parquet(FOLDER / "training")`. The columns
-`task` and `trace` join the parts. Experiments: {experiments}.
-"""
+`task` and `trace` join the parts.
+
+## Where it is from
+
+{origin}
+
+## Before you train on it
+
+- A verdict is the checker's: `VALID` means that the plan reaches the goal. It says nothing of style
+  or cost.
+- The training sets are what a curator chose. A model that learns them learns its taste too:
+  `posterity audit` asks which.
+- Tasks of the splits `heldout` and `larger` are for measuring. Whoever trains on their traces cannot
+  measure on them.
+{people}"""
+ORIGIN = """| experiment | model | traces | valid |
+|---|---|---|---|
+{rows}
+
+Domains: {domains}."""
+PEOPLE = (
+    "- {requests} traces are answers to users, and may hold what they wrote. Ask them before you "
+    "publish it; `posterity forget` erases a user's.\n"
+)
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"),
+         (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))  # fmt: skip
+"""How a hub names the size of a data set, up to these numbers of rows."""
 TRAINING = pa.schema(
     [
         ("experiment", pa.string()),
@@ -54,11 +87,11 @@ TRAINING = pa.schema(
 )
 
 
-def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
+def export(warehouse: Warehouse, folder: Path, license: str | None = None) -> dict[str, int]:
     """Write a warehouse's training sets, traces and tasks to a new folder, whole or not at all.
 
-    Returns the number of rows of each part. Raises InvalidInput if the folder cannot be made or is
-    not empty.
+    `license`: of the data, as a hub names it. Returns the number of rows of each part. Raises
+    InvalidInput if the folder cannot be made or is not empty.
     """
     require_new(folder)
     parts = {
@@ -66,12 +99,33 @@ def export(warehouse: Warehouse, folder: Path) -> dict[str, int]:
         "traces": warehouse.batches("export_traces", ROWS),
         "tasks": warehouse.batches("export_tasks", ROWS),
     }
-    names = sorted(one.id for one in warehouse.every(Experiment))
     with new_folder(folder) as partial:
         counts = {name: _write(partial / name, batches) for name, batches in parts.items()}
-        card = CARD.format(**counts, experiments=", ".join(f"`{name}`" for name in names) or "none")
-        (partial / "README.md").write_text(card, "utf-8")
+        (partial / "README.md").write_text(_card(warehouse, counts, license), "utf-8")
     return counts
+
+
+def _card(warehouse: Warehouse, counts: dict[str, int], license: str | None) -> str:
+    """The card of a data set: its parts, who wrote the traces, and what to mind."""
+    sources = warehouse.query("export_sources")
+    rows = [
+        f"| `{_plain(one.experiment)}` | {_plain(one.policy)} | {one.traces} | {one.valid} |"
+        for one in sources.itertuples()
+    ]
+    domains = sorted({_plain(one.name) for one in warehouse.every(Domain)})
+    requests = int(sources["requests"].sum())
+    return CARD.format(
+        **counts,
+        license=f"license: {json.dumps(license)}\n" if license else "",
+        size=next((told for most, told in SIZES if counts["traces"] < most), "n>10M"),
+        origin=ORIGIN.format(rows="\n".join(rows), domains=", ".join(domains) or "none"),
+        people=PEOPLE.format(requests=requests) if requests else "",
+    )
+
+
+def _plain(text: str) -> str:
+    """A name without what Markdown would read as markup."""
+    return re.sub(r"[^\w .,:@/-]", " ", text)
 
 
 def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:

@@ -142,6 +142,9 @@ def load(
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    license: Annotated[
+        str | None, typer.Option(help="Of the data, as a hub names it: cc-by-4.0.")
+    ] = None,
     warehouse: WarehouseFile = DEFAULT,
 ) -> None:
     """Write training sets, traces and tasks as Parquet, with a card.
@@ -154,7 +157,7 @@ def export(
         from warehouse.store import Warehouse
 
         with Warehouse(warehouse, read_only=True) as store:
-            counts = write(store, folder)
+            counts = write(store, folder, license)
         typer.echo(f"{folder}: " + ", ".join(f"{n} rows of {name}" for name, n in counts.items()))
 
 

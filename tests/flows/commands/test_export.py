@@ -5,12 +5,14 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import pytest
+from huggingface_hub import DatasetCard
 
 from planners.errors import InvalidInput
 from planners.pddl import read_task
 from planners.prompts.formats import PROMPTS
 from tests.flows.commands.test_cli import posterity
 from warehouse.export import export
+from warehouse.records import Experiment
 from warehouse.store import Warehouse
 
 
@@ -56,3 +58,17 @@ def test_nothing_is_written_over(finished: Path, tmp_path: Path) -> None:
 def test_an_empty_warehouse_exports_empty_parts(warehouse: Warehouse, tmp_path: Path) -> None:
     assert export(warehouse, tmp_path / "out") == {"training": 0, "traces": 0, "tasks": 0}
     assert list(pd.read_parquet(tmp_path / "out" / "training")["prompt"]) == []
+
+
+def test_the_card_says_what_a_hub_and_a_reader_need(finished: Path, tmp_path: Path) -> None:
+    with Warehouse(finished, read_only=True) as store:
+        export(store, tmp_path / "out", license="cc-by-4.0")
+        [experiment] = store.every(Experiment)
+        valid = store.frame("SELECT count(*) AS n FROM stg_verdicts WHERE outcome = 'VALID'")["n"]
+    card = DatasetCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.license, card.data.size_categories) == ("cc-by-4.0", ["n<1K"])
+    assert card.data.tags == ["planning", "pddl", "posterity"]
+    rows = [line for line in card.text.splitlines() if line.startswith(f"| `{experiment.id}`")]
+    assert sum(int(row.split("|")[4]) for row in rows) == int(valid[0])
+    assert "Domains: blocksworld." in card.text
+    assert "answers to users" not in card.text
