@@ -59,8 +59,8 @@ plan checker, and what the next generations were trained on.
   or cost.
 - The training sets are what a curator chose. A model that learns them learns its taste too:
   `posterity audit` asks which.
-- Tasks of the splits `heldout` and `larger` are for measuring. Whoever trains on their traces cannot
-  measure on them.
+- Tasks of the splits `heldout` and `larger` are for measuring. Whoever trains on their traces
+  cannot measure on them.
 {people}"""
 ORIGIN = """| experiment | model | traces | valid |
 |---|---|---|---|
