@@ -1,6 +1,6 @@
 """An append-only log: a line is on disk before whoever wrote it goes on.
 
-Lines that wait are written and synchronised together. A segment is a file that one process appends
+Lines that wait are written and synchronised together. A segment is a file that one thread appends
 to and holds locked; it is closed after some seconds, by a rename. Loaders take closed segments, and
 those of a process that died.
 """
@@ -25,45 +25,65 @@ OPEN, CLOSED = ".open", ".jsonl"
 """The endings of segments that are written to, and of those that are complete."""
 LARGEST = 32 * 2**20
 """Bytes after which a segment is closed at once."""
+Line = tuple[bytes, "Future[None]"]
+"""A line, and what is done when it is on disk."""
+Waiting = queue.SimpleQueue["Line | None"]
+"""Lines that wait, then None for each lane that takes them."""
 
 
 class Log:
-    """Appends lines to segments in a folder, from a thread of its own; closes them every `seconds`.
+    """Appends lines to segments in a folder, from threads of its own; closes them every `seconds`.
 
-    Close it to have everything written and the last segment complete.
+    Each of its `lanes` is a thread with a segment. A disk takes some milliseconds to synchronise,
+    and while one lane waits for that, another one takes the lines that come. Close the log to have
+    everything written and the last segments complete.
     """
 
-    def __init__(self, folder: Path, seconds: float = 2.0) -> None:
+    def __init__(self, folder: Path, seconds: float = 2.0, lanes: int = 3) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.seconds = folder, seconds
-        self._waiting: queue.SimpleQueue[tuple[bytes, Future[None]] | None] = queue.SimpleQueue()
-        self._segment: BinaryIO | None = None
-        self._begun = 0.0
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
-        self._thread.start()
+        shared: Waiting = queue.SimpleQueue()
+        ordered: Waiting = queue.SimpleQueue() if lanes > 1 else shared
+        queues = [ordered] + [shared] * (lanes - 1)
+        self._ordered, self._shared = ordered, shared
+        self._lanes = [_Lane(folder, seconds, waiting) for waiting in queues]
 
-    def append(self, line: bytes) -> Future[None]:
-        """Append a line, which ends in a newline; done when it is on disk. The future raises
-        ComponentFailure where it cannot be written.
+    def append(self, line: bytes, in_order: bool = False) -> Future[None]:
+        """Append a line, which ends in a newline; done when it is on disk. Lines that are appended
+        `in_order` are read back in their order. The future raises ComponentFailure where it cannot
+        be written.
         """
         done: Future[None] = Future()
         done.set_running_or_notify_cancel()  # who gives up waiting must not stop the others
-        self._waiting.put((line, done))
+        (self._ordered if in_order else self._shared).put((line, done))
         return done
 
     def close(self) -> None:
-        """Write what waits, and complete the last segment."""
-        self._waiting.put(None)
-        self._thread.join()
+        """Write what waits, and complete the last segments."""
+        for lane in self._lanes:
+            lane.waiting.put(None)
+        for lane in self._lanes:
+            lane.thread.join()
+
+
+class _Lane:
+    """A thread that writes the lines of a queue to a segment, and synchronises once for all that
+    wait.
+    """
+
+    def __init__(self, folder: Path, seconds: float, waiting: Waiting) -> None:
+        self.folder, self.seconds, self.waiting = folder, seconds, waiting
+        self._segment: BinaryIO | None = None
+        self._begun = 0.0
+        self.thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self.thread.start()
 
     def _write(self) -> None:
         """Until it is closed, write all lines that wait and synchronise once."""
         while True:
-            some = self._next()
-            lines = [one for one in some if one is not None]
-            if lines:
-                self._append(lines)
-            if None in some:
+            some, last = self._next()
+            if some:
+                self._append(some)
+            if last:
                 self._complete()
                 return
             if self._segment and (
@@ -71,16 +91,18 @@ class Log:
             ):
                 self._complete()
 
-    def _next(self) -> list[tuple[bytes, Future[None]] | None]:
-        """All that waits; at the latest after some seconds nothing."""
-        found = []
+    def _next(self) -> tuple[list[Line], bool]:
+        """All that waits, at the latest after some seconds nothing; and whether it is the last."""
+        found: list[Line] = []
         with suppress(queue.Empty):
-            found.append(self._waiting.get(timeout=self.seconds))
-            while True:
-                found.append(self._waiting.get_nowait())
-        return found
+            one = self.waiting.get(timeout=self.seconds)
+            while one is not None:
+                found.append(one)
+                one = self.waiting.get_nowait()
+            return found, True
+        return found, False
 
-    def _append(self, lines: list[tuple[bytes, Future[None]]]) -> None:
+    def _append(self, lines: list[Line]) -> None:
         try:
             segment = self._segment or self._opened()
             segment.write(b"".join(line for line, _ in lines))

@@ -218,7 +218,9 @@ class Desk:
                 as_line(wanted),
                 as_line(Told(trace=wanted.trace, accepted=True, given=now, user=user)),
             ]
-        await asyncio.gather(*(asyncio.wrap_future(self.log.append(line)) for line in lines))
+        await asyncio.gather(
+            *(asyncio.wrap_future(self.log.append(line, in_order=True)) for line in lines)
+        )
         return None if wanted is None else wanted.trace
 
     def _kept(self, trace: str) -> Answered | None:

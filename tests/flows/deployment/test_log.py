@@ -73,8 +73,8 @@ def test_a_killed_writer_leaves_whole_lines_to_the_loader(tmp_path: Path) -> Non
     script = (
         "import sys, os; from pathlib import Path; from flows.deployment.log import Log\n"
         f"log = Log(Path({str(tmp_path)!r}), seconds=60)\n"
-        "log.append(b'whole\\n').result()\n"
-        "log._segment.write(b'torn'); log._segment.flush()\n"
+        "log.append(b'whole\\n', in_order=True).result(); lane = log._lanes[0]\n"
+        "lane._segment.write(b'torn'); lane._segment.flush()\n"
         "print('written', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE,
@@ -101,7 +101,7 @@ def test_each_line_is_loaded_once_and_the_last_word_counts(
     warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
     first, text = answer(1), answer(2, domain=None, problem=None)
     folder = requests_folder(warehouse)
-    log = Log(folder)
+    log = Log(folder, lanes=1)
     lines = [as_line(first), as_line(first), as_line(text), b"nonsense\n"]
     lines += [as_line(Told(trace=first.trace, accepted=said, given=NOW)) for said in (True, False)]
     for line in lines:
