@@ -16,7 +16,7 @@ HASHES = {
     "quickstart": "689a895a5fd8",
     "blocksworld": "689a895a5fd8",
     "rovers": "83ee8d5d07af",
-    "sokoban": "ab781a089686",
+    "sokoban": "ee8267a45366",
     "ten-domains": "bbc47ba5b69c",
     "control": "9a868d305ac6",
     "reinforce": "442dc150c33f",
