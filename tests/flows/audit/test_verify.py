@@ -79,7 +79,8 @@ def test_what_was_changed_is_named(
     with duckdb.connect(path) as connection:
         connection.execute(change)
     with Warehouse(path, read_only=True) as store:
-        wrong = {check.name for check in verify(store, Watch(quiet=True)) if check.wrong}
+        measured = 8 if "log-probabilities" in checks else 0  # models take time to load
+        wrong = {check.name for check in verify(store, Watch(quiet=True), measured) if check.wrong}
     assert checks <= wrong
 
 
