@@ -162,9 +162,10 @@ def test_the_dbt_package_is_made_from_the_views() -> None:
     files = [file for file in dbt.FOLDER.rglob("*") if file.is_file()]
     stored = {str(file.relative_to(dbt.FOLDER)): file.read_text("utf-8") for file in files}
     made = dbt.package()
-    assert {name: text for name, text in stored.items() if name in made} == made, (
-        "run `python -m tools.dbt`"
-    )
+    kept = {  # besides, dbt leaves what it builds there
+        name: text for name, text in stored.items() if name in made or name.startswith("models/")
+    }
+    assert kept == made, "run `python -m tools.dbt`"
 
 
 def test_the_site_builds_and_its_links_lead_somewhere(tmp_path: Path) -> None:

@@ -308,7 +308,7 @@ def pretrain(
         from flows.progress import Watch
         from planners.files import require_new
         from planners.models.checkpoint import weights_hash
-        from planners.models.hardware import use_hardware, use_threads
+        from planners.models.hardware import use_threads
         from planners.training.curriculum import Pretraining
         from planners.training.pretraining import pretrain as make
 
@@ -319,7 +319,6 @@ def pretrain(
             layers=layers, width=width, workers=workers, dtype=dtype,
             size=_bounds("--size", size) if size else None,
         )  # fmt: skip
-        use_hardware(dtype=settings.dtype)
         use_threads(threads)
         watch = Watch()
         with watch.bar("pretrain", steps) as advance:

@@ -277,9 +277,7 @@ def vary(
     task = replace(lesson.task, problem=problem)
     again = names_of(task)
     words = {**again, **{word: again.get(name, name) for word, name in written.items()}}
-    completion = _WORD.sub(lambda word: words.get(word[0], word[0]), lesson.completion)
-    ids = lesson.token_ids if completion == lesson.completion else ()
-    return replace(lesson, task=task, completion=completion, token_ids=ids)
+    return _answering(lesson, task, words)
 
 
 def _mirrored(lesson: Lesson, prompt: str, rng: Random) -> Lesson:
@@ -295,5 +293,11 @@ def _mirrored(lesson: Lesson, prompt: str, rng: Random) -> Lesson:
         given.get(name, name): again.get(mapped.get(name, name), mapped.get(name, name))
         for name in (*given, *mapped)
     }
+    return _answering(lesson, task, words)
+
+
+def _answering(lesson: Lesson, task: Task, words: dict[str, str]) -> Lesson:
+    """The lesson for a task that is its own under other names; `words` lead to those names."""
     completion = _WORD.sub(lambda word: words.get(word[0], word[0]), lesson.completion)
-    return replace(lesson, task=task, completion=completion, token_ids=())
+    ids = lesson.token_ids if completion == lesson.completion else ()
+    return replace(lesson, task=task, completion=completion, token_ids=ids)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from planners.domains import DOMAINS
 from planners.models.checkpoint import load, save, weights_hash
 from planners.models.embedded import names_in_pddl
-from planners.models.hardware import hardware
+from planners.models.hardware import hardware, use_hardware
 from planners.models.likelihood import Row
 from planners.pddl import read_domain
 from planners.pddl.reader import changing
@@ -150,6 +150,8 @@ def pretrain(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> dict[str, object]:
     """Train a base and write it to `folder`; returns its manifest, also written there."""
+    if settings.dtype != "auto":  # otherwise what the process uses stays
+        use_hardware(dtype=settings.dtype)
     if settings.start is None:
         tokenizer = build_tokenizer(settings.domains, settings.object_names, settings.in_order)
         model = build_model(settings.seed, len(tokenizer), settings.layers, settings.width)

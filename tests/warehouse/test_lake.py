@@ -89,7 +89,7 @@ WRITER = """
 import sys
 from random import Random
 from tests.warehouse.test_store import ROW
-from warehouse import records, schema
+from warehouse import schema
 from warehouse.records import Mark
 from warehouse.store import Warehouse
 rng = Random(int(sys.argv[2]))

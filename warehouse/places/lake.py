@@ -37,11 +37,11 @@ FROM postgres_query(
 uses its number.
 """
 REWRITE = (
-    "CALL ducklake_flush_inlined_data('warehouse')",
-    "CALL ducklake_rewrite_data_files('warehouse', delete_threshold => 0)",
-    "CALL ducklake_merge_adjacent_files('warehouse')",
-    "CALL ducklake_expire_snapshots('warehouse', older_than => now() + INTERVAL 1 DAY)",
-    "CALL ducklake_cleanup_old_files('warehouse', cleanup_all => true)",
+    f"CALL ducklake_flush_inlined_data('{NAME}')",
+    f"CALL ducklake_rewrite_data_files('{NAME}', delete_threshold => 0)",
+    f"CALL ducklake_merge_adjacent_files('{NAME}')",
+    f"CALL ducklake_expire_snapshots('{NAME}', older_than => now() + INTERVAL 1 DAY)",
+    f"CALL ducklake_cleanup_old_files('{NAME}', cleanup_all => true)",
 )
 """Rows kept in the catalogue go to files, files lose their deleted rows, older states are given up,
 and then nothing needs the older files.
@@ -112,10 +112,9 @@ class Lake:
             fresh.execute(f"LOAD {quoted(_extension('postgres_scanner'))}")
             patient = f"{self.catalogue} options='-c lock_timeout={PATIENCE}s'"
             fresh.execute(f"ATTACH {quoted(patient)} AS catalogue (TYPE postgres)")
-            for statement in ("VACUUM FULL", "CHECKPOINT"):
-                fresh.execute(
-                    f"CALL postgres_execute('catalogue', '{statement}', use_transaction => false)"
-                )
+            fresh.execute(
+                "CALL postgres_execute('catalogue', 'VACUUM FULL', use_transaction => false)"
+            )
 
     def remove(self) -> None:
         """Does nothing: others may be using the lake."""
