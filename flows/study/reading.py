@@ -16,7 +16,7 @@ from flows.experiments.reading import load_experiment
 from planners.errors import InvalidInput
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
-STUDIES = ("paper", "error")
+STUDIES = ("paper", "error", "taste", "shrinkage")
 """The studies that come with Posterity."""
 SHARED = ("tasks", "evaluate", "generations")
 """Settings that all arms must share, or their figures cannot be compared."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planners.errors import CheckpointError, ComponentFailure
+from planners.models.attention import use_shared_prompts
 from planners.models.hardware import hardware
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def _model(folder: Path, dtype: str | None = None) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
-    return model.to(used.device).eval()
+    use_shared_prompts(model.to(used.device))
+    return model.eval()
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

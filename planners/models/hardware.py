@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,17 +63,60 @@ def hardware(device: Device | None = None, dtype: Dtype | None = None) -> Hardwa
     return Hardware(used, dtype)
 
 
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Limit torch to one thread per caller while the block runs.
+
+    Several batches at once, one per core, beat one batch on all cores.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def widest() -> Iterator[None]:
+    """Multiply float32 matrices at a processor's full width while the block runs.
+
+    MKL, which torch calls for that, uses half of the width of an AMD processor with AVX-512. oneDNN
+    uses all of it, in float32 too, and torch calls it where it may calculate less exactly; with the
+    tiles of AMX it would. Planning a product takes it long, so that many shapes are not worth it.
+    """
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    if _flagged("avx512f") and not _flagged("amx_tile") and "AuthenticAMD" in _processor():
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @cache
+def _processor() -> str:
+    """What Linux says of the processor; nothing elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text("ascii", "ignore")
+    except OSError:
+        return ""
+
+
+def _flagged(flag: str) -> bool:
+    return bool(re.search(rf"^(flags|Features)\s*:.*\b({flag})\b", _processor(), re.M))
+
+
 def calculates_in_bfloat16() -> bool:
     """Whether this processor has instructions for bfloat16; without them it takes a hundred times
     as long. Told by what the system says of it, not by a measurement, which could change from one
     run to the next.
     """
-    try:
-        told = Path("/proc/cpuinfo").read_text("ascii", "ignore")
-    except OSError:  # no Linux
-        return False
-    return bool(re.search(r"^(flags|Features)\s*:.*\b(avx512_bf16|amx_bf16|bf16)\b", told, re.M))
+    return _flagged("avx512_bf16|amx_bf16|bf16")
 
 
 def cores(threads: int) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from planners.records import Sampling
@@ -16,22 +14,6 @@ SMALL = 4096
 """Tokens of a vocabulary that is drawn from in float64."""
 LIKELIEST = 128
 """Tokens among which a nucleus is looked for at first."""
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Limit torch to one thread per caller while the block runs.
-
-    Several batches at once, one per core, beat one batch on all cores.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def even_batches(rows: list[int], most: int, threads: int) -> list[list[int]]:

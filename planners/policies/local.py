@@ -1,8 +1,8 @@
 """A policy that samples from a causal language model of `transformers` in this process.
 
-It is faster than a plain `generate` call. Prompts are sorted by length and batched, samples of one
-prompt share its prefill, finished rows leave the batch, and the key-value cache is allocated once.
-Every row has its own random stream, so its text does not depend on the other rows.
+It is faster than a plain `generate` call. Prompts are sorted by length and batched, a prompt is
+read once for all its samples, finished rows leave the batch, and the key-value cache is allocated
+once. Every row has its own random stream, so its text does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts, reasoning_tokens, stop_ids
-from planners.models.hardware import out_of_memory
+from planners.models.hardware import one_thread_each, out_of_memory
 from planners.models.likelihood import Row, by_length, summed_logprobs
-from planners.policies.decoding import draw, even_batches, one_thread_each, preallocated_cache
+from planners.policies.decoding import draw, even_batches
+from planners.policies.lines import begin
 from planners.records import Completion, Policy, Sampling
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 MEASURED = 16
 """Completions per batch when log-probabilities are computed."""
@@ -175,8 +175,8 @@ class LocalPolicy(Policy):
         device, most = self.model.device, sampling.max_new_tokens
         # 1. Random numbers first: they depend on a row's seed alone, not on the other rows.
         uniform = torch.from_numpy(np.stack([_uniform(seed, most) for seed in seeds])).to(device)
-        # 2. One prefill per distinct prompt; then one line of the cache per row.
-        cache, logits, padding = self._prefill(rows, most)
+        # 2. One prefill per distinct prompt; then one line per row.
+        lines, logits = begin(self.model, rows, most)
         # 3. By row: its tokens (-1: none yet), their log-probability under the model and under the
         #    sampling distribution, and the length of its prompt.
         tokens = torch.full((len(rows), most), -1, device=device)
@@ -198,20 +198,11 @@ class LocalPolicy(Policy):
                 break
             # 6. Finished lines leave together, once they are a fifth: leaving copies the cache.
             if writing.sum() < SHRINK * len(alive):
-                keep = writing.nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
-                alive, token, writing = alive[keep], token[keep], writing[keep]
-                padding = None if padding is None else padding[keep]
+                left = writing.nonzero().squeeze(1)
+                lines.keep(left)
+                alive, token, writing = alive[left], token[left], writing[left]
             # 7. One forward pass over the remaining lines.
-            if padding is not None:
-                padding = torch.cat([padding, padding.new_ones(len(alive), 1)], dim=1)
-            logits = self.model(
-                input_ids=token.clamp(min=0)[:, None],
-                attention_mask=padding,
-                position_ids=(lengths[alive] + step)[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
+            logits = lines.forward(token, lengths[alive] + step)
         return self._completions(tokens.tolist(), scores.tolist())
 
     def _completions(self, tokens: list[list[int]], scores: list[list[float]]) -> list[Completion]:
@@ -229,41 +220,6 @@ class LocalPolicy(Policy):
             )
             for text, ids, (own, drawn) in zip(texts, cut, scores, strict=True)
         ]
-
-    def _prefill(
-        self, rows: list[list[int]], room: int
-    ) -> tuple[Cache, torch.Tensor, torch.Tensor | None]:
-        """Run each distinct prompt once; returns cache, next-token logits and padding mask."""
-        import torch
-
-        distinct: list[list[int]] = []
-        owner: list[int] = []
-        for row in rows:
-            if not distinct or distinct[-1] != row:
-                distinct.append(row)
-            owner.append(len(distinct) - 1)
-        # Padding on the left, so that every prompt ends at the last position.
-        width = max(map(len, distinct))
-        ids, mask = (
-            torch.tensor(padded, device=self.model.device)
-            for padded in (
-                [[0] * (width - len(row)) + row for row in distinct],
-                [[0] * (width - len(row)) + [1] * len(row) for row in distinct],
-            )
-        )
-        padded = not bool(mask.all())
-        cache = preallocated_cache(width + room)
-        output = self.model(
-            input_ids=ids,
-            attention_mask=mask if padded else None,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        lines = torch.tensor(owner, device=self.model.device)
-        cache.batch_select_indices(lines)
-        return cache, output.logits[lines, -1], mask[lines] if padded else None
 
     def logprobs(self, pairs: Sequence[tuple[str, str]], temperature: float = 1.0) -> list[float]:
         """Summed log-probability (nats) of each completion and its end token, given its prompt, of

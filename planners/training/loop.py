@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from planners.errors import ComponentFailure, InvalidInput
-from planners.models.hardware import hardware, out_of_memory
+from planners.models.attention import shares_prompts
+from planners.models.hardware import hardware, one_thread_each, out_of_memory, widest
 from planners.models.likelihood import Row
 from planners.training.objectives import completion_loss
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     Objective = Callable[[PreTrainedModel, Sequence[Any]], torch.Tensor]
 
 R = TypeVar("R", bound=Sequence[Any])
+PART = 8
+"""Rows of a small model whose gradient one core computes."""
 WINDOW = 16
 """Batches whose rows are sorted by length together: little padding, order still random."""
 
@@ -141,20 +146,21 @@ def fit(
     learner = _Learner(model, objective or completion_loss, how.micro)
     model.train()
     begun = len(losses)
-    for step, rows in zip(range(steps), batches, strict=False):
-        if step < begun:  # done already; drawing its batch advances the random stream
-            on_step(step, losses[step])
-            continue
-        # 3. Sum the gradient over all processes, clip its norm, and step at the scheduled rate.
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(_added_up(model, learner.backward(rows)))
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = how.rate(step, steps)
-        optimizer.step()
-        on_step(step, losses[-1])
-        # 4. Save the state now and then, from one process only.
-        if state and is_first():
-            state.save_if_due(optimizer, losses)
+    with learner.at_work():
+        for step, rows in zip(range(steps), batches, strict=False):
+            if step < begun:  # done already; drawing its batch advances the random stream
+                on_step(step, losses[step])
+                continue
+            # 3. Sum the gradient over all processes, clip its norm, and step at the scheduled rate.
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(_added_up(model, learner.backward(rows)))
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.param_groups[0]["lr"] = how.rate(step, steps)
+            optimizer.step()
+            on_step(step, losses[-1])
+            # 4. Save the state now and then, from one process only.
+            if state and is_first():
+                state.save_if_due(optimizer, losses)
     model.eval()
     return losses
 
@@ -191,10 +197,34 @@ def _added_up(model: PreTrainedModel, loss: float) -> float:
 
 
 class _Learner:
-    """Computes gradients of batches, in parts of `micro` rows if a batch exceeds memory."""
+    """Computes gradients of batches, in parts of `micro` rows if a batch exceeds memory.
+
+    A small model's batches are always cut, into parts of at most PART rows: a core for each part is
+    faster than all cores for each matrix. The parts are the same on any number of cores, and so are
+    the weights in the end.
+    """
 
     def __init__(self, model: PreTrainedModel, objective: Objective, micro: int | None) -> None:
         self.model, self.objective, self.micro = model, objective, micro
+        self.learned = [one for one in model.parameters() if one.requires_grad]
+        self.cores: Executor | None = None
+        # What is drawn at random would depend on which part comes first.
+        drawn = any(getattr(module, "p", 0) for module in model.modules())
+        self.cut = shares_prompts(model) and not drawn and not model.is_activation_checkpointing
+        if self.cut:
+            self.micro = min(micro or PART, PART)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep a thread for each core that torch may use while the block runs."""
+        import torch
+
+        if not self.cut:
+            yield
+            return
+        cores = torch.get_num_threads()
+        with widest(), one_thread_each(), ThreadPoolExecutor(cores) as self.cores:
+            yield
 
     def backward(self, rows: Sequence[Any]) -> float:
         """Add the gradient of a batch, or of this process's share of it, to the model.
@@ -229,12 +259,27 @@ class _Learner:
         rank, processes = _place()
         # Every n-th row: rows come sorted by length, so all processes get similar work.
         mine = rows[rank::processes]
-        for start in range(0, len(mine), micro):
-            part = mine[start : start + micro]
+        parts = [mine[start : start + micro] for start in range(0, len(mine), micro)]
+
+        def loss_of(part: Sequence[Any]) -> torch.Tensor:
             # Relative to the whole batch, so that parts and processes add up to its mean.
             share = sum(len(row[1]) for row in part) / tokens
             with torch.autocast(device, torch.bfloat16, enabled=hardware().mixed):
-                loss = self.objective(self.model, part) * share
+                return self.objective(self.model, part) * share
+
+        def gradient_of(part: Sequence[Any]) -> tuple[float, tuple[torch.Tensor, ...]]:
+            loss = loss_of(part)
+            return loss.item(), torch.autograd.grad(loss, self.learned)
+
+        if self.cores:
+            # Added up in the order of the parts, whichever is ready first.
+            for value, gradient in self.cores.map(gradient_of, parts):
+                told += value
+                for parameter, more in zip(self.learned, gradient, strict=True):
+                    parameter.grad = more if parameter.grad is None else parameter.grad.add_(more)
+            return told
+        for part in parts:
+            loss = loss_of(part)
             loss.backward()
             told += loss.item()
         return told

@@ -1,0 +1,119 @@
+"""The lines of a batch that a model writes. A prompt is read once, whatever its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from planners.models.attention import Prompts, shares_prompts
+from planners.policies.decoding import preallocated_cache
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Cache, PreTrainedModel
+
+
+class Lines(Protocol):
+    """Completions that are being written, one line each."""
+
+    def forward(self, token: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Add a token to each line; returns the logits of the next one, (lines, vocabulary)."""
+
+    def keep(self, left: torch.Tensor) -> None:
+        """Keep only some lines, given by ascending index."""
+
+
+def begin(
+    model: PreTrainedModel, rows: Sequence[list[int]], room: int
+) -> tuple[Lines, torch.Tensor]:
+    """Read the prompts `rows`, equal ones next to each other, with room for so many tokens after.
+
+    Returns a line for each row, and the logits of their first tokens.
+    """
+    import torch
+
+    distinct: list[list[int]] = []
+    owner: list[int] = []
+    for row in rows:
+        if not distinct or distinct[-1] != row:
+            distinct.append(row)
+        owner.append(len(distinct) - 1)
+    # Padding on the left, so that every prompt ends at the last position.
+    width = max(map(len, distinct))
+    ids, mask = (
+        torch.tensor(padded, device=model.device)
+        for padded in (
+            [[0] * (width - len(row)) + row for row in distinct],
+            [[0] * (width - len(row)) + [1] * len(row) for row in distinct],
+        )
+    )
+    padding = None if bool(mask.all()) else mask
+    shared = shares_prompts(model)
+    cache = preallocated_cache(width if shared else width + room)
+    logits = model(
+        input_ids=ids,
+        attention_mask=padding,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    owners = torch.tensor(owner, device=model.device)
+    lines: Lines
+    if shared:
+        lines = _Sharing(model, Prompts.read(cache, padding, owners), owners, room)
+    else:
+        cache.batch_select_indices(owners)
+        lines = _Copying(model, cache, None if padding is None else padding[owners])
+    return lines, logits[owners]
+
+
+class _Copying:
+    """Each line has a copy of its prompt's keys and values, for any model."""
+
+    def __init__(self, model: PreTrainedModel, cache: Cache, padding: torch.Tensor | None) -> None:
+        self.model, self.cache, self.padding = model, cache, padding
+
+    def forward(self, token: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        if self.padding is not None:
+            seen = self.padding.new_ones(len(token), 1)
+            self.padding = torch.cat([self.padding, seen], dim=1)
+        found: torch.Tensor = self.model(
+            input_ids=token[:, None],
+            attention_mask=self.padding,
+            position_ids=position[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+        return found
+
+    def keep(self, left: torch.Tensor) -> None:
+        self.cache.batch_select_indices(left)
+        self.padding = None if self.padding is None else self.padding[left]
+
+
+class _Sharing:
+    """The samples of a prompt share its keys and values (`planners.models.attention`)."""
+
+    def __init__(
+        self, model: PreTrainedModel, prompts: Prompts, owners: torch.Tensor, room: int
+    ) -> None:
+        self.model, self.prompts, self.owners = model, prompts, owners
+        self.cache = preallocated_cache(room)
+
+    def forward(self, token: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.model(
+            input_ids=token[:, None],
+            position_ids=position[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+            prompts=self.prompts,
+        ).logits[:, -1]
+        return found
+
+    def keep(self, left: torch.Tensor) -> None:
+        if self.cache.get_seq_length():  # before the first token there is nothing to keep
+            self.cache.batch_select_indices(left)
+        self.owners = self.prompts.keep(self.owners[left])
