@@ -6,6 +6,7 @@ to calculate with them. Here it reads them once for each prompt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -104,16 +105,20 @@ class Prompts:
     seats: torch.Tensor
 
     @classmethod
-    def read(cls, cache: Cache, mask: torch.Tensor | None, owners: torch.Tensor) -> Prompts:
-        """Prompts that a model has just read into a cache, with their padding `mask` (1 where there
-        is a token). `owners`, ascending, is the prompt of each line.
+    def read(cls, caches: Sequence[Cache], mask: torch.Tensor, owners: torch.Tensor) -> Prompts:
+        """Prompts that a model has just read into caches, one part after the other, with their
+        padding `mask` (1 where there is a token). `owners`, ascending, is the prompt of each line.
         """
         import torch
 
+        layers = list(zip(*(cache.layers for cache in caches), strict=True))
+        keys, values = (
+            [torch.cat([getattr(part, name) for part in layer]) for layer in layers]
+            for name in ("keys", "values")
+        )
         hidden = None
-        if mask is not None:
+        if not mask.all():
             hidden = torch.zeros(mask.shape).masked_fill(mask == 0, float("-inf"))[:, None, None]
-        keys, values = ([getattr(of, name) for of in cache.layers] for name in ("keys", "values"))
         return cls(keys, values, hidden, *_seated(owners))
 
     def keep(self, owners: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
 
+READ = 32
+"""Prompts that a small model reads at once."""
+
+
 class Lines(Protocol):
     """Completions that are being written, one line each."""
 
@@ -47,25 +51,32 @@ def begin(
             [[0] * (width - len(row)) + [1] * len(row) for row in distinct],
         )
     )
-    padding = None if bool(mask.all()) else mask
-    shared = shares_prompts(model)
-    cache = preallocated_cache(width if shared else width + room)
+    owners = torch.tensor(owner, device=model.device)
+    if shares_prompts(model):
+        # A few prompts at a time, as more would not fit into a core's cache.
+        parts = zip(ids.split(READ), mask.split(READ), strict=True)
+        caches, ends = zip(*(_read(model, *part, width) for part in parts), strict=True)
+        prompts = Prompts.read(caches, mask, owners)
+        return _Sharing(model, prompts, owners, room), torch.cat(ends)[owners]
+    cache, logits = _read(model, ids, mask, width + room)
+    cache.batch_select_indices(owners)
+    return _Copying(model, cache, None if mask.all() else mask[owners]), logits[owners]
+
+
+def _read(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, length: int
+) -> tuple[Cache, torch.Tensor]:
+    """Keys and values of prompts in a cache of some length, and the logits of what follows."""
+    cache = preallocated_cache(length)
     logits = model(
         input_ids=ids,
-        attention_mask=padding,
+        attention_mask=None if mask.all() else mask,
         position_ids=(mask.cumsum(1) - 1).clamp(min=0),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
-    owners = torch.tensor(owner, device=model.device)
-    lines: Lines
-    if shared:
-        lines = _Sharing(model, Prompts.read(cache, padding, owners), owners, room)
-    else:
-        cache.batch_select_indices(owners)
-        lines = _Copying(model, cache, None if padding is None else padding[owners])
-    return lines, logits[owners]
+    return cache, logits
 
 
 class _Copying:

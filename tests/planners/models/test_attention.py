@@ -73,7 +73,7 @@ def test_two_parts_add_up_to_one_attention(
 
     layer, cache = Layer(), Layer()
     layer.keys, layer.values, cache.layers = keys, values, [layer]  # type: ignore[attr-defined]
-    shared = Prompts.read(cache, padding, owners)  # type: ignore[arg-type]
+    shared = Prompts.read([cache], padding, owners)  # type: ignore[arg-type]
     for _ in range(2):  # before and after some lines left
         lines = len(owners)
         asked, key, value = (
