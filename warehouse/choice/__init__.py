@@ -1,0 +1,1 @@
+"""Which traces a generation learns from: curators as SQL, and decisions as they are stored."""
