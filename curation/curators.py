@@ -293,26 +293,36 @@ def curate(
     selection = _chosen(chosen_by, admitted, options)
     _require_selection(selection, admitted, chosen_by.name, chosen_by.signed)
     if not selection.frame["kept"].any():
-        remedy = (
-            "a task's traces are all valid or all invalid; use tasks that are solved now and then"
-            if chosen_by.signed
-            else "use easier tasks, more samples per task, or a higher temperature"
-        )
-        raise InvalidInput(
-            f"curator {chosen_by.name!r} kept none of {len(admitted) + len(barred)} traces for "
-            f"generation {generation}, so there is nothing to train on: {remedy}"
-        )
+        raise nothing_kept(chosen_by, len(admitted) + len(barred), generation)
     if barred.empty:
         return selection
     dropped = _selection(barred, set(), barred["barred"].to_numpy(), "")
     return Selection(pd.concat([selection.frame, dropped.frame], ignore_index=True))
 
 
+def nothing_kept(curator: Curator, traces: int, generation: int) -> InvalidInput:
+    """The error for a curator that kept none of so many traces for a generation."""
+    remedy = (
+        "a task's traces are all valid or all invalid; use tasks that are solved now and then"
+        if curator.signed
+        else "use easier tasks, more samples per task, or a higher temperature"
+    )
+    return InvalidInput(
+        f"curator {curator.name!r} kept none of {traces} traces for generation {generation}, so "
+        f"there is nothing to train on: {remedy}"
+    )
+
+
+def window(generations: Iterable[int], replay: str | int) -> list[int]:
+    """The generations that `replay` admits: "all", the "last" one, or the last k."""
+    own = sorted(set(generations))
+    return own[-int({"all": len(own), "last": 1}.get(str(replay), replay)) :]
+
+
 def admitted_by(pool: pd.DataFrame, replay: str | int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The traces of a pool that `replay` admits, and those of them on which training is barred."""
-    own = sorted(set(pool["generation"]) - {INGESTED})
-    window = {"all": len(own), "last": 1}.get(str(replay), replay)
-    recent = pool[pool["generation"].isin([INGESTED, *own[-int(window) :]])]
+    own = window(set(pool["generation"]) - {INGESTED}, replay)
+    recent = pool[pool["generation"].isin([INGESTED, *own])]
     barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
     return recent.drop(barred.index), barred
 

@@ -21,8 +21,8 @@ HOUSE = {
         "equivalence", "diversity", "forecasts", "influence",
     ),
     "warehouse": (
-        "records", "verdicts", "findings", "schema", "load", "migrations", "places", "sandbox",
-        "reading", "store", "landing", "pool", "integrity", "export",
+        "records", "verdicts", "findings", "schema", "load", "choice", "migrations", "places",
+        "sandbox", "reading", "store", "landing", "pool", "integrity", "export",
     ),
     "flows": (
         "experiments", "progress", "generations", "importing", "deployment", "audit", "loop",

@@ -58,45 +58,13 @@ def insert(
         fresh = rows if isinstance(rows, pa.Table) else as_arrow(table, rows)
     # DuckDB enforces no keys here (`schema.keyless`); the slower statement runs only if needed.
     if not _all_new(connection, raw, table, fresh):
-        with _registered(raw, "fresh_rows", fresh):
+        with registered(raw, "fresh_rows", fresh):
             fresh = raw.execute(_new_of(table)).to_arrow_table()
-    with _registered(raw, "fresh_rows", fresh):
+    with registered(raw, "fresh_rows", fresh):
         connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME SELECT * FROM fresh_rows")
         added = connection.exec_driver_sql(f"SELECT {tally(table)} FROM fresh_rows").one()
     enter(connection, table, *added)
     return len(fresh)
-
-
-def decide(
-    connection: sa.Connection, experiment: str, generation: int, decisions: pd.DataFrame
-) -> None:
-    """Write how the decisions for a generation differ from those that stand: those that changed, or
-    whose trace has left the pool, end; the new ones begin.
-    """
-    raw: Any = connection.connection.driver_connection
-    s = tables.selections
-    of_pool = pa.Table.from_pandas(
-        decisions.assign(experiment=experiment, since=generation, until=None),
-        arrow_schema(s), preserve_index=False,
-    )  # fmt: skip
-    stands = (s.c.experiment == experiment) & s.c.until.is_(None)
-    # A row stands as long as nothing of what was decided changes.
-    place = ("experiment", "since", "until", "trace")
-    told = ", ".join(f"{{0}}.{column.name}" for column in s.columns if column.name not in place)
-    same = f"({told.format('old')}) IS NOT DISTINCT FROM ({told.format('now')})"
-    with _registered(raw, "of_pool", of_pool):
-        unchanged = raw.execute(
-            f"SELECT trace FROM of_pool AS now JOIN selections AS old USING (trace) "
-            f"WHERE old.experiment = ? AND old.until IS NULL AND {same}",
-            [experiment],
-        ).to_arrow_table()
-        with _registered(raw, "unchanged", unchanged):
-            amend(
-                connection, s, stands & sa.text("trace NOT IN (SELECT trace FROM unchanged)"),
-                until=generation - 1,
-            )  # fmt: skip
-            begun = raw.execute("FROM of_pool ANTI JOIN unchanged USING (trace)").to_arrow_table()
-    insert(connection, s, begun)
 
 
 # ------------------------------------------------------------ the ledger
@@ -139,7 +107,7 @@ def open_ledger(connection: sa.Connection) -> None:
 
 def amend(connection: sa.Connection, table: sa.Table, where: Any, **values: Any) -> None:
     """Change the rows that satisfy a condition, in the ledger too; without values, delete them."""
-    old = connection.execute(_tallied(table).where(where)).one()
+    old = connection.execute(tallied(table).where(where)).one()
     if not old[0]:
         return
     enter(connection, table, -old[0], -old[1])
@@ -148,19 +116,20 @@ def amend(connection: sa.Connection, table: sa.Table, where: Any, **values: Any)
         return
     told = {name: str(sa.literal(value).compile(compile_kwargs={"literal_binds": True}))
             for name, value in values.items()}  # fmt: skip
-    enter(connection, table, *connection.execute(_tallied(table, **told).where(where)).one())
+    enter(connection, table, *connection.execute(tallied(table, **told).where(where)).one())
     connection.execute(sa.update(table).where(where).values(values))
 
 
 def erase(connection: sa.Connection, table: sa.Table, where: Any, values: Any) -> None:
     """Change rows, in the ledger too, in columns that `where` does not speak of."""
-    before = connection.execute(_tallied(table).where(where)).one()
+    before = connection.execute(tallied(table).where(where)).one()
     connection.execute(sa.update(table).where(where).values(values))
     enter(connection, table, -before[0], -before[1])
-    enter(connection, table, *connection.execute(_tallied(table).where(where)).one())
+    enter(connection, table, *connection.execute(tallied(table).where(where)).one())
 
 
-def _tallied(table: sa.Table, **replaced: str) -> sa.Select[Any]:
+def tallied(table: sa.Table, **replaced: str) -> sa.Select[Any]:
+    """The query for that of a table."""
     return sa.select(sa.literal_column(tally(table, **replaced))).select_from(table)
 
 
@@ -171,7 +140,7 @@ def _all_new(connection: sa.Connection, raw: Any, table: sa.Table, rows: pa.Tabl
     """Whether no key occurs twice, neither among the rows nor in rows and table."""
     names = [column.name for column in table.primary_key]
     key = ", ".join(names)
-    with _registered(raw, "fresh_keys", rows.select(names)):
+    with registered(raw, "fresh_keys", rows.select(names)):
         new = connection.exec_driver_sql(
             f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM fresh_keys "
             f"ANTI JOIN {table.name} USING ({key}))"
@@ -180,7 +149,7 @@ def _all_new(connection: sa.Connection, raw: Any, table: sa.Table, rows: pa.Tabl
 
 
 @contextmanager
-def _registered(raw: Any, name: str, data: object) -> Iterator[None]:
+def registered(raw: Any, name: str, data: object) -> Iterator[None]:
     """Expose Arrow data to SQL as a table of this name while the block runs."""
     raw.register(name, data)
     try:

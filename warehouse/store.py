@@ -11,10 +11,13 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from curation.curators import CURATORS, nothing_kept
 from planners.errors import PosterityError
 from warehouse import schema
+from warehouse.choice.decide import choose, decide
+from warehouse.choice.rules import RULES
 from warehouse.findings import Forgotten
-from warehouse.load import Rows, amend, decide, erase, insert, supersede
+from warehouse.load import Rows, amend, erase, insert, supersede
 from warehouse.places.connect import Place, connect, place_of
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.places.lease import Lease
@@ -140,6 +143,18 @@ class Warehouse(Reader):
         """
         with self.writing() as connection:
             decide(connection, mark.experiment, mark.generation, decisions)
+            insert(connection, schema.marks, [mark])
+
+    def decide_by(self, curator: str, generations: Sequence[int], mark: Mark) -> None:
+        """Write the decisions of a curator of RULES on the deployed traces of some generations, for
+        the generation of the mark. Raises InvalidInput if it keeps none; nothing is written then.
+        """
+        with self.writing() as connection:
+            kept, of = choose(
+                connection, mark.experiment, mark.generation, RULES[curator], generations
+            )
+            if not kept:
+                raise nothing_kept(CURATORS[curator], of, mark.generation)
             insert(connection, schema.marks, [mark])
 
     def replace_audit(

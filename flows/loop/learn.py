@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from functools import partial
 
+from curation.curators import window
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import checkpoint_of, files_of, use_machine
 from flows.generations.identity import training_set_hash
 from flows.generations.lessons import as_lessons
-from flows.generations.lineage import parent_of, start_of
+from flows.generations.lineage import ancestors, parent_of, start_of
 from flows.generations.pool import select
 from flows.loop.forecast import foretell
 from flows.loop.warmup import warm_up
@@ -18,17 +19,27 @@ from planners.models.checkpoint import weights_hash
 from planners.records import derive_seed
 from planners.training.distributed import fine_tune_in
 from planners.training.fine_tuning import fine_tune
+from warehouse.choice.rules import RULES
 from warehouse.pool import lessons_of
 from warehouse.records import Generation, Mark
 from warehouse.store import Warehouse
 
 
 def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
-    """Keep or drop every trace of the pool for the training of `generation`."""
+    """Keep or drop every trace of the pool for the training of `generation`.
+
+    The warehouse does so itself by a curator that is SQL too, so that a pool of millions need not
+    fit into memory.
+    """
     if warehouse.done(experiment.id, generation, "curate"):
         return
-    selection = select(warehouse, experiment, generation)
-    warehouse.decide(selection.frame, Mark(experiment.id, generation, "curate"))
+    mark, curation = Mark(experiment.id, generation, "curate"), experiment.curation
+    outside = curation.sources or curation.match or experiment.deployment is not None
+    if curation.curator in RULES and not outside:
+        lineage = ancestors(warehouse, experiment, generation)
+        warehouse.decide_by(curation.curator, window(lineage, curation.replay), mark)
+        return
+    warehouse.decide(select(warehouse, experiment, generation).frame, mark)
 
 
 def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:

@@ -1,21 +1,29 @@
 """Decisions are kept as intervals of generations: whatever is written is read back, row by row."""
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.curators import SELECTED
+from curation.curators import CURATORS, SELECTED, Options, curate
+from planners.errors import InvalidInput
+from warehouse import schema
+from warehouse.choice.rules import RULES
 from warehouse.integrity import written_otherwise
+from warehouse.pool import pooled
 from warehouse.records import Mark
 from warehouse.store import Warehouse
 
 SCHEMA_9 = (Path(__file__).parent / "schemas" / "9.sql").read_text("utf-8")
 READ = "SELECT * FROM stg_decisions ORDER BY experiment, generation, trace"
+NUMBERS = count()
 one_decision = st.tuples(
     st.booleans(), st.sampled_from([1.0, 2.0]), st.sampled_from(["r", "other"]),
     st.sampled_from([None, 3]), st.sampled_from([None, True, False]),
@@ -39,8 +47,7 @@ def rows_of(history: dict[int, dict[str, tuple[Any, ...]]]) -> list[dict[str, An
 
 
 def read(store: Warehouse) -> list[dict[str, Any]]:
-    frame = store.frame(READ)
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return plain(store.frame(READ))
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,3 +92,94 @@ def test_a_migration_keeps_every_decision(history: dict[int, Any]) -> None:
             store.decide(again, Mark("e", 10, "curate"))
             assert len(store.frame("FROM selections")) == before
             assert any("selections" in line for line in written_otherwise(store)[1]) == bool(rows)
+
+
+judged = st.sampled_from(["VALID", "VALID", "PRECONDITION_FAILED", "TRUNCATED", "NO_PLAN", None])
+written = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 2), judged, st.integers(1, 4), st.integers(0, 2)),
+    min_size=1, max_size=24,
+)  # fmt: skip
+"""Traces: generation, task, outcome, plan length, reasoning tokens."""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """A warehouse for all examples, each an experiment of its own: making one takes a while."""
+    with Warehouse(tmp_path_factory.mktemp("choice") / "w.duckdb") as store:
+        yield store
+
+
+@pytest.mark.parametrize("name", RULES)
+@settings(max_examples=15, deadline=None)
+@given(made=written, judged_again=st.sets(st.integers(0, 23)), window=st.sampled_from([1, 2, 9]))
+def test_the_warehouse_chooses_as_the_curator_does(
+    shared: Warehouse, name: str, made: list[Any], judged_again: set[int], window: int
+) -> None:
+    store, experiment = shared, f"e{next(NUMBERS)}"
+    every = [trace_and_verdict(experiment, i, *one) for i, one in enumerate(made)]
+    store.record({schema.traces: [trace for trace, _ in every]})
+    store.record({schema.judgements: [verdict for _, verdict in every if verdict]})
+    for trained in (1, 2, 3):
+        generations = list(range(trained))[-window:]
+        pool = pooled(store, experiment, generations)
+        mark = Mark(experiment, trained, "curate")
+        kept = CURATORS[name].choose(pool, Options()).kept
+        if not kept:
+            before = len(store.frame("FROM selections"))
+            with pytest.raises(InvalidInput, match=f"kept none of {len(pool)} traces"):
+                store.decide_by(name, generations, mark)
+            assert len(store.frame("FROM selections")) == before
+            continue
+        store.decide_by(name, generations, mark)
+        expected = curate(name, pool, trained, "all", Options()).frame
+        found = store.frame(
+            "FROM stg_decisions WHERE experiment = :of AND generation = :trained ORDER BY trace",
+            of=experiment, trained=trained,
+        )  # fmt: skip
+        assert plain(found[list(SELECTED)]) == plain(expected.sort_values("trace")[list(SELECTED)])
+        if trained == 1:  # another version of the checker says otherwise
+            changed = [
+                {**verdict, "checker_version": "2", "outcome": "VALID", "plan_length": 1}
+                for i, (_, verdict) in enumerate(every)
+                if verdict and i in judged_again
+            ]
+            store.record({schema.judgements: changed})
+
+
+def test_the_ledger_knows_what_the_warehouse_chose(shared: Warehouse) -> None:
+    assert len(shared.frame("FROM selections"))
+    assert written_otherwise(shared)[1] == []
+
+
+def test_curators_with_chance_or_users_are_left_to_pandas() -> None:
+    assert {name for name in CURATORS if name not in RULES} == {
+        "uncurated", "feedback", "accepted-and-valid", "noisy", "preference",
+    }  # fmt: skip
+
+
+def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def trace_and_verdict(
+    experiment: str, number: int, generation: int, task: int, outcome: str | None, length: int,
+    reasoning: int,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
+    """Rows of a deployed trace and of the verdict on it, if there is one."""
+    place = {
+        "trace": f"{experiment}-{number:02d}", "experiment": experiment, "generation": generation,
+        "purpose": "deploy", "task": f"k{task}",
+    }  # fmt: skip
+    trace = {
+        **place, "sample": number, "seed": number, "prompt_format": "compact", "prompt_hash": "h",
+        "text": "(pickup b1)", "token_ids": [1], "reasoning_tokens": reasoning, "plan_tokens": 1,
+        "finish_reason": "stop", "logprob": -1.0, "sampling_logprob": -1.0, "policy": "p",
+        "code_version": "1", "written_at": None,
+    }  # fmt: skip
+    planned = length if outcome not in (None, "NO_PLAN") else None
+    verdict = {
+        **place, "checker": "posterity", "checker_version": "1", "extraction_version": "1",
+        "outcome": outcome, "step": None, "detail": "", "plan_length": planned, "cost": None,
+        "superseded": False, "redundant": None, "plan": None,
+    }  # fmt: skip
+    return trace, verdict if outcome else None

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NOT_JUDGED = "WHEN outcome IS NULL THEN 'not judged'"
-INVALID = f"{NOT_JUDGED} WHEN outcome <> 'VALID' THEN 'invalid: ' || outcome"
+UNJUDGED = "WHEN outcome IS NULL THEN 'not judged'"
+INVALID = f"{UNJUDGED} WHEN outcome <> 'VALID' THEN 'invalid: ' || outcome"
+BETTER_KEPT = f"{INVALID} ELSE 'a better trace of its task was kept'"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A curator. `chosen`: SQL of the kept traces of `pool`, with their `weight` and their `place`
-    if only some of them may be kept. `kept`: the reason for that. `dropped`: branches of a CASE
-    with the reasons for the others, the last of them for the rest.
+    """A curator. `chosen`: SQL of the kept traces of `pool` and their `weight`. `kept`: the reason
+    for that. `dropped`: branches of a CASE with the reasons for the others.
     """
 
     chosen: str
@@ -23,44 +23,40 @@ class Rule:
     dropped: str
 
 
-def _best(order: str) -> str:
+def _best_by(order: str) -> str:
     return f"""
-        SELECT arg_min(trace, ({order}, trace)) AS trace, task AS place, 1.0 AS weight
+        SELECT arg_min(trace, ({order}, trace)) AS trace, 1.0 AS weight
         FROM pool WHERE outcome = 'VALID' GROUP BY task
     """
 
 
 RULES = {
     "shortest": Rule(
-        _best("plan_length, reasoning_tokens"),
-        "shortest valid plan of its task",
-        f"{INVALID} ELSE 'a better trace of its task was kept'",
+        _best_by("plan_length, reasoning_tokens"), "shortest valid plan of its task", BETTER_KEPT
     ),
-    "first-valid": Rule(
-        _best("generation"),
-        "first valid plan of its task",
-        f"{INVALID} ELSE 'a better trace of its task was kept'",
-    ),
+    "first-valid": Rule(_best_by("generation"), "first valid plan of its task", BETTER_KEPT),
     "all-valid": Rule(
-        "SELECT trace, trace AS place, 1.0 AS weight FROM pool WHERE outcome = 'VALID'",
-        "valid",
-        f"{INVALID} ELSE 'over the limit'",
+        "SELECT trace, 1.0 AS weight FROM pool WHERE outcome = 'VALID'", "valid", INVALID
     ),
     "rollouts": Rule(
         """
-        WITH usable AS (
+        SELECT trace, reward - (total - reward) / others AS weight
+        FROM (
             SELECT trace, task, generation, CAST(outcome = 'VALID' AS DOUBLE) AS reward
             FROM pool WHERE outcome <> 'TRUNCATED'
-        ), siblings AS (
-            SELECT task, generation, sum(reward) AS total, count(*) - 1 AS others
-            FROM usable GROUP BY ALL HAVING others > 0
         )
-        SELECT trace, trace AS place, reward - (total - reward) / others AS weight
-        FROM usable JOIN siblings USING (task, generation) WHERE weight <> 0
+        JOIN (
+            SELECT
+                task, generation,
+                CAST(count(*) FILTER (outcome = 'VALID') AS DOUBLE) AS total,
+                count(*) - 1 AS others
+            FROM pool WHERE outcome <> 'TRUNCATED' GROUP BY ALL HAVING others > 0
+        ) USING (task, generation)
+        WHERE weight <> 0
         """,
         "better or worse than its siblings",
-        f"{NOT_JUDGED} WHEN outcome = 'TRUNCATED' THEN 'truncated at max_new_tokens' "
-        "WHEN advantage IS NULL THEN 'same outcome as its siblings' ELSE 'over the limit'",
+        f"{UNJUDGED} WHEN outcome = 'TRUNCATED' THEN 'truncated at max_new_tokens' "
+        "ELSE 'same outcome as its siblings'",
     ),
 }
 """Every curator that is also SQL, by name."""
