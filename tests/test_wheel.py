@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from planners.domains import DOMAINS
+from planners.pddl.printing import print_problem
+from tests.conftest import blocks_task
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("planners", "curation", "warehouse", "flows")
 SMALL = [
@@ -65,3 +69,28 @@ def test_licences_of_what_we_did_not_write_are_with_it(installed: Path) -> None:
     assert "Zero-Clause BSD" in (
         installed / "flows" / "pages" / "static" / "htmx.LICENSE"
     ).read_text("utf-8")
+
+
+def test_the_checker_needs_three_packages(installed: Path, tmp_path: Path) -> None:
+    """As docs/checker.md says: `pip install --no-deps posterity`, then typer, rich and pydantic."""
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(tmp_path / "site")]
+    subprocess.run([*pip, "typer", "rich", "pydantic"], check=True)
+    task = blocks_task(4, 3, 0)
+    (tmp_path / "domain.pddl").write_text(DOMAINS["blocksworld"].text, "utf-8")
+    (tmp_path / "problem.pddl").write_text(print_problem(task.problem), "utf-8")
+    (tmp_path / "plan").write_text("(pickup b1)\n(stack b1 b1)\n", "utf-8")
+    # -S: nothing of what is installed here can be found.
+    code = "import sys; sys.path[:0] = sys.argv[1:3]; del sys.argv[1:3]\n"
+    code += "from flows.commands.main import main; main()"
+    words = [sys.executable, "-S", "-I", "-c", code, str(tmp_path / "site"), str(installed)]
+    done = subprocess.run(
+        [*words, "check", "domain.pddl", "problem.pddl", "plan", "--explain"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "PRECONDITION_FAILED" in done.stdout
+    helped = subprocess.run([*words, "run", "--help"], capture_output=True, text=True)
+    assert "Usage" in helped.stdout, helped.stderr
+    missing = subprocess.run([*words, "status"], cwd=tmp_path, capture_output=True, text=True)
+    assert (missing.returncode, missing.stdout) == (3, "")
+    assert "this needs the package numpy, which is not installed" in missing.stderr

@@ -21,6 +21,12 @@ def main() -> None:
     """Entry point of the `posterity` command. An unforeseen exception exits with 3."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"error: this needs the package {error.name}, which is not installed: "
+            "`pip install posterity` brings everything but the extras\n"
+        )
+        sys.exit(FAILED)
     except Exception:
         sys.stderr.write(redacted(traceback.format_exc()))
         sys.exit(FAILED)

@@ -92,7 +92,11 @@ def run(
 @app.command()
 def study(
     named: Annotated[
-        str, typer.Argument(metavar="STUDY", help="paper, error, or a TOML file of arms and seeds.")
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="paper, error, taste, shrinkage, or a TOML file of arms and seeds.",
+        ),
     ],
     at_once: Annotated[
         int | None, typer.Option(min=1, help="Runs side by side; default: one per core.")

@@ -18,7 +18,7 @@ from flows.commands.terminal import (
     errors,
     one_message,
 )
-from flows.schedule.server import PORT
+from flows.schedule import PORT
 from planners.errors import InvalidInput
 
 if TYPE_CHECKING:

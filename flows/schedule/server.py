@@ -24,8 +24,6 @@ QUIET = {
     "PREFECT_CLI_PROMPT": "false",
 }
 """Prefect's settings where the user has set none, to keep it private, quiet and patient."""
-PORT = 4200
-"""Prefect's default port, for a server whose pages people look at."""
 START_UP = 180.0
 """Seconds that a server may take until it answers."""
 LOOK = 2.0

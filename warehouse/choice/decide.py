@@ -91,9 +91,10 @@ def _write(connection: sa.Connection, experiment: str, generation: int, left: st
     )
     begun = (s.c.experiment == experiment) & (s.c.since == generation)
     enter(connection, s, *connection.execute(tallied(s).where(begun)).one())
-    again = f"trace IN (SELECT trace FROM selections WHERE experiment = {name} AND since = {generation})"
+    again = f"SELECT trace FROM selections WHERE experiment = {name} AND since = {generation}"
     stood = (s.c.experiment == experiment) & s.c.until.is_(None) & (s.c.since < generation)
-    amend(connection, s, stood & sa.text(f"({again} OR {left})"), until=generation - 1)
+    ended = stood & sa.text(f"(trace IN ({again}) OR {left})")
+    amend(connection, s, ended, until=generation - 1)
 
 
 def _literal(text: str) -> str:
