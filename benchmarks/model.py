@@ -11,6 +11,8 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from transformers import AutoModelForCausalLM
+
 from benchmarks.harness import Row, Scale, both_rows, compared, in_turn, say
 from planners.domains import DOMAINS
 from planners.domains.task_sets import fresh_tasks
@@ -38,6 +40,7 @@ def samplings(scale: Scale) -> list[Row]:
     model, tokenizer = load(embedded_base(["blocksworld"]))
     threads = use_threads(0)
     policy = LocalPolicy(model, tokenizer, batch=BATCH, threads=threads)
+    theirs = AutoModelForCausalLM.from_pretrained(embedded_base(["blocksworld"])).eval()
     rng = Random(0)
     stream = fresh_tasks("blocksworld", (5, 8), (3, 12), rng)
     text = DOMAINS["blocksworld"].text
@@ -57,7 +60,7 @@ def samplings(scale: Scale) -> list[Row]:
                 prompts[start : start + BATCH], return_tensors="pt", padding=True,
                 padding_side="left",
             )  # fmt: skip
-            model.generate(
+            theirs.generate(
                 input_ids=some["input_ids"], attention_mask=some["attention_mask"],
                 do_sample=True, temperature=1.0, top_k=0, max_new_tokens=128,
             )  # fmt: skip
