@@ -124,9 +124,32 @@ def verifiers(found: Found) -> Iterator[Line]:
         )  # fmt: skip
 
 
+def inspect(found: Found) -> Iterator[Line]:
+    """A sample of a log of Inspect, in JSON; one that ended without an answer gives nothing."""
+    output = found.get("output") or {}
+    for choice in (output.get("choices") or ())[:1]:
+        cut = choice.get("stop_reason") in ("max_tokens", "model_length")
+        yield _line(
+            found.get("input"), choice.get("message"), model=_text(output.get("model")),
+            finish_reason="length" if cut else "stop", time=_time(found.get("started_at")),
+        )  # fmt: skip
+
+
+def planbench(found: Found) -> Iterator[Line]:
+    """An instance of PlanBench's results; its query must be one in PDDL, not in English."""
+    if not found.get("llm_raw_response"):
+        return
+    response = found.get("response_object") or {}
+    cut = any(one.get("finish_reason") == "length" for one in response.get("choices") or ())
+    yield _line(
+        found.get("query"), found["llm_raw_response"], model=_text(response.get("model")),
+        finish_reason="length" if cut else "stop", time=_time(response.get("created")),
+    )  # fmt: skip
+
+
 FORMATS: dict[str, Callable[[Found], Iterator[Line]]] = {
     "chat": chat, "langfuse": langfuse, "langsmith": langsmith, "otel": otel,
-    "verifiers": verifiers,
+    "verifiers": verifiers, "inspect": inspect, "planbench": planbench,
 }  # fmt: skip
 """Every format of another tool, by name."""
 

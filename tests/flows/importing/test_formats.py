@@ -65,6 +65,20 @@ GOLDEN: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
                                "calls": [{"node": 1, "model": "m", "finish_reason": "stop"}],
                                "timing": {"start": NOON.timestamp()}}]},
      [{"model": "m", "time": NOON}]),
+    ("inspect", {"id": 1, "epoch": 1, "input": ASKED, "target": "", "messages": [USER, SAID],
+                 "output": {"model": "m", "completion": PLAN, "choices": [
+                     {"message": {"role": "assistant", "content": [
+                         {"type": "text", "text": PLAN}]}, "stop_reason": "max_tokens"}]},
+                 "started_at": "2026-03-01T12:00:00+00:00"},
+     [{"model": "m", "time": NOON, "finish_reason": "length"}]),
+    ("inspect", {"input": ASKED, "messages": [USER],
+                 "output": {"model": "m", "choices": [], "completion": ""}}, []),
+    ("planbench", {"query": f"Find a plan.\n[QUERY PROBLEM]\n{ASKED})\n\n[PLAN]", "instance_id": 1,
+                   "ground_truth_plan": PLAN, "llm_raw_response": PLAN, "llm_correct": True,
+                   "response_object": {"model": "m", "created": int(NOON.timestamp()),
+                                       "choices": [{"finish_reason": "stop", "message": SAID}]}},
+     [{"model": "m", "time": NOON}]),
+    ("planbench", {"query": ASKED, "instance_id": 2, "ground_truth_plan": PLAN}, []),
 ]  # fmt: skip
 
 
@@ -104,7 +118,8 @@ def test_lines_of_other_tools_are_judged_counted_and_named(warehouse: Warehouse)
 
 names = st.sampled_from([*TEXT_IN, "choices", "generations", "traces", "nodes", "scores", "value",
                          "resourceSpans", "scopeSpans", "spans", "attributes", "key", "timing",
-                         "calls", "name", "inputs", "outputs", "feedback_stats"])  # fmt: skip
+                         "calls", "name", "inputs", "outputs", "feedback_stats", "query",
+                         "llm_raw_response", "response_object"])  # fmt: skip
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.just(ASKED)
     | st.text(max_size=5),
