@@ -125,7 +125,8 @@ def lines(axes: Axes, frame: pd.DataFrame, label: str, colour: str, dashes: str 
 
 def beside(axes: Axes) -> None:
     """Put the legend to the right of the axes, where it hides nothing."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def below(drawn: Drawing, columns: int) -> None:
