@@ -30,6 +30,7 @@ TEXTS = {
     path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
     if path.name not in PAGES  # which are made from the code
+    and not path.name.startswith("tutorial-")  # which tests/test_tutorials.py follows
 }
 WORDS = 900
 """Of the README, at most."""

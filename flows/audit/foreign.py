@@ -57,12 +57,14 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
 
 
 def traits_named(given: Sequence[str]) -> dict[str, str]:
-    """Traits by name, each given as NAME=SQL, or as SQL that is its own name."""
+    """Traits by name, each given as NAME=SQL, or as a column's name alone, then without SQL."""
     found = {}
     for one in given:
         name, equals, sql = one.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-            raise InvalidInput(f"--trait {one!r} is not NAME=SQL, such as words=length(answer)")
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or bool(equals) != bool(sql.strip()):
+            raise InvalidInput(
+                f"--trait {one!r} is neither NAME=SQL, such as words=length(answer), nor a column"
+            )
         found[name] = sql
     return found
 

@@ -233,7 +233,7 @@ def audit(
     ] = "group",
     traits: Annotated[
         list[str] | None,
-        typer.Option("--trait", help="Of --pool: NAME=SQL over a row; default: every column."),
+        typer.Option("--trait", help="Of --pool: NAME=SQL over a row, or a column; default: all."),
     ] = None,
     warehouse: WarehouseFile = DEFAULT,
 ) -> None:

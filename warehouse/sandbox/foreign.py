@@ -15,7 +15,8 @@ from warehouse.sandbox.query import NOWHERE, require_expression
 
 
 def foreign_rows(file: Path, traits: Mapping[str, str]) -> pd.DataFrame:
-    """The rows of a Parquet file, with a column more for each trait, a SQL expression over a row.
+    """The rows of a Parquet file, with a column more for each trait, a SQL expression over a row. A
+    trait without SQL is the column of its name.
 
     The SQL reaches no file and no network. A row on which an expression fails has no value. Raises
     InvalidInput where the file is no Parquet, or an expression no SQL over its columns.
@@ -24,13 +25,22 @@ def foreign_rows(file: Path, traits: Mapping[str, str]) -> pd.DataFrame:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
         raise InvalidInput(f"{file} cannot be read as Parquet: {error}") from error
-    if taken := [name for name in traits if name in table.column_names]:
-        raise InvalidInput(f"{file} has a column {taken[0]!r} already; name the trait otherwise")
-    for sql in traits.values():
-        require_expression(sql)
+    for name, sql in traits.items():
+        if sql and name in table.column_names:
+            raise InvalidInput(f"{file} has a column {name!r} already; name the trait otherwise")
+        if not sql and name not in table.column_names:
+            known = ", ".join(table.column_names)
+            raise InvalidInput(f"{file} has no column {name!r} to be a trait; it has {known}")
+        try:
+            require_expression(sql or f'"{name}"')
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"the trait {name!r} is not SQL over a row: {sql!r}: {error}; a column that is "
+                'named like a word of SQL needs double quotes, such as "right"'
+            ) from error
     with duckdb.connect(config=NOWHERE) as connection:
         connection.register("pool", table)
-        told = "".join(f', TRY(({sql}\n)) AS "{name}"' for name, sql in traits.items())
+        told = "".join(f', TRY(({sql}\n)) AS "{name}"' for name, sql in traits.items() if sql)
         try:
             return connection.execute(f"SELECT pool.*{told} FROM pool").df()
         except duckdb.Error as error:

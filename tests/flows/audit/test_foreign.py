@@ -41,6 +41,8 @@ def test_a_preference_of_anyones_selection_is_named(tmp_path: Path) -> None:
     status, told = ask(answers(), tmp_path, *columns, "--trait", "long=length(answer) > 100")
     assert status == 0, told
     assert "within groups: long=True, odds of being kept x0." in told
+    status, told = ask(answers(), tmp_path, *columns, "--trait", "score")
+    assert status == 0, told
     failing = "bad=CASE WHEN score > 0 THEN CAST(answer AS INTEGER) ELSE 1 END"
     status, told = ask(answers(), tmp_path, *columns, "--trait", failing, "--trait", "s=score")
     assert "no answer for bad: unknown for" in told
@@ -53,7 +55,10 @@ def test_a_preference_of_anyones_selection_is_named(tmp_path: Path) -> None:
         ({}, ("--kept", "accepted"), "has no column 'group' (--group)"),
         ({"accepted": True}, (), "all rows were kept"),
         ({"accepted": "yes"}, (), "has neither booleans nor numbers"),
-        ({}, ("--trait", "length(answer)"), "is not NAME=SQL"),
+        ({}, ("--trait", "length(answer)"), "is neither NAME=SQL"),
+        ({}, ("--trait", "empty="), "is neither NAME=SQL"),
+        ({}, ("--trait", "nothing"), "has no column 'nothing' to be a trait; it has prompt"),
+        ({}, ("--trait", "r=right"), "the trait 'r' is not SQL over a row: 'right'"),
         ({}, ("--trait", "x=nothing + 1"), "is not SQL over the columns"),
         ({}, ("--trait", "x=(SELECT text FROM read_text('/etc/passwd'))"), "read_text is refused"),
         ({"answer": "same", "model": "a", "score": 1.0}, (), "can be answered: "),
