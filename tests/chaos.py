@@ -1,9 +1,10 @@
 """Kills at random moments, and what is left: `python -m tests.chaos --kills 300 --seed 0`.
 
 A small experiment runs again and again, in a file, on a lake, with workers, on a schedule, on a
-disk that fills up, while something of it is killed (SIGKILL) at random moments: the run, a
-firing, the schedule, a worker, a model server, the Prefect server, PostgreSQL. What died is started
-again, as a supervisor would, and nothing else is mended. In the end each warehouse must have the
+disk that fills up, while something of it is killed (SIGKILL), asked to end (SIGTERM) or halted for
+seconds (SIGSTOP) at random moments: the run, a firing, the schedule, a worker, a model server, the
+Prefect server, PostgreSQL. What died is started again, as a supervisor would, and nothing else is
+mended. In the end each warehouse must have the
 contents of an uninterrupted run, `posterity verify` must find nothing, and no half file may lie
 about.
 """
@@ -11,6 +12,7 @@ about.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -37,6 +39,10 @@ from tests.processes import at_work, environment, kill, posterity, small_toml, s
 from tests.tiny_gguf import write_tiny_gguf
 from warehouse.store import Warehouse
 
+BLOWS = (*[signal.SIGKILL] * 3, signal.SIGTERM, signal.SIGSTOP)
+"""What may happen to a process, with their frequencies."""
+HALT = 8.0
+"""Seconds that a process is halted for, at most."""
 CALM = 600.0
 """Seconds without a kill in which a run must end; longer, and it hangs."""
 
@@ -79,7 +85,8 @@ class Round:
         code = process.poll()
         if code is None:
             return False
-        if code not in (0, 3, -signal.SIGKILL) and not self.may_end_with(code):
+        ours = (0, 3, -signal.SIGKILL, -signal.SIGTERM)
+        if code not in ours and not self.may_end_with(code):
             told = process.stderr.read().decode()[-2000:] if process.stderr else ""
             raise RuntimeError(f"exit {code}: {told}")
         return code == 0
@@ -88,13 +95,19 @@ class Round:
         return False
 
     def strike(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill one of what may be killed and is at work."""
+        """Strike one of what may be killed and is at work."""
         name = self.rng.choice(sorted(self.victims))
         part = self.victims[name]
         pids = at_work(process.pid, part) if part else [process.pid]
         if pids:
-            kill(self.rng.choice(pids) if name == "worker" else pids[-1])
-            self.kills[name] += 1
+            blow = self.rng.choice(BLOWS)
+            pid = self.rng.choice(pids) if name == "worker" else pids[-1]
+            with suppress(ProcessLookupError):
+                os.kill(pid, blow)
+                if blow == signal.SIGSTOP:
+                    time.sleep(self.rng.uniform(0.5, HALT))
+                    os.kill(pid, signal.SIGCONT)
+            self.kills[name if blow == signal.SIGKILL else f"{name}, {blow.name}"] += 1
 
     def run(self, whole: float, until: Callable[[], bool]) -> None:
         """Start, kill and start again until it is done; from `until` on nothing more is killed."""
@@ -142,6 +155,13 @@ class WithWorkers(Round):
 
     def may_end_with(self, code: int) -> bool:
         return code == 2  # a killed run's workers may still read what it has open
+
+
+class WithRay(WithWorkers):
+    """The same with two workers of Ray."""
+
+    options = ("--set", "workers.runner=ray")
+    victims: ClassVar = {"run": "", "worker": "ray::", "Prefect server": "prefect server start"}
 
 
 class OnALake(Round):
@@ -268,7 +288,7 @@ class OnAFullDisk(Round):
         return done
 
 
-ROUNDS = (InAFile, OnALake, WithModelServers, OnASchedule, WithWorkers, OnAFullDisk)
+ROUNDS = (InAFile, OnALake, WithModelServers, OnASchedule, WithWorkers, WithRay, OnAFullDisk)
 
 
 class Calm(NamedTuple):

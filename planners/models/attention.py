@@ -153,7 +153,7 @@ class Prompts:
             part[..., :-1] * (part[..., -1:] - highest).exp() for part in (read, written)
         )
         summed = read + written
-        return summed[..., :-1] / summed[..., -1:]
+        return (summed[..., :-1] / summed[..., -1:]).to(value.dtype)
 
 
 def _seated(owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -172,6 +172,9 @@ def _part(scores: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Sums over some positions: the weighted values, the weights, and the highest score."""
     import torch
 
-    highest = scores.amax(-1, keepdim=True)
-    weights = (scores - highest).exp_()
-    return torch.cat([weights @ value, weights.sum(-1, keepdim=True), highest], -1)
+    # Sums of bfloat16 would lose too much before they are divided.
+    precise = scores if scores.dtype == torch.float64 else scores.float()
+    highest = precise.amax(-1, keepdim=True)
+    weights = (precise - highest).exp_()
+    values = (weights.to(value.dtype) @ value).to(weights.dtype)
+    return torch.cat([values, weights.sum(-1, keepdim=True), highest], -1)

@@ -4,6 +4,7 @@ from itertools import cycle
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -44,6 +45,30 @@ def test_samples_are_those_of_another_attention(tiny_checkpoint: Path) -> None:
         assert [c.token_ids for c in ours] == [c.token_ids for c in others]
         assert [c.logprob for c in ours] == pytest.approx([c.logprob for c in others], abs=1e-3)
         assert logprobs == pytest.approx(their_logprobs, abs=1e-3)
+
+
+def test_in_bfloat16_it_is_as_exact_as_another_attention(tiny_checkpoint: Path) -> None:
+    texts = [PROMPT(blocks_task(3 + i % 4, 1, i)) for i in range(12) for _ in range(3)]
+    pairs = [(text, "(pickup b1)\n(stack b1 b2)\n") for text in texts]
+    model, tokenizer = load(tiny_checkpoint)
+    true = LocalPolicy(model, tokenizer).logprobs(pairs)
+    apart = {}
+    for attention in (None, "sdpa"):
+        model, tokenizer = load(tiny_checkpoint, dtype="bfloat16")
+        if attention:
+            model.set_attn_implementation(attention)
+        policy = LocalPolicy(model, tokenizer)
+        drawn = policy.sample(texts, Sampling(max_new_tokens=12), range(len(texts)))
+        again = policy.row_logprobs(
+            [
+                (policy.encode([t], 0)[0], list(c.token_ids))
+                for t, c in zip(texts, drawn, strict=True)
+            ]
+        )
+        told = max(abs(a - c.logprob) for a, c in zip(again, drawn, strict=True))
+        apart[attention] = told, max(map(abs, np.subtract(policy.logprobs(pairs), true)))
+    assert apart[None][0] < 2 * apart["sdpa"][0] + 0.01
+    assert apart[None][1] < 2 * apart["sdpa"][1] + 0.01
 
 
 @given(
