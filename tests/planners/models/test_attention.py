@@ -59,12 +59,8 @@ def test_in_bfloat16_it_is_as_exact_as_another_attention(tiny_checkpoint: Path) 
             model.set_attn_implementation(attention)
         policy = LocalPolicy(model, tokenizer)
         drawn = policy.sample(texts, Sampling(max_new_tokens=12), range(len(texts)))
-        again = policy.row_logprobs(
-            [
-                (policy.encode([t], 0)[0], list(c.token_ids))
-                for t, c in zip(texts, drawn, strict=True)
-            ]
-        )
+        rows = zip(policy.encode(texts, 0), (list(c.token_ids) for c in drawn), strict=True)
+        again = policy.row_logprobs(list(rows))
         told = max(abs(a - c.logprob) for a, c in zip(again, drawn, strict=True))
         apart[attention] = told, max(map(abs, np.subtract(policy.logprobs(pairs), true)))
     assert apart[None][0] < 2 * apart["sdpa"][0] + 0.01
