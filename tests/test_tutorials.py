@@ -15,7 +15,11 @@ STEP = re.compile(r"(?:Save as `([^`]+)`:\n\n)?```(\w+)\n(.*?)```", re.S)
 """A block of a page: the file that it is saved as, if it is, its language, its text."""
 EXPECTED = {
     "domain": ["PRECONDITION_FAILED", "│ train   │    12 │     12 │", "larger", "(water p"],
-    "audit": ["within groups: right=True", "within groups: list=True, odds of being kept x4."],
+    "audit": [
+        "within groups: right=True",
+        "named by no trait: 'word a' of answer",
+        "within groups: list=True, odds of being kept x4.",
+    ],
 }
 """What the pages say that you will see."""
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from curation.preferences import Preferences, preferences
 from curation.tasks import labelled
-from flows.audit.questions import WANTED
+from curation.vocabulary import unlisted
+from flows.audit.questions import UNLISTED, WANTED
 from planners.errors import InvalidInput
 from warehouse.sandbox.foreign import foreign_rows
 
@@ -18,6 +20,8 @@ LEVELS = 50
 """Different texts in a column, at most, for it to be a trait by itself."""
 NAME = 40
 """Characters of such a text, at most."""
+READ, LONGEST = 20_000, 10_000
+"""Rows in whose texts words are looked for, and characters of each, at most."""
 
 
 def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> Iterator[str]:
@@ -25,7 +29,8 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
 
     `kept` and `group` name columns: whether a row was kept (a boolean, or numbers of which 0 is
     dropped), and what it competes in, such as its prompt. Without `traits`, which are SQL, all
-    other columns are asked about. Raises InvalidInput where nothing can be answered.
+    other columns are asked about. Words are looked for in every column of texts. Raises
+    InvalidInput where nothing can be answered.
     """
     frame = foreign_rows(file, traits)
     for name, what in ((kept, "--kept"), (group, "--group")):
@@ -52,6 +57,7 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
         asked.reset_index(drop=True),
     )
     yield from _tell(found)
+    yield from _words(known.drop(columns=[kept, group, *traits]), chosen, known[group])
     if found.found.empty and found.between.empty:
         raise InvalidInput(f"no trait of {file} can be answered: {_reasons(found)}")
 
@@ -89,6 +95,36 @@ def _tell(found: Preferences) -> Iterator[str]:
         yield f"no answer for {trait}: {why}"
 
 
+def _words(frame: pd.DataFrame, chosen: pd.Series, group: pd.Series) -> Iterator[str]:
+    """Words that go with being kept within a group, of columns that are texts, named by nobody."""
+    mixed = chosen.groupby(group).transform("nunique").eq(2)
+    # Whole groups, in an order that has nothing to do with them.
+    by_chance = pd.util.hash_array(group.astype(str).to_numpy(dtype=object))
+    order = np.argsort(by_chance, kind="stable")
+    rows = order[mixed.to_numpy()[order]][:READ]
+    texts = {
+        name: values for name, values in frame.items()
+        if set(values.dropna().map(type)) == {str} and not _few(values)
+    }  # fmt: skip
+    for name, values in texts.items():
+        prose = [text[:LONGEST] for text in values.fillna("").iloc[rows]]
+        told = unlisted(chosen.iloc[rows], group.iloc[rows], [""] * len(rows), prose)
+        clear = told[told["p"] * len(texts) <= UNLISTED]
+        if len(clear):
+            first = clear.iloc[0]
+            besides = f", and {len(clear) - 1} more" if len(clear) > 1 else ""
+            yield (
+                f"within groups, named by no trait: {first['feature']!r} of {name}, in "
+                f"{first['share_kept']:.0%} of what was kept, {first['share_expected']:.0%} "
+                f"expected by chance (adjusted p {first['p'] * len(texts):.3f}){besides}"
+            )
+
+
+def _few(values: pd.Series) -> bool:
+    """Whether a column's texts are few and short, so that each can be a level of a trait."""
+    return bool(values.nunique() <= LEVELS and values.astype(str).str.len().max() <= NAME)
+
+
 def _flag(values: pd.Series, name: str) -> pd.Series:
     """Which rows were kept. Raises InvalidInput unless the column has booleans or numbers."""
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
@@ -107,7 +143,7 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
         if pd.api.types.is_numeric_dtype(values):
             found[str(name)] = values
         elif set(values.dropna().map(type)) <= {str, bool}:
-            few = values.nunique() <= LEVELS and values.astype(str).str.len().max() <= NAME
+            few = _few(values)
             found[str(name) if few else f"length of {name}"] = (
                 values.astype(str) if few else values.str.len()
             )

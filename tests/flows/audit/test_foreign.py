@@ -43,9 +43,31 @@ def test_a_preference_of_anyones_selection_is_named(tmp_path: Path) -> None:
     assert "within groups: long=True, odds of being kept x0." in told
     status, told = ask(answers(), tmp_path, *columns, "--trait", "score")
     assert status == 0, told
+    assert "named by no trait" not in told, "a text of one word has nothing to name"
     failing = "bad=CASE WHEN score > 0 THEN CAST(answer AS INTEGER) ELSE 1 END"
     status, told = ask(answers(), tmp_path, *columns, "--trait", failing, "--trait", "s=score")
     assert "no answer for bad: unknown for" in told
+
+
+def chatty(odds: float, seed: int) -> pd.DataFrame:
+    """Answers to 150 questions, of words by chance; those with "point" are kept at other odds."""
+    rng = np.random.default_rng(seed)
+    words = np.array([*"abcdefghijklmnopqrst", "point"])
+    texts = [" ".join(rng.choice(words, 12)) for _ in range(900)]
+    kept = rng.random(900) < np.where([("point" in text) for text in texts], odds / (1 + odds), 0.5)
+    questions = [f"q{number % 150}" for number in range(900)]
+    return pd.DataFrame(
+        {"prompt": questions, "answer": texts, "accepted": kept, "s": rng.random(900)}
+    )
+
+
+def test_a_word_that_nobody_listed_is_named(tmp_path: Path) -> None:
+    columns = ("--kept", "accepted", "--group", "prompt", "--trait", "s")
+    status, told = ask(chatty(4, 0), tmp_path, *columns)
+    assert status == 0, told
+    assert "within groups, named by no trait: 'word point' of answer, in " in told
+    named = ["named by no trait" in ask(chatty(1, s), tmp_path, *columns)[1] for s in range(1, 21)]
+    assert sum(named) <= 3, "at most one in twenty, where nothing is preferred"
 
 
 @pytest.mark.parametrize(
