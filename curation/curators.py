@@ -290,7 +290,15 @@ def curate(
     chosen_by = CURATORS[curator] if isinstance(curator, str) else curator
     # Curators never see barred traces; these are recorded as dropped below.
     admitted, barred = admitted_by(pool, replay)
-    selection = _chosen(chosen_by, admitted, options)
+    try:
+        selection = chosen_by.choose(admitted, options)
+    except Exception as error:  # whatever a user's function raises
+        if CURATORS.get(chosen_by.name) is chosen_by:
+            raise  # a bug of ours, and not the user's mistake
+        raise InvalidInput(
+            f"the curator {chosen_by.name!r} raised {type(error).__name__}: {error}; nothing was "
+            "curated: fix it and run again"
+        ) from error
     _require_selection(selection, admitted, chosen_by.name, chosen_by.signed)
     if not selection.frame["kept"].any():
         raise nothing_kept(chosen_by, len(admitted) + len(barred), generation)
@@ -302,11 +310,9 @@ def curate(
 
 def nothing_kept(curator: Curator, traces: int, generation: int) -> InvalidInput:
     """The error for a curator that kept none of so many traces for a generation."""
-    remedy = (
-        "a task's traces are all valid or all invalid; use tasks that are solved now and then"
-        if curator.signed
-        else "use easier tasks, more samples per task, or a higher temperature"
-    )
+    remedy = "use easier tasks, more samples per task, or a higher temperature"
+    if curator.signed:
+        remedy = "a task's traces are all alike; use tasks that are solved now and then"
     return InvalidInput(
         f"curator {curator.name!r} kept none of {traces} traces for generation {generation}, so "
         f"there is nothing to train on: {remedy}"
@@ -327,22 +333,8 @@ def admitted_by(pool: pd.DataFrame, replay: str | int) -> tuple[pd.DataFrame, pd
     return recent.drop(barred.index), barred
 
 
-def _chosen(curator: Curator, pool: pd.DataFrame, options: Options) -> Selection:
-    """Run a curator. Raises InvalidInput if a user's own fails."""
-    try:
-        return curator.choose(pool, options)
-    except Exception as error:  # whatever a user's function raises
-        if CURATORS.get(curator.name) is curator:
-            raise  # a bug of ours, and not the user's mistake
-        raise InvalidInput(
-            f"the curator {curator.name!r} raised {type(error).__name__}: {error}; nothing was "
-            "curated: fix it and run again"
-        ) from error
-
-
 def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: bool) -> None:
     """Raise InvalidInput unless a curator decided on every trace of its pool, once."""
-    wrong = None
     if not isinstance(found, Selection):
         wrong = f"a {type(found).__name__}, not a curation.Selection"
     elif missing := set(SELECTED) - set(found.frame.columns):
@@ -353,8 +345,6 @@ def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: boo
         wrong = "weights that are not finite"
     elif not signed and (weights < 0).any():
         wrong = f"a weight below 0, {weights.min():g}"
-    if wrong is not None:
-        raise InvalidInput(
-            f"the curator {name!r} returned {wrong}; return curation.keep(pool, ids) for the "
-            "traces that are kept"
-        )
+    else:
+        return
+    raise InvalidInput(f"the curator {name!r} returned {wrong}; return curation.keep(pool, ids)")

@@ -100,7 +100,7 @@ def widest() -> Iterator[None]:
 
 @cache
 def _processor() -> str:
-    """What Linux says of the processor; nothing elsewhere."""
+    """Linux's words on the processor; none elsewhere."""
     try:
         return Path("/proc/cpuinfo").read_text("ascii", "ignore")
     except OSError:

@@ -33,7 +33,7 @@ FIELDS = [
     column.name for column in schema.selections.columns
     if column.name not in ("experiment", "since", "until", "trace")
 ]  # fmt: skip
-"""What is decided: a decision stands as long as nothing of this changes."""
+"""The columns of what is decided: a decision stands as long as nothing in them changes."""
 
 
 def decide(
