@@ -312,7 +312,7 @@ def nothing_kept(curator: Curator, traces: int, generation: int) -> InvalidInput
     """The error for a curator that kept none of so many traces for a generation."""
     remedy = "use easier tasks, more samples per task, or a higher temperature"
     if curator.signed:
-        remedy = "a task's traces are all alike; use tasks that are solved now and then"
+        remedy = "a task's traces are all valid or all invalid; use tasks solved now and then"
     return InvalidInput(
         f"curator {curator.name!r} kept none of {traces} traces for generation {generation}, so "
         f"there is nothing to train on: {remedy}"

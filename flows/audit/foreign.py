@@ -12,7 +12,7 @@ import pandas as pd
 from curation.preferences import Preferences, preferences
 from curation.tasks import labelled
 from curation.vocabulary import unlisted
-from flows.audit.questions import UNLISTED, WANTED
+from flows.audit.questions import UNLISTED, WANTED, clearest
 from planners.errors import InvalidInput
 from warehouse.sandbox.foreign import foreign_rows
 
@@ -98,7 +98,7 @@ def _tell(found: Preferences) -> Iterator[str]:
 def _words(frame: pd.DataFrame, chosen: pd.Series, group: pd.Series) -> Iterator[str]:
     """Words that go with being kept within a group, of columns that are texts, named by nobody."""
     mixed = chosen.groupby(group).transform("nunique").eq(2)
-    # Whole groups, in an order that has nothing to do with them.
+    # Group by group, in an order that has nothing to do with them.
     by_chance = pd.util.hash_array(group.astype(str).to_numpy(dtype=object))
     order = np.argsort(by_chance, kind="stable")
     rows = order[mixed.to_numpy()[order]][:READ]
@@ -109,15 +109,10 @@ def _words(frame: pd.DataFrame, chosen: pd.Series, group: pd.Series) -> Iterator
     for name, values in texts.items():
         prose = [text[:LONGEST] for text in values.fillna("").iloc[rows]]
         told = unlisted(chosen.iloc[rows], group.iloc[rows], [""] * len(rows), prose)
-        clear = told[told["p"] * len(texts) <= UNLISTED]
+        told = told.assign(p=told["p"] * len(texts))
+        clear = told[told["p"] <= UNLISTED]
         if len(clear):
-            first = clear.iloc[0]
-            besides = f", and {len(clear) - 1} more" if len(clear) > 1 else ""
-            yield (
-                f"within groups, named by no trait: {first['feature']!r} of {name}, in "
-                f"{first['share_kept']:.0%} of what was kept, {first['share_expected']:.0%} "
-                f"expected by chance (adjusted p {first['p'] * len(texts):.3f}){besides}"
-            )
+            yield f"within groups, named by no trait: {clearest(clear, f' of {name}')}"
 
 
 def _few(values: pd.Series) -> bool:

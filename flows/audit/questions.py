@@ -102,14 +102,18 @@ def what_nobody_listed(trained: Trained, found: Audit) -> None:
         measures = {m: row[m] for m in ("share_kept", "share_expected", "z", "p", "traces")}
         found.note(trained.index, "unlisted", row["feature"], measures)
     if len(clear):
-        first = clear.iloc[0]
-        besides = f", and {len(clear) - 1} more" if len(clear) > 1 else ""
-        verb = "kept more often" if first["z"] > 0 else "kept less often"
-        found.say(
-            f"  {verb} within a task, though no listed trait: {first['feature']!r}, in "
-            f"{first['share_kept']:.0%} of what was kept, {first['share_expected']:.0%} expected "
-            f"by chance (adjusted p {first['p']:.3f}){besides}"
-        )
+        verb = "kept more often" if clear["z"].iloc[0] > 0 else "kept less often"
+        found.say(f"  {verb} within a task, though no listed trait: {clearest(clear)}")
+
+
+def clearest(features: pd.DataFrame, of: str = "") -> str:
+    """The first of some features in words, and how many more there are (`curation.vocabulary`)."""
+    first = features.iloc[0]
+    besides = f", and {len(features) - 1} more" if len(features) > 1 else ""
+    return (
+        f"{first['feature']!r}{of}, in {first['share_kept']:.0%} of what was kept, "
+        f"{first['share_expected']:.0%} expected by chance (adjusted p {first['p']:.3f}){besides}"
+    )
 
 
 def who_disputes(trained: Trained, found: Audit) -> None:

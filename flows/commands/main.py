@@ -16,19 +16,23 @@ import flows.commands.why  # noqa: F401  each adds its commands, in the order of
 from flows.commands.terminal import FAILED, app
 from planners.errors import redacted
 
+OURS = ("planners", "curation", "warehouse", "flows")
+"""Packages that cannot be missing: an import of theirs that fails is a bug."""
+
 
 def main() -> None:
     """Entry point of the `posterity` command. An unforeseen exception exits with 3."""
     try:
         app()
-    except ModuleNotFoundError as error:
-        sys.stderr.write(
-            f"error: this needs the package {error.name}, which is not installed: "
-            "`pip install posterity` brings everything but the extras\n"
-        )
-        sys.exit(FAILED)
-    except Exception:
-        sys.stderr.write(redacted(traceback.format_exc()))
+    except Exception as error:
+        told = redacted(traceback.format_exc())
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and missing.partition(".")[0] not in OURS:
+            told = (
+                f"error: this needs the package {missing}, which is not installed: "
+                "`pip install posterity` brings everything but the extras\n"
+            )
+        sys.stderr.write(told)
         sys.exit(FAILED)
 
 
