@@ -7,7 +7,7 @@ ARGS ?=
 # Intel's and GNU's OpenMP: waiting threads sleep instead of taking the other core's time.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: install run test dev slow real bench audit-bench gpu engines integrations fuzz chaos clean
+.PHONY: install run test dev slow real bench audit-bench gpu engines integrations containers fuzz chaos clean
 
 install: $(VENV)/.installed  ## into .venv, and nothing else
 
@@ -47,6 +47,9 @@ engines: $(VENV)/.tested  ## real model servers, vLLM among them (3.4 GB), throu
 
 integrations: $(VENV)/.tested  ## our tasks in verifiers, Inspect, lm-eval, TRL; figures in trackers; ARGS=trl: in one
 	$(BIN)/python -m tests.integrations $(ARGS)
+
+containers: $(VENV)/.tested  ## builds the image, starts compose.yaml, asks as users would; needs docker
+	$(BIN)/python -m tests.containers
 
 fuzz: $(VENV)/.tested  ## mutated input against whatever reads it: make fuzz MINUTES=30
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5) $(ARGS)

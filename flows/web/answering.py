@@ -122,6 +122,8 @@ class Deployed:
         self._answerers: dict[int, Answerer] = {}
         self._lock, self._loading = threading.Lock(), threading.Lock()
         self._seen: int | None = None
+        self._held: Warehouse | None = None
+        """A lake, open: others of this process then need not connect to it anew."""
         with self.reading() as store:
             self.current = deployed(store, experiment)
             self._look(store)
@@ -131,7 +133,14 @@ class Deployed:
         """The published snapshot, which no writer holds, or the warehouse before there is one."""
         place = place_of(self.warehouse)
         published = place.published
+        if not isinstance(place, File) and self._held is None:
+            self._held = Warehouse(str(place), read_only=True)
         return Warehouse(str(place if published.is_new else published), read_only=True)
+
+    def _let_go_of_lake(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def _look(self, store: Warehouse) -> None:
         made = [one.index for one in store.generations(self.experiment.id)]
@@ -157,12 +166,16 @@ class Deployed:
         """
         if (seen := self._published()) == self._seen and seen is not None:
             return None
-        with self.reading() as store:
-            found, before = deployed(store, self.experiment), self.current
-            if found != before:
-                self.of(found)
-                self.current = found
-            self._look(store)
+        try:
+            with self.reading() as store:
+                found, before = deployed(store, self.experiment), self.current
+                if found != before:
+                    self.of(found)
+                    self.current = found
+                self._look(store)
+        except BaseException:
+            self._let_go_of_lake()  # PostgreSQL may have been started again
+            raise
         self._seen = seen  # only now: if it could not be read, it is tried again
         return found if found != before else None
 
@@ -224,6 +237,7 @@ class Deployed:
         """Answer what waits, then stop all."""
         for answerer in self._answerers.values():
             answerer.close()
+        self._let_go_of_lake()
 
 
 def share_of(name: str) -> float:

@@ -40,6 +40,8 @@ from planners.errors import InvalidInput, PosterityError
 
 LARGEST = 2 * 2**20
 """Bytes of a request's body."""
+TELL_AT = 5
+"""Looks in a row that failed, until it is said."""
 LOOK_EVERY = 1.0
 """Seconds between looks at which generation is deployed."""
 OTHER_SITES = ("cross-site", "same-site")
@@ -220,11 +222,20 @@ def _log(method: str, path: str, status: int, seconds: float) -> None:
 
 
 async def _look(desk: Desk) -> None:
-    """Look for another deployed generation, for ever."""
+    """Look for another deployed generation, for ever; say once what keeps it from seeing one. That
+    a warehouse is being written is gone at the next look.
+    """
+    problems = 0
     while True:
         await asyncio.sleep(LOOK_EVERY)
-        with suppress(PosterityError):  # being written: looked at again in a second
+        try:
             await asyncio.to_thread(desk.deployed.refresh)
+            problems = 0
+        except Exception as error:
+            problems += 1
+            if problems == TELL_AT:
+                name = type(error).__name__
+                sys.stderr.write(f"cannot see which generation is deployed ({name}: {error})\n")
 
 
 def _has_key(request: Request, keys: list[bytes], is_page: bool) -> bool:

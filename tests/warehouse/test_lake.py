@@ -246,6 +246,20 @@ def _expire_all(store: Warehouse) -> None:
         connection.exec_driver_sql(f"CALL postgres_execute('catalogue', '{past}')")
 
 
+def test_readers_with_other_limits_share_a_process(lake: str) -> None:
+    """A gateway looks which generation is deployed while the pages beside it hold the lake open."""
+    count = "SELECT count(*) AS n FROM experiments"
+    with Warehouse(lake) as store:
+        store.write([records.Experiment("e-1", "1", "e", 0, "{}", "v")])
+    with Warehouse(lake, read_only=True, memory="600MB") as pages:
+        assert pages.frame(count)["n"].tolist() == [1]
+        with Warehouse(lake) as store:
+            store.write([records.Experiment("e-2", "1", "e", 0, "{}", "v")])
+        for _ in range(2):
+            with Warehouse(lake, read_only=True) as gateway:
+                assert gateway.frame(count)["n"].tolist() == [2]
+
+
 def test_a_lake_forgets_a_user(lake: str, tmp_path: Path) -> None:
     """No byte of it is left in the lake's files, nor in its catalogue's tables."""
     word, kept = "zzebrastripes", "bobstayshere"

@@ -128,7 +128,7 @@ class Lake:
                 f"there is no folder {self.data} for the warehouse {self}; `posterity run` makes it"
             )
         config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
-        key = blake2b(f"{self} {read_only}".encode(), digest_size=8).hexdigest()
+        key = blake2b(f"{self} {read_only} {memory}".encode(), digest_size=8).hexdigest()
         engine = sa.create_engine(
             f"duckdb:///:memory:{key}", poolclass=QueuePool, connect_args={"config": config}
         )
