@@ -1,4 +1,4 @@
-"""The containers as a user would start them: `python -m tests.containers`.
+"""The containers as a user would start them: `python -m tests.flows.deployment.containers`.
 
 Builds the image and starts `compose.yaml` under a project name of its own. Users ask through
 OpenAI's client, the gateway is killed, and the schedule must make generation 1, which then answers.
@@ -20,7 +20,7 @@ import openai
 
 from tests.gateway import body, experiment
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 URL = "http://127.0.0.1:8080/v1"
 KEYS = {"POSTGRES_PASSWORD": "catalogue", "POSTERITY_USER_KEY": "users", "POSTERITY_API_KEYS": "k"}
 PATIENCE = 600.0
