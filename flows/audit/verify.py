@@ -150,8 +150,8 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
             check.expect(
                 request is not None
                 and trace.prompt_hash == content_hash(request.prompt)
-                and trace.id == answered_id(request.nonce, trace.prompt_hash, trace.text),
-                f"trace {trace.id}: its id is not that of its request, prompt and text",
+                and trace.id == answered_id(request.nonce, trace.prompt_hash),
+                f"trace {trace.id}: its id is not that of its request and prompt",
             )
             continue
         place = trace.generation, trace.purpose, trace.task, trace.sample

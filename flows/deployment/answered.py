@@ -53,7 +53,7 @@ class Answered:
     @property
     def trace(self) -> str:
         """The id of its trace."""
-        return answered_id(self.nonce, content_hash(self.prompt), self.text)
+        return answered_id(self.nonce, content_hash(self.prompt))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +68,9 @@ class Told:
     user: str | None = None
 
 
-def answered_id(nonce: str, prompt_hash: str, text: str) -> str:
+def answered_id(nonce: str, prompt_hash: str) -> str:
     """The id of a trace that answers a user, or corrects an answer."""
-    return content_hash(nonce, prompt_hash, text)
+    return content_hash(nonce, prompt_hash)
 
 
 KINDS: dict[str, TypeAdapter[Any]] = {

@@ -9,16 +9,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import deployed
 from flows.generations.policies import policy_of
 from planners.errors import ComponentFailure, InvalidInput, PosterityError
-from planners.policies.local import LocalPolicy
+from planners.policies.local import Heard, LocalPolicy
 from planners.records import Completion, Policy, Sampling
 from warehouse.places.connect import place_of
 from warehouse.places.file import File
 from warehouse.store import Warehouse
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(slots=True)
@@ -29,6 +33,12 @@ class Job:
     sampling: Sampling
     seed: int
     done: Future[Completion]
+    heard: Heard
+    """Told each token as it is drawn, by a model in this process."""
+
+
+def unheard(_: int, __: int) -> None:
+    """Nobody listens."""
 
 
 class Answerer:
@@ -54,13 +64,18 @@ class Answerer:
         self._thread.start()
 
     def ask(
-        self, prompt: str, sampling: Sampling, seeds: Sequence[int]
-    ) -> list[Future[Completion]] | None:
-        """A completion for each seed; None if it is leaving, and another has to be asked. Raises
-        InvalidInput where the prompt is too long.
+        self, prompt: str, sampling: Sampling, seeds: Sequence[int],
+        heard: Sequence[Heard] | None = None,
+    ) -> list[Future[Completion]] | None:  # fmt: skip
+        """A completion for each seed, whose tokens `heard` is told as they are drawn; None if it is
+        leaving, and another has to be asked. Raises InvalidInput where the prompt is too long.
         """
         self.policy.require_room([prompt], sampling)
-        jobs = [Job(prompt, sampling, seed, Future()) for seed in seeds]
+        listeners = heard or [unheard] * len(seeds)
+        jobs = [
+            Job(prompt, sampling, seed, Future(), listener)
+            for seed, listener in zip(seeds, listeners, strict=True)
+        ]
         for job in jobs:
             job.done.set_running_or_notify_cancel()  # who gives up must not fail the others
         with self._gate:
@@ -75,6 +90,11 @@ class Answerer:
         if isinstance(self.policy, LocalPolicy):
             return len(self.policy.encode([prompt], 0)[0])
         return len(prompt.split())
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast | None:
+        """What makes texts of tokens that are heard; None where none are."""
+        return self.policy.tokenizer if isinstance(self.policy, LocalPolicy) else None
 
     def close(self) -> None:
         """Answer what waits, then stop."""
@@ -104,14 +124,17 @@ class Answerer:
     def _answer(self, sampling: Sampling, jobs: list[Job]) -> None:
         prompts, seeds = [job.prompt for job in jobs], [job.seed for job in jobs]
         try:
-            for found in self.policy.stream(prompts, sampling, seeds):
+            told: dict[str, Any] = {}
+            if isinstance(self.policy, LocalPolicy) and any(job.heard != unheard for job in jobs):
+                told = {"heard": [job.heard for job in jobs]}
+            for found in self.policy.stream(prompts, sampling, seeds, **told):
                 for row, completion in found.items():
                     jobs[row].done.set_result(completion)
         except Exception as error:
-            told = error if isinstance(error, PosterityError) else ComponentFailure(repr(error))
+            failed = error if isinstance(error, PosterityError) else ComponentFailure(repr(error))
             for job in jobs:
                 if not job.done.done():
-                    job.done.set_exception(told)
+                    job.done.set_exception(failed)
 
 
 class Deployed:

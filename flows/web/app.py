@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -16,7 +16,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -25,16 +25,15 @@ from flows.importing.line import task_in
 from flows.pages.app import Renderer, pages
 from flows.pages.source import Source
 from flows.web.desk import Desk, Given, TooBusy, known_keys
+from flows.web.live import Live
 from flows.web.protocol import (
-    Asked,
     Chat,
     Completing,
     Judged,
     Planning,
     error_body,
-    pieces,
-    usage,
 )
+from flows.web.responses import completed, delta, streamed, text_of
 from flows.web.trying import trying
 from planners.errors import InvalidInput, PosterityError
 
@@ -165,22 +164,32 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
     @app.post("/v1/chat/completions")
     async def chat(asked: Chat) -> Response:
         task = await asyncio.to_thread(task_in, asked.prompt)
-        given = await desk.answer(asked, "chat", asked.prompt, asked.most, task, count=asked.n)
+
+        def answer(live: Live | None = None) -> Coroutine[Any, Any, list[Given]]:
+            return desk.answer(
+                asked, "chat", asked.prompt, asked.most, task, count=asked.n, live=live
+            )
+
         if asked.stream:
-            return _streamed(asked, given, "chat.completion.chunk", _delta)
+            return await streamed(desk, asked, "chat.completion.chunk", delta, answer)
+        given = await answer()
         message = [{"message": {"role": "assistant", "content": g.completion.text}} for g in given]
-        return _completed(asked.model, given, "chat.completion", message)
+        return completed(asked.model, given, "chat.completion", message)
 
     @app.post("/v1/completions")
     async def completions(asked: Completing) -> Response:
         task = await asyncio.to_thread(task_in, asked.text)
-        given = await desk.answer(
-            asked, "completions", asked.text, asked.max_tokens, task, count=asked.n
-        )
+
+        def answer(live: Live | None = None) -> Coroutine[Any, Any, list[Given]]:
+            return desk.answer(
+                asked, "completions", asked.text, asked.max_tokens, task, count=asked.n, live=live
+            )
+
         if asked.stream:
-            return _streamed(asked, given, "text_completion", lambda text: {"text": text})
+            return await streamed(desk, asked, "text_completion", text_of, answer)
+        given = await answer()
         texts = [{"text": g.completion.text} for g in given]
-        return _completed(asked.model, given, "text_completion", texts)
+        return completed(asked.model, given, "text_completion", texts)
 
     @app.post("/v1/plans")
     async def plans(asked: Planning) -> dict[str, Any]:
@@ -293,67 +302,3 @@ def _error(
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "posterity"}
-
-
-def _frame(model: str, given: list[Given], kind: str) -> dict[str, Any]:
-    """The part that a completion and all chunks of a stream share."""
-    return {
-        "id": given[0].trace,
-        "object": kind,
-        "created": int(time.time()),
-        "model": model,
-        "posterity": {
-            "generation": given[0].generation,
-            "traces": [one.trace for one in given],
-        },
-    }
-
-
-def _completed(model: str, given: list[Given], kind: str, choices: list[Any]) -> Response:
-    body = _frame(model, given, kind) | {
-        "choices": [
-            {
-                "index": index,
-                **choice,
-                "logprobs": None,
-                "finish_reason": one.completion.finish_reason,
-            }
-            for index, (choice, one) in enumerate(zip(choices, given, strict=True))
-        ],
-        "usage": _usage(given),
-    }
-    return JSONResponse(body)
-
-
-def _usage(given: list[Given]) -> dict[str, int]:
-    return usage(given[0].prompt_tokens, [one.completion for one in given])
-
-
-def _delta(text: str) -> dict[str, Any]:
-    return {"delta": {"role": "assistant", "content": text}}
-
-
-def _streamed(
-    asked: Asked, given: list[Given], kind: str, piece: Callable[[str], dict[str, Any]]
-) -> Response:
-    """Server-sent events: the answers, which are written down already, in pieces."""
-    frame = _frame(asked.model, given, kind)
-    told = asked.stream_options is not None and asked.stream_options.include_usage
-
-    def events() -> Any:
-        for index, one in enumerate(given):
-            texts = list(pieces(one.completion.text))
-            for text in texts:
-                yield {"index": index, **piece(text), "finish_reason": None}
-            end = {**piece(""), "finish_reason": one.completion.finish_reason}
-            yield {"index": index, **end}
-
-    async def lines() -> AsyncIterator[str]:
-        for choice in events():
-            yield f"data: {json.dumps(frame | {'choices': [choice]})}\n\n"
-        if told:
-            last = {"choices": [], "usage": _usage(given)}
-            yield f"data: {json.dumps(frame | last)}\n\n"
-        yield "data: [DONE]\n\n"
-
-    return StreamingResponse(lines(), media_type="text/event-stream")

@@ -9,29 +9,33 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from flows.deployment.answered import Answered, Endpoint, Told, as_line
+from flows.deployment.answered import Answered, Endpoint, Told, answered_id, as_line
 from flows.deployment.loading import TEXT
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
 from flows.generations.judging import verdict_of
 from flows.web.answering import Answerer, Deployed
+from flows.web.live import Live
 from flows.web.protocol import Asked, Judged, Planning
 from planners.checking.checker import checker_for
 from planners.errors import ComponentFailure, InvalidInput, PosterityError
 from planners.prompts.formats import PROMPTS
-from planners.records import Completion, Plan, Sampling, Verdict
+from planners.records import Completion, Plan, Sampling, Verdict, content_hash
 from warehouse.records import Request
 
 KEYS, SECRET = "POSTERITY_API_KEYS", "POSTERITY_USER_KEY"
 """Environment variables: the keys that clients may use, and what users' names are hashed with."""
 TRIES = 3
+T = TypeVar("T")
 RECENT = 20_000
 """Answers that are remembered, for feedback on them before they are in the warehouse."""
 
@@ -66,17 +70,18 @@ class Desk:
         self.deployed, self.log, self.most = deployed, log, most
         self.waiting = 0
         self._recent: OrderedDict[str, Answered] = OrderedDict()
-        self._silent: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
         # Without a secret, users of this process are told apart, and nobody is known again later.
         self._secret = os.environ.get(SECRET) or secrets.token_hex(32)
 
     async def answer(
         self, asked: Asked, endpoint: Endpoint, prompt: str, most: int | None,
         task: tuple[str, str] | None = None, written: str = INGESTED_FORMAT, count: int = 1,
+        live: Live | None = None,
     ) -> list[Given]:  # fmt: skip
         """`count` answers to a prompt, each written down. `task`: PDDL of the domain and problem
-        that the prompt of format `written` holds. Raises InvalidInput where it cannot be asked, and
-        TooBusy where too many wait.
+        that the prompt of format `written` holds. `live` hears the tokens as they are drawn. Raises
+        InvalidInput where it cannot be asked, and TooBusy where too many wait.
         """
         if self.waiting >= self.most:
             raise TooBusy(f"{self.waiting} requests wait already")
@@ -89,7 +94,13 @@ class Desk:
         session = self.hashed(asked.session)
         self.waiting += 1
         try:
-            answerer, completions, sampling = await self._asked(asked, prompt, most, seeds, session)
+            answerer, sampling, futures = await self._asked(
+                asked, prompt, most, seeds, session, live
+            )
+            if live is not None:
+                traces = [answered_id(nonce, content_hash(prompt)) for nonce in nonces]
+                live.begin(answerer.generation, traces, answerer.tokenizer)
+            completions = await asyncio.gather(*map(asyncio.wrap_future, futures))
             lines = [
                 Answered(
                     nonce=nonce,
@@ -122,14 +133,19 @@ class Desk:
         for line in lines:
             other = self.deployed.shadow(line.generation, line.nonce)
             if other is not None and 2 * self.waiting < self.most:  # users come first
-                silent = asyncio.create_task(self._in_silence(other, line, sampling))
-                self._silent.add(silent)
-                silent.add_done_callback(self._silent.discard)
+                self.go_on(self._in_silence(other, line, sampling))
         tokens = answerer.tokens(prompt)
         return [
             Given(line.trace, one, answerer.generation, tokens)
             for line, one in zip(lines, completions, strict=True)
         ]
+
+    def go_on(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Work that is finished even where nobody waits for it any more."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     async def _in_silence(self, generation: int, beside: Answered, sampling: Sampling) -> None:
         """Let another generation answer what a user was answered, and write that down."""
@@ -155,8 +171,10 @@ class Desk:
             self._recent.popitem(last=False)
 
     async def _asked(
-        self, asked: Asked, prompt: str, most: int | None, seeds: list[int], session: str | None
-    ) -> tuple[Answerer, list[Completion], Sampling]:
+        self, asked: Asked, prompt: str, most: int | None, seeds: list[int], session: str | None,
+        live: Live | None,
+    ) -> tuple[Answerer, Sampling, list[Future[Completion]]]:  # fmt: skip
+        """Who answers, how it samples, and what it will answer."""
         asked.require_known()
         sampling = asked.sampling(self.deployed.experiment.deploy, most)
         for _ in range(TRIES):
@@ -164,10 +182,10 @@ class Desk:
             answerer = self.deployed.at_work(index)
             if answerer is None:  # to be loaded, which takes seconds
                 answerer = await asyncio.to_thread(self.deployed.of, index)
-            futures = answerer.ask(prompt, sampling, seeds)
+            heard = None if live is None else [live.heard(one) for one in range(len(seeds))]
+            futures = answerer.ask(prompt, sampling, seeds, heard)
             if futures is not None:
-                found = await asyncio.gather(*map(asyncio.wrap_future, futures))
-                return answerer, list(found), sampling
+                return answerer, sampling, futures
         raise ComponentFailure("the generation that was asked is leaving; ask again")
 
     async def plan(self, asked: Planning) -> Planned:

@@ -8,7 +8,7 @@ once. Every row has its own random stream, so its text does not depend on the ot
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,10 @@ from planners.records import Completion, Policy, Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+Heard = Callable[[int, int], None]
+"""Told a token as it is drawn: how many came before, and its id. If memory ran out, the first ones
+are drawn again, and are the same.
+"""
 MEASURED = 16
 """Completions per batch when log-probabilities are computed."""
 OPERATIONS = 2e12
@@ -88,11 +92,13 @@ class LocalPolicy(Policy):
         sampling: Sampling,
         seeds: Sequence[int],
         known: Collection[int] = (),
+        heard: Sequence[Heard] | None = None,
     ) -> Iterator[dict[int, Completion]]:
         """Yield the completions of one batch after the other, without batches that are all known.
 
         Equal prompts in a batch share a prefill. The batches are the same whatever is known, so
-        that rounding errors are the same too.
+        that rounding errors are the same too. `heard[i]` is told each token of row i as it is
+        drawn.
         """
         import torch
 
@@ -112,8 +118,9 @@ class LocalPolicy(Policy):
         def decode(rows: list[int]) -> list[Completion]:
             with torch.inference_mode():
                 return self._decode_within_memory(
-                    [ids[prompts[i]] for i in rows], sampling, [seeds[i] for i in rows]
-                )
+                    [ids[prompts[i]] for i in rows], sampling, [seeds[i] for i in rows],
+                    heard and [heard[i] for i in rows],
+                )  # fmt: skip
 
         with one_thread_each(), ThreadPoolExecutor(self.threads) as pool:
             try:
@@ -134,14 +141,15 @@ class LocalPolicy(Policy):
         return max(1, min(self.batch, int(OPERATIONS / (2 * self.parameters * tokens))))
 
     def _decode_within_memory(
-        self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
-    ) -> list[Completion]:
+        self, rows: list[list[int]], sampling: Sampling, seeds: list[int],
+        heard: Sequence[Heard] | None,
+    ) -> list[Completion]:  # fmt: skip
         """Decode one batch, in halves if it exceeds memory: no text depends on its batch.
 
         Raises ComponentFailure if not even one row fits.
         """
         try:
-            return self._decode(rows, sampling, seeds)
+            return self._decode(rows, sampling, seeds, heard)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -159,12 +167,15 @@ class LocalPolicy(Policy):
         return [
             completion
             for part in (slice(half), slice(half, None))
-            for completion in self._decode_within_memory(rows[part], sampling, seeds[part])
+            for completion in self._decode_within_memory(
+                rows[part], sampling, seeds[part], heard and heard[part]
+            )
         ]
 
     def _decode(
-        self, rows: list[list[int]], sampling: Sampling, seeds: list[int]
-    ) -> list[Completion]:
+        self, rows: list[list[int]], sampling: Sampling, seeds: list[int],
+        heard: Sequence[Heard] | None,
+    ) -> list[Completion]:  # fmt: skip
         """Decode one batch; finished rows leave it.
 
         A *row* is a requested completion; a *line* is its place in the batch, which changes when
@@ -193,6 +204,9 @@ class LocalPolicy(Policy):
             tokens[live, step] = token[writing]
             scores[live, 0] += own[writing]
             scores[live, 1] += drawn[writing]
+            if heard:
+                for row, fresh in zip(live.tolist(), token[writing].tolist(), strict=True):
+                    heard[row](step, fresh)
             writing &= ~torch.isin(token, stops)
             if not writing.any() or step + 1 == most:
                 break

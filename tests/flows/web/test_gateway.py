@@ -75,6 +75,29 @@ def answering(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield folder, url
 
 
+def streamed(url: str) -> dict[str, str]:
+    """Two answers as a stream without a client's help: each trace's text."""
+    asked = {
+        "model": "small", "prompt": " b1 clear on-table\n", "max_tokens": 60, "n": 2,
+        "stream": True,
+    }  # fmt: skip
+    with httpx.stream("POST", f"{url}/completions", json=asked, timeout=WAIT) as answer:
+        *lines, last = [line for line in answer.iter_lines() if line]
+    assert last == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
+    traces, texts, ends = chunks[0]["posterity"]["traces"], ["", ""], [None, None]
+    assert {chunk["id"] for chunk in chunks} == {traces[0]}
+    for chunk in chunks:
+        [choice] = chunk["choices"]
+        assert ends[choice["index"]] is None
+        texts[choice["index"]] += choice["text"]
+        ends[choice["index"]] = choice["finish_reason"]
+    assert set(ends) <= {"stop", "length"}
+    refused = httpx.post(f"{url}/completions", json={**asked, "model": "none"}, timeout=WAIT)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+    return dict(zip(traces, texts, strict=True))
+
+
 def test_the_client_of_openai_gets_answers_that_are_traces(folder: Path) -> None:
     with gateway(folder) as (url, _):
         with openai.OpenAI(base_url=url, api_key="any") as client:
@@ -104,12 +127,13 @@ def test_the_client_of_openai_gets_answers_that_are_traces(folder: Path) -> None
                 )
 
         many = asyncio.run(together())
+        raw = streamed(url)
         planned = httpx.post(f"{url}/plans", json=body(3, attempts=3), timeout=WAIT).json()
     assert names == ["small", "small@0"]
     both = zip(chat.posterity["traces"], chat.choices, strict=True)
     given = {trace: choice.message.content for trace, choice in both}
     given |= {pieces[0][0]: "".join(text for _, text in pieces)}
-    given |= {one.id: one.choices[0].message.content for one in many}
+    given |= {one.id: one.choices[0].message.content for one in many} | raw
     assert planned["attempts"] == len(planned["traces"])
     assert planned["valid"] == (planned["outcome"] == "VALID")
     rows = settled(folder, len(given) + planned["attempts"])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from planners.errors import CheckpointError, InvalidInput
 from planners.models.checkpoint import load
 from planners.policies.decoding import draw, even_batches
-from planners.policies.local import LocalPolicy
+from planners.policies.local import Heard, LocalPolicy
 from planners.prompts.formats import PROMPTS
-from planners.records import Sampling
+from planners.records import Completion, Sampling
 from tests.conftest import blocks_task
 
 PROMPT = PROMPTS["compact"].write
@@ -129,6 +129,26 @@ def test_a_random_number_that_rounds_to_one_still_picks_a_possible_token() -> No
     token, own, _ = draw(logits, torch.tensor([1 - 1e-12], dtype=torch.float64), Sampling())
     assert token.item() == 2
     assert own.isfinite().all()
+
+
+def test_tokens_are_told_while_they_are_drawn(policy: LocalPolicy) -> None:
+    """Each row's in order, and those of a batch before it is done."""
+    told: dict[int, list[int]] = {row: [] for row in range(20)}
+
+    def listener(row: int) -> Heard:
+        def hear(step: int, token: int) -> None:
+            assert step == len(told[row])
+            told[row].append(token)
+
+        return hear
+
+    found: dict[int, Completion] = {}
+    some = prompts(20)
+    sampling, seeds = Sampling(max_new_tokens=20), range(20)
+    for done in policy.stream(some, sampling, seeds, heard=[listener(row) for row in range(20)]):
+        assert all(tuple(told[row]) == one.token_ids for row, one in done.items())
+        found |= done
+    assert [found[row] for row in seeds] == policy.sample(some, sampling, seeds)
 
 
 def test_cut_completions_say_so(policy: LocalPolicy) -> None:
