@@ -11,7 +11,8 @@ from typing import Any
 
 from planners.domains import DOMAINS
 from planners.pddl.printing import print_problem
-from tests.processes import environment, posterity, small_toml
+from tests.forked import Running, ran, running
+from tests.processes import environment, small_toml
 
 SETTINGS = """
 [deployment]
@@ -33,10 +34,8 @@ def run(
     folder: Path, *words: str, variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """A command of posterity with the folder's warehouse, run to its end."""
-    return subprocess.run(
-        posterity(*words, "--warehouse", str(folder / "w.duckdb")),
-        env=environment(folder) | (variables or {}), capture_output=True, text=True,
-    )  # fmt: skip
+    made = environment(folder) | (variables or {})
+    return ran(*words, "--warehouse", str(folder / "w.duckdb"), environment=made)
 
 
 def problem(seed: int) -> str:
@@ -52,7 +51,7 @@ def body(seed: int, **besides: Any) -> dict[str, Any]:
     return {"model": "small", "domain": "blocksworld", "problem": problem(seed), **besides}
 
 
-def url_of(process: subprocess.Popen[str]) -> str:
+def url_of(process: Running) -> str:
     """The URL of a gateway's process, with /v1, once it answers."""
     assert process.stdout is not None
     for line in process.stdout:
@@ -64,14 +63,13 @@ def url_of(process: subprocess.Popen[str]) -> str:
 @contextmanager
 def gateway(
     folder: Path, *words: str, end: int = signal.SIGTERM, **variables: str
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+) -> Iterator[tuple[str, Running]]:
     """The URL of a gateway (with /v1), and its process; ends with a signal."""
-    command = posterity(
+    command = (
         "deploy", str(folder / "small.toml"), "--port", "0",
         "--warehouse", str(folder / "w.duckdb"), *words,
     )  # fmt: skip
-    env = environment(folder) | variables
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+    with running(*command, environment=environment(folder) | variables) as process:
         try:
             yield url_of(process), process
         finally:

@@ -93,7 +93,7 @@ class Answerer:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast | None:
-        """What makes texts of tokens that are heard; None where none are."""
+        """Makes texts of the tokens that are heard; None where none are."""
         return self.policy.tokenizer if isinstance(self.policy, LocalPolicy) else None
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ DONE = -1
 
 
 class Live:
-    """What is heard of the choices of one answer. Tokens are told by the thread that samples, and
+    """One answer, whose choices are heard. Tokens are told by the thread that samples, and
     become text in the event loop that made this.
     """
 
@@ -39,7 +39,7 @@ class Live:
         self._counts = [0] * len(traces)
 
     def heard(self, choice: int) -> Heard:
-        """What the thread that samples tells the tokens of a choice."""
+        """To be told the tokens of a choice, by the thread that samples."""
 
         def tell(step: int, token: int) -> None:
             self._loop.call_soon_threadsafe(self._tokens.put_nowait, (choice, step, token))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shlex
 import subprocess
 from importlib import metadata
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from planners.domains import DOMAINS
-from tests.processes import posterity as command
+from tests.forked import ran
 
 PROBLEM = """(define (problem p) (:domain blocksworld) (:objects a b)
 (:init (arm-empty) (clear a) (clear b) (on-table a) (on-table b)) (:goal (on a b)))"""
@@ -31,20 +30,9 @@ def posterity(
     *arguments: str, folder: Path, stdin: str = "", largest_file: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command; files can be refused to grow beyond so many bytes, as on a full disk."""
-
-    def limit() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "COLUMNS": "200"}
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        input=stdin,
-        env=environment,
-        preexec_fn=limit,
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "COLUMNS": "200"}
+    return ran(
+        *arguments, environment=environment, folder=folder, stdin=stdin, largest_file=largest_file
     )
 
 

@@ -3,9 +3,6 @@
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from planners.prompts.formats import PROMPTS
 from planners.training.curriculum import Pretraining
 from planners.training.pretraining import pretrain
 from tests.conftest import contents, small
+from tests.forked import FORKS
 from warehouse.store import Warehouse
 
 EXPERIMENT = Experiment.model_validate(small())
@@ -138,32 +136,28 @@ def test_a_failure_behind_any_stage_resumes_to_the_same(
     assert contents(path) == contents(finished)
 
 
-RUN = [
-    sys.executable,
-    "-c",
-    "import sys; from pathlib import Path; from tests.flows.loop.test_loop import finish; "
-    "finish(Path(sys.argv[1]))",
-]
-
-
 def test_kills_at_random_moments_lose_and_double_nothing(finished: Path, tmp_path: Path) -> None:
     """POSTERITY_KILLS says how many."""
     rng = random.Random(os.environ.get("KILL_SEED", "0"))
-    root, started = Path(__file__).parents[3], time.monotonic()
-    subprocess.run([*RUN, str(tmp_path / "w.duckdb")], check=True, cwd=root)
+    started = time.monotonic()
+    process = FORKS.Process(target=finish, args=(tmp_path / "w.duckdb",))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     whole, runs, killed = time.monotonic() - started, 0, 0
     while killed < int(os.environ.get("POSTERITY_KILLS", "6")):
         runs += 1
         path = tmp_path / f"run{runs}.duckdb"
         while True:
-            process = subprocess.Popen([*RUN, str(path)], cwd=root)
-            try:
-                process.wait(rng.uniform(0.3, 1.0) * whole)
+            process = FORKS.Process(target=finish, args=(path,))
+            process.start()
+            process.join(rng.uniform(0.1, 1.0) * whole)
+            if process.exitcode is not None:
+                assert process.exitcode == 0
                 break
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                killed += 1
+            process.kill()
+            process.join()
+            killed += 1
         finish(path)
         assert contents(path) == contents(finished)
         with Warehouse(path) as store:

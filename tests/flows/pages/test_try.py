@@ -48,11 +48,9 @@ def test_a_person_asks_judges_and_corrects(folder: Path, opened: Open) -> None:
     assert len(purposes) == 1
 
 
-def test_other_sites_cannot_send_and_pages_ask_for_the_key(
-    folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_other_sites_cannot_send_and_pages_ask_for_the_key(folder: Path) -> None:
     keys = {"POSTERITY_API_KEYS": "sesame"}
-    with gateway(folder, "--json-logs", **keys) as (url, _):
+    with gateway(folder, "--json-logs", **keys) as (url, process):
         root = url.removesuffix("/v1")
         assert httpx.get(f"{root}/try").status_code == 401
         assert "Basic" in httpx.get(root).headers["www-authenticate"]
@@ -67,7 +65,7 @@ def test_other_sites_cannot_send_and_pages_ask_for_the_key(
                 headers={**text, "authorization": "Bearer sesame"},
             )  # fmt: skip
             assert sent.status_code == 403, path
-    said = capfd.readouterr().err
+    said = process.errors
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert {"/try", "/v1/plans"} <= {line["path"] for line in lines}
     assert {line["status"] for line in lines} >= {200, 401, 403}

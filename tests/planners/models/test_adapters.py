@@ -252,11 +252,11 @@ class Crowded(LocalPolicy):
     room = 3
     asked: list[int]
 
-    def _decode(self, rows: Any, sampling: Sampling, seeds: Any) -> Any:
+    def _decode(self, rows: Any, sampling: Sampling, seeds: Any, heard: Any) -> Any:
         self.asked.append(len(rows))
         if len(rows) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return super()._decode(rows, sampling, seeds)
+        return super()._decode(rows, sampling, seeds, heard)
 
 
 def test_out_of_memory_halves_the_batch(tiny_checkpoint: Path) -> None:
