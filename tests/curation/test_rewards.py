@@ -110,7 +110,7 @@ def test_the_closed_form_of_a_pool_is_what_its_bootstrap_gives(name: str) -> Non
         return CURATORS[name].choose(again, options).frame.set_index("trace")["weight"]
 
     forms = {"noisy": lambda pool: erring(pool, SHORT, ERRS), "rollouts": advantage, **STATED}
-    stated, drawn = forms[name](pool), simulated(choose, pool, seed=1, draws=3000)
+    stated, drawn = forms[name](pool), simulated(choose, pool, seed=1, draws=1000)
     if name == "rollouts":  # of one sample, where the others are of all samples of a task
         drawn /= SAMPLES
     for text, rows in pool.assign(stated=stated, drawn=drawn).groupby(["task", "text"]):

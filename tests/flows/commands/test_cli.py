@@ -11,6 +11,7 @@ import pytest
 
 from planners.domains import DOMAINS
 from tests.forked import ran
+from tests.processes import posterity as command
 
 PROBLEM = """(define (problem p) (:domain blocksworld) (:objects a b)
 (:init (arm-empty) (clear a) (clear b) (on-table a) (on-table b)) (:goal (on a b)))"""
@@ -185,7 +186,10 @@ def test_check_falls_back_to_unified_planning_under_its_name_or_judges_nothing(
 
 
 def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
-    done = posterity("run", "tiny", *SMALL, "--prefect", folder=tmp_path)
+    done = subprocess.run(
+        command("run", "tiny", *SMALL, "--prefect"),
+        cwd=tmp_path, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "generation 0: coverage " in done.stdout
     assert "generation 1: coverage " in done.stdout

@@ -12,6 +12,7 @@ from scipy import stats
 from flows.study.reading import STUDIES, read_study
 from planners.errors import InvalidInput
 from tests.conftest import contents
+from tests.forked import ran
 from tests.processes import posterity
 from warehouse.landing import take_in
 from warehouse.store import Warehouse
@@ -41,19 +42,18 @@ def written(folder: Path, text: str) -> Path:
     return folder / "study.toml"
 
 
-def command(folder: Path) -> list[str]:
-    return posterity("study", "study.toml", "--at-once", "2", "--warehouse", "w.duckdb")
+STUDIED = ("study", "study.toml", "--at-once", "2", "--warehouse", "w.duckdb")
 
 
 def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) -> None:
     written(tmp_path, STUDY)
-    with subprocess.Popen(command(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
+    with subprocess.Popen(posterity(*STUDIED), cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
         parts = tmp_path / "w.duckdb.curated"
         while not list(parts.glob("*.duckdb.snapshot")):
             assert first.poll() is None
             time.sleep(0.05)
         first.send_signal(signal.SIGKILL)
-    done = subprocess.run(command(tmp_path), cwd=tmp_path, capture_output=True, text=True)
+    done = ran(*STUDIED, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "control, seed 1: coverage" in done.stdout
     assert not parts.exists()
@@ -77,15 +77,11 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
         assert row.high - row.effect == pytest.approx(half, rel=1e-3, abs=1e-9)
     counts = kept.pivot(index="seed", columns="arm", values="traces")
     assert (counts["control"] == counts["shortest"]).all(), "the control learns from as many"
-    again = subprocess.run(command(tmp_path), cwd=tmp_path, capture_output=True, text=True)
+    again = ran(*STUDIED, folder=tmp_path)
     assert "6 runs, 6 of them finished before" in again.stdout
-    checked = subprocess.run(
-        posterity("verify", "--warehouse", "w.duckdb"), cwd=tmp_path, capture_output=True, text=True
-    )
+    checked = ran("verify", "--warehouse", "w.duckdb", folder=tmp_path)
     assert checked.returncode == 0, checked.stdout
-    told = subprocess.run(
-        posterity("report", "--warehouse", "w.duckdb"), cwd=tmp_path, capture_output=True, text=True
-    )
+    told = ran("report", "--warehouse", "w.duckdb", folder=tmp_path)
     assert told.returncode == 0
     assert "Study curated</h2>" in (tmp_path / "posterity.html").read_text("utf-8")
 
