@@ -49,7 +49,7 @@ integrations: $(VENV)/.tested  ## our tasks in verifiers, Inspect, lm-eval, TRL;
 	$(BIN)/python -m tests.integrations $(ARGS)
 
 containers: $(VENV)/.tested  ## builds the image, starts compose.yaml, asks as users would; needs docker
-	$(BIN)/python -m tests.flows.deployment.containers
+	$(BIN)/python -m tests.flows.deployment.containers $(ARGS)
 
 fuzz: $(VENV)/.tested  ## mutated input against whatever reads it: make fuzz MINUTES=30
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5) $(ARGS)
