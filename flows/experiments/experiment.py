@@ -129,6 +129,14 @@ class Experiment(Table):
         return content_hash(self.canonical(), length=12)
 
     @property
+    def has_base(self) -> bool:
+        """Whether the weights of the base are here. Where nothing is trained, a running server may be
+        the only one that has them.
+        """
+        server = self.model.server
+        return server is None or bool(server.command or server.adapters or self.generations)
+
+    @property
     def id(self) -> str:
         """Name and hash: what the warehouse calls this experiment."""
         return f"{self.name}-{self.hash}"

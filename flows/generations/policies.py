@@ -68,9 +68,7 @@ def _served(
             f"{experiment.id} is answered by a server: say where it is with model.server.urls or "
             "model.server.command"
         )
-    # Where nothing is trained, a running server may be the only one that has the base.
-    alone = not experiment.generations and not server.command
-    checkpoint = None if alone else checkpoint_of(warehouse, experiment, generation)
+    checkpoint = checkpoint_of(warehouse, experiment, generation) if experiment.has_base else None
     base = server.model or experiment.model.base
     with ExitStack() as stack:
         urls = list(server.urls)
@@ -117,9 +115,8 @@ def require_first(experiment: Experiment) -> Path | None:
     """The folder of generation 0's weights; None if there are none here. Raises InvalidInput if
     something is missing that it answers with.
     """
-    server = experiment.model.server
     if not experiment.model.learns:
         unlearned(experiment)
-    elif server is None or server.command or experiment.generations:
+    elif experiment.has_base:
         return require_base(experiment)
     return None

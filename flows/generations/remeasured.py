@@ -36,8 +36,8 @@ def require_own_weights(
     server = experiment.model.server
     if not isinstance(policy, ServedPolicy) or server is None or not server.remeasured:
         return
-    if not experiment.generations and not server.command:
-        return  # nothing is ever trained, and the base is on the server alone
+    if not experiment.has_base:
+        return
     few = prompts[: server.remeasured]
     sampling = Sampling(max_new_tokens=TOKENS)
     seeds = [derive_seed(experiment.seed, generation, "remeasured", text) for text in few]

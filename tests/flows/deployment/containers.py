@@ -53,6 +53,7 @@ shutil.copytree(embedded_base(["blocksworld"]), {BASE!r})
 VLLM_IMAGE = f"""
 ARG BASE=python:3.11-slim-bookworm
 FROM ${{BASE}}
+RUN apt-get update -q && apt-get install -y -q --no-install-recommends libnuma1
 RUN pip install {VLLM} && pip uninstall -y {" ".join(UNWANTED)}
 ENV TORCH_COMPILE_DISABLE=1 VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1
 ENTRYPOINT ["python", "-m", "vllm.entrypoints.openai.api_server", "--dtype=float32", \
