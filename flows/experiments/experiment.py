@@ -130,8 +130,8 @@ class Experiment(Table):
 
     @property
     def has_base(self) -> bool:
-        """Whether the weights of the base are here. Where nothing is trained, a running server may be
-        the only one that has them.
+        """Whether the weights of the base are here. Where nothing is trained, a running server may
+        be the only one that has them.
         """
         server = self.model.server
         return server is None or bool(server.command or server.adapters or self.generations)
