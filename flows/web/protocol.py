@@ -181,4 +181,4 @@ def usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
 
 def pieces(text: str) -> Iterator[str]:
     """A text in pieces, for a stream."""
-    yield from re.findall(r"\S*\s*", text)[:-1] or [""]
+    yield from re.findall(r"\S*\s*", text)[:-1]

@@ -84,8 +84,7 @@ async def streamed(
             text, sent = one.completion.text, live.sent[index]
             if not text.startswith(sent):
                 raise ComponentFailure(f"the answer {one.trace} was kept with another text")
-            rest = list(pieces(text[len(sent) :])) if len(text) > len(sent) or not text else []
-            for more in rest:
+            for more in pieces(text[len(sent) :]):  # all of it, from a model server
                 yield _choice(index, piece(more))
             yield _choice(index, piece(""), one.completion.finish_reason)
 
