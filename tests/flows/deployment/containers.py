@@ -152,7 +152,9 @@ def main() -> None:
             asked += [ask(client, seed) for seed in range(30, 40)]
             took = until(lambda: answers(client, "small@1"), "generation 1")
             print(f"generation 1 is there {took:.0f} s later", flush=True)
-            ask(client, 40)
+            of_it = {**body(40), "model": "small@1"}
+            plan = client.post("/plans", body=of_it, cast_to=object)
+            assert plan["generation"] == 1, plan
             count = "SELECT count(*) AS n FROM traces WHERE purpose = 'request' AND trace IN "
             some = "(" + ", ".join(f"'{one}'" for one in asked) + ")"
             told = containers.posterity("query", count + some, "--format", "csv").split()
