@@ -98,6 +98,15 @@ class Sampling:
     max_new_tokens: Annotated[int, Gt(0)] = 128
 
 
+class Turn(NamedTuple):
+    """The characters and tokens of one turn in a completion that has several. The model and the
+    tool `validate` take turns, and the model has the first and the last one.
+    """
+
+    characters: int
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One sampled completion.
@@ -106,7 +115,9 @@ class Completion:
     `sampling_logprob` under the distribution they were drawn from; None if the backend reports
     none. `finish_reason` is "stop" (the model ended it) or "length" (cut at max_new_tokens).
     `token_ids` is empty if the backend reports only the number of `tokens`, and `tokens` is None
-    if it reports neither. `reasoning_tokens` counts tokens up to the end mark of the reasoning.
+    if it reports neither. `reasoning_tokens` counts tokens up to the end mark of the reasoning, and
+    all turns but the last one. `turns` is empty if there is one turn only; log-probabilities are of
+    the model's own tokens.
     """
 
     text: str
@@ -116,12 +127,17 @@ class Completion:
     sampling_logprob: float | None = None
     reasoning_tokens: int = 0
     tokens: int | None = None
+    turns: tuple[Turn, ...] = ()
 
     @property
     def plan_tokens(self) -> int:
         """Number of tokens after the reasoning."""
         written = len(self.token_ids) if self.tokens is None else self.tokens
         return written - self.reasoning_tokens
+
+
+Prompt = str | tuple[int, ...]
+"""A prompt as a text, or as the token ids of all that the model has read and written so far."""
 
 
 class Policy(Protocol):

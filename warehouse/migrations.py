@@ -24,16 +24,22 @@ _SELECTION_9 = ("experiment", "generation", "trace", "kept", "weight", "reason",
                 "from_generation", "plan_length", "reasoning_tokens", "accepted")  # fmt: skip
 
 
-def _enter_selections(sign: int, columns: Sequence[str]) -> str:
-    """Add to the ledger, or take from it, what selections hold now: rows that were changed without
-    it before a migration stay changed without it.
+_TRACE_9 = ("trace", "experiment", "generation", "purpose", "task", "sample", "seed",
+            "prompt_format", "prompt_hash", "text", "token_ids", "reasoning_tokens", "plan_tokens",
+            "finish_reason", "logprob", "sampling_logprob", "policy", "code_version",
+            "written_at")  # fmt: skip
+
+
+def _enter(sign: int, table: str, columns: Sequence[str]) -> str:
+    """Add to the ledger, or take from it, what a table holds now: rows that were changed without it
+    before a migration stay changed without it.
     """
     return f"""
         UPDATE ledger
         SET "rows" = "rows" + {sign} * found.number,
             digest = (digest + {sign} * found.digest_now + {MODULUS}) % {MODULUS}
-        FROM (SELECT {tally_of(columns)} FROM selections) AS found(number, digest_now)
-        WHERE name = 'selections'
+        FROM (SELECT {tally_of(columns)} FROM {table}) AS found(number, digest_now)
+        WHERE name = '{table}'
     """
 
 
@@ -140,9 +146,13 @@ MIGRATIONS = (
     Migration(9, "studies", ()),
     Migration(
         10,
-        "decisions as intervals of generations",
+        "decisions as intervals of generations; traces of several turns",
         (
-            _enter_selections(-1, _SELECTION_9),
+            _enter(-1, "traces", _TRACE_9),
+            "ALTER TABLE traces ADD COLUMN turn_characters BIGINT[]",
+            "ALTER TABLE traces ADD COLUMN turn_tokens BIGINT[]",
+            _enter(1, "traces", (*_TRACE_9, "turn_characters", "turn_tokens")),
+            _enter(-1, "selections", _SELECTION_9),
             """
             CREATE TABLE selections_10 (
                 experiment VARCHAR NOT NULL, since BIGINT NOT NULL, until BIGINT,
@@ -181,7 +191,7 @@ MIGRATIONS = (
             """,
             "DROP TABLE selections",
             "ALTER TABLE selections_10 RENAME TO selections",
-            _enter_selections(1, ("experiment", "since", "until", *_SELECTION_9[2:])),
+            _enter(1, "selections", ("experiment", "since", "until", *_SELECTION_9[2:])),
         ),
     ),
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from planners.errors import InvalidInput, PosterityError
+from planners.records import Turn
 from warehouse.records import Task, Taught
 from warehouse.sandbox.query import require_expression
 from warehouse.store import Warehouse
@@ -49,7 +50,8 @@ def pooled(
 # ------------------------------------------------------------ for training
 
 TAUGHT = """
-    SELECT t.trace, chosen.weight, t.text, t.prompt_format, t.purpose, t.logprob, t.token_ids, k.*,
+    SELECT t.trace, chosen.weight, t.text, t.prompt_format, t.purpose, t.logprob, t.token_ids,
+        t.turn_characters, t.turn_tokens, k.*,
         d.pddl AS domain_pddl
     FROM traces AS t
     JOIN ({}) AS chosen ON chosen.trace = t.trace
@@ -93,9 +95,17 @@ def _taught(warehouse: Warehouse, chosen: str, **parameters: object) -> list[Tau
             r.logprob,
             tuple(int(one) for one in r.token_ids),
             tasks[r.task],
+            _turns(r.turn_characters, r.turn_tokens),
         )
         for r in plain.itertuples()
     ]
+
+
+def _turns(characters: Sequence[int] | None, tokens: Sequence[int] | None) -> tuple[Turn, ...]:
+    """The turns of a trace, from its columns of that name; none if there is one only."""
+    if characters is None or tokens is None:
+        return ()
+    return tuple(Turn(int(some), int(few)) for some, few in zip(characters, tokens, strict=True))
 
 
 # ------------------------------------------------------------ for audits

@@ -236,7 +236,8 @@ class Reader:
             streamed = connection.execution_options(yield_per=2000)
             for row in streamed.execute(chosen.limit(most)):
                 told = dict(zip(columns, row, strict=True))
-                yield Trace(**{**told, "token_ids": tuple(told["token_ids"])})
+                lists = {name: tuple(one) for name, one in told.items() if isinstance(one, list)}
+                yield Trace(**{**told, **lists})
 
 
 def _answers() -> sa.Select[Any]:

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 from planners import pddl as planning
-from planners.records import content_hash
+from planners.records import Turn, content_hash
 
 
 def stored(sentence: str, *, key: bool = False, column: str | None = None, **how: Any) -> Any:
@@ -191,9 +191,9 @@ class Trace(Record):
     sampling_logprob: float | None = stored("The same under the distribution it was drawn from.")
     policy: str = stored("Name and weights hash of what wrote it.")
     code_version: str = stored("Version of Posterity that sampled or ingested it.")
-    written_at: datetime | None = stored(
-        "When an ingested trace was written, in UTC.", default=None
-    )
+    written_at: datetime | None = stored("When an ingested trace was written (UTC).", default=None)
+    turn_characters: tuple[int, ...] | None = stored("Characters of each turn.", default=None)
+    turn_tokens: tuple[int, ...] | None = stored("The same in tokens; none of one.", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +288,7 @@ class Taught:
     logprob: float | None
     token_ids: tuple[int, ...]
     task: Task
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from warehouse.schema import TABLES
 ASKED_ALONE = "randomised"
 """A question of its own command, whose answer other audits leave as it is."""
 EMPTIED: dict[sa.Table, dict[str, Any]] = {
-    schema.traces: {"text": "", "token_ids": []},
+    schema.traces: {"text": "", "token_ids": [], "turn_characters": None, "turn_tokens": None},
     schema.requests: {"prompt": "", "metadata": None, "user_hash": None, "session_hash": None},
     schema.judgements: {"plan": None, "detail": ""},
     schema.feedback: {"comment": None, "user_hash": None},

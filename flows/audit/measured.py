@@ -10,6 +10,7 @@ from flows.generations.checkpoints import checkpoint_of, use_machine
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from planners.models.checkpoint import load
+from planners.models.likelihood import learned, own_tokens
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from warehouse.store import Warehouse
@@ -53,10 +54,13 @@ def _measure(warehouse: Warehouse, experiment: Experiment, count: int, check: Ch
         exact = experiment.model.dtype in ("auto", "float32") and policy.model.device.type == "cpu"
         allowed = TOLERANCE if exact else ROUNDED
         heads = policy.encode([prompt.write(tasks[task]) for task in traces["task"]], 0)
-        tails = [[int(one) for one in ids] for ids in traces["token_ids"]]
+        tails = [
+            own_tokens([int(one) for one in told.token_ids], list(told.turn_tokens))
+            for told in traces.itertuples()
+        ]
         again = policy.row_logprobs(list(zip(heads, tails, strict=True)))
         for told, tail, logprob in zip(traces.itertuples(), tails, again, strict=True):
-            apart = abs(logprob - told.logprob) / len(tail)
+            apart = abs(logprob - told.logprob) / learned((told.trace, tail))
             check.expect(
                 apart <= allowed,
                 f"trace {told.trace}: its log-probability is {told.logprob:.4f}, and with the "

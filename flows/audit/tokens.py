@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flows.audit.known import experiments
 from flows.generations.checkpoints import checkpoint_of, loaded, use_machine
 from planners.errors import InvalidInput
-from planners.models.likelihood import token_logprobs
+from planners.models.likelihood import own_tokens, token_logprobs
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import READABLE
 from warehouse.records import Request, Trace
@@ -26,8 +26,9 @@ class Token:
 
 
 def tokens_of(warehouse: Warehouse, trace: Trace) -> list[Token]:
-    """The tokens of a trace, measured with the weights of its generation. Raises InvalidInput where
-    they are not known: for traces made elsewhere, and experiments of another version.
+    """The tokens of a trace that its model wrote, measured with the weights of its generation.
+    Raises InvalidInput where they are not known: for traces made elsewhere, and experiments of
+    another version.
     """
     known = {one.id: one for one in experiments(warehouse)[0]}
     if trace.generation < 0 or trace.experiment not in known or not trace.token_ids:
@@ -49,6 +50,7 @@ def tokens_of(warehouse: Warehouse, trace: Trace) -> list[Token]:
         checkpoint = checkpoint_of(warehouse, experiment, trace.generation)
         model, tokenizer = loaded(checkpoint)
         [head] = LocalPolicy(model, tokenizer).encode([prompt], 0)
-        found = token_logprobs(model, (head, list(trace.token_ids)))
-    texts = [tokenizer.decode([token]) for token in trace.token_ids]
+        row = own_tokens(trace.token_ids, trace.turn_tokens)
+        found = token_logprobs(model, (head, row))
+    texts = [tokenizer.decode([token]) for token in row if token >= 0]
     return [Token(text, logprob) for text, logprob in zip(texts, found, strict=True)]

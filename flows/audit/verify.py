@@ -28,7 +28,7 @@ from flows.generations.identity import (
     training_set_hash,
     warm_up_hash,
 )
-from flows.generations.judging import READING, VERSION, Again
+from flows.generations.judging import READING, VERSION, Again, told_truly
 from flows.generations.lessons import lessons_of_warm_up
 from flows.generations.policies import first_weights
 from flows.generations.pool import select
@@ -163,6 +163,8 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
             check.skipped += 1
         elif trace.task in tasks:
             same &= trace.prompt_hash == prompt_hash(trace.task)
+            if trace.turn_characters and not told_truly(tasks[trace.task], trace, prompt):
+                check.wrong.append(f"trace {trace.id}: the tool validate would answer otherwise")
         check.expect(
             same,
             f"trace {trace.id}: its id, seed, token count or prompt differs from what is derived",

@@ -35,6 +35,8 @@ BESIDES: Any = {
 }  # fmt: skip
 """Settings that do not determine a run's contents; they are left out of its hash."""
 ADDED_LATER: dict[str, dict[str, object]] = {
+    "deploy": {"max_tool_calls": 0},
+    "evaluate": {"max_tool_calls": 0},
     "model": {"policy": "local", "dtype": "auto"},
     "judging": {"timeout": PLAN_SECONDS},
     "training": {"checkpointing": False, "validation": 0.0, "method": "sft", "processes": 1},
@@ -92,6 +94,8 @@ class Experiment(Table):
     @model_validator(mode="after")
     def _teachable(self) -> Experiment:
         model, training = self.model, self.training
+        if not model.learns and self.deploy.max_tool_calls + self.evaluate.max_tool_calls:
+            raise ValueError(f"a {model.policy} policy calls no tool: set max_tool_calls = 0")
         if self.generations and not model.learns:
             raise ValueError(f"a {model.policy} policy learns nothing: set generations = 0")
         curator = CURATORS.get(self.curation.curator)

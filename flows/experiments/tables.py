@@ -200,8 +200,9 @@ class WarmUp(Table):
     generation 0 is the base after `steps` of `batch` generated tasks, each with an optimal plan.
 
     Tasks have `sizes` between two bounds; `shares` are the relative frequencies of horizons 1, 2
-    and so on. None is a task of any split, even with its objects renamed. All weights are trained,
-    on prompts without a chat template.
+    and so on. `calls`: the share of lessons that first call the tool `validate`, half of them with
+    a broken plan, which is read and not learned. None is a task of any split, even with its objects
+    renamed. All weights are trained, on prompts without a chat template.
     """
 
     sizes: Range
@@ -209,6 +210,7 @@ class WarmUp(Table):
     steps: Positive
     batch: Positive = 8
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    calls: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _drawable(self) -> WarmUp:
@@ -220,9 +222,13 @@ class WarmUp(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing(Sampling):
-    """How completions are drawn, and how many per task."""
+    """How completions are drawn, and how many per task. `max_tool_calls`: how often each may ask
+    the plan checker about a plan before it answers, by the tool `validate`. Each turn then has
+    `max_new_tokens`.
+    """
 
     samples: Positive
+    max_tool_calls: Annotated[int, Field(ge=0)] = 0
 
 
 class Curation(Table):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 from flows.generations.identity import INGESTED_FORMAT
 from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
 from planners.checking.reference import redundant_actions
 from planners.errors import NotJudged
+from planners.policies.validating import shortened, validate
 from planners.prompts.extraction import EXTRACTION_VERSION
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import Outcome, Plan, Verdict
@@ -70,6 +72,18 @@ def verdict_of(
 
 def _without_plan(outcome: Outcome, detail: str) -> Verdict:
     return Verdict(outcome, None, detail, None, CHECKER, CHECKER_VERSION)
+
+
+def told_truly(task: Task, trace: Trace, prompt: PromptFormat) -> bool:
+    """Whether each turn of the tool in a trace is the checker's answer to the turn before it."""
+    checker = checker_for(task.domain_pddl, task.pddl)
+    ends = list(accumulate(trace.turn_characters or (), initial=0))
+    turns = [trace.text[start:end] for start, end in pairwise(ends)]
+    for said, told in zip(turns[::2], turns[1::2], strict=False):
+        answer = validate(checker, prompt, said)
+        if answer is None or told not in (answer, shortened(answer)):
+            return False
+    return ends[-1] in (0, len(trace.text))
 
 
 class Again:

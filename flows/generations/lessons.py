@@ -35,7 +35,7 @@ def _lesson(taught: Taught, prompt: str) -> Lesson:
         and (plan := READING.read(task, text).plan) is not None
     ):
         text, ids = PROMPTS[prompt].restate(task, text, plan), ()
-    return Lesson(task, text, taught.weight, taught.logprob, ids)
+    return Lesson(task, text, taught.weight, taught.logprob, ids, taught.turns)
 
 
 def lessons_of_warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> list[Lesson]:
@@ -48,4 +48,5 @@ def lessons_of_warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watc
         return warm_up_lessons(
             list(experiment.tasks.grades), how.sizes, how.shares, count, barred,
             experiment.model.prompt, Random(derive_seed(experiment.seed, "warmup")), advance,
+            how.calls or 0.0,
         )  # fmt: skip

@@ -20,6 +20,9 @@ from flows.generations.remeasured import require_own_weights
 from flows.generations.tasks import parts_of, tasks_for
 from flows.loop.executors import shares, spread
 from flows.progress import Advance, Watch
+from planners.policies.local import LocalPolicy
+from planners.policies.served import ServedPolicy
+from planners.policies.validating import ValidatingPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import Completion, content_hash
 from warehouse.landing import land, landing, take
@@ -118,8 +121,12 @@ def _sampled(
 
     with policy_of(warehouse, experiment, stage.generation, drawing) as policy:
         prompts = list(texts.values())
-        policy.require_room(prompts, drawing)  # before hours of sampling
         require_own_weights(warehouse, experiment, stage.generation, policy, prompts)
+        if drawing.max_tool_calls and isinstance(policy, LocalPolicy | ServedPolicy):
+            asked = {texts[task.key]: task.parsed for part in chosen for task in part}
+            calls, seconds = drawing.max_tool_calls, experiment.judging.timeout
+            policy = ValidatingPolicy(policy, asked, prompt, calls, seconds)
+        policy.require_room(prompts, drawing)  # before hours of sampling
         for number, part in zip(numbers, chosen, strict=True):
             draws = [draw(task, sample) for task in part for sample in range(drawing.samples)]
             rows = enumerate(draws) if known else ()  # nothing is known of a stage that begins
@@ -161,6 +168,8 @@ def _trace(stage: Stage, policy: str, prompt: str, drawn: Draw, completion: Comp
         sampling_logprob=completion.sampling_logprob,
         policy=policy,
         code_version=CODE_VERSION,
+        turn_characters=tuple(turn.characters for turn in completion.turns) or None,
+        turn_tokens=tuple(turn.tokens for turn in completion.turns) or None,
     )
 
 

@@ -31,8 +31,8 @@ def warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     lessons = lessons_of_warm_up(warehouse, experiment, watch)
     learned, base = warm_up_hash(lessons), require_base(experiment)
     identity = content_hash(
-        weights_hash(base), learned, how.model_dump_json(), prompt, experiment.model.dtype,
-        str(experiment.seed), length=12,
+        weights_hash(base), learned, how.model_dump_json(exclude_none=True), prompt,
+        experiment.model.dtype, str(experiment.seed), length=12,
     )  # fmt: skip
     checkpoint = f"warm-ups/{identity}"
     folder = warehouse.checkpoints / checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from planners.errors import InvalidInput
 from planners.prompts.extraction import THINK_END
 
 if TYPE_CHECKING:
@@ -24,6 +25,33 @@ def encode_prompts(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -
         add_generation_prompt=True,
         return_dict=True,
     )["input_ids"]
+
+
+BEFORE = "So far."
+"""Stands for a model's turn, to see what a chat template writes after one."""
+
+
+def told_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Token ids of what a model is told after its turn, up to the beginning of its next turn.
+
+    With a chat template, it is a message of the user's. Raises InvalidInput if the template does
+    not end a model's turn with the token that ends a text.
+    """
+    if tokenizer.chat_template is not None:
+        chat = [
+            {"role": "user", "content": "Begin."},
+            {"role": "assistant", "content": BEFORE},
+            {"role": "user", "content": text},
+        ]
+        whole = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        after, end = str(whole).rpartition(BEFORE)[2].lstrip(), str(tokenizer.eos_token)
+        if not after.startswith(end):
+            raise InvalidInput(
+                f"the model's chat template does not end its turns with {end}, so that it cannot "
+                "be told anything between them; set max_tool_calls = 0"
+            )
+        text = after.removeprefix(end)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def reasoning_tokens(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from planners.errors import InvalidInput
 from planners.pddl import read_domain
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 EMBEDDED = Path(str(files("planners").joinpath("embedded")))
 """The folder of the base models that come with Posterity, one subfolder each."""
@@ -57,3 +57,27 @@ def object_names(tokenizer: PreTrainedTokenizerFast) -> list[str]:
 def in_order(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """Domains (PDDL names) where the model learned that an object's name says where it is."""
     return list(getattr(tokenizer, "init_kwargs", {}).get("in_order", []))
+
+
+def with_words(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
+) -> PreTrainedTokenizerFast:
+    """The tokenizer, where its tokens are whole words with one more for each word of these texts
+    that it lacks. The model gets an embedding for each.
+    """
+    from tokenizers import Tokenizer, models
+
+    backend = tokenizer.backend_tokenizer
+    if not isinstance(backend.model, models.WordLevel):
+        return tokenizer
+    split = backend.pre_tokenizer.pre_tokenize_str
+    words = {piece for text in set(texts) for piece, _ in split(text)}
+    missing = sorted(words - tokenizer.get_vocab().keys())
+    if not missing:
+        return tokenizer
+    described = json.loads(backend.to_str())
+    known = described["model"]["vocab"]
+    known |= {word: len(tokenizer) + number for number, word in enumerate(missing)}
+    model.resize_token_embeddings(len(tokenizer) + len(missing), mean_resizing=False)
+    larger = Tokenizer.from_str(json.dumps(described))
+    return type(tokenizer)(**{**tokenizer.init_kwargs, "tokenizer_object": larger})

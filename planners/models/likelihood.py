@@ -10,7 +10,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Row = tuple[list[int], list[int]]
-"""Token ids of a prompt and of its completion, end-of-sequence included."""
+"""Token ids of a prompt and of its completion, end-of-sequence included. A token of the completion
+that the model was told, and did not write, stands as `~id`, which is negative (see `heard`).
+"""
+
+
+def heard(ids: Sequence[int]) -> list[int]:
+    """Token ids as those that a model was told."""
+    return [~one for one in ids]
+
+
+def own_tokens(ids: Sequence[int], turns: Sequence[int] | None) -> list[int]:
+    """A sampled completion as that of a row, given the number of tokens of each of its turns, if it
+    has several: every other turn is the tool's.
+    """
+    found, at = list(ids), 0
+    for number, tokens in enumerate(turns or ()):
+        if number % 2:
+            found[at : at + tokens] = heard(found[at : at + tokens])
+        at += tokens
+    return found
+
+
+def learned(row: Sequence[Any]) -> int:
+    """The number of tokens of a row's completion that the model wrote itself."""
+    return sum(one >= 0 for one in row[1])
 
 
 IGNORED = -100
@@ -32,7 +56,8 @@ def collate(rows: Sequence[Sequence[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
         end = len(prompt) + len(completion)
         ids[i, :end] = torch.tensor([*prompt, *completion])
         labels[i, len(prompt) : end] = ids[i, len(prompt) : end]
-    return ids, labels
+    told = ids < 0
+    return ids.where(~told, ~ids), labels.where(~told, IGNORED)
 
 
 def summed_logprobs(

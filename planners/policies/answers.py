@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from planners.errors import ComponentFailure
 from planners.prompts.extraction import THINK_END, THINK_START
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class Said(NamedTuple):
@@ -60,3 +64,20 @@ def until_end(tokens: Sequence[str]) -> int:
     """Tokens up to and including the last end-of-reasoning mark; 0 if none."""
     ends = [number for number, token in enumerate(tokens, 1) if THINK_END in token]
     return ends[-1] if ends else 0
+
+
+def json_of(answer: httpx.Response, url: str) -> dict[str, Any]:
+    """The object that a server answered. Raises ComponentFailure if it is something else."""
+    if not answer.content:
+        return {}
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    if "json" not in answer.headers.get("content-type", ""):
+        return {"text": answer.text}  # how vLLM confirms that an adapter is loaded
+    raise ComponentFailure(
+        f"the server {url} answered what is no JSON object: {answer.text[:200]!r}"
+    )

@@ -20,7 +20,7 @@ from planners.models.hardware import one_thread_each, out_of_memory
 from planners.models.likelihood import Row, by_length, summed_logprobs
 from planners.policies.decoding import draw, even_batches
 from planners.policies.lines import begin
-from planners.records import Completion, Policy, Sampling
+from planners.records import Completion, Policy, Prompt, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -57,12 +57,14 @@ class LocalPolicy(Policy):
         self.stops = stop_ids(model, tokenizer)
         self.parameters = sum(weights.numel() for weights in model.parameters())
 
-    def encode(self, prompts: Sequence[str], room: int) -> list[list[int]]:
+    def encode(self, prompts: Sequence[Prompt], room: int) -> list[list[int]]:
         """Token ids of each prompt; each must leave `room` tokens of the context.
 
-        Raises InvalidInput on unknown words and on prompts that are too long.
+        Raises InvalidInput on unknown words of texts and on prompts that are too long.
         """
-        encoded = encode_prompts(self.tokenizer, prompts)
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        read = iter(encode_prompts(self.tokenizer, texts) if texts else [])
+        encoded = [next(read) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         context = self.model.config.max_position_embeddings
         long = [len(ids) for ids in encoded if len(ids) + room > context]
         if long:
@@ -72,8 +74,9 @@ class LocalPolicy(Policy):
                 "tasks or a smaller max_new_tokens"
             )
         for prompt, ids in zip(prompts, encoded, strict=True):
-            if self.tokenizer.unk_token_id in ids and self.tokenizer.unk_token_id is not None:
-                at = ids.index(self.tokenizer.unk_token_id)
+            unknown = self.tokenizer.unk_token_id
+            if isinstance(prompt, str) and unknown is not None and unknown in ids:
+                at = ids.index(unknown)
                 word = self.tokenizer.decode(ids[max(0, at - 3) : at + 1])
                 raise InvalidInput(
                     f"the model {self.name} does not know a word of the prompt, after {word!r}: "
@@ -88,7 +91,7 @@ class LocalPolicy(Policy):
 
     def stream(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         sampling: Sampling,
         seeds: Sequence[int],
         known: Collection[int] = (),

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts, reasoning_tokens
-from planners.policies.answers import first_alike, said, until_end
-from planners.records import Completion, Policy, Sampling
+from planners.policies.answers import first_alike, json_of, said, until_end
+from planners.records import Completion, Policy, Prompt, Sampling
 
 if TYPE_CHECKING:
     import httpx
@@ -121,7 +121,7 @@ class ServedPolicy(Policy):
 
     def stream(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         sampling: Sampling,
         seeds: Sequence[int],
         known: Collection[int] = (),
@@ -199,17 +199,24 @@ class ServedPolicy(Policy):
         return any(abs(told[0][token] - told[1][token]) > SAME for token in both)
 
     @property
+    def tokenizer(self) -> PreTrainedTokenizerFast | None:
+        """Encodes prompts, where the servers take token ids; otherwise None."""
+        return self._tokenizer if self._ways[0].prompt == "ids" else None
+
+    @property
     def _path(self) -> str:
         return "/chat/completions" if self._ways[0].prompt == "chat" else "/completions"
 
     def _complete(
-        self, prompt: str, sampling: Sampling, seed: int, patience: float | None = None
+        self, prompt: Prompt, sampling: Sampling, seed: int, patience: float | None = None
     ) -> Completion:
         with self._least_busy() as url:
             answer = self._post(url, self._path, self._body(prompt, sampling, seed), patience)
         return self._read(answer, sampling, url)
 
-    def _body(self, prompt: str, sampling: Sampling, seed: int, alike: int = 0) -> dict[str, Any]:
+    def _body(
+        self, prompt: Prompt, sampling: Sampling, seed: int, alike: int = 0
+    ) -> dict[str, Any]:
         """A request; `alike`: how many other tokens are told for each one."""
         body = {
             "model": self.model,
@@ -222,8 +229,9 @@ class ServedPolicy(Policy):
         if self._ways[0].prompt == "text":
             return {**body, "prompt": prompt, "logprobs": max(1, alike)}
         if self._ways[0].prompt == "ids" and self._tokenizer is not None:
-            [ids] = encode_prompts(self._tokenizer, [prompt])
-            return {**body, "prompt": ids, "logprobs": max(1, alike)}
+            if isinstance(prompt, str):
+                [prompt] = map(tuple, encode_prompts(self._tokenizer, [prompt]))
+            return {**body, "prompt": prompt, "logprobs": max(1, alike)}
         more = {"top_logprobs": alike} if alike else {}
         messages = [{"role": "user", "content": prompt}]
         return {**body, "messages": messages, "logprobs": True, **more}
@@ -312,7 +320,7 @@ class ServedPolicy(Policy):
                         f"{answer.text[:500]}"
                     )
                 if not busy:
-                    return _json(answer, url)
+                    return json_of(answer, url)
                 wrong = f"status {answer.status_code}: {answer.text[:200]}"
             if waited >= patience:
                 raise ComponentFailure(
@@ -324,22 +332,6 @@ class ServedPolicy(Policy):
                 LOG.warning("waiting up to %.0f s for the server %s: %s", patience, url, wrong)
             time.sleep(wait)
             waited, wait = waited + wait, min(SLOWEST, 2 * wait)
-
-
-def _json(answer: httpx.Response, url: str) -> dict[str, Any]:
-    if not answer.content:
-        return {}
-    try:
-        found = answer.json()
-    except ValueError:
-        found = None
-    if isinstance(found, dict):
-        return found
-    if "json" not in answer.headers.get("content-type", ""):
-        return {"text": answer.text}  # how vLLM confirms that an adapter is loaded
-    raise ComponentFailure(
-        f"the server {url} answered what is no JSON object: {answer.text[:200]!r}"
-    )
 
 
 def _as_drawn(sampling: Sampling) -> bool:

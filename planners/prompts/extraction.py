@@ -12,10 +12,12 @@ The order of the lines is the order of the actions. Times and durations are igno
 go back are refused. ASCII letters become lower case, as PDDL names are case-insensitive; other
 letters stay as they are, so a look-alike matches no name.
 
-The answer is the text after the last `</think>` (`</thinking>`, `</reasoning>`). If it is not a
-plan text as a whole, or has more than one fence, the plan is searched for in this order:
+The answer is the text after the last `</think>` (`</thinking>`, `</reasoning>`) and after what the
+tool `validate` last answered, `</result>`. If nothing follows that, it is the call of the tool,
+since the last plan counts. If the answer is not a plan text as a whole, or has more than one fence,
+the plan is searched for in this order:
 
-    1. between <plan> and </plan>, or [PLAN] and [PLAN END]
+    1. between <plan> and </plan>, <validate> and </validate>, or [PLAN] and [PLAN END]
     2. between code fences
     3. the whole answer as one expression, as JSON, or as function calls (`planners.prompts.forms`)
     4. in runs of action lines, with prose before and after; a number that goes back starts a new
@@ -38,10 +40,14 @@ from planners.pddl.sexpr import fold
 from planners.prompts.forms import FORMS
 from planners.records import Action, Plan
 
-EXTRACTION_VERSION = "4"
+EXTRACTION_VERSION = "5"
 THINK_START, THINK_END = "<think>", "</think>"
+CALL_START, CALL_END = "<validate>", "</validate>"
+"""Around a plan that a model asks the plan checker about."""
+RESULT_START, RESULT_END = "<result>", "</result>"
+"""Around what the plan checker answers."""
 # Possessive (`*+`) and bounded (`{0,9}`) repeats keep hostile completions from backtracking.
-_THOUGHT = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
+_THOUGHT = re.compile(r"</(?:think|thinking|reasoning|result)>", re.I)
 _THINKING = re.compile(r"<(?:think|thinking|reasoning)>", re.I)
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _LINE = re.compile(
@@ -53,9 +59,11 @@ _LINE = re.compile(
 _INSIDE = re.compile(r"\(([^()]*)\)")
 _FENCE = re.compile(r"(?:```|~~~)[a-z]{0,10}")
 _TAGGED = re.compile(
-    r"<plan>((?:(?!<plan>).)*?)</plan>|\[PLAN\]((?:(?!\[PLAN\]).)*?)\[PLAN END\]", re.DOTALL | re.I
+    r"<plan>((?:(?!<plan>).)*?)</plan>|<validate>((?:(?!<validate>).)*?)</validate>"
+    r"|\[PLAN\]((?:(?!\[PLAN\]).)*?)\[PLAN END\]",
+    re.DOTALL | re.I,
 )
-_TAG = re.compile(r"<plan>|\[PLAN\]", re.I)
+_TAG = re.compile(r"<plan>|<validate>|\[PLAN\]", re.I)
 _FENCED = re.compile(r"(?:```|~~~)[^\n`~]{0,20}\n(.*?)(?:```|~~~)", re.DOTALL)
 _FENCE_BEGUN = re.compile(r"(?:```|~~~)[^\n`~]{0,20}\n")
 _LISTED = re.compile(
@@ -106,7 +114,9 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     `schemas` are the domain's actions: forms without parentheses are read only of these. If prose
     beside a listed plan mentions another action of theirs, the answer is ambiguous.
     """
-    _, answer = split_reasoning(text)
+    before, answer = split_reasoning(text)
+    if not answer.strip() and before.endswith(RESULT_END):
+        _, answer = split_reasoning(before[: before.rfind(RESULT_START)])
     if not answer.strip():
         return Extraction(None, "the answer is empty")
     if _THINKING.search(answer):

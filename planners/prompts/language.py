@@ -45,6 +45,18 @@ def whole_pddl(task: Task) -> str:
     return f"A planning domain:\n\n{domain}\n\nA problem in it:\n\n{problem}\n{REQUEST}"
 
 
+TOOL = """\
+
+Before you answer, you may have a plan checked: end your message with it between <validate> and
+</validate> instead. You are then told whether it is valid, or what is wrong with it, and go on.
+"""
+
+
+def with_tool(task: Task) -> str:
+    """The task in plain words, then the request, and how to call the tool `validate`."""
+    return plain_words(task) + TOOL
+
+
 BETWEEN = "\n; the problem\n"
 """The text between domain and problem in a bare task, at which a planner policy splits it."""
 

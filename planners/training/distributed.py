@@ -25,6 +25,7 @@ from planners.models.hardware import hardware, use_hardware, use_threads
 from planners.pddl import read_task
 from planners.pddl.printing import print_task
 from planners.processes import free_port, last_words, stop
+from planners.records import Turn
 from planners.training.fine_tuning import Lesson, fine_tune
 from planners.training.loop import Facts
 from planners.training.settings import Adapter, Training
@@ -60,7 +61,7 @@ def fine_tune_in(
         "lessons": [
             [
                 lesson.task.domain.text, print_task(lesson.task), lesson.completion,
-                lesson.weight, lesson.logprob, lesson.token_ids,
+                lesson.weight, lesson.logprob, lesson.token_ids, lesson.turns,
             ]
             for lesson in lessons
         ],
@@ -132,7 +133,17 @@ def main(job: str) -> None:
     try:
         facts = fine_tune(
             Path(given["start"]),
-            [Lesson(read_task(d, p), *rest) for d, p, *rest in given["lessons"]],
+            [
+                Lesson(
+                    read_task(domain, problem),
+                    text,
+                    weight,
+                    logprob,
+                    tuple(ids),
+                    tuple(Turn(*turn) for turn in turns),
+                )
+                for domain, problem, text, weight, logprob, ids, turns in given["lessons"]
+            ],
             Training(**given["training"], lora=Adapter(**lora) if lora else None),
             Path(given["folder"]),
             prompt=given["prompt"],

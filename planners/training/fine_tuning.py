@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from planners.errors import InvalidInput
-from planners.models.chat import encode_prompts
+from planners.models.chat import encode_prompts, told_ids
 from planners.models.checkpoint import (
     ADAPTER,
     adapted,
@@ -20,13 +21,13 @@ from planners.models.checkpoint import (
     weights_hash,
     with_adapter,
 )
-from planners.models.embedded import in_order, object_names
-from planners.models.likelihood import Row
+from planners.models.embedded import in_order, object_names, with_words
+from planners.models.likelihood import Row, heard, learned
 from planners.pddl import Task, canonical
 from planners.pddl.isomorphism import symmetries
 from planners.pddl.renaming import rename, shuffle
 from planners.prompts.formats import PROMPTS
-from planners.records import content_hash
+from planners.records import Turn, content_hash
 from planners.training.loop import (
     Facts,
     Fit,
@@ -54,7 +55,8 @@ class Lesson:
 
     `weight` is its advantage, of either sign, for REINFORCE and NFT. `logprob` is its
     log-probability under the policy that wrote it. `token_ids` are those that it was sampled as,
-    if known: a text can be tokenised otherwise than it was written.
+    if known: a text can be tokenised otherwise than it was written. `turns`: its turns, if it has
+    several; the tool's are read and not learned, and so are the first `silent` ones.
     """
 
     task: Task
@@ -62,6 +64,14 @@ class Lesson:
     weight: float = 1.0
     logprob: float | None = None
     token_ids: tuple[int, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    silent: int = 0
+
+    @property
+    def parts(self) -> list[str]:
+        """The text of each turn."""
+        ends = list(accumulate((turn.characters for turn in self.turns), initial=0))
+        return [self.completion[start:end] for start, end in pairwise(ends)] or [self.completion]
 
 
 def fine_tune(
@@ -79,9 +89,9 @@ def fine_tune(
     """Train the checkpoint `start` on the lessons and write `folder`, whole or not at all.
 
     `prompt` names the prompt format. If `start` is an adapter, `base` is its base. `plain`: without
-    the start's chat template, from here on. An interrupted run continues when called again. Returns
-    the known fields of `Fit`. Raises InvalidInput if the lessons would teach nothing, or have
-    weights that the method cannot learn.
+    the start's chat template, from here on, and with a token for each word of the lessons. An
+    interrupted run continues when called again. Returns the known fields of `Fit`. Raises
+    InvalidInput if the lessons would teach nothing, or have weights that the method cannot learn.
     """
     import torch
 
@@ -92,6 +102,7 @@ def fine_tune(
         outer, model, tokenizer = _learner(start, training, base)
         if plain:
             tokenizer.chat_template = None
+            tokenizer = with_words(model, tokenizer, [one.completion for one in lessons])
         learned, held = hold_back(lessons, training.validation, seed)
         rows = encode(learned, tokenizer, prompt)
         fewest = preflight(rows, tokenizer.eos_token_id, model.config.max_position_embeddings)
@@ -213,7 +224,7 @@ class Batches:
                 )
             ]
             for batch in length_batches(rows, self.training.batch, rng):
-                self.supervised_tokens += sum(len(row[1]) for row in batch)
+                self.supervised_tokens += sum(map(learned, batch))
                 yield batch
 
 
@@ -223,6 +234,7 @@ def _identity(
     """Hash of a training run's inputs; an interrupted run continues only if it is the same."""
     learned = (
         f"{lesson.task.key} {lesson.weight!r} {lesson.token_ids} {lesson.completion}"
+        f"{lesson.turns or ''}"
         for lesson in lessons
     )
     return content_hash(weights_hash(start), repr(training), prompt, str(seed), *learned)
@@ -239,6 +251,9 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
     end, special = tokenizer.eos_token_id, set(tokenizer.all_special_ids)
     rows = []
     for head, tail, lesson in zip(heads, tails, lessons, strict=True):
+        if lesson.turns:
+            rows.append((head, _ids_of_turns(lesson, tokenizer)))
+            continue
         # Sampled ids end with the end of the text, with no such token where they were cut, or with
         # another one, which is not what training should teach.
         ids = list(lesson.token_ids)
@@ -246,6 +261,24 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
             ids = tail
         rows.append((head, ids if ids[-1:] == [end] else [*ids, end]))
     return rows
+
+
+def _ids_of_turns(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Token ids of a completion of several turns; those of the tool, and silent ones, as heard."""
+    end, ids, at = tokenizer.eos_token_id, list[int](), 0
+    for number, (text, turn) in enumerate(zip(lesson.parts, lesson.turns, strict=True)):
+        of_tool = bool(number % 2)
+        if lesson.token_ids:
+            own = list(lesson.token_ids[at : at + turn.tokens])
+            at += turn.tokens
+        elif of_tool:
+            own = told_ids(tokenizer, text)
+        else:
+            own = [*tokenizer(text, add_special_tokens=False)["input_ids"], end]
+        ids += heard(own) if of_tool or number < lesson.silent else own
+    if ids[-1] in tokenizer.all_special_ids:
+        ids.pop()
+    return [*ids, end]
 
 
 def vary(
@@ -298,6 +331,9 @@ def _mirrored(lesson: Lesson, prompt: str, rng: Random) -> Lesson:
 
 def _answering(lesson: Lesson, task: Task, words: dict[str, str]) -> Lesson:
     """The lesson for a task that is its own under other names; `words` lead to those names."""
-    completion = _WORD.sub(lambda word: words.get(word[0], word[0]), lesson.completion)
-    ids = lesson.token_ids if completion == lesson.completion else ()
-    return replace(lesson, task=task, completion=completion, token_ids=ids)
+    parts = [_WORD.sub(lambda word: words.get(word[0], word[0]), part) for part in lesson.parts]
+    completion = "".join(parts)
+    if completion == lesson.completion:
+        return replace(lesson, task=task)
+    turns = tuple(Turn(len(part), 0) for part in parts) if lesson.turns else ()
+    return replace(lesson, task=task, completion=completion, token_ids=(), turns=turns)

@@ -44,6 +44,8 @@ VIEWS = (
     "forecasts",
     "shadows",
     "study_effects",
+    "turns",
+    "tool_calls",
 )
 """The views in their order of creation: staging before marts."""
 

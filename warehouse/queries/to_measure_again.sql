@@ -1,6 +1,6 @@
 -- A few traces of each generation of an experiment that a model in this process wrote, those with the
 -- lowest ids.
-SELECT generation, trace, task, logprob, token_ids
+SELECT generation, trace, task, logprob, token_ids, coalesce(turn_tokens, []) AS turn_tokens
 FROM (
     SELECT *, row_number() OVER (PARTITION BY generation ORDER BY trace) AS place
     FROM traces

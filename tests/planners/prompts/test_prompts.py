@@ -72,7 +72,7 @@ def test_compact_refuses_what_it_cannot_say() -> None:
         PROMPTS["compact"].write(task)
 
 
-@pytest.mark.parametrize("name", ["pddl", "natural", "obfuscated", "task"])
+@pytest.mark.parametrize("name", ["pddl", "natural", "obfuscated", "task", "validate"])
 def test_wordy_prompts_are_as_agreed(name: str) -> None:
     """A changed text needs a new version, and the golden file of that version."""
     prompt = PROMPTS[name]
