@@ -149,8 +149,22 @@ MIGRATIONS = (
         "decisions as intervals of generations; traces of several turns",
         (
             _enter(-1, "traces", _TRACE_9),
-            "ALTER TABLE traces ADD COLUMN turn_characters BIGINT[]",
-            "ALTER TABLE traces ADD COLUMN turn_tokens BIGINT[]",
+            # Built again: DuckDB cannot alter a table that this transaction may have updated.
+            """
+            CREATE TABLE traces_10 (
+                trace VARCHAR NOT NULL, experiment VARCHAR NOT NULL, generation BIGINT NOT NULL,
+                purpose VARCHAR NOT NULL, task VARCHAR NOT NULL, sample BIGINT NOT NULL,
+                seed BIGINT NOT NULL, prompt_format VARCHAR NOT NULL, prompt_hash VARCHAR NOT NULL,
+                text VARCHAR NOT NULL, token_ids BIGINT[] NOT NULL,
+                reasoning_tokens BIGINT NOT NULL, plan_tokens BIGINT NOT NULL,
+                finish_reason VARCHAR NOT NULL, logprob DOUBLE, sampling_logprob DOUBLE,
+                policy VARCHAR NOT NULL, code_version VARCHAR NOT NULL, written_at TIMESTAMP,
+                turn_characters BIGINT[], turn_tokens BIGINT[]
+            )
+            """,
+            "INSERT INTO traces_10 BY NAME SELECT * FROM traces",
+            "DROP TABLE traces",
+            "ALTER TABLE traces_10 RENAME TO traces",
             _enter(1, "traces", (*_TRACE_9, "turn_characters", "turn_tokens")),
             _enter(-1, "selections", _SELECTION_9),
             """
