@@ -17,6 +17,7 @@ from planners.checking.referees import REFEREES
 from planners.domains import DOMAINS
 from planners.domains.folder import SPLITS
 from planners.models.hardware import Device, Dtype
+from planners.policies.validating import room_of
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
 
@@ -229,6 +230,11 @@ class Drawing(Sampling):
 
     samples: Positive
     max_tool_calls: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def room(self) -> int:
+        """The most tokens that a completion may have, in all its turns."""
+        return room_of(self.max_new_tokens, self.max_tool_calls)
 
 
 class Curation(Table):

@@ -145,9 +145,9 @@ def _some_tasks(experiment: Experiment) -> Iterator[Task]:
 
 def _require_room(experiment: Experiment, shape: Shape, lengths: list[int]) -> None:
     for drawing in (experiment.deploy, experiment.evaluate):
-        if max(lengths) + drawing.max_new_tokens > shape.context:
+        if max(lengths) + drawing.room > shape.context:
             raise InvalidInput(
-                f"prompts of up to {max(lengths)} tokens with {drawing.max_new_tokens} to be "
+                f"prompts of up to {max(lengths)} tokens with {drawing.room} to be "
                 f"sampled exceed the model's context of {shape.context}; choose smaller tasks or a "
                 "smaller max_new_tokens"
             )
@@ -173,7 +173,7 @@ def _sampling(
     for name, drawing, tasks in zip(
         ("deploy", "evaluate"), drawings, _counts(experiment), strict=True
     ):
-        rows, most = tasks * drawing.samples, drawing.max_new_tokens
+        rows, most = tasks * drawing.samples, drawing.room
         at_once = min(experiment.model.batch, rows)
         yield Stage(
             name,
@@ -185,7 +185,7 @@ def _sampling(
 
 
 def _training(experiment: Experiment, machine: Machine, shape: Shape, lengths: list[int]) -> Stage:
-    how, answer = experiment.training, experiment.deploy.max_new_tokens
+    how, answer = experiment.training, experiment.deploy.room
     lessons, _ = _counts(experiment)  # one trace per task, if every task is solved
     rows = how.epochs * lessons if how.epochs else how.steps * how.batch
     tokens = rows * (sum(lengths) / len(lengths) + answer)

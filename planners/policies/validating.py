@@ -32,6 +32,11 @@ _CALL = re.compile(rf"{CALL_START}((?:(?!{CALL_START}).)*?){CALL_END}\s*\Z", re.
 _WORD = re.compile(r"[^\s()]+")
 
 
+def room_of(max_new_tokens: int, calls: int) -> int:
+    """The most tokens that a completion with so many calls may have, in all its turns."""
+    return (calls + 1) * max_new_tokens + calls * TOLD
+
+
 def validate(checker: Checker, prompt: PromptFormat, turn: str) -> str | None:
     """The tool's answer to a turn that ends with a call; None if it ends otherwise.
 
@@ -101,7 +106,7 @@ class ValidatingPolicy(Policy):
 
     def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
         """Raise InvalidInput if a prompt has unknown words or leaves no room for all turns."""
-        room = (self.calls + 1) * sampling.max_new_tokens + self.calls * TOLD
+        room = room_of(sampling.max_new_tokens, self.calls)
         self.policy.require_room(prompts, replace(sampling, max_new_tokens=room))
 
     def stream(
