@@ -59,6 +59,8 @@ plan checker, and what the next generations were trained on.
   or cost.
 - The training sets are what a curator chose. A model that learns them learns its taste too:
   `posterity audit` asks which.
+- A completion with `turn_characters` has so many turns, of so many characters each. Every second
+  one is what a tool said: it is to be read, and not learned.
 - Tasks of the splits `heldout` and `larger` are for measuring. Whoever trains on their traces
   cannot measure on them.
 {people}"""
@@ -83,6 +85,7 @@ TRAINING = pa.schema(
         ("weight", pa.float64()),
         ("prompt", pa.string()),
         ("completion", pa.string()),
+        ("turn_characters", pa.list_(pa.int64())),
     ]
 )
 
@@ -146,6 +149,7 @@ def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
                     "weight": lesson.weight,
                     "prompt": written and written.write(lesson.task.parsed),
                     "completion": lesson.text,
+                    "turn_characters": [one.characters for one in lesson.turns] or None,
                 }
             )
         yield pa.RecordBatch.from_pylist(rows, TRAINING)

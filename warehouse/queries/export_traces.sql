@@ -2,8 +2,8 @@
 SELECT
     t.trace, t.experiment, t.generation, t.purpose, t.task, k.domain, k.size, k.horizon,
     t.sample, t.text, t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob,
-    t.sampling_logprob, t.policy, t.written_at, j.outcome, j.step, j.detail, j.plan_length,
-    j.cost, j.checker, j.checker_version, f.accepted
+    t.sampling_logprob, t.policy, t.written_at, t.turn_characters, j.outcome, j.step, j.detail,
+    j.plan_length, j.cost, j.checker, j.checker_version, f.accepted
 FROM traces AS t
 JOIN tasks AS k ON k.task = t.task
 LEFT JOIN stg_verdicts AS j ON j.trace = t.trace

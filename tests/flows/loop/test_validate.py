@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from flows.audit.verify import verify
@@ -10,6 +11,7 @@ from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
 from tests.conftest import small
+from warehouse.export import export
 from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)
@@ -61,6 +63,21 @@ def test_the_same_seed_gives_the_same_conversations(asked: Path, tmp_path: Path)
             "WHERE generation = 0 AND purpose = 'evaluate' ORDER BY trace"
         )
     assert own.equals(first)
+
+
+def test_an_export_says_which_turns_are_not_to_be_learned(asked: Path, tmp_path: Path) -> None:
+    with Warehouse(asked, read_only=True) as store:
+        export(store, tmp_path / "out")
+        taught = store.frame(
+            "SELECT trace FROM stg_decisions WHERE kept AND trace IN (SELECT trace FROM turns)"
+        )
+    rows = pq.read_table(tmp_path / "out" / "training").to_pylist()
+    several = [row for row in rows if row["turn_characters"]]
+    assert {row["trace"] for row in several} == set(taught["trace"]) != set()
+    assert all(sum(row["turn_characters"]) == len(row["completion"]) for row in several)
+    assert pq.read_schema(tmp_path / "out" / "traces" / "data.parquet").names.count(
+        "turn_characters"
+    )
 
 
 def test_an_answer_that_the_tool_would_not_give_is_found(asked: Path, tmp_path: Path) -> None:
