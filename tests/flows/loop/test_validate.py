@@ -1,6 +1,7 @@
 """A generation that asks the plan checker while it plans, through the whole loop."""
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -9,8 +10,11 @@ import pytest
 from flows.audit.verify import verify
 from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
+from flows.loop import sample
 from flows.progress import Watch
+from planners.errors import ComponentFailure
 from tests.conftest import small
+from warehouse import schema
 from warehouse.export import export
 from warehouse.store import Warehouse
 
@@ -53,9 +57,24 @@ def test_turns_are_kept_counted_and_verified(asked: Path) -> None:
         assert not [one for check in verify(store, QUIET, 4) for one in check.wrong]
 
 
-def test_the_same_seed_gives_the_same_conversations(asked: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_conversations_also_after_a_failure(
+    asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "SECONDS", -1.0)  # a transaction for every batch
+    write, alone = Warehouse.write, EXPERIMENT.model_copy(update={"generations": 0})
+
+    def failing(store: Warehouse, what: Any, mark: Any = None) -> None:
+        write(store, what, mark)
+        if mark is None and what:
+            raise ComponentFailure("the disk is full")
+
     with Warehouse(tmp_path / "again.duckdb") as store:
-        iterate(store, EXPERIMENT.model_copy(update={"generations": 0}), QUIET)
+        with monkeypatch.context() as patch:
+            patch.setattr(Warehouse, "write", failing)
+            with pytest.raises(ComponentFailure):
+                iterate(store, alone, QUIET)
+        assert 0 < store.count(schema.traces) < 19 * 3
+        iterate(store, alone, QUIET)
         own = store.frame("SELECT trace, text, logprob FROM traces ORDER BY trace")
     with Warehouse(asked, read_only=True) as store:
         first = store.frame(
