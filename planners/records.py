@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate, pairwise
 from typing import Annotated, Any, NamedTuple, Protocol
 
 from annotated_types import Ge, Gt, Le
@@ -105,6 +106,12 @@ class Turn(NamedTuple):
 
     characters: int
     tokens: int
+
+
+def turn_texts(text: str, characters: Sequence[int]) -> list[str]:
+    """The text of each turn of a completion, given their characters; the whole of one turn."""
+    ends = list(accumulate(characters, initial=0))
+    return [text[start:end] for start, end in pairwise(ends)] or [text]
 
 
 @dataclass(frozen=True, slots=True)

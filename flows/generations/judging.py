@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import accumulate, pairwise
 
 from flows.generations.identity import INGESTED_FORMAT
 from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
@@ -12,7 +11,7 @@ from planners.errors import NotJudged
 from planners.policies.validating import shortened, validate
 from planners.prompts.extraction import EXTRACTION_VERSION
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
-from planners.records import Outcome, Plan, Verdict
+from planners.records import Outcome, Plan, Verdict, turn_texts
 from warehouse.records import Answer, Task, Trace
 from warehouse.verdicts import Judgement, Unjudged
 
@@ -77,13 +76,12 @@ def _without_plan(outcome: Outcome, detail: str) -> Verdict:
 def told_truly(task: Task, trace: Trace, prompt: PromptFormat) -> bool:
     """Whether each turn of the tool in a trace is the checker's answer to the turn before it."""
     checker = checker_for(task.domain_pddl, task.pddl)
-    ends = list(accumulate(trace.turn_characters or (), initial=0))
-    turns = [trace.text[start:end] for start, end in pairwise(ends)]
+    turns = turn_texts(trace.text, trace.turn_characters or ())
     for said, told in zip(turns[::2], turns[1::2], strict=False):
         answer = validate(checker, prompt, said)
         if answer is None or told not in (answer, shortened(answer)):
             return False
-    return ends[-1] in (0, len(trace.text))
+    return "".join(turns) == trace.text
 
 
 class Again:

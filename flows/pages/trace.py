@@ -15,7 +15,7 @@ from planners.checking.steps import Step, steps
 from planners.errors import InvalidInput, NotJudged, PosterityError
 from planners.pddl import Task as Parsed
 from planners.prompts.formats import READABLE
-from planners.records import Plan
+from planners.records import Plan, turn_texts
 from warehouse.records import Decision, Feedback, Request, Task, Trace
 from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement, Opinion, Unjudged
@@ -77,10 +77,12 @@ def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
     judged = [j for j in warehouse.every(Judgement, trace=trace.id) if not j.superseded]
     refused = warehouse.every(Unjudged, trace=trace.id)
     siblings = warehouse.query("page_siblings", task=trace.task, experiment=trace.experiment)
-    thought, mark, answer = trace.text.partition(THOUGHT) if trace.reasoning_tokens else ("",) * 3
+    *turns, last = turn_texts(trace.text, trace.turn_characters or ())
+    thought, mark, answer = last.partition(THOUGHT) if trace.reasoning_tokens else ("",) * 3
+    thought = "".join(turns) + thought
     moved, drawn, advice, goal = _replayed(task, trace)
     return TracePage(
-        trace, task, thought, answer if mark else trace.text,
+        trace, task, thought, answer if mark else last,
         judged[0] if judged else None, refused[-1].reason if refused else "", advice, moved,
         drawn, goal,
         sorted(warehouse.every(Decision, trace=trace.id), key=_place),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +26,7 @@ from planners.pddl import Task, canonical
 from planners.pddl.isomorphism import symmetries
 from planners.pddl.renaming import rename, shuffle
 from planners.prompts.formats import PROMPTS
-from planners.records import Turn, content_hash
+from planners.records import Turn, content_hash, turn_texts
 from planners.training.loop import (
     Facts,
     Fit,
@@ -70,8 +69,7 @@ class Lesson:
     @property
     def parts(self) -> list[str]:
         """The text of each turn."""
-        ends = list(accumulate((turn.characters for turn in self.turns), initial=0))
-        return [self.completion[start:end] for start, end in pairwise(ends)] or [self.completion]
+        return turn_texts(self.completion, [turn.characters for turn in self.turns])
 
 
 def fine_tune(
