@@ -10,7 +10,7 @@ from flows.generations.checkpoints import checkpoint_of, use_machine
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from planners.models.checkpoint import load
-from planners.models.likelihood import learned, own_tokens
+from planners.models.likelihood import own_tokens, supervised
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from warehouse.store import Warehouse
@@ -58,9 +58,10 @@ def _measure(warehouse: Warehouse, experiment: Experiment, count: int, check: Ch
             own_tokens([int(one) for one in told.token_ids], list(told.turn_tokens))
             for told in traces.itertuples()
         ]
-        again = policy.row_logprobs(list(zip(heads, tails, strict=True)))
-        for told, tail, logprob in zip(traces.itertuples(), tails, again, strict=True):
-            apart = abs(logprob - told.logprob) / learned((told.trace, tail))
+        measured = list(zip(heads, tails, strict=True))
+        again = policy.row_logprobs(measured)
+        for told, row, logprob in zip(traces.itertuples(), measured, again, strict=True):
+            apart = abs(logprob - told.logprob) / supervised(row)
             check.expect(
                 apart <= allowed,
                 f"trace {told.trace}: its log-probability is {told.logprob:.4f}, and with the "

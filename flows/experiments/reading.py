@@ -20,8 +20,7 @@ from planners.pddl import read_domain
 
 PRESETS = (
     "quickstart", "blocksworld", "rovers", "sokoban", "ten-domains", "control", "reinforce", "tiny",
-    "deployed", "smollm2", "smollm2-control", "qwen3-0.6b", "paper",
-    "validate",
+    "deployed", "smollm2", "smollm2-control", "qwen3-0.6b", "paper", "validate",
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def own_tokens(ids: Sequence[int], turns: Sequence[int] | None) -> list[int]:
     return found
 
 
-def learned(row: Sequence[Any]) -> int:
+def supervised(row: Sequence[Any]) -> int:
     """The number of tokens of a row's completion that the model wrote itself."""
     return sum(one >= 0 for one in row[1])
 

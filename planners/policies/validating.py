@@ -48,7 +48,10 @@ def validate(checker: Checker, prompt: PromptFormat, turn: str) -> str | None:
         return None
     names = prompt.names(checker.task)
     said = "\n".join(_said(checker, prompt, call[1]))
-    said = _WORD.sub(lambda word: names.get(word[0], word[0]), said)
+    return _framed(_WORD.sub(lambda word: names.get(word[0], word[0]), said))
+
+
+def _framed(said: str) -> str:
     return f"\n{RESULT_START}\n{said}\n{RESULT_END}\n"
 
 
@@ -75,8 +78,7 @@ def _said(checker: Checker, prompt: PromptFormat, call: str) -> list[str]:
 
 def shortened(told: str) -> str:
     """The first line of an answer alone, which is given where the whole exceeds TOLD tokens."""
-    first, _, _ = told.strip().removeprefix(RESULT_START).strip().partition("\n")
-    return f"\n{RESULT_START}\n{first}\n{RESULT_END}\n"
+    return _framed(told.split("\n")[2])
 
 
 class ValidatingPolicy(Policy):

@@ -21,7 +21,7 @@ from planners.models.checkpoint import (
     with_adapter,
 )
 from planners.models.embedded import in_order, object_names, with_words
-from planners.models.likelihood import Row, heard, learned
+from planners.models.likelihood import Row, heard, own_tokens, supervised
 from planners.pddl import Task, canonical
 from planners.pddl.isomorphism import symmetries
 from planners.pddl.renaming import rename, shuffle
@@ -222,7 +222,7 @@ class Batches:
                 )
             ]
             for batch in length_batches(rows, self.training.batch, rng):
-                self.supervised_tokens += sum(map(learned, batch))
+                self.supervised_tokens += sum(map(supervised, batch))
                 yield batch
 
 
@@ -263,17 +263,17 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
 
 def _ids_of_turns(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Token ids of a completion of several turns; those of the tool, and silent ones, as heard."""
-    end, ids, at = tokenizer.eos_token_id, list[int](), 0
-    for number, (text, turn) in enumerate(zip(lesson.parts, lesson.turns, strict=True)):
-        of_tool = bool(number % 2)
-        if lesson.token_ids:
-            own = list(lesson.token_ids[at : at + turn.tokens])
-            at += turn.tokens
-        elif of_tool:
-            own = told_ids(tokenizer, text)
-        else:
-            own = [*tokenizer(text, add_special_tokens=False)["input_ids"], end]
-        ids += heard(own) if of_tool or number < lesson.silent else own
+    end = tokenizer.eos_token_id
+    if lesson.token_ids:
+        ids = own_tokens(lesson.token_ids, [turn.tokens for turn in lesson.turns])
+    else:
+        ids = []
+        for number, text in enumerate(lesson.parts):
+            if number % 2:
+                ids += heard(told_ids(tokenizer, text))
+            else:
+                said = [*tokenizer(text, add_special_tokens=False)["input_ids"], end]
+                ids += heard(said) if number < lesson.silent else said
     if ids[-1] in tokenizer.all_special_ids:
         ids.pop()
     return [*ids, end]

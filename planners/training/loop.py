@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.attention import shares_prompts
 from planners.models.hardware import hardware, one_thread_each, out_of_memory, widest
-from planners.models.likelihood import Row, learned
+from planners.models.likelihood import Row, supervised
 from planners.training.objectives import completion_loss
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
             "the training set is empty: no trace was kept, so there is nothing to learn"
         )
     for index, (prompt, completion) in enumerate(rows):
-        if not learned((prompt, completion)):
+        if not supervised((prompt, completion)):
             raise InvalidInput(
                 f"training row {index} has no supervised token: its completion is empty"
             )
@@ -104,7 +104,7 @@ def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
                 f"training row {index} has {len(prompt) + len(completion)} tokens, "
                 f"the model takes {max_length}; choose smaller tasks or a longer context"
             )
-    return min(map(learned, rows))
+    return min(map(supervised, rows))
 
 
 def length_batches(rows: Sequence[R], batch: int, rng: Random) -> Iterator[list[R]]:
@@ -254,7 +254,7 @@ class _Learner:
         import torch
 
         told = 0.0
-        tokens = sum(map(learned, rows))
+        tokens = sum(map(supervised, rows))
         device = self.model.device.type
         rank, processes = _place()
         # Every n-th row: rows come sorted by length, so all processes get similar work.
@@ -263,7 +263,7 @@ class _Learner:
 
         def loss_of(part: Sequence[Any]) -> torch.Tensor:
             # Relative to the whole batch, so that parts and processes add up to its mean.
-            share = sum(map(learned, part)) / tokens
+            share = sum(map(supervised, part)) / tokens
             with torch.autocast(device, torch.bfloat16, enabled=hardware().mixed):
                 return self.objective(self.model, part) * share
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from planners.models.likelihood import IGNORED, Row, by_length, collate, learned
+from planners.models.likelihood import IGNORED, Row, by_length, collate, supervised
 
 if TYPE_CHECKING:
     import torch
@@ -118,8 +118,8 @@ def mean_loss(model: PreTrainedModel, rows: Sequence[Row], batch: int) -> float:
     with torch.inference_mode():
         for chosen in by_length(rows, batch):
             part = [rows[i] for i in chosen]
-            total += completion_loss(model, part).item() * sum(map(learned, part))
-    return total / sum(map(learned, rows))
+            total += completion_loss(model, part).item() * sum(map(supervised, part))
+    return total / sum(map(supervised, rows))
 
 
 OBJECTIVES: dict[str, Any] = {

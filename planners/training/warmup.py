@@ -55,9 +55,11 @@ def warm_up_lessons(
         if found is not None:
             task = read_task(entry.text, print_problem(canonical(found[0])))
             if shape(task) not in barred:
-                called = calls and rng.random() < calls
-                make = _calling if called else _answering
-                lessons.append(make(task, found[1], prompt, rng))
+                if calls and rng.random() < calls:
+                    lessons.append(_calling(task, found[1], prompt, rng))
+                else:
+                    plan = PROMPTS[prompt].restate(task, str(found[1]), found[1])
+                    lessons.append(Lesson(task, plan))
                 misses = 0
                 on_lesson(1)
         if misses > ATTEMPTS:
@@ -67,11 +69,6 @@ def warm_up_lessons(
                 "warmup.shares, or begin the splits at longer horizons"
             )
     return lessons
-
-
-def _answering(task: Task, plan: Plan, prompt: str, rng: Random) -> Lesson:
-    """A lesson that answers with the plan."""
-    return Lesson(task, PROMPTS[prompt].restate(task, str(plan), plan))
 
 
 def _calling(task: Task, plan: Plan, prompt: str, rng: Random) -> Lesson:

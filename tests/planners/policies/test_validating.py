@@ -13,7 +13,7 @@ from planners.errors import InvalidInput
 from planners.models.chat import told_ids
 from planners.models.checkpoint import load
 from planners.models.embedded import with_words
-from planners.models.likelihood import heard, learned, own_tokens, token_logprobs
+from planners.models.likelihood import heard, own_tokens, supervised, token_logprobs
 from planners.policies.local import LocalPolicy
 from planners.policies.validating import ValidatingPolicy, validate
 from planners.prompts.formats import PROMPTS
@@ -135,7 +135,7 @@ def test_a_conversation_is_a_trace_of_turns(caller: LocalPolicy) -> None:
         [head] = caller.encode([texts[row]], 0)
         tail = own_tokens(one.token_ids, [turn.tokens for turn in one.turns])
         each = token_logprobs(caller.model, (head, tail))
-        assert len(each) == learned((head, tail)) == sum(turn.tokens for turn in one.turns[::2])
+        assert len(each) == supervised((head, tail)) == sum(turn.tokens for turn in one.turns[::2])
         assert one.logprob == pytest.approx(sum(each), abs=1e-3)
     for row in set(range(12)) - set(several):
         assert found[row].token_ids == caller.sample([texts[row]], sampling, [row])[0].token_ids
@@ -170,7 +170,7 @@ def test_what_was_told_is_read_and_not_learned(
             total += float(loss.detach()) * len(turn)
         before = [*before, *turn]
     loss = completion_loss(tiny_model, [row])  # type: ignore[arg-type]
-    assert float(loss.detach()) * learned(row) == pytest.approx(total, rel=1e-4)
+    assert float(loss.detach()) * supervised(row) == pytest.approx(total, rel=1e-4)
 
 
 @pytest.fixture(scope="module")

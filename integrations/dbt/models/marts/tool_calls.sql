@@ -16,10 +16,8 @@ FROM (
         purpose,
         trace,
         count(*) AS calls,
-        count(*) FILTER (WHERE starts_with(ltrim(text, chr(10)), '<result>' || chr(10) || 'valid'))
-            AS right_calls,
-        count(*) FILTER (WHERE starts_with(ltrim(text, chr(10)), '<result>' || chr(10) || 'invalid'))
-            AS wrong_calls
+        count(*) FILTER (WHERE split_part(text, chr(10), 3) = 'valid') AS right_calls,
+        count(*) FILTER (WHERE split_part(text, chr(10), 3) = 'invalid') AS wrong_calls
     FROM {{ ref('turns') }}
     WHERE role = 'tool'
     GROUP BY ALL
