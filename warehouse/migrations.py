@@ -28,6 +28,7 @@ _TRACE_9 = ("trace", "experiment", "generation", "purpose", "task", "sample", "s
             "prompt_format", "prompt_hash", "text", "token_ids", "reasoning_tokens", "plan_tokens",
             "finish_reason", "logprob", "sampling_logprob", "policy", "code_version",
             "written_at")  # fmt: skip
+_PLACE_10 = ("experiment", "task", "split", "position")
 
 
 def _enter(sign: int, table: str, columns: Sequence[str]) -> str:
@@ -206,6 +207,15 @@ MIGRATIONS = (
             "DROP TABLE selections",
             "ALTER TABLE selections_10 RENAME TO selections",
             _enter(1, "selections", ("experiment", "since", "until", *_SELECTION_9[2:])),
+        ),
+    ),
+    Migration(
+        11,
+        "fresh tasks of a generation",
+        (
+            _enter(-1, "experiment_tasks", _PLACE_10),
+            "ALTER TABLE experiment_tasks ADD COLUMN generation BIGINT",
+            _enter(1, "experiment_tasks", (*_PLACE_10, "generation")),
         ),
     ),
 )

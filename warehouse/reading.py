@@ -123,14 +123,20 @@ class Reader:
         """The promotion decisions of an experiment, in order."""
         return sorted(self.every(Promotion, experiment=experiment), key=lambda one: one.position)
 
-    def tasks(self, experiment: str, split: str | None = None) -> list[Task]:
-        """Tasks of an experiment, or of one split, sorted by split and position."""
+    def tasks(
+        self, experiment: str, split: str | None = None, generation: int | None = None
+    ) -> list[Task]:
+        """Tasks of an experiment, of one split, or the fresh ones of one generation; sorted by
+        split and position.
+        """
         e = schema.experiment_tasks.c
         chosen = _tasks(e.split, e.position).join(
             schema.experiment_tasks, e.task == schema.tasks.c.task
         )
         chosen = chosen.where(e.experiment == experiment).order_by(e.split, e.position)
-        return self._tasks(chosen if split is None else chosen.where(e.split == split))
+        for column, wanted in ((e.split, split), (e.generation, generation)):
+            chosen = chosen if wanted is None else chosen.where(column == wanted)
+        return self._tasks(chosen)
 
     def task(self, key: str) -> Task | None:
         """A task, None where it is not here."""

@@ -128,10 +128,9 @@ class Place(Record):
 
     experiment: str = stored("The experiment.", key=True)
     task: str = stored("The task.", key=True)
-    split: str = stored(
-        "train (deployed and learned from), heldout, or larger than any trained on."
-    )
+    split: str = stored("train (deployed, learned from), heldout, larger than trained, or fresh.")
     position: int = stored("Place of the task in its split, from 0.")
+    generation: int | None = stored("The generation that a fresh task is for.", default=None)
 
 
 @dataclass(frozen=True, slots=True)

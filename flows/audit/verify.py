@@ -308,20 +308,20 @@ def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     )
     alone = experiment.deployment is not None and experiment.deployment.alone
     for purpose, drawing, following in stages[alone:]:  # no tasks of ours are put to work
-        parts = parts_of(tasks_for(warehouse, experiment, purpose))
-        part_of = {task.key: number for number, part in enumerate(parts) for task in part}
         done = warehouse.marks(experiment.id, purpose)
         counts: Counter[tuple[int, int]] = Counter()
         held = warehouse.query("traces_by_task", experiment=experiment.id, purpose=purpose)
-        for row in held.itertuples():
-            counts[row.generation, part_of.get(row.task, -1)] += row.traces
-        finished = {
-            (generation, part)
-            for generation, _ in warehouse.marks(experiment.id, following)
-            for part in range(len(parts))
-        }
+        sizes: dict[tuple[int, int], int] = {}
+        after = {generation for generation, _ in warehouse.marks(experiment.id, following)}
+        for generation in after | {index for index, _ in done} | set(held["generation"]):
+            parts = parts_of(tasks_for(warehouse, experiment, purpose, generation))
+            sizes |= {(generation, number): len(part) for number, part in enumerate(parts)}
+            part_of = {task.key: number for number, part in enumerate(parts) for task in part}
+            for row in held[held["generation"] == generation].itertuples():
+                counts[generation, part_of.get(row.task, -1)] += row.traces
+        finished = {place for place in sizes if place[0] in after}
         for generation, part in sorted(done | finished | set(counts)):
-            wanted = len(parts[part]) * drawing.samples if part in range(len(parts)) else 0
+            wanted = sizes.get((generation, part), 0) * drawing.samples
             found, marked = counts[generation, part], (generation, part) in done
             check.expect(
                 found == wanted and marked

@@ -38,6 +38,7 @@ ADDED_LATER: dict[str, dict[str, object]] = {
     "deploy": {"max_tool_calls": 0},
     "evaluate": {"max_tool_calls": 0},
     "model": {"policy": "local", "dtype": "auto"},
+    "tasks": {"fresh": False, "curriculum": False},
     "judging": {"timeout": PLAN_SECONDS},
     "training": {"checkpointing": False, "validation": 0.0, "method": "sft", "processes": 1},
 }

@@ -85,12 +85,18 @@ class Tasks(Grades):
     """The tasks of a run: of one built-in `domain`, of several (`domains.NAME.train` and so on), or
     of a `folder` with a domain and problems (`planners.domains.folder`). The hash of a folder's
     `contents` is part of the experiment, and `domain` is then the name in its domain file.
+
+    `fresh`: generation 0 is put to work on the training tasks, and each later one on as many new
+    ones. All are measured on the training tasks. `curriculum`: half of the new tasks are drawn
+    where they teach most: at a horizon with a share p of valid samples, in proportion to p (1 - p).
     """
 
     domain: str | None = None
     domains: dict[str, Grades] | None = None
     folder: str | None = None
     contents: str | None = None
+    fresh: bool = False
+    curriculum: bool = False
 
     @property
     def grades(self) -> dict[str, Grades]:
@@ -99,6 +105,13 @@ class Tasks(Grades):
 
     @model_validator(mode="after")
     def _known(self) -> Tasks:
+        if self.curriculum and not self.fresh:
+            raise ValueError("curriculum chooses among fresh tasks: set fresh = true")
+        if self.fresh and self.folder is not None:
+            raise ValueError(
+                "fresh tasks come from a domain's generator, and a folder has none: write more "
+                "problems into it, or set fresh = false"
+            )
         if self.folder is not None:
             return self
         if self.domains and (self.domain is not None or self.splits):

@@ -10,6 +10,7 @@ import pandas as pd
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import first_folder
 from flows.generations.lessons import as_lessons
+from flows.generations.tasks import FRESH
 from planners.errors import InvalidInput
 from planners.models.checkpoint import reading
 from planners.pddl import read_task
@@ -50,7 +51,7 @@ def _barred_tasks(
     tasks = warehouse.tasks(experiment.id)
     domains = {_bare(task.domain_pddl): task.domain_pddl for task in tasks}
     # Tasks that differ only in the names of their objects have the same shape.
-    measured = {shape(task.parsed): task for task in tasks if task.split != "train"}
+    measured = {shape(task.parsed): task for task in tasks if task.split not in ("train", FRESH)}
     reasons: dict[str, str] = {}
     for key in keys:
         task = warehouse.task(key)

@@ -13,8 +13,18 @@ PART = 500
 """Tasks per part of a sampling stage. Batches are formed within a part."""
 
 
-def tasks_for(warehouse: Warehouse, experiment: Experiment, purpose: str) -> list[Task]:
-    """The tasks of a sampling stage, in order: deployment takes the training split only."""
+FRESH = "fresh"
+"""The split of tasks that one generation alone is put to work on."""
+
+
+def tasks_for(
+    warehouse: Warehouse, experiment: Experiment, purpose: str, generation: int = 0
+) -> list[Task]:
+    """The tasks of a sampling stage, in order: deployment takes the training split only, or a
+    generation's fresh tasks.
+    """
+    if purpose == "deploy" and experiment.tasks.fresh and generation > 0:
+        return warehouse.tasks(experiment.id, FRESH, generation)
     splits = ("train",) if purpose == "deploy" else SPLITS
     return [task for split in splits for task in warehouse.tasks(experiment.id, split)]
 

@@ -1,10 +1,11 @@
 """The stage prepare: writes an experiment's settings, its tasks, and generation 0, unless that is
-made by a warm-up.
+made by a warm-up. Later generations may get fresh tasks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -14,12 +15,13 @@ from flows.generations.eligibility import require_sources
 from flows.generations.identity import CODE_VERSION
 from flows.generations.matched_control import require_matched
 from flows.generations.policies import first_weights
+from flows.generations.tasks import FRESH
 from flows.progress import Watch
 from planners.domains import DOMAINS
 from planners.domains.folder import canonical_text, read_folder
-from planners.domains.task_sets import fresh_tasks
+from planners.domains.task_sets import GradedTask, fresh_tasks
 from planners.pddl import read_domain
-from planners.pddl.isomorphism import require_no_leak
+from planners.pddl.isomorphism import require_no_leak, shape
 from planners.pddl.printing import print_problem
 from planners.records import derive_seed
 from warehouse import records
@@ -60,9 +62,13 @@ Tasks = tuple[list[Domain], list[Task], list[Place]]
 
 
 def _generated_tasks(experiment: Experiment, watch: Watch) -> Tasks:
-    """Tasks from the domains' generators, no two the same even with objects renamed."""
+    """Tasks from the domains' generators, no two the same even with objects renamed.
+
+    Raises InvalidInput if there are not that many, fresh ones for all generations included.
+    """
     domains, tasks, places = list[Domain](), list[Task](), list[Place]()
     position = Counter[str]()
+    later = max(experiment.generations - 1, 0) if experiment.tasks.fresh else 0
     for name, grades in experiment.tasks.grades.items():
         domain = Domain.of(name, DOMAINS[name].text)
         domains.append(domain)
@@ -71,16 +77,32 @@ def _generated_tasks(experiment: Experiment, watch: Watch) -> Tasks:
         for split, wanted in grades.splits.items():
             rng = Random(derive_seed(experiment.seed, "tasks", split))
             source = fresh_tasks(name, wanted.sizes, wanted.horizons, rng, seen)
-            with watch.bar(f"{split} {name} tasks", wanted.count) as advance:
-                for task in islice(source, wanted.count):
-                    text = print_problem(task.problem)
-                    tasks.append(Task.of(domain, task.key, task.size, task.horizon, text))
-                    places.append(Place(experiment.id, task.key, split, position[split]))
-                    position[split] += 1
-                    shapes.setdefault(split, []).append((task.key, task.shape))
-                    advance(1)
+            for one in _drawn(source, wanted.count, f"{split} {name} tasks", watch):
+                tasks.append(_task_of(domain, one))
+                places.append(Place(experiment.id, one.key, split, position[split]))
+                position[split] += 1
+                shapes.setdefault(split, []).append((one.key, one.shape))
         require_no_leak(shapes)
+        if later and (train := grades.train) is not None:
+            # Drawn once to see that there are enough, before anything is sampled.
+            rng = Random(derive_seed(experiment.seed, "tasks", FRESH))
+            source = fresh_tasks(name, train.sizes, train.horizons, rng, seen)
+            list(_drawn(source, later * train.count, f"fresh {name} tasks, as a trial", watch))
     return domains, tasks, places
+
+
+def _drawn(
+    source: Iterator[GradedTask], count: int, label: str, watch: Watch
+) -> Iterator[GradedTask]:
+    """The first tasks of a stream, with a bar."""
+    with watch.bar(label, count) as advance:
+        for one in islice(source, count):
+            yield one
+            advance(1)
+
+
+def _task_of(domain: Domain, one: GradedTask) -> Task:
+    return Task.of(domain, one.key, one.size, one.horizon, print_problem(one.problem))
 
 
 def _folder_tasks(experiment: Experiment, watch: Watch) -> Tasks:
@@ -96,3 +118,49 @@ def _folder_tasks(experiment: Experiment, watch: Watch) -> Tasks:
             tasks.append(Task.of(domain, key, size, None, canonical_text(one)))
             places.append(Place(experiment.id, key, split, position))
     return [domain], tasks, places
+
+
+def pose_fresh(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
+    """Write the tasks that a generation alone is put to work on, if the experiment has such tasks.
+    None is like another of the experiment, even with objects renamed.
+
+    Raises InvalidInput if there are no such tasks left.
+    """
+    settings = experiment.tasks
+    if not settings.fresh or not generation or warehouse.done(experiment.id, generation, FRESH):
+        return
+    before = warehouse.tasks(experiment.id)
+    tasks, places = list[Task](), list[Place]()
+    first = sum(task.split == FRESH for task in before)
+    for name, grades in settings.grades.items():
+        wanted = grades.train
+        assert wanted is not None  # checked with the settings
+        domain = Domain.of(name, DOMAINS[name].text)
+        seen = {shape(task.parsed) for task in before if task.domain == name}
+        rng = Random(derive_seed(experiment.seed, "tasks", FRESH, name, generation))
+        shares = None
+        if settings.curriculum:
+            shares = _teaching(warehouse, experiment, generation, name, wanted.horizons)
+        source = fresh_tasks(name, wanted.sizes, wanted.horizons, rng, seen, shares)
+        label = f"generation {generation}: fresh {name} tasks"
+        for one in _drawn(source, wanted.count, label, watch):
+            places.append(Place(experiment.id, one.key, FRESH, first + len(tasks), generation))
+            tasks.append(_task_of(domain, one))
+    warehouse.regrade(tasks)
+    warehouse.write([*tasks, *places], Mark(experiment.id, generation, FRESH))
+
+
+def _teaching(
+    warehouse: Warehouse, experiment: Experiment, generation: int, domain: str,
+    horizons: tuple[int, int],
+) -> Sequence[float]:  # fmt: skip
+    """Share of each horizon in a curriculum: half of them equal, half in proportion to p (1 - p)
+    for a share p of valid samples in the generation's evaluation, the variance of success (Sampling
+    for Learnability, arXiv 2408.15099).
+    """
+    found = warehouse.query("valid_by_horizon", experiment=experiment.id, generation=generation)
+    valid = found[found["domain"] == domain].set_index("horizon")["pass_at_1"].to_dict()
+    shares = [valid.get(horizon, 0.0) for horizon in range(horizons[0], horizons[1] + 1)]
+    varied = [share * (1 - share) for share in shares]
+    total = sum(varied)
+    return [1 / len(varied) + (one / total if total else 0.0) for one in varied]

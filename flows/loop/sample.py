@@ -19,6 +19,7 @@ from flows.generations.policies import policy_of
 from flows.generations.remeasured import require_own_weights
 from flows.generations.tasks import parts_of, tasks_for
 from flows.loop.executors import shares, spread
+from flows.loop.prepare import pose_fresh
 from flows.progress import Advance, Watch
 from planners.policies.local import LocalPolicy
 from planners.policies.served import ServedPolicy
@@ -31,7 +32,10 @@ from warehouse.store import Warehouse
 
 
 def deploy(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
-    """Put a generation to work on the training tasks; its traces may be learned from."""
+    """Put a generation to work on the training tasks, or on fresh ones; its traces may be learned
+    from.
+    """
+    pose_fresh(warehouse, experiment, generation, watch)
     _sample(warehouse, Stage(experiment, generation, "deploy"), watch)
 
 
@@ -78,7 +82,7 @@ class Draw:
 
 
 def _sample(warehouse: Warehouse, stage: Stage, watch: Watch) -> None:
-    tasks = tasks_for(warehouse, stage.experiment, stage.purpose)
+    tasks = tasks_for(warehouse, stage.experiment, stage.purpose, stage.generation)
     parts, samples = parts_of(tasks), stage.drawing.samples
     done = warehouse.done(stage.experiment.id, stage.generation, stage.purpose)
     missing = [number for number in range(len(parts)) if number not in done]
@@ -197,7 +201,7 @@ def sample_parts(
     """
     stage = Stage(Experiment.model_validate_json(experiment), generation, purpose)
     with Warehouse(warehouse, read_only=True) as store:
-        tasks = tasks_for(store, stage.experiment, purpose)
+        tasks = tasks_for(store, stage.experiment, purpose, generation)
         known = store.trace_ids(stage.experiment.id, generation, purpose)
         return [
             (number, str(land(Path(folder), Trace, traces)), last)

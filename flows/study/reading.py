@@ -16,10 +16,12 @@ from flows.experiments.reading import load_experiment
 from planners.errors import InvalidInput
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
-STUDIES = ("paper", "error", "taste", "shrinkage")
+STUDIES = ("paper", "error", "taste", "shrinkage", "fresh")
 """The studies that come with Posterity."""
 SHARED = ("tasks", "evaluate", "generations")
 """Settings that all arms must share, or their figures cannot be compared."""
+DEPLOYED: Any = {"tasks": {"fresh", "curriculum"}}
+"""Those of them that decide what is put to work, and not what is measured."""
 
 
 class StudyFile(BaseModel):
@@ -107,9 +109,11 @@ def _experiment(path: Path, told: StudyFile, arm: str, seed: int) -> Experiment:
 
 def _require_comparable(path: Path, runs: tuple[Run, ...]) -> None:
     first, hashes = runs[0], dict[str, str]()
+    measured = first.experiment.model_dump(include=set(SHARED), exclude=DEPLOYED)
     for run in runs:
+        own = run.experiment.model_dump(include=set(SHARED), exclude=DEPLOYED)
         for name in SHARED:
-            if getattr(run.experiment, name) != getattr(first.experiment, name):
+            if own[name] != measured[name]:
                 raise InvalidInput(
                     f"the study {path}: arms {first.arm!r} and {run.arm!r} differ in {name!r}, so "
                     f"that their figures cannot be compared; set {name} in [settings] for all"

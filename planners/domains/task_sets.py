@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -53,16 +53,21 @@ def fresh_tasks(
     horizons: tuple[int, int],
     rng: Random,
     seen: set[str] | None = None,
+    shares: Sequence[float] | None = None,
 ) -> Iterator[GradedTask]:
     """An endless stream of tasks with sizes and horizons within these inclusive bounds.
 
-    No task has a shape in `seen`, to which each new shape is added. Raises InvalidInput when
-    ATTEMPTS draws in a row bring no new task.
+    `shares` are the relative frequencies of the horizons, by default equal. No task has a shape in
+    `seen`, to which each new shape is added. Raises InvalidInput when ATTEMPTS draws in a row bring
+    no new task.
     """
     entry, seen = DOMAINS[domain], set() if seen is None else seen
+    graded = range(horizons[0], horizons[1] + 1)
     misses = 0
     while misses < ATTEMPTS:
-        horizon, size = rng.randint(*horizons), rng.randint(*sizes)
+        # Two ways to draw: equal frequencies give the tasks that they always gave.
+        horizon = rng.choices(graded, shares)[0] if shares else rng.randint(*horizons)
+        size = rng.randint(*sizes)
         found = entry.solved_example(size, horizon, rng)
         misses += 1
         if found is None:

@@ -6,7 +6,7 @@ import pytest
 
 from flows.experiments.experiment import ADDED_LATER, Experiment
 from flows.experiments.reading import PRESETS, load_experiment
-from flows.experiments.tables import Drawing, Judging, Model
+from flows.experiments.tables import Drawing, Judging, Model, Tasks
 from planners.errors import InvalidInput
 from planners.records import Sampling
 from planners.training.settings import Adapter, Training
@@ -48,7 +48,7 @@ def test_what_was_added_later_is_left_out_at_its_default_alone() -> None:
     drawing = Drawing(samples=1)
     of = {
         "training": Training(), "model": Model(), "judging": Judging(), "deploy": drawing,
-        "evaluate": drawing,
+        "evaluate": drawing, "tasks": Tasks(folder="mine"),
     }  # fmt: skip
     for table, defaults in ADDED_LATER.items():
         for name, default in defaults.items():
