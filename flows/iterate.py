@@ -60,18 +60,31 @@ def iterate(
     require_trackers(experiment)
     take_left(warehouse, experiment.id)
     with watch.telling(warehouse.checkpoints, experiment.id):
-        do.prepare(warehouse, experiment, watch)
-        for generation in range((experiment.generations if last is None else last) + 1):
-            if not finished(warehouse, experiment, generation):
-                _make(warehouse, experiment, generation, watch, do)
-            require_promoted(warehouse, experiment, generation)
+        _reach(warehouse, experiment, experiment.generations if last is None else last, watch, do)
         warehouse.publish()
+
+
+def _reach(
+    warehouse: Warehouse, experiment: Experiment, last: int, watch: Watch, do: Stages
+) -> None:
+    """Make the generations up to `last` that are missing."""
+    do.prepare(warehouse, experiment, watch)
+    for generation in range(last + 1):
+        if not finished(warehouse, experiment, generation):
+            _make(warehouse, experiment, generation, watch, do)
+        require_promoted(warehouse, experiment, generation)
 
 
 def _make(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch, do: Stages
 ) -> None:
     if generation > 0:
+        # Runs that learn each other's traces take turns.
+        for other in experiment.crossed():
+            if not finished(warehouse, other, generation - 1):
+                watch.say(f"seed {other.seed}, whose traces seed {experiment.seed} learns:")
+                _reach(warehouse, other, generation - 1, watch, do)
+                watch.say(f"seed {experiment.seed}:")
         require_enough(warehouse, experiment, generation)
         do.curate(warehouse, experiment, generation, watch)
     if generation > 0 or experiment.warmup is not None:

@@ -23,16 +23,18 @@ POOL = """
     WHERE t.experiment = :experiment AND list_contains(:purposes, t.purpose)
         AND list_contains(:generations, t.generation)
         OR t.purpose = 'ingest' AND list_contains(:sources, t.experiment)
+        OR t.purpose = 'deploy' AND list_contains(:crossed, t.experiment || '@' || t.generation)
     ORDER BY t.trace
 """
 
 
 def pooled(
     warehouse: Warehouse, experiment: str, generations: Sequence[int], sources: Sequence[str] = (),
-    text: bool = False, users: bool = False,
+    text: bool = False, users: bool = False, crossed: Sequence[tuple[str, int]] = (),
 ) -> pd.DataFrame:  # fmt: skip
-    """The deployed traces of some generations, with `users` also the answers to them, and all
-    traces of some `sources`, one row each.
+    """The deployed traces of some generations, with `users` also the answers to them, all traces of
+    some `sources`, and those deployed by generations of other experiments (`crossed`), one row
+    each.
 
     Columns `trace`, `task`, `generation`, `purpose`, `outcome`, `plan_length`, `reasoning_tokens`;
     on request `text`; with users or sources also `accepted`, the feedback, None if there is none.
@@ -43,6 +45,7 @@ def pooled(
         experiment=experiment,
         generations=list(generations),
         sources=list(sources),
+        crossed=[f"{other}@{generation}" for other, generation in crossed],
         purposes=["deploy", "request", "correction"] if users else ["deploy"],
     )
 
@@ -144,13 +147,13 @@ WITNESSES = """
                     AND json_type(e.config, '$.deployment') = 'OBJECT'
             )
         )
-        OR t.purpose = 'ingest' AND t.trace IN (
+        OR t.experiment <> :experiment AND t.trace IN (
             SELECT s.trace FROM selections AS s
             WHERE s.experiment = :experiment AND s.from_generation = t.generation
         )
 """
-"""One row per deployed trace, answer to a user that may be learned from, or ingested trace of the
-pool, with the columns for traits.
+"""One row per deployed trace, answer to a user that may be learned from, or trace of the pool that
+comes from elsewhere, with the columns for traits.
 """
 DECIDED = """
     SELECT trace, kept, weight
@@ -158,7 +161,7 @@ DECIDED = """
     WHERE experiment = :experiment AND generation = :generation
 """
 PREFIX = "trait "
-OWN = "generation = :generation AND purpose <> 'correction'"
+OWN = "experiment = :experiment AND generation = :generation AND purpose <> 'correction'"
 """Condition for a generation's own texts: corrections are its users'."""
 
 

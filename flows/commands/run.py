@@ -95,7 +95,8 @@ def study(
         str,
         typer.Argument(
             metavar="STUDY",
-            help="paper, error, taste, shrinkage, fresh, or a TOML file of arms and seeds.",
+            help="paper, error, taste, shrinkage, fresh, crossing, or a TOML file of arms and "
+            "seeds.",
         ),
     ],
     at_once: Annotated[

@@ -128,6 +128,20 @@ class Experiment(Table):
             )
         return self
 
+    @model_validator(mode="after")
+    def _crossed(self) -> Experiment:
+        seeds = self.curation.crossing
+        if seeds is None:
+            return self
+        if len(seeds) < 2 or self.seed not in seeds or sorted({*seeds}) != [*seeds]:
+            raise ValueError(
+                f"curation.crossing = {[*seeds]}: name two or more seeds, each once, in ascending "
+                f"order, this run's own ({self.seed}) among them"
+            )
+        if self.deployment is not None:
+            raise ValueError("curation.crossing is for runs without [deployment]: leave one out")
+        return self
+
     @property
     def hash(self) -> str:
         """Hash of all that determines the run's contents: not its name, nor how far it goes."""
@@ -160,6 +174,11 @@ class Experiment(Table):
     def besides(self) -> dict[str, Any]:
         """The settings outside the hash, except the name and those of model and deployment."""
         return self.model_dump(mode="json", include=set(BESIDES) - {"name", "model", "deployment"})
+
+    def crossed(self) -> list[Experiment]:
+        """The other runs that learn this one's traces, and whose traces it learns."""
+        others = [seed for seed in self.curation.crossing or () if seed != self.seed]
+        return [self.model_copy(update={"seed": seed}) for seed in others]
 
     def matched(self) -> Experiment | None:
         """The experiment whose number of kept traces this one matches; None if it matches none."""

@@ -51,7 +51,8 @@ def _pin_folder(content: dict[str, Any]) -> None:
     if isinstance(tasks, dict) and isinstance(folder := tasks.get("folder"), str):
         found = read_folder(Path(folder))
         domain = read_domain(found.domain).name
-        others = {key: value for key, value in tasks.items() if key not in Tasks.model_fields}
+        given_apart = Tasks.model_fields.keys() - {"fresh", "curriculum"}
+        others = {key: value for key, value in tasks.items() if key not in given_apart}
         content["tasks"] = {
             "folder": folder, "domain": domain, "contents": found.contents, **others
         }  # fmt: skip

@@ -254,13 +254,15 @@ class Curation(Table):
     """Which traces are kept. `curator`: a built-in one, or your own function `package.module:name`,
     whose file's hash is then part of the experiment (`code`). `sources`: ingested traces that join
     the pool. `match`: keep as many traces as the same experiment did under that curator.
-    `error_rate` is for the curator noisy, `taste` (a word) for preference.
+    `crossing`: the seeds of runs of this experiment that learn each other's traces. `error_rate` is
+    for the curator noisy, `taste` (a word) for preference.
     """
 
     curator: str = "shortest"
     replay: Literal["all", "last"] | Positive = "all"
     sources: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     match: str | None = None
+    crossing: Annotated[tuple[int, ...], Field(strict=False)] | None = None
     code: str | None = None
     error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     taste: Annotated[str, Field(min_length=1)] | None = None

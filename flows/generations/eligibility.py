@@ -22,6 +22,8 @@ from warehouse.records import Task, Taught
 from warehouse.store import Warehouse
 
 FORGOTTEN = "forgotten: its user asked for it"
+LEARNED = ("train", FRESH)
+"""The splits whose tasks may be learned."""
 
 
 def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> pd.Series:
@@ -32,12 +34,14 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
     has words it does not know. Raises InvalidInput if a source has no traces.
     """
     require_sources(warehouse, experiment)
-    ingested = pool[pool["purpose"] != "deploy"]
+    tasks = warehouse.tasks(experiment.id)
+    posed = {task.key for task in tasks if task.split in LEARNED}
+    others = pool[(pool["purpose"] != "deploy") | ~pool["task"].isin(posed)]
     gone = dict.fromkeys(warehouse.forgotten(), FORGOTTEN)
-    ingested = ingested[~ingested["trace"].isin(gone)]
-    of_task = _barred_tasks(warehouse, experiment, ingested["task"].unique())
-    reasons = gone | ingested.set_index("trace")["task"].map(of_task).dropna().to_dict()
-    with_plan = ingested[ingested["plan_length"].notna()]
+    others = others[~others["trace"].isin(gone)]
+    of_task = _barred_tasks(warehouse, tasks, others["task"].unique())
+    reasons = gone | others.set_index("trace")["task"].map(of_task).dropna().to_dict()
+    with_plan = others[others["plan_length"].notna()]
     rest = [trace for trace in with_plan["trace"] if trace not in reasons]
     folder = first_folder(warehouse, experiment)
     reasons |= _unlearnable(experiment, folder, completions_of(warehouse, rest))
@@ -45,13 +49,14 @@ def barred(warehouse: Warehouse, experiment: Experiment, pool: pd.DataFrame) -> 
 
 
 def _barred_tasks(
-    warehouse: Warehouse, experiment: Experiment, keys: Iterable[str]
+    warehouse: Warehouse, tasks: Sequence[Task], keys: Iterable[str]
 ) -> dict[str, str]:
-    """Why tasks are barred, by task key; domains that differ only in layout are the same."""
-    tasks = warehouse.tasks(experiment.id)
+    """Why tasks are barred, by task key, given an experiment's own; domains that differ only in
+    layout are the same.
+    """
     domains = {_bare(task.domain_pddl): task.domain_pddl for task in tasks}
     # Tasks that differ only in the names of their objects have the same shape.
-    measured = {shape(task.parsed): task for task in tasks if task.split not in ("train", FRESH)}
+    measured = {shape(task.parsed): task for task in tasks if task.split not in LEARNED}
     reasons: dict[str, str] = {}
     for key in keys:
         task = warehouse.task(key)

@@ -89,14 +89,19 @@ def reward_of(
 def pool_for(
     warehouse: Warehouse, experiment: Experiment, generation: int, text: bool = False
 ) -> pd.DataFrame:
-    """The traces that a generation may be trained on: those of its ancestors and of the sources, as
-    they were when it was curated.
+    """The traces that a generation may be trained on: those of its ancestors, of the sources, and
+    of the runs that it is crossed with, as they were when it was curated.
     """
     sources = experiment.curation.sources or ()
     lineage = ancestors(warehouse, experiment, generation)
     users = experiment.deployment is not None
-    pool = pooled(warehouse, experiment.id, lineage, sources, text, users)
-    if not sources and not users:
+    crossed = [
+        (other.id, index)
+        for other in experiment.crossed()
+        for index in ancestors(warehouse, other, generation)
+    ]
+    pool = pooled(warehouse, experiment.id, lineage, sources, text, users, crossed)
+    if not sources and not users and not crossed:
         return pool
     # Traces and feedback that came later must not change a selection already made.
     if warehouse.done(experiment.id, generation, "curate"):

@@ -34,7 +34,7 @@ def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
     if warehouse.done(experiment.id, generation, "curate"):
         return
     mark, curation = Mark(experiment.id, generation, "curate"), experiment.curation
-    outside = curation.sources or curation.match or experiment.deployment is not None
+    outside = curation.sources or curation.match or curation.crossing or experiment.deployment
     if curation.curator in RULES and not outside:
         lineage = ancestors(warehouse, experiment, generation)
         warehouse.decide_by(curation.curator, window(lineage, curation.replay), mark)

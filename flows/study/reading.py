@@ -16,7 +16,7 @@ from flows.experiments.reading import load_experiment
 from planners.errors import InvalidInput
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
-STUDIES = ("paper", "error", "taste", "shrinkage", "fresh")
+STUDIES = ("paper", "error", "taste", "shrinkage", "fresh", "crossing")
 """The studies that come with Posterity."""
 SHARED = ("tasks", "evaluate", "generations")
 """Settings that all arms must share, or their figures cannot be compared."""
@@ -53,19 +53,28 @@ class Study:
     runs: tuple[Run, ...]
 
     def chains(self) -> Iterator[list[Run]]:
-        """Runs that have to follow each other in one warehouse: an arm, then the controls that keep
-        as many traces as it did.
+        """Runs that need one warehouse: an arm, then the controls that keep as many traces as it
+        did; and runs that learn each other's traces.
         """
         by_hash = {run.experiment.hash: run for run in self.runs}
         follows: dict[str, list[Run]] = {}
         for run in self.runs:
-            matched = run.experiment.matched()
-            if matched is not None and matched.hash in by_hash:
-                follows.setdefault(matched.hash, []).append(run)
+            first = _before(run.experiment)
+            if first is not None and first.hash in by_hash:
+                follows.setdefault(first.hash, []).append(run)
         later = {run.experiment.hash for runs in follows.values() for run in runs}
         for run in self.runs:
             if run.experiment.hash not in later:
                 yield [run, *follows.get(run.experiment.hash, ())]
+
+
+def _before(experiment: Experiment) -> Experiment | None:
+    """The experiment in whose warehouse this one is run, after it; None where it has its own."""
+    matched = experiment.matched()
+    if matched is not None:
+        return _before(matched) or matched
+    first = min(experiment.crossed(), key=lambda other: other.seed, default=experiment)
+    return first if first.seed < experiment.seed else None
 
 
 def read_study(named: str) -> Study:

@@ -7,23 +7,25 @@ WITH RECURSIVE learned AS (
     WHERE s.kept
     GROUP BY s.experiment, s.generation
 ),
-taught AS (
-    SELECT DISTINCT s.experiment, s.generation, s.from_generation
+descent AS (
+    SELECT experiment, generation, experiment AS from_experiment, parent AS from_generation
+    FROM generations
+    WHERE start = 'parent'
+    UNION
+    -- Runs that are crossed learn each other's traces.
+    SELECT s.experiment, s.generation, t.experiment, s.from_generation
     FROM stg_decisions AS s
     JOIN traces AS t ON t.trace = s.trace
-    WHERE s.kept AND s.experiment IN (SELECT experiment FROM learned)
-        AND t.experiment = s.experiment AND t.purpose != 'correction'
+    WHERE s.kept AND t.purpose NOT IN ('correction', 'ingest')
+        AND (SELECT count(*) FROM learned) > 0
 ),
 reached AS (
     SELECT experiment, generation FROM learned
     UNION
     SELECT d.experiment, d.generation
     FROM reached AS r
-    JOIN (
-        SELECT experiment, generation, parent FROM generations WHERE start = 'parent'
-        UNION ALL
-        SELECT experiment, generation, from_generation FROM taught
-    ) AS d ON d.experiment = r.experiment AND d.parent = r.generation
+    JOIN descent AS d
+        ON d.from_experiment = r.experiment AND d.from_generation = r.generation
 )
 SELECT r.experiment, r.generation, coalesce(l.forgotten, 0) AS forgotten
 FROM reached AS r

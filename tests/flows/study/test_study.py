@@ -134,3 +134,9 @@ def test_a_control_follows_the_arm_that_it_matches(tmp_path: Path) -> None:
     assert [[run.arm for run in chain] for chain in chains] == [
         ["shortest", "control"], ["all"], ["shortest", "control"], ["all"]
     ]  # fmt: skip
+
+
+def test_runs_that_are_crossed_share_a_warehouse() -> None:
+    chains = [[(r.arm, r.experiment.seed) for r in c] for c in read_study("crossing").chains()]
+    crossed = [("crossed", seed) for seed in (0, 1, 2)]
+    assert chains == [[("alone", 0)], crossed, [("alone", 1)], [("alone", 2)]]
