@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, pairwise
@@ -145,6 +145,12 @@ class Completion:
 
 Prompt = str | tuple[int, ...]
 """A prompt as a text, or as the token ids of all that the model has read and written so far."""
+
+
+Heard = Callable[[int, int], None]
+"""Told a token as it is drawn: how many came before, and its id. If memory ran out, the first ones
+are drawn again, and are the same.
+"""
 
 
 class Policy(Protocol):

@@ -15,8 +15,9 @@ from flows.experiments.experiment import Experiment
 from flows.generations.lineage import deployed
 from flows.generations.policies import policy_of
 from planners.errors import ComponentFailure, InvalidInput, PosterityError
-from planners.policies.local import Heard, LocalPolicy
-from planners.records import Completion, Policy, Sampling
+from planners.policies.local import LocalPolicy
+from planners.policies.served import ServedPolicy
+from planners.records import Completion, Heard, Policy, Sampling
 from warehouse.places.connect import place_of
 from warehouse.places.file import File
 from warehouse.store import Warehouse
@@ -34,7 +35,7 @@ class Job:
     seed: int
     done: Future[Completion]
     heard: Heard
-    """Told each token as it is drawn, by a model in this process."""
+    """Told each token as it is drawn."""
 
 
 def unheard(_: int, __: int) -> None:
@@ -94,7 +95,8 @@ class Answerer:
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast | None:
         """Makes texts of the tokens that are heard; None where none are."""
-        return self.policy.tokenizer if isinstance(self.policy, LocalPolicy) else None
+        policy = self.policy
+        return policy.tokenizer if isinstance(policy, LocalPolicy | ServedPolicy) else None
 
     def close(self) -> None:
         """Answer what waits, then stop."""
@@ -125,7 +127,7 @@ class Answerer:
         prompts, seeds = [job.prompt for job in jobs], [job.seed for job in jobs]
         try:
             told: dict[str, Any] = {}
-            if isinstance(self.policy, LocalPolicy) and any(job.heard != unheard for job in jobs):
+            if self.tokenizer is not None and any(job.heard != unheard for job in jobs):
                 told = {"heard": [job.heard for job in jobs]}
             for found in self.policy.stream(prompts, sampling, seeds, **told):
                 for row, completion in found.items():

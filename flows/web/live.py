@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from planners.policies.local import Heard
+from planners.records import Heard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -1,15 +1,36 @@
-"""Reads the answers of OpenAI-compatible servers: chats and plain completions."""
+"""How OpenAI-compatible servers are asked, and their answers: chats and plain completions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from planners.errors import ComponentFailure
 from planners.prompts.extraction import THINK_END, THINK_START
 
 if TYPE_CHECKING:
     import httpx
+    from transformers import PreTrainedTokenizerFast
+
+NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
+"""Fields beyond OpenAI's interface, which not every server accepts."""
+
+
+class Way(NamedTuple):
+    """A way to ask a server: with the prompt's token `ids`, its `text`, or a `chat` message; and
+    with or without the NEUTRAL fields.
+    """
+
+    prompt: Literal["ids", "text", "chat"]
+    neutral: bool
+
+
+def ways_with(tokenizer: PreTrainedTokenizerFast | None) -> list[Way]:
+    """The ways to try, the most exact one first."""
+    ways = [] if tokenizer is None else [Way("ids", True)]
+    if tokenizer is not None and tokenizer.chat_template is None:
+        ways += [Way("text", True), Way("text", False)]
+    return [*ways, Way("chat", True), Way("chat", False)]
 
 
 class Said(NamedTuple):

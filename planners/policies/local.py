@@ -8,7 +8,7 @@ once. Every row has its own random stream, so its text does not depend on the ot
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,15 +20,11 @@ from planners.models.hardware import one_thread_each, out_of_memory
 from planners.models.likelihood import Row, by_length, summed_logprobs
 from planners.policies.decoding import draw, even_batches
 from planners.policies.lines import begin
-from planners.records import Completion, Policy, Prompt, Sampling
+from planners.records import Completion, Heard, Policy, Prompt, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-Heard = Callable[[int, int], None]
-"""Told a token as it is drawn: how many came before, and its id. If memory ran out, the first ones
-are drawn again, and are the same.
-"""
 MEASURED = 16
 """Completions per batch when log-probabilities are computed."""
 OPERATIONS = 2e12

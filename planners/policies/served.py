@@ -17,12 +17,20 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts, reasoning_tokens
-from planners.policies.answers import first_alike, json_of, said, until_end
-from planners.records import Completion, Policy, Prompt, Sampling
+from planners.policies.answers import (
+    NEUTRAL,
+    first_alike,
+    json_of,
+    said,
+    until_end,
+    ways_with,
+)
+from planners.policies.streamed import ASKED, whole
+from planners.records import Completion, Heard, Policy, Prompt, Sampling
 
 if TYPE_CHECKING:
     import httpx
@@ -36,8 +44,6 @@ PROBED = 5.0
 """Seconds that a server may fail at a way of asking before the next one is tried."""
 QUIETLY = 5.0
 """Seconds of waiting for a server before a line says so."""
-NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
-"""Fields beyond OpenAI's interface, which not every server accepts."""
 TOO_BUSY = 429
 SERVERS_FAULT = 500
 SAME = 1e-3
@@ -45,23 +51,6 @@ SAME = 1e-3
 LOG = logging.getLogger(__name__)
 SEEDS = 2**31 - 1
 """Servers accept seeds below this."""
-
-
-class Way(NamedTuple):
-    """A way to ask a server: with the prompt's token `ids`, its `text`, or a `chat` message; and
-    with or without the NEUTRAL fields.
-    """
-
-    prompt: Literal["ids", "text", "chat"]
-    neutral: bool
-
-
-def _ways(tokenizer: PreTrainedTokenizerFast | None) -> list[Way]:
-    """The ways to try, the most exact one first."""
-    ways = [] if tokenizer is None else [Way("ids", True)]
-    if tokenizer is not None and tokenizer.chat_template is None:
-        ways += [Way("text", True), Way("text", False)]
-    return [*ways, Way("chat", True), Way("chat", False)]
 
 
 class ServedPolicy(Policy):
@@ -90,7 +79,7 @@ class ServedPolicy(Policy):
         key = os.environ.get(API_KEY)
         self.model, self.name, self.pause, self.patience = model, name, pause, patience
         self._tokenizer = tokenizer
-        self._ways = _ways(tokenizer)
+        self._ways = ways_with(tokenizer)
         self._processed = False
         self.workers = concurrency * len(urls)
         self.client = httpx.Client(
@@ -125,8 +114,10 @@ class ServedPolicy(Policy):
         sampling: Sampling,
         seeds: Sequence[int],
         known: Collection[int] = (),
+        heard: Sequence[Heard] | None = None,
     ) -> Iterator[dict[int, Completion]]:
-        """Yield each completion as it is answered.
+        """Yield each completion as it is answered. `heard[i]` is told each token of row i as it
+        arrives, where the servers take token ids.
 
         Raises InvalidInput if a server refuses a request, and ComponentFailure if it is unreachable
         or answers with something other than a completion.
@@ -134,8 +125,8 @@ class ServedPolicy(Policy):
 
         with ThreadPoolExecutor(self.workers) as pool:
             rows = {
-                pool.submit(self._complete, prompts[row], sampling, seeds[row]): row
-                for row in range(len(prompts))
+                pool.submit(self._complete, prompts[row], sampling, seeds[row], None, listener): row
+                for row, listener in enumerate(heard or [None] * len(prompts))
                 if row not in known
             }
             try:
@@ -208,10 +199,15 @@ class ServedPolicy(Policy):
         return "/chat/completions" if self._ways[0].prompt == "chat" else "/completions"
 
     def _complete(
-        self, prompt: Prompt, sampling: Sampling, seed: int, patience: float | None = None
-    ) -> Completion:
+        self, prompt: Prompt, sampling: Sampling, seed: int, patience: float | None = None,
+        heard: Heard | None = None,
+    ) -> Completion:  # fmt: skip
+        body = self._body(prompt, sampling, seed)
         with self._least_busy() as url:
-            answer = self._post(url, self._path, self._body(prompt, sampling, seed), patience)
+            if heard is None or self.tokenizer is None:
+                answer = self._post(url, self._path, body, patience)
+            else:
+                answer = self._ask(lambda: self._streamed(url, body, heard), url, patience)
         return self._read(answer, sampling, url)
 
     def _body(
@@ -291,6 +287,17 @@ class ServedPolicy(Policy):
         finally:
             with self._lock:
                 self._busy[url] -= 1
+
+    def _streamed(self, url: str, body: dict[str, Any], heard: Heard) -> httpx.Response:
+        """A request whose answer is read while it is written; then as if it had come at once."""
+        import httpx
+
+        asked = {**body, **ASKED}
+        with self.client.stream("POST", url + self._path, json=asked) as answer:
+            if answer.is_error:
+                answer.read()
+                return answer
+            return httpx.Response(200, json=whole(answer.iter_lines(), url, heard))
 
     def _post(
         self, url: str, path: str, body: dict[str, Any], patience: float | None = None

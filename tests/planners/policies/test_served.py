@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from planners.models.hub import find_weights
 from planners.models.likelihood import summed_logprobs
 from planners.policies.model_server import serving
 from planners.policies.served import ServedPolicy
+from planners.policies.streamed import whole
 from planners.processes import free_port, is_free
 from planners.records import Sampling
 from tests.tiny_gguf import write_tiny_gguf
@@ -99,6 +101,54 @@ def test_tokens_go_in_and_tokens_come_out(at: At, llama: str, imported: Path) ->
     with torch.inference_mode():
         own = summed_logprobs(model, rows).tolist()
     assert [one.sampling_logprob for one in found] == pytest.approx(own, rel=1e-3)
+
+
+def test_tokens_are_passed_on_while_they_are_written(at: At, llama: str, imported: Path) -> None:
+    """A stream adds up to what the same request gets at once."""
+    _, tokenizer = load(imported)
+    policy = at([llama], concurrency=2, tokenizer=tokenizer)
+    policy.prove(PROMPTS[0])
+    sampling = Sampling(max_new_tokens=24)
+    at_once = policy.sample(PROMPTS, sampling, range(3))
+    told: list[list[tuple[int, int]]] = [[], [], []]
+    heard = [lambda step, token, row=row: told[row].append((step, token)) for row in range(3)]
+    found = dict[int, Any]()
+    for some in policy.stream(PROMPTS, sampling, range(3), heard=heard):
+        found |= some
+    for row, one in found.items():
+        same = replace(at_once[row], logprob=one.logprob, sampling_logprob=one.sampling_logprob)
+        assert one == same
+        assert one.logprob == pytest.approx(at_once[row].logprob)
+        assert told[row] == list(enumerate(one.token_ids))
+
+
+EVENT = {"model": "tiny", "choices": [{"text": "a", "finish_reason": None, "token_ids": [5, 6]}]}
+END = {"model": "tiny", "choices": [{"text": "b", "finish_reason": "stop", "token_ids": [7]}]}
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ([EVENT], "broke off in the middle"),
+        ([EVENT, {"error": {"message": "out of memory"}}], "streamed what is no completion"),
+        ([EVENT, "{"], "streamed what is no completion"),
+        ([], "broke off in the middle"),
+    ],
+)
+def test_a_stream_that_is_no_answer(events: list[Any], why: str) -> None:
+    lines = [f"data: {one if isinstance(one, str) else json.dumps(one)}" for one in events]
+    heard: list[int] = []
+    with pytest.raises(ComponentFailure, match=why):
+        whole([*lines, "", "data: [DONE]"], "http://server", lambda _, token: heard.append(token))
+    assert heard == [5, 6] * (len(events) > 0)
+
+
+def test_a_stream_is_one_answer() -> None:
+    lines = [": a comment", *(f"data: {json.dumps(one)}" for one in (EVENT, END)), "data: [DONE]"]
+    answer = whole(lines, "http://server", lambda _, __: None)
+    assert answer["choices"][0]["text"] == "ab"
+    assert answer["choices"][0]["token_ids"] == [5, 6, 7]
+    assert answer["choices"][0]["finish_reason"] == "stop"
 
 
 def test_what_a_server_does_not_serve_is_named(at: At, llama: str) -> None:

@@ -1,0 +1,63 @@
+"""An answer of an OpenAI-compatible server, read while it is being written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from planners.errors import ComponentFailure
+from planners.policies.answers import said
+from planners.records import Heard
+
+ASKED = {"stream": True, "stream_options": {"include_usage": True}}
+"""What a request says besides, so that the answer comes in pieces."""
+
+
+def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
+    """The answer that server-sent events add up to, as it would have come at once; `heard` is told
+    each token id as it arrives.
+
+    Raises ComponentFailure where the events are no answer, or break off after a token was told:
+    asked again, the server might write another answer.
+    """
+    import httpx
+
+    texts, tokens, logprobs, ids = [""], list[str](), list[float](), list[int]()
+    answer: dict[str, Any] = {}
+    finish = None
+    try:
+        for line in lines:
+            data = line.removeprefix("data:").strip()
+            if not line.startswith("data:") or data == "[DONE]":
+                continue
+            event = json.loads(data)
+            answer |= {name: event[name] for name in ("model", "usage") if event.get(name)}
+            for choice in event["choices"]:
+                piece = said(choice)
+                texts.append(piece.text)
+                tokens += piece.tokens
+                logprobs += piece.logprobs
+                finish = choice.get("finish_reason") or finish
+                for token in piece.ids:
+                    heard(len(ids), token)
+                    ids.append(token)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ComponentFailure(
+            f"the server {url} streamed what is no completion: {error!r}"
+        ) from error
+    except httpx.TransportError as error:
+        if not ids:
+            raise
+        raise _broken_off(url) from error
+    if finish is None:
+        raise _broken_off(url)
+    told = {"tokens": tokens, "token_logprobs": logprobs}
+    choice = {"text": "".join(texts), "finish_reason": finish, "token_ids": ids, "logprobs": told}
+    return {**answer, "choices": [choice]}
+
+
+def _broken_off(url: str) -> ComponentFailure:
+    return ComponentFailure(
+        f"the server {url} broke off in the middle of an answer; see that it runs, then ask again"
+    )
