@@ -441,6 +441,36 @@ def test_requests_are_passed_on_to_a_model_server(tmp_path: Path) -> None:
     assert run(tmp_path, "verify").returncode == 1  # weights that only a server has
 
 
+def test_a_model_servers_tokens_are_streamed(tmp_path: Path) -> None:
+    """llama.cpp's tokens reach the user in several pieces, and add up to the trace."""
+    file = write_tiny_gguf(tmp_path / "tiny.gguf")
+    command = f"{sys.executable} -m tests.llama_server {file} {{port}}"
+    settings = STARTED.format(file=file, command=command)
+    experiment(tmp_path, 0, "").write_text(
+        (tmp_path / "small.toml").read_text().replace("[model]", settings)
+    )
+    cache = {"POSTERITY_CACHE": str(tmp_path / "cache")}
+    made = run(tmp_path, "run", str(tmp_path / "small.toml"), "--plain", variables=cache)
+    assert made.returncode == 0, made.stderr
+    with gateway(tmp_path, **cache) as (url, _):
+        with openai.OpenAI(base_url=url, api_key="any") as client:
+            stream = client.completions.create(
+                model="small", prompt="b1 on b2", stream=True, max_tokens=24, seed=3
+            )
+            pieces = [(one.id, one.choices[0].text) for one in stream]
+        [row] = settled(tmp_path, 1)
+    assert {trace for trace, _ in pieces} == {row["trace"]}
+    assert "".join(text for _, text in pieces) == row["text"]
+    assert len([text for _, text in pieces if text]) > 3
+
+
+STARTED = """[model]
+policy = "served"
+base = "{file}"
+prompt = "pddl"
+server = {{ command = "{command}", model = "tiny" }}"""
+
+
 def test_a_prompt_full_of_brackets_is_no_task() -> None:
     """Nor does it take long: only a few definitions are looked at."""
     assert task_in("(define (domain " * 16_000) is None
