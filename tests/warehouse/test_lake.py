@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from planners.errors import Busy, InvalidInput, LeaseLost
 from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.flows.deployment.test_log import NOW, answer
-from tests.postgres import create_database, server
+from tests.postgres import create_database
 from tests.warehouse.test_store import ROW
 from warehouse import records, schema
 from warehouse.export import export
@@ -35,12 +34,6 @@ from warehouse.sandbox.query import ask
 from warehouse.store import Warehouse
 
 NUMBERS = count()
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tmp_path_factory.mktemp("postgres")) as running:
-        yield running.reach
 
 
 @pytest.fixture
@@ -170,6 +163,9 @@ def test_lakes_that_cannot_be(lake: str, tmp_path: Path) -> None:
     for url, message in {
         "ducklake:here": "is not of the form",
         "ducklake:postgres:host=x password=y?data=/z": "PGPASSWORD",
+        "ducklake:postgres:host=x?data=/z&rows=/elsewhere": "no place on object storage",
+        "ducklake:postgres:host=x?data=/z&rows=s3://": "no place on object storage",
+        "ducklake:postgres:host=x?data=/z&lines=s3://a": "is not of the form",
         "ducklake:postgres:postgresql://bob:y@x/lake?data=/z": "PGPASSWORD",
         lake.replace("lake", "missing").replace(
             "ducklake".replace("lake", "missing"), "ducklake"

@@ -1,12 +1,13 @@
 """A warehouse on DuckLake: many machines share it, and DuckDB stays the engine.
 
-The catalogue is a PostgreSQL database, the rows are Parquet files in a shared folder. DuckLake has
-no keys, so writers take turns under a lock in the catalogue, and `warehouse.load` skips rows whose
-key exists.
+The catalogue is a PostgreSQL database, the rows are Parquet files in a shared folder or on object
+storage. DuckLake has no keys, so writers take turns under a lock in the catalogue, and
+`warehouse.load` skips rows whose key exists.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -15,6 +16,7 @@ from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import sqlalchemy as sa
@@ -50,30 +52,49 @@ PATIENCE = 60
 """Seconds that the catalogue's tables are waited for before they are written anew."""
 EXTENSIONS = ("postgres_scanner", "ducklake")
 EXAMPLE = "ducklake:postgres:host=db1 dbname=lake?data=/shared/lake"
+BUCKET = r"s3://[A-Za-z0-9][A-Za-z0-9._/-]*"
+"""Rows on object storage, as `&rows=` names them."""
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+SHOWN = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token")
+"""Settings that a query can read."""
+MANY_FILES = 100
+"""Files of rows from which on small ones are joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lake:
-    """A DuckLake with its catalogue in PostgreSQL: several processes write it at once, in turns."""
+    """A DuckLake with its catalogue in PostgreSQL: several processes write it at once, in turns.
+
+    Weights and what lands are in the folder `data`, and so are the rows, unless `bucket` says where
+    on object storage they are.
+    """
 
     catalogue: str
     data: Path
+    bucket: str = ""
 
     @classmethod
     def at(cls, url: str) -> Lake:
         """The lake that a URL like EXAMPLE names. Raises InvalidInput on any other URL."""
-        found = re.fullmatch(r"ducklake:postgres:(?P<catalogue>[^?]+)\?data=(?P<data>/.*)", url)
+        form = r"ducklake:postgres:(?P<catalogue>[^?]+)\?data=(?P<data>/[^&]*)(&rows=(?P<rows>.*))?"
+        found = re.fullmatch(form, url)
         if found is None:
             raise InvalidInput(f"the warehouse {url!r} is not of the form {EXAMPLE!r}")
+        bucket = (found["rows"] or "").rstrip("/")
+        if found["rows"] is not None and not re.fullmatch(BUCKET, bucket):
+            raise InvalidInput(
+                f"rows={bucket!r} is no place on object storage such as rows=s3://bucket/lake"
+            )
         if re.search(r"password\s*=|://", found["catalogue"]):
             raise InvalidInput(
                 "the catalogue is named in keywords such as host=db1 dbname=lake, without a "
                 "password; give that in PGPASSWORD or in ~/.pgpass"
             )
-        return cls(found["catalogue"].strip(), Path(found["data"]))
+        return cls(found["catalogue"].strip(), Path(found["data"]), bucket)
 
     def __str__(self) -> str:
-        return f"{PREFIX}postgres:{self.catalogue}?data={self.data}"
+        rows = f"&rows={self.bucket}" if self.bucket else ""
+        return f"{PREFIX}postgres:{self.catalogue}?data={self.data}{rows}"
 
     def absolute(self) -> Lake:
         """Itself: a lake is the same from everywhere."""
@@ -127,6 +148,8 @@ class Lake:
             raise InvalidInput(
                 f"there is no folder {self.data} for the warehouse {self}; `posterity run` makes it"
             )
+        if self.bucket and not read_only:  # where rows are files, DuckLake makes it
+            self.data.mkdir(parents=True, exist_ok=True)
         config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
         key = blake2b(f"{self} {read_only} {memory}".encode(), digest_size=8).hexdigest()
         engine = sa.create_engine(
@@ -139,9 +162,13 @@ class Lake:
         # Connections share one in-memory database, so only the first attaches the lake.
         attached = f"SELECT count(*) FROM duckdb_databases() WHERE database_name = '{NAME}'"
         if not raw.execute(attached).fetchone()[0]:
-            for name in EXTENSIONS:
+            for name in (*EXTENSIONS, *(["httpfs"] if self.bucket else [])):
                 raw.execute(f"LOAD {quoted(_extension(name))}")
-            rows = quoted(self.data / "rows")
+            if self.bucket:
+                raw.execute(_secret())
+                for name in SHOWN:  # httpfs copies the keys to where any query could read them
+                    raw.execute(f"SET {name} = ''")
+            rows = quoted(self.bucket or self.data / "rows")
             options = f"DATA_PATH {rows}{', READ_ONLY' if read_only else ''}"
             attach = f"ATTACH {quoted(f'ducklake:postgres:{self.catalogue}')} AS {NAME} ({options})"
             if read_only:
@@ -183,7 +210,17 @@ class Lake:
         return self
 
     def publish(self, engine: sa.Engine) -> None:
-        """Does nothing: readers see every committed transaction."""
+        """Join small files once there are many. Readers see every committed transaction anyway, and
+        go on reading the old files.
+        """
+        counted = f"SELECT sum(file_count) FROM ducklake_table_info('{NAME}')"
+        with engine.connect() as connection:
+            files = connection.exec_driver_sql(counted).scalar()
+        if (files or 0) < MANY_FILES:
+            return
+        with self.turn(engine):
+            raw: Any = engine.raw_connection().driver_connection
+            raw.execute(f"CALL ducklake_merge_adjacent_files('{NAME}')")
 
     def explain(self, error: DatabaseError) -> InvalidInput | ComponentFailure:
         """A database error as one message: what, which lake, what to do."""
@@ -193,11 +230,35 @@ class Lake:
                 f"the catalogue of the warehouse {self} cannot be reached: {reason}; start "
                 "PostgreSQL there, or make the database with `createdb`"
             )
+        if self.bucket and re.search(r"HTTP|s3://|curl", reason):
+            return ComponentFailure(
+                f"the object storage of the warehouse {self} failed: {reason}; see that "
+                "AWS_ENDPOINT_URL, AWS_REGION and the keys are right, and the bucket is there"
+            )
         if "DATA_PATH" in reason:
             return InvalidInput(
                 f"the warehouse {self} was made with another data folder; correct ?data=: {reason}"
             )
         return ComponentFailure(f"the warehouse {self} failed: {reason}")
+
+
+def _secret() -> str:
+    """The statement that lets a connection reach object storage, from the environment variables
+    that tools for S3 share. Raises InvalidInput where a key is missing.
+    """
+    told = os.environ
+    if missing := [name for name in KEYS if not told.get(name)]:
+        raise InvalidInput(f"rows on object storage need {' and '.join(missing)} to be set")
+    endpoint = urlsplit(told.get("AWS_ENDPOINT_URL_S3") or told.get("AWS_ENDPOINT_URL") or "")
+    region = told.get("AWS_REGION") or told.get("AWS_DEFAULT_REGION") or "us-east-1"
+    how = {"KEY_ID": told[KEYS[0]], "SECRET": told[KEYS[1]], "REGION": region}
+    if token := told.get("AWS_SESSION_TOKEN"):
+        how["SESSION_TOKEN"] = token
+    if endpoint.netloc:
+        encrypted = str(endpoint.scheme == "https").lower()
+        how |= {"ENDPOINT": endpoint.netloc, "URL_STYLE": "path", "USE_SSL": encrypted}
+    options = ", ".join(f"{name} {quoted(value)}" for name, value in how.items())
+    return f"CREATE OR REPLACE SECRET rows (TYPE s3, {options})"
 
 
 def _extension(name: str) -> Path:
