@@ -11,7 +11,7 @@ from planners.policies.answers import said
 from planners.records import Heard
 
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
-"""What a request says besides, so that the answer comes in pieces."""
+"""Fields of a request whose answer is to come in pieces."""
 
 
 def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
