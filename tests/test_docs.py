@@ -57,6 +57,7 @@ ELSEWHERE = {
     "prefect ": "tests/flows/schedule/test_schedule.py",
     "createdb": "tests/warehouse/test_lake.py",
     "ducklake:": "tests/warehouse/test_lake.py",
+    "AWS_": "tests/warehouse/test_object_storage.py",
 }
 """What is not given here, and where it is."""
 MAY_SAY_NO = ("promote=if", "posterity audit my-experiment.toml")
