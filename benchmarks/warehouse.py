@@ -250,10 +250,11 @@ FILL: tuple[str, ...] = (
     FROM range({tasks}) AS r(i)
     """,
     """
-    INSERT INTO experiment_tasks
+    INSERT INTO experiment_tasks BY NAME
     SELECT
-        'quickstart-0123456789ab', md5('task' || i),
-        CASE WHEN i % 10 < 8 THEN 'train' WHEN i % 10 = 8 THEN 'heldout' ELSE 'larger' END, i
+        'quickstart-0123456789ab' AS experiment, md5('task' || i) AS task,
+        CASE WHEN i % 10 < 8 THEN 'train' WHEN i % 10 = 8 THEN 'heldout' ELSE 'larger' END AS split,
+        i AS position
     FROM range({tasks}) AS r(i)
     """,
     """

@@ -8,17 +8,23 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from planners.files import new_folder, require_new
 from planners.prompts.formats import READABLE
 from warehouse.pool import lessons_of
+from warehouse.reading import query_sql
 from warehouse.records import Domain
 from warehouse.store import Warehouse
 
 ROWS = 50_000
 """Rows held in memory at a time."""
+DATA = "data.parquet"
+AT_ONCE = 3_000_000
+"""Traces, about, that are joined with their verdicts at once."""
 CARD = """---
 {license}tags:
 - planning
@@ -99,18 +105,22 @@ def export(warehouse: Warehouse, folder: Path, license: str | None = None) -> di
     require_new(folder)
     parts = {
         "training": _training(warehouse),
-        "traces": warehouse.batches("export_traces", ROWS),
+        "traces": _traces(warehouse),
         "tasks": warehouse.batches("export_tasks", ROWS),
     }
     with new_folder(folder) as partial:
         counts = {name: _write(partial / name, batches) for name, batches in parts.items()}
-        (partial / "README.md").write_text(_card(warehouse, counts, license), "utf-8")
+        with duckdb.connect() as reading:
+            file = {"file": str(partial / "traces" / DATA)}
+            sources = reading.execute(query_sql("export_sources"), file).df()
+        (partial / "README.md").write_text(_card(warehouse, sources, counts, license), "utf-8")
     return counts
 
 
-def _card(warehouse: Warehouse, counts: dict[str, int], license: str | None) -> str:
+def _card(
+    warehouse: Warehouse, sources: pd.DataFrame, counts: dict[str, int], license: str | None
+) -> str:
     """The card of a data set: its parts, who wrote the traces, and what to mind."""
-    sources = warehouse.query("export_sources")
     rows = [
         f"| `{_plain(one.experiment)}` | {_plain(one.policy)} | {one.traces} | {one.valid} |"
         for one in sources.itertuples()
@@ -129,6 +139,16 @@ def _card(warehouse: Warehouse, counts: dict[str, int], license: str | None) -> 
 def _plain(text: str) -> str:
     """A name without what Markdown would read as markup."""
     return re.sub(r"[^\w .,:@/-]", " ", text)
+
+
+def _traces(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
+    """The traces with their verdicts, share by share, so that no join is large."""
+    written = warehouse.query("generations_of_traces").itertuples(index=False, name=None)
+    for experiment, generation, traces in [*written] or [("", 0, 0)]:
+        of = {"experiment": experiment, "generation": generation}
+        shares = 1 + traces // AT_ONCE
+        for share in range(shares):
+            yield from warehouse.batches("export_traces", ROWS, **of, share=share, shares=shares)
 
 
 def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
@@ -159,7 +179,7 @@ def _write(folder: Path, batches: Iterator[pa.RecordBatch]) -> int:
     """Write all batches to one Parquet file, and return its number of rows."""
     folder.mkdir(parents=True)
     first, rows = next(batches), 0
-    with pq.ParquetWriter(folder / "data.parquet", first.schema, compression="zstd") as writer:
+    with pq.ParquetWriter(folder / DATA, first.schema, compression="zstd") as writer:
         for batch in filter(len, chain([first], batches)):
             writer.write_batch(batch)
             rows += len(batch)

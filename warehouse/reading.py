@@ -53,11 +53,12 @@ class Reader:
         """The result of a named query, which is a file in `warehouse/queries`."""
         return self.frame(query_sql(name), **parameters)
 
-    def batches(self, name: str, rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, name: str, rows: int, **parameters: object) -> Iterator[pa.RecordBatch]:
         """The result of a named query, streamed in Arrow batches; the first is empty."""
+        sql = query_sql(name).replace(":", "$") if parameters else query_sql(name)
         with self._reading() as connection:
-            raw = connection.connection.driver_connection
-            reader = raw.execute(query_sql(name)).to_arrow_reader(rows)  # type: ignore[union-attr]
+            raw: Any = connection.connection.driver_connection
+            reader = raw.execute(sql, parameters or None).to_arrow_reader(rows)
             yield pa.RecordBatch.from_pylist([], reader.schema)  # an empty result has columns too
             yield from reader
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from planners.errors import InvalidInput
+from planners.errors import ComponentFailure, InvalidInput
 from warehouse import schema
 from warehouse.findings import Figure
 from warehouse.integrity import written_otherwise
@@ -302,3 +302,23 @@ def test_a_query_answers(warehouse: Warehouse) -> None:
     assert ask(str(warehouse.place), "SELECT task, size FROM tasks").to_pylist() == [
         {"task": "k", "size": 3}
     ]
+
+
+def test_memory_that_the_environment_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w.duckdb"
+    monkeypatch.setenv("POSTERITY_MEMORY", "200MB")
+    with Warehouse(path) as store:
+        assert store.frame("SELECT current_setting('memory_limit') AS m")["m"][0] == "190.7 MiB"
+        # A writer goes on on disk where that is not enough.
+        sorted_ = "SELECT count(*) AS n FROM (SELECT i FROM range(20000000) AS r(i) ORDER BY -i)"
+        assert store.frame(sorted_)["n"][0] == 20_000_000
+    with (
+        Warehouse(path, read_only=True) as store,
+        pytest.raises(ComponentFailure, match="than POSTERITY_MEMORY allows"),
+    ):
+        store.frame("SELECT list(i) AS l FROM range(100000000) AS r(i)")
+    monkeypatch.setenv("POSTERITY_MEMORY", "lots")
+    with pytest.raises(InvalidInput, match="expected a size such as 2GB"):
+        Warehouse(path)

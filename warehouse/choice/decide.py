@@ -14,10 +14,13 @@ from warehouse.load import amend, arrow_schema, enter, registered, tallied
 
 POOL = """
     SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens
-    FROM traces AS t
-    LEFT JOIN stg_verdicts AS j ON j.trace = t.trace
-    WHERE t.experiment = {experiment} AND t.purpose = 'deploy'
-        AND t.generation IN ({generations})
+    FROM (
+        FROM traces
+        WHERE experiment = {experiment} AND purpose = 'deploy' AND generation IN ({generations})
+            AND {share}
+    ) AS t
+    LEFT JOIN (FROM stg_verdicts WHERE experiment = {experiment} AND {share}) AS j
+        ON j.trace = t.trace
 """
 DECIDED = """
     WITH pool AS ({pool}), best AS ({chosen})
@@ -29,6 +32,8 @@ DECIDED = """
     FROM pool AS p LEFT JOIN best AS chosen ON chosen.trace = p.trace
 """
 NOW = "decided_now"
+AT_ONCE = 2_000_000
+"""Traces, about, that are chosen from at once, so that their joins fit into memory."""
 FIELDS = [
     column.name for column in schema.selections.columns
     if column.name not in ("experiment", "since", "until", "trace")
@@ -46,7 +51,8 @@ def decide(
     told = pa.schema([stored.field(name) for name in ("trace", *FIELDS)])
     found = pa.Table.from_pandas(decisions, told, preserve_index=False)
     with registered(connection.connection.driver_connection, NOW, found):
-        _write(connection, experiment, generation, f"trace NOT IN (SELECT trace FROM {NOW})")
+        left = f"trace NOT IN (SELECT trace FROM {NOW})"
+        _write(connection, experiment, generation, left, "true")
 
 
 def choose(
@@ -58,17 +64,25 @@ def choose(
 ) -> tuple[int, int]:
     """Decide by a rule on the deployed traces of some generations, and write that in the same way.
     Returns how many are kept, and of how many.
+
+    A rule looks at one task at a time, so that tasks are decided on share by share.
     """
+    s, t = schema.selections.c, schema.traces.c
+    own = (t.experiment == experiment) & (t.purpose == "deploy") & t.generation.in_(generations)
+    size = connection.execute(sa.select(sa.func.count()).where(own)).scalar_one()
+    shares = 1 + size // AT_ONCE
     admitted = ", ".join(map(str, generations))
-    pool = POOL.format(experiment=_literal(experiment), generations=admitted)
-    sql = DECIDED.format(pool=pool, chosen=rule.chosen, kept=rule.kept, dropped=rule.dropped)
-    # A view: the pool is read twice, and never held.
-    connection.exec_driver_sql(f"CREATE OR REPLACE TEMP VIEW {NOW} AS {sql}")
-    try:
-        _write(connection, experiment, generation, f"from_generation NOT IN ({admitted})")
-    finally:
-        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {NOW}")
-    s = schema.selections.c
+    for number in range(shares):
+        share = f"hash(task) % {shares} = {number}"
+        pool = POOL.format(experiment=_literal(experiment), generations=admitted, share=share)
+        sql = DECIDED.format(pool=pool, chosen=rule.chosen, kept=rule.kept, dropped=rule.dropped)
+        # A view: the pool is read twice, and never held.
+        connection.exec_driver_sql(f"CREATE OR REPLACE TEMP VIEW {NOW} AS {sql}")
+        try:
+            left = f"from_generation NOT IN ({admitted})"
+            _write(connection, experiment, generation, left, share)
+        finally:
+            connection.exec_driver_sql(f"DROP VIEW IF EXISTS {NOW}")
     stands = sa.select(
         sa.func.coalesce(sa.func.sum(sa.cast(s.kept, sa.BigInteger)), 0), sa.func.count()
     ).where(s.experiment == experiment, s.until.is_(None))
@@ -76,9 +90,11 @@ def choose(
     return int(kept), int(of)
 
 
-def _write(connection: sa.Connection, experiment: str, generation: int, left: str) -> None:
+def _write(
+    connection: sa.Connection, experiment: str, generation: int, left: str, share: str
+) -> None:
     """Write how the decisions in NOW differ from those that stand. `left`: the condition of those
-    whose trace has left the pool.
+    whose trace has left the pool. `share`: that of the tasks which are decided on.
     """
     s, name = schema.selections, _literal(experiment)
     changed = " OR ".join(f"old.{field} IS DISTINCT FROM now.{field}" for field in FIELDS)
@@ -86,14 +102,17 @@ def _write(connection: sa.Connection, experiment: str, generation: int, left: st
         f"INSERT INTO selections BY NAME SELECT {name} AS experiment, {generation} AS since, "
         f"now.trace, {', '.join(f'now.{field}' for field in FIELDS)} "
         f"FROM {NOW} AS now LEFT JOIN "
-        f"(FROM selections WHERE experiment = {name} AND until IS NULL) AS old USING (trace) "
-        f"WHERE old.trace IS NULL OR {changed}"
+        f"(FROM selections WHERE experiment = {name} AND until IS NULL AND {share}) AS old "
+        f"USING (trace) WHERE old.trace IS NULL OR {changed}"
     )
-    begun = (s.c.experiment == experiment) & (s.c.since == generation)
+    begun = (s.c.experiment == experiment) & (s.c.since == generation) & sa.text(share)
     enter(connection, s, *connection.execute(tallied(s).where(begun)).one())
-    again = f"SELECT trace FROM selections WHERE experiment = {name} AND since = {generation}"
+    again = (
+        f"SELECT trace FROM selections WHERE experiment = {name} AND since = {generation} "
+        f"AND {share}"
+    )
     stood = (s.c.experiment == experiment) & s.c.until.is_(None) & (s.c.since < generation)
-    ended = stood & sa.text(f"(trace IN ({again}) OR {left})")
+    ended = stood & sa.text(f"{share} AND (trace IN ({again}) OR {left})")
     amend(connection, s, ended, until=generation - 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -33,6 +34,8 @@ LOCKED = (
 Without the second line SQL could still write to the open file by its name.
 """
 
+MEMORY = "POSTERITY_MEMORY"
+"""The environment variable that limits DuckDB's memory."""
 SNAPSHOT = ".snapshot"
 """The ending of a snapshot's name: `posterity.duckdb.snapshot` beside `posterity.duckdb`."""
 
@@ -94,8 +97,7 @@ class File:
             )
         if not read_only:
             self._require_folder()
-        config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
-        arguments = {"read_only": read_only, "config": config}
+        arguments = {"read_only": read_only, "config": limited(memory, read_only)}
         engine = sa.create_engine(f"duckdb:///{self.path}", connect_args=arguments)
         if read_only:
             sa.event.listen(engine, "connect", lambda raw, _: _lock(raw))
@@ -206,6 +208,11 @@ class File:
                 f"no space left for {self}; nothing finished is lost: free some and run "
                 "the same command again"
             )
+        if "Out of Memory" in reason:
+            return ComponentFailure(
+                f"the warehouse {self} needs more memory than there is, or than {MEMORY} allows: "
+                f"{reason.splitlines()[0]}"
+            )
         if "Cannot open file" in reason or "Permission" in reason or "directory" in reason.lower():
             return InvalidInput(
                 f"the warehouse {self} cannot be opened: {reason.splitlines()[0]}; name another "
@@ -224,10 +231,9 @@ class Still(File):
         """An engine for readers on a database of its own, to which the file is attached."""
         if not read_only or not self.path.is_file():
             return File(self.path).engine(read_only, memory)
-        config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
         engine = sa.create_engine(
             f"duckdb:///:memory:{uuid4().hex}", poolclass=sa.QueuePool,
-            connect_args={"config": config},
+            connect_args={"config": limited(memory, read_only)},
         )  # fmt: skip
         quoted = str(self.path).replace("'", "''")
 
@@ -240,6 +246,20 @@ class Still(File):
 
         sa.event.listen(engine, "connect", attach)
         return engine
+
+
+def limited(memory: str | None, read_only: bool) -> dict[str, str]:
+    """DuckDB's settings for a limit on its memory, by default that of POSTERITY_MEMORY; only that
+    may be exceeded on disk, by writers. Raises InvalidInput if it is no size.
+    """
+    told = os.environ.get(MEMORY)
+    if memory is None and told:
+        if not re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", told):
+            raise InvalidInput(f"{MEMORY}={told!r}: expected a size such as 2GB or 512MiB")
+        if not read_only:
+            return {"memory_limit": told}
+    size = memory or told
+    return {"memory_limit": size, "temp_directory": ""} if size else {}
 
 
 def _lock(raw: Any) -> None:

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from planners.errors import ComponentFailure, InvalidInput
-from warehouse.places.file import DatabaseError
+from warehouse.places.file import DatabaseError, limited
 from warehouse.places.lease import Lease, leased, quoted
 
 PREFIX = "ducklake:"
@@ -150,10 +150,11 @@ class Lake:
             )
         if self.bucket and not read_only:  # where rows are files, DuckLake makes it
             self.data.mkdir(parents=True, exist_ok=True)
-        config = {} if memory is None else {"memory_limit": memory, "temp_directory": ""}
         key = blake2b(f"{self} {read_only} {memory}".encode(), digest_size=8).hexdigest()
         engine = sa.create_engine(
-            f"duckdb:///:memory:{key}", poolclass=QueuePool, connect_args={"config": config}
+            f"duckdb:///:memory:{key}",
+            poolclass=QueuePool,
+            connect_args={"config": limited(memory, read_only)},
         )
         sa.event.listen(engine, "connect", lambda raw, _: self._attach(raw, read_only))
         return engine

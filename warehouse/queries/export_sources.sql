@@ -1,11 +1,11 @@
--- One row per experiment or source, and model that wrote its traces: how many, and how many are valid.
+-- One row per experiment or source, and model that wrote its traces: how many, and how many are valid;
+-- of the exported traces, so that they need not be joined with their verdicts again.
 SELECT
-    t.experiment,
-    t.policy,
+    experiment,
+    policy,
     count(*) AS traces,
-    count(*) FILTER (WHERE v.outcome = 'VALID') AS valid,
-    count(*) FILTER (WHERE t.purpose IN ('request', 'correction')) AS requests
-FROM traces AS t
-LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
-GROUP BY t.experiment, t.policy
-ORDER BY t.experiment, t.policy
+    count(*) FILTER (WHERE outcome = 'VALID') AS valid,
+    count(*) FILTER (WHERE purpose IN ('request', 'correction')) AS requests
+FROM read_parquet($file)
+GROUP BY ALL
+ORDER BY ALL
