@@ -18,7 +18,7 @@ test: $(VENV)/.tested  ## install, then lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 dev: $(VENV)/.tested  ## install what development needs, and say how to go on
 	@echo 'ready: $(BIN)/posterity --help; make test ARGS="-k WORD"; read AGENTS.md and CONTRIBUTING.md'
