@@ -54,11 +54,12 @@ class Reader:
         return self.frame(query_sql(name), **parameters)
 
     def batches(self, name: str, rows: int, **parameters: object) -> Iterator[pa.RecordBatch]:
-        """The result of a named query, streamed in Arrow batches; the first is empty."""
-        sql = query_sql(name).replace(":", "$") if parameters else query_sql(name)
+        """The result of a named query, streamed in Arrow batches; the first is empty. DuckDB itself
+        reads its parameters, as `$name`.
+        """
         with self._reading() as connection:
             raw: Any = connection.connection.driver_connection
-            reader = raw.execute(sql, parameters or None).to_arrow_reader(rows)
+            reader = raw.execute(query_sql(name), parameters or None).to_arrow_reader(rows)
             yield pa.RecordBatch.from_pylist([], reader.schema)  # an empty result has columns too
             yield from reader
 

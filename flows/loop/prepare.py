@@ -132,15 +132,17 @@ def pose_fresh(warehouse: Warehouse, experiment: Experiment, generation: int, wa
     before = warehouse.tasks(experiment.id)
     tasks, places = list[Task](), list[Place]()
     first = sum(task.split == FRESH for task in before)
+    found = warehouse.query("valid_by_horizon", experiment=experiment.id, generation=generation)
+    valid = found.set_index(["domain", "horizon"])["pass_at_1"].to_dict()
     for name, grades in settings.grades.items():
         wanted = grades.train
         assert wanted is not None  # checked with the settings
         domain = Domain.of(name, DOMAINS[name].text)
         seen = {shape(task.parsed) for task in before if task.domain == name}
         rng = Random(derive_seed(experiment.seed, "tasks", FRESH, name, generation))
-        shares = None
-        if settings.curriculum:
-            shares = _teaching(warehouse, experiment, generation, name, wanted.horizons)
+        low, high = wanted.horizons
+        solved = [valid.get((name, horizon), 0.0) for horizon in range(low, high + 1)]
+        shares = _teaching(solved) if settings.curriculum else None
         source = fresh_tasks(name, wanted.sizes, wanted.horizons, rng, seen, shares)
         label = f"generation {generation}: fresh {name} tasks"
         for one in _drawn(source, wanted.count, label, watch):
@@ -150,17 +152,11 @@ def pose_fresh(warehouse: Warehouse, experiment: Experiment, generation: int, wa
     warehouse.write([*tasks, *places], Mark(experiment.id, generation, FRESH))
 
 
-def _teaching(
-    warehouse: Warehouse, experiment: Experiment, generation: int, domain: str,
-    horizons: tuple[int, int],
-) -> Sequence[float]:  # fmt: skip
-    """Share of each horizon in a curriculum: half of them equal, half in proportion to p (1 - p)
-    for a share p of valid samples in the generation's evaluation, the variance of success (Sampling
-    for Learnability, arXiv 2408.15099).
+def _teaching(solved: Sequence[float]) -> list[float]:
+    """Relative frequency of each horizon in a curriculum, given its share p of valid samples: half
+    of them equal, half in proportion to p (1 - p), the variance of success (Sampling for
+    Learnability, arXiv 2408.15099).
     """
-    found = warehouse.query("valid_by_horizon", experiment=experiment.id, generation=generation)
-    valid = found[found["domain"] == domain].set_index("horizon")["pass_at_1"].to_dict()
-    shares = [valid.get(horizon, 0.0) for horizon in range(horizons[0], horizons[1] + 1)]
-    varied = [share * (1 - share) for share in shares]
+    varied = [share * (1 - share) for share in solved]
     total = sum(varied)
     return [1 / len(varied) + (one / total if total else 0.0) for one in varied]

@@ -6,11 +6,11 @@ SELECT
     j.plan_length, j.cost, j.checker, j.checker_version, f.accepted
 FROM (
     FROM traces
-    WHERE experiment = :experiment AND generation = :generation AND hash(task) % :shares = :share
+    WHERE experiment = $experiment AND generation = $generation AND hash(task) % $shares = $share
 ) AS t
 JOIN tasks AS k ON k.task = t.task
 LEFT JOIN (
     FROM stg_verdicts
-    WHERE experiment = :experiment AND generation = :generation AND hash(task) % :shares = :share
+    WHERE experiment = $experiment AND generation = $generation AND hash(task) % $shares = $share
 ) AS j ON j.trace = t.trace
 LEFT JOIN feedback AS f ON f.trace = t.trace
