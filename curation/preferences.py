@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,10 @@ RIDGE = 0.05
 """
 GATE = 0.01
 """Share of permutations that may look as unlike chance, where anything is named."""
+ENOUGH = 20
+"""Permutations that look as unlike chance after which no more are drawn. With PERMUTED of them
+GATE is out of reach by then.
+"""
 WORK = 4e7
 """Rows drawn in all permutations together, at most."""
 STEPS, CLOSE = 25, 1e-8
@@ -167,16 +172,17 @@ class Strata:
         n, k = self.size.astype(float), self.kept
         return (k * (n - k) / (n * (n - 1)))[self.task]
 
-    def permuted(self, rng: np.random.Generator) -> np.ndarray:
-        """The places of kept traces, if each task had kept as many at random."""
+    def permutations(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """The places of kept traces, if each task had kept as many at random; without end."""
         alone = self.kept == 1
-        one = self.starts[alone] + (rng.random(int(alone.sum())) * self.size[alone]).astype(int)
-        if alone.all():
-            return one
+        starts, sizes = self.starts[alone], self.size[alone]
         several = np.flatnonzero(~alone[self.task])
-        order = several[np.lexsort((rng.random(len(several)), self.task[several]))]
-        rank = np.arange(len(order)) - np.searchsorted(self.task[order], self.task[order])
-        return np.concatenate([one, order[rank < self.kept[self.task[order]]]])
+        tasks = self.task[several]  # which is sorted
+        first = np.arange(len(tasks)) - np.searchsorted(tasks, tasks) < self.kept[tasks]
+        while True:
+            one = starts + (rng.random(len(starts)) * sizes).astype(int)
+            order = np.argsort(tasks + rng.random(len(tasks)))  # shuffled within each task
+            yield np.concatenate([one, several[order[first]]])
 
 
 def _within(
@@ -251,13 +257,17 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _chance(strata: Strata, scores: np.ndarray, largest: float, rng: np.random.Generator) -> float:
-    """The share of permutations whose largest statistic is at least as large (max-T)."""
+    """The share of permutations whose largest statistic is at least as large (max-T).
+
+    If it is large there is no need of all of them, and their share among those until then is as
+    valid (Besag and Clifford 1991, sequential Monte Carlo p-values).
+    """
     drawn = max(1, int(strata.kept.sum() if (strata.kept == 1).all() else len(strata.rows)))
-    count = int(np.clip(WORK / drawn, 199, PERMUTED))
-    beyond = sum(
-        np.abs(scores[strata.permuted(rng)].sum(axis=0)).max() >= largest - 1e-12
-        for _ in range(count)
-    )
+    count, beyond = int(np.clip(WORK / drawn, 199, PERMUTED)), 0
+    for number, places in enumerate(islice(strata.permutations(rng), count), 1):
+        beyond += np.abs(scores[places].sum(axis=0)).max() >= largest - 1e-12
+        if beyond == ENOUGH:
+            return beyond / number
     return (1 + beyond) / (1 + count)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import pandas as pd
@@ -71,7 +71,8 @@ def unlisted(
     x, spread = x[:, asked] / spread[asked], spread[asked]
     score = x[label].sum(axis=0)
     rng = np.random.default_rng(seed)
-    largest = np.sort([np.abs(x[strata.permuted(rng)].sum(axis=0)).max() for _ in range(PERMUTED)])
+    drawn = islice(strata.permutations(rng), PERMUTED)
+    largest = np.sort([np.abs(x[places].sum(axis=0)).max() for places in drawn])
     beyond = PERMUTED - np.searchsorted(largest, np.abs(score) - 1e-6)
     frame = pd.DataFrame(
         {

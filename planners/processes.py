@@ -6,13 +6,44 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Any
 
 STOP = 20.0
 """Seconds that a process has to stop before it is killed."""
+GUARD = f"""
+import os, signal, subprocess, sys, threading
+signal.signal(signal.SIGTERM, lambda *_: None)  # the whole group gets it: the server ends first
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+def wait():
+    status = server.wait()
+    os._exit(status if status >= 0 else 128 - status)
+threading.Thread(target=wait, daemon=True).start()
+sys.stdin.read()
+os.killpg(0, signal.SIGTERM)
+try:
+    server.wait({STOP / 2})
+finally:
+    os.killpg(0, signal.SIGKILL)
+"""
+"""Program of a process between us and a server. Its input closes when we end, even if killed, and
+then it stops the server and all that this has started.
+"""
+
+
+def guarded(command: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+    """Start a server in a group of its own, which ends when this process does, however that ends.
+
+    `how` goes to Popen. Closing the input of what is returned stops it too.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", GUARD, *command],
+        stdin=subprocess.PIPE, start_new_session=True, **how,
+    )  # fmt: skip
 
 
 def stop(process: subprocess.Popen[Any]) -> None:
@@ -33,6 +64,8 @@ def stop_group(process: subprocess.Popen[Any]) -> None:
     # What it started may outlive it, as vLLM's engine does.
     _signal_group(process, signal.SIGKILL)
     process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _signal_group(process: subprocess.Popen[Any], number: signal.Signals) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from planners.domains import DOMAINS
+from planners.models.hardware import use_hardware
 from planners.pddl import Task, read_task
 from planners.pddl.printing import print_problem
 from warehouse import schema
@@ -84,3 +85,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Warehouse(path) as store:
         iterate(store, Experiment.model_validate(small()), Watch(quiet=True))
     return path
+
+
+@pytest.fixture(autouse=True)
+def hardware_as_it_was() -> Iterator[None]:
+    """No test's precision or device is left to those after it in the same process."""
+    yield
+    use_hardware()

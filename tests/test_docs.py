@@ -53,7 +53,6 @@ ELSEWHERE = {
     "posterity view --warehouse posterity.duckdb   ": "tests/flows/pages/test_pages.py",
     ".venv/bin/posterity view": "tests/flows/pages/test_pages.py",
     "posterity study": "tests/flows/study/test_study.py",
-    "flows.schedule.automations": "tests/flows/schedule/test_schedule.py",
     "prefect ": "tests/flows/schedule/test_schedule.py",
     "createdb": "tests/warehouse/test_lake.py",
     "ducklake:": "tests/warehouse/test_lake.py",

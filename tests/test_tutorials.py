@@ -2,13 +2,16 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from flows.experiments.reading import load_experiment
+from tests.tiny_gguf import write_tiny_gguf
 
 ROOT = Path(__file__).parent.parent
 STEP = re.compile(r"(?:Save as `([^`]+)`:\n\n)?```(\w+)\n(.*?)```", re.S)
@@ -20,31 +23,56 @@ EXPECTED = {
         "named by no trait: 'word a' of answer",
         "within groups: list=True, odds of being kept x4.",
     ],
+    "schedule": [
+        "posterity.firing.failed: nightly: ",
+        "training.steps: 10, now 20",
+        "--continue-as nightly-",
+    ],
+    "model": ["tokens", "larger", "NO_PLAN", "generation 2", "my-name/my-planner"],
 }
 """What the pages say that you will see."""
+LONG = ("schedule", "model")
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+def a_model(folder: Path) -> None:
+    """What the page downloads, in the form that it comes in: a random model here."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    gguf = write_tiny_gguf(folder / "tiny.gguf").name
+    for kind in (AutoModelForCausalLM, AutoTokenizer):
+        kind.from_pretrained(folder, gguf_file=gguf).save_pretrained(folder / "my-model")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in EXPECTED],
+)
 def test_a_tutorial_can_be_followed_from_an_empty_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (ROOT / "docs" / f"tutorial-{name}.md").read_text("utf-8")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    seen = ""
-    for file, language, text in STEP.findall(page):
+    monkeypatch.chdir(tmp_path)
+    if name == "model":
+        a_model(tmp_path)
+    commands = ""
+    for file, language, text in STEP.findall((ROOT / f"docs/tutorial-{name}.md").read_text()):
         if file:
-            (tmp_path / file).parent.mkdir(exist_ok=True)
-            (tmp_path / file).write_text(text, "utf-8")
+            Path(file).parent.mkdir(exist_ok=True)
+            Path(file).write_text(text, "utf-8")
         elif language == "sh":
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", text], cwd=tmp_path, capture_output=True,
-                text=True, env={**os.environ, "PATH": path, "POSTERITY_WAREHOUSE": "w.duckdb"},
-            )  # fmt: skip
-            assert done.returncode == 0, (text, done.stdout, done.stderr)
-            assert "Traceback" not in done.stderr
-            seen += done.stdout
+            commands += text
         elif language == "toml":  # what to go on with: it is read, and not run
-            (tmp_path / "shown.toml").write_text(text, "utf-8")
-            monkeypatch.chdir(tmp_path)
+            Path("shown.toml").write_text(text, "utf-8")
             assert load_experiment("shown.toml").name == "shown"
+    with subprocess.Popen(
+        ["bash", "-euxo", "pipefail", "-c", commands], stdout=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, start_new_session=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+             "PREFECT_HOME": str(tmp_path / "prefect")},
+    ) as reader:  # fmt: skip
+        try:
+            seen, told = reader.communicate(timeout=600)
+        finally:
+            with suppress(ProcessLookupError):  # what it has left at work
+                os.killpg(reader.pid, signal.SIGKILL)
+    assert (reader.returncode, "Traceback" in told) == (0, False), seen + told
     assert [part for part in EXPECTED[name] if part not in seen] == [], seen

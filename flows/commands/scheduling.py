@@ -55,6 +55,8 @@ def serve(
     Stays until it is stopped; Prefect's pages show what happens, on this machine only. A firing
     that died is made up for by the next, which goes on where it stopped; firings missed while
     nothing was served are not. A Prefect server that is configured (`PREFECT_API_URL`) is used.
+    If `POSTERITY_WEBHOOK` names an address, it is told of firings that fail and of generations
+    that are not promoted, as JSON with a `text`, which Slack and others take.
     """
     with one_message():
         from flows.schedule.server import prefect_server, quiet
@@ -62,6 +64,7 @@ def serve(
         quiet()  # before Prefect is imported
 
         from flows.progress import Watch
+        from flows.schedule.automations import OURS, address_of, automate
         from flows.schedule.serve import Schedule, alone, first_firing
         from flows.schedule.serve import serve as stay
         from warehouse.places.connect import place_of
@@ -70,7 +73,7 @@ def serve(
             raise InvalidInput(f"--port {port} is no port; ports are numbers from 0 to 65535")
         if (cron is None) == (interval is None):
             raise InvalidInput("say when, with either --cron '0 3 * * *' or --interval 3600")
-        watch = Watch()
+        watch, told = Watch(), address_of(os.environ)
         when = (
             f"every {interval:g} s"
             if cron is None
@@ -84,6 +87,9 @@ def serve(
         )  # fmt: skip
         try:
             with alone(schedule), prefect_server(watch, port):
+                if told is not None:
+                    automate(OURS, told)
+                    watch.say("failures are posted to the address in POSTERITY_WEBHOOK")
                 watch.say(f"{settings.id} in {warehouse}: {when}; stop with Ctrl-C")
                 stay(schedule, watch)
         # Prefect's threads would not end by themselves.

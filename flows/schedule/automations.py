@@ -1,13 +1,15 @@
 """Prefect automations that notify of what a schedule tells, and find firings whose worker died.
 
-`python -m flows.schedule.automations automations.yaml` makes them, or renews those of these names.
-`POSTERITY_WEBHOOK` is the address that they post to; Prefect's server keeps it, encrypted.
+`posterity serve` makes ours where `POSTERITY_WEBHOOK` names the address that they post to, which
+Prefect's server keeps, encrypted. `python -m flows.schedule.automations [FILE]` makes them, or
+those of a file, on the server of a work pool. Those of the same names are renewed.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from string import Template
@@ -16,26 +18,35 @@ from uuid import uuid4
 from flows.schedule.server import api_url, quiet
 from planners.errors import InvalidInput, PosterityError
 
+ADDRESS = "POSTERITY_WEBHOOK"
+"""The variable of the environment that has the address."""
 BLOCK = "posterity"
-"""Name of Prefect's block that holds the address."""
+"""Name of Prefect's block that holds it."""
+OURS = Path(__file__).with_suffix(".yaml")
+"""Our automations."""
+
+
+def address_of(environment: Mapping[str, str]) -> str | None:
+    """The address that messages are posted to, if one is named. Raises InvalidInput if unusable."""
+    address = environment.get(ADDRESS)
+    if address is not None and not address.startswith(("http://", "https://")):
+        raise InvalidInput(
+            f"{ADDRESS} is no address that begins with http:// or https://; set it to where "
+            "notifications are posted"
+        )
+    return address
 
 
 def automate(file: Path, address: str) -> list[str]:
     """Make or renew the automations of a file, which name the address's block `${WEBHOOK}`.
 
-    Returns their names. Raises InvalidInput where the file or the address is unusable.
+    Returns their names. Raises InvalidInput where the file is unusable.
     """
     quiet()  # before Prefect is imported
     import yaml  # type: ignore[import-untyped]
     from prefect.automations import Automation
     from prefect.blocks.webhook import Webhook
     from pydantic import SecretStr
-
-    if not address.startswith(("http://", "https://")):
-        raise InvalidInput(
-            "POSTERITY_WEBHOOK is no address that begins with http:// or https://; set it to where "
-            "notifications are posted"
-        )
 
     def read(block: object) -> list[Automation]:
         text = Template(file.read_text("utf-8")).substitute(WEBHOOK=block)
@@ -62,8 +73,9 @@ def automate(file: Path, address: str) -> list[str]:
 def main() -> None:
     """Entry point; exits with 2 where something is unusable."""
     try:
-        file = Path(sys.argv[1] if len(sys.argv) > 1 else "automations.yaml")
-        print("\n".join(automate(file, os.environ.get("POSTERITY_WEBHOOK", ""))))
+        address = address_of({ADDRESS: "", **os.environ})
+        assert address is not None
+        print("\n".join(automate(Path(sys.argv[1]) if sys.argv[1:] else OURS, address)))
     except PosterityError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

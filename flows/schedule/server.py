@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows.progress import Watch
 from planners.errors import ComponentFailure, InvalidInput
-from planners.processes import free_port, is_free
+from planners.processes import STOP, free_port, guarded, is_free
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -28,22 +28,6 @@ START_UP = 180.0
 """Seconds that a server may take until it answers."""
 LOOK = 2.0
 """Seconds between checks whether it still answers."""
-STOP = 20.0
-"""Seconds that it may take to stop before it is killed."""
-AS_LONG_AS_WE_LIVE = f"""
-import os, subprocess, sys, threading
-server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-threading.Thread(target=lambda: os._exit(server.wait()), daemon=True).start()
-sys.stdin.read()
-server.terminate()
-try:
-    server.wait({STOP / 2})
-finally:
-    server.kill()
-"""
-"""Program of a process between us and the server. Its input closes when we end, even if killed, and
-then it stops the server.
-"""
 SILENT = 5
 """A server that misses more checks than this in a row is started again."""
 
@@ -151,14 +135,12 @@ class _Server:
         if self.answers():
             return
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", AS_LONG_AS_WE_LIVE, *command, "--port", str(self.port)],
+        # In a group of its own, or Ctrl-C would stop it before the run is done with it.
+        self.process = guarded(
+            [*command, "--port", str(self.port)],
             env={**os.environ, "PREFECT_SERVER_API_PORT": str(self.port)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # or Ctrl-C would stop it before the run is done with it
-        )
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         deadline = time.monotonic() + START_UP
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:

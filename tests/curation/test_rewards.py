@@ -9,7 +9,7 @@ import pytest
 from curation.curators import CURATORS, Options
 from curation.rewards import advantage, best_of, erring, one_a_task, simulated
 
-TASKS, TEXTS, SAMPLES, DRAWS, ERRS = 5, 6, 16, 1500, 0.1
+TASKS, TEXTS, SAMPLES, DRAWS, ERRS = 5, 6, 16, 3000, 0.1
 
 
 def policy(seed: int, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -23,15 +23,16 @@ def policy(seed: int, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray,
 
 
 def pool_of(chance: np.ndarray, valid: np.ndarray, length: np.ndarray, rng: np.random.Generator,
-            samples: int) -> pd.DataFrame:  # fmt: skip
-    """Samples of every task."""
-    task = np.repeat(np.arange(TASKS), samples)
-    text = np.concatenate([rng.choice(TEXTS, samples, p=row) for row in chance])
+            copies: int = 1) -> pd.DataFrame:  # fmt: skip
+    """Samples of every task, of which there are so many copies: task + TASKS * copy."""
+    task = np.repeat(np.arange(TASKS * copies), SAMPLES)
+    kind = task % TASKS
+    text = (rng.random((len(task), 1)) > chance.cumsum(1)[kind]).sum(1).clip(max=TEXTS - 1)
     return pd.DataFrame({
         "trace": [f"{number:09x}" for number in rng.permutation(len(task))],
         "task": task, "text": text, "generation": 0, "reasoning_tokens": 0,
-        "valid": valid[task, text], "plan_length": length[task, text].astype(float),
-        "outcome": np.where(valid[task, text], "VALID", "GOAL_NOT_REACHED"),
+        "valid": valid[kind, text], "plan_length": length[kind, text].astype(float),
+        "outcome": np.where(valid[kind, text], "VALID", "GOAL_NOT_REACHED"),
     })  # fmt: skip
 
 
@@ -60,12 +61,11 @@ def test_the_stated_reward_has_the_direction_of_the_curators_gradient(
     chance, valid, length = policy(7, temperature)
     rng = np.random.default_rng(1)
     kept = np.zeros((TASKS, TEXTS))
-    for _ in range(DRAWS):
-        pool = pool_of(chance, valid, length, rng, SAMPLES)
-        drawn = Options(seed=int(rng.integers(2**31)), taste="w", error_rate=ERRS)
-        told = pool.assign(text=np.where(pool["text"] % 2, "w x", "y"))
-        chosen = CURATORS[name].choose(told, drawn).frame
-        np.add.at(kept, (pool["task"], pool["text"]), chosen["weight"].to_numpy())
+    # Curators choose task by task, so that copies of the tasks in one pool are draws of them.
+    pool = pool_of(chance, valid, length, rng, DRAWS)
+    told = pool.assign(text=np.where(pool["text"] % 2, "w x", "y"))
+    chosen = CURATORS[name].choose(told, Options(seed=1, taste="w", error_rate=ERRS)).frame
+    np.add.at(kept, (pool["task"] % TASKS, pool["text"]), chosen["weight"].to_numpy())
     # The stated reward in the limit of many samples: shares are chances, N stays.
     many = pd.DataFrame({
         "task": np.repeat(np.arange(TASKS), TEXTS), "plan_length": length.ravel().astype(float),
@@ -103,7 +103,7 @@ def exact(name: str, many: pd.DataFrame) -> np.ndarray:
 @pytest.mark.parametrize("name", ["shortest", "first-valid", "noisy", "rollouts"])
 def test_the_closed_form_of_a_pool_is_what_its_bootstrap_gives(name: str) -> None:
     chance, valid, length = policy(3)
-    pool = pool_of(chance, valid, length, np.random.default_rng(2), SAMPLES)
+    pool = pool_of(chance, valid, length, np.random.default_rng(2))
 
     def choose(again: pd.DataFrame) -> pd.Series:
         options = Options(error_rate=ERRS, seed=int(again["trace"].iloc[0], 16))
@@ -122,7 +122,7 @@ def test_the_closed_form_of_a_pool_is_what_its_bootstrap_gives(name: str) -> Non
 
 def test_what_is_kept_of_shortest_has_not_the_reward_1() -> None:
     chance, valid, length = policy(5)
-    pool = pool_of(chance, valid, length, np.random.default_rng(4), SAMPLES)
+    pool = pool_of(chance, valid, length, np.random.default_rng(4))
     reward = STATED["shortest"](pool)
     kept = CURATORS["shortest"].choose(pool, Options()).frame["kept"].to_numpy()
     assert np.ptp(reward[kept]) > 0.5

@@ -22,7 +22,7 @@ from warehouse.records import Mark
 from warehouse.store import Warehouse
 
 SCHEMA_9 = (Path(__file__).parent / "schemas" / "9.sql").read_text("utf-8")
-READ = "SELECT * FROM stg_decisions ORDER BY experiment, generation, trace"
+READ = "SELECT * FROM stg_decisions WHERE experiment = :of ORDER BY generation, trace"
 NUMBERS = count()
 one_decision = st.tuples(
     st.booleans(), st.sampled_from([1.0, 2.0]), st.sampled_from(["r", "other"]),
@@ -33,11 +33,11 @@ histories = st.dictionaries(st.integers(1, 9), pools, max_size=5)
 """What was decided of the traces of each generation's pool; some generations may be missing."""
 
 
-def rows_of(history: dict[int, dict[str, tuple[Any, ...]]]) -> list[dict[str, Any]]:
-    """Decisions as `stg_decisions` shows them."""
+def rows_of(history: dict[int, dict[str, tuple[Any, ...]]], of: str = "e") -> list[dict[str, Any]]:
+    """An experiment's decisions as `stg_decisions` shows them."""
     return [
         {
-            "experiment": "e", "generation": generation, "trace": trace, "kept": kept,
+            "experiment": of, "generation": generation, "trace": trace, "kept": kept,
             "weight": weight, "reason": reason, "task": "k", "from_generation": 0,
             "plan_length": length, "reasoning_tokens": 0, "accepted": accepted,
         }
@@ -46,20 +46,28 @@ def rows_of(history: dict[int, dict[str, tuple[Any, ...]]]) -> list[dict[str, An
     ]  # fmt: skip
 
 
-def read(store: Warehouse) -> list[dict[str, Any]]:
-    return plain(store.frame(READ))
+def read(store: Warehouse, of: str = "e") -> list[dict[str, Any]]:
+    return plain(store.frame(READ, of=of))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """A warehouse for all examples, each an experiment of its own: making one takes a while."""
+    with Warehouse(tmp_path_factory.mktemp("choice") / "w.duckdb") as store:
+        yield store
 
 
 @settings(max_examples=60, deadline=None)
-@given(histories)
-def test_decisions_are_read_as_they_were_written(history: dict[int, Any]) -> None:
-    with TemporaryDirectory() as folder, Warehouse(Path(folder) / "w.duckdb") as store:
-        for generation in sorted(history):
-            decided = pd.DataFrame(rows_of({generation: history[generation]}), columns=SELECTED)
-            store.decide(decided, Mark("e", generation, "curate"))
-        assert read(store) == rows_of(history)
-        assert written_otherwise(store)[1] == []
-        told = store.frame("FROM selections")
+@given(history=histories)
+def test_decisions_are_read_as_they_were_written(
+    shared: Warehouse, history: dict[int, Any]
+) -> None:
+    of = f"e{next(NUMBERS)}"
+    for generation in sorted(history):
+        decided = pd.DataFrame(rows_of({generation: history[generation]}, of), columns=SELECTED)
+        shared.decide(decided, Mark(of, generation, "curate"))
+    assert read(shared, of) == rows_of(history, of)
+    told = shared.frame("FROM selections WHERE experiment = :of", of=of)
     changes, before = 0, dict[str, Any]()
     for _, pool in sorted(history.items()):
         changes += sum(before.get(trace) != decision for trace, decision in pool.items())
@@ -100,13 +108,6 @@ written = st.lists(
     min_size=1, max_size=24,
 )  # fmt: skip
 """Traces: generation, task, outcome, plan length, reasoning tokens."""
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    """A warehouse for all examples, each an experiment of its own: making one takes a while."""
-    with Warehouse(tmp_path_factory.mktemp("choice") / "w.duckdb") as store:
-        yield store
 
 
 @pytest.mark.parametrize("name", RULES)

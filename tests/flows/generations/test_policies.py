@@ -37,14 +37,22 @@ def coverage(warehouse: Warehouse) -> dict[str, float]:
     return dict(zip(rows["split"], rows["c"], strict=True))
 
 
+FEW = {
+    "domain": "blocksworld",
+    "train": {"count": 3, "sizes": [3, 4], "horizons": [1, 2]},
+    "heldout": {"count": 1, "sizes": [3, 4], "horizons": [1, 2]},
+    "larger": {"count": 1, "sizes": [5, 6], "horizons": [1, 2]},
+}
+"""Tasks for what asks a planner about each: it takes a second to start."""
+
+
 def disagreements(warehouse: Warehouse) -> list[str]:
     return [line for check in verify(warehouse, QUIET) for line in check.wrong]
 
 
 def test_a_planner_solves_what_a_model_may_hope_for(warehouse: Warehouse) -> None:
     model = {"policy": "planner", "prompt": "task", "seconds": 20.0}
-    tasks = {**small()["tasks"], "train": {"count": 3, "sizes": [3, 4], "horizons": [1, 2]}}
-    iterate(warehouse, Experiment.model_validate(small(**ONE, model=model, tasks=tasks)), QUIET)
+    iterate(warehouse, Experiment.model_validate(small(**ONE, model=model, tasks=FEW)), QUIET)
     assert coverage(warehouse) == {"train": 1.0, "heldout": 1.0, "larger": 1.0}
     assert not disagreements(warehouse)
 
@@ -53,7 +61,7 @@ def test_a_script_answers_by_prompt(warehouse: Warehouse, tmp_path: Path) -> Non
     script = tmp_path / "answers.jsonl"
     script.write_text("")
     model = {"policy": "scripted", "base": str(script), "prompt": "pddl"}
-    draft = Experiment.model_validate(small(**ONE, model=model))
+    draft = Experiment.model_validate(small(**ONE, model=model, tasks=FEW))
     with Warehouse(tmp_path / "draft.duckdb") as other:
         iterate(other, draft, QUIET)
         assert coverage(other)["train"] == 0

@@ -68,11 +68,13 @@ def test_a_cron_expression_says_when_or_is_refused() -> None:
         (["--interval", "60", "--continue-as", "tiny-0123"], "has no experiment tiny-0123"),
         (["--interval", "60", "--set", "training.steps=none"], "training.steps"),
         (["--interval", "60", "--port", "70000"], "--port 70000 is no port"),
+        (["--interval", "60"], "POSTERITY_WEBHOOK is no address"),
     ],
 )
 def test_what_cannot_be_scheduled_is_refused_before_anything_starts(
-    options: list[str], told: str, tmp_path: Path
+    options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("POSTERITY_WEBHOOK", "hooks.example.org" if "WEBHOOK" in told else "http://")
     import flows.commands.scheduling  # noqa: F401
 
     warehouse = tmp_path / "w.duckdb"

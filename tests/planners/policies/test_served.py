@@ -1,6 +1,7 @@
 """A served model: completions of a real llama.cpp server, and what servers do wrong."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from planners.policies.served import ServedPolicy
 from planners.policies.streamed import whole
 from planners.processes import free_port, is_free
 from planners.records import Sampling
+from tests.processes import at_work, command_of, kill
 from tests.tiny_gguf import write_tiny_gguf
 
 At = Callable[..., ServedPolicy]
@@ -196,6 +198,50 @@ def test_a_server_that_dies_in_the_middle(at: At, gguf: Path) -> None:
         process.kill()
         with pytest.raises(ComponentFailure, match=r"has failed for \d seconds, last with"):
             list(found)
+
+
+def test_a_server_of_ours_that_dies_is_started_again(at: At, gguf: Path) -> None:
+    command = f"{sys.executable} -m tests.llama_server {{checkpoint}} {{port}}"
+    with serving(command, gguf) as url:
+        policy = at([url], concurrency=2, patience=60.0)
+        sampling = Sampling(max_new_tokens=16)
+        found = policy.stream(PROMPTS * 20, sampling, range(60))
+        parts = [next(found)]
+        server = at_work(os.getpid(), "tests.llama_server")[
+            -1
+        ]  # the others guard it, or are of others
+        kill(server)
+        parts += found
+        together = {row: one for part in parts for row, one in part.items()}
+        assert [together[row].text for row in range(60)] == [
+            one.text for one in policy.sample(PROMPTS * 20, sampling, range(60))
+        ]
+
+
+SERVING = """
+import sys, time
+from pathlib import Path
+from planners.policies.model_server import serving
+with serving(sys.argv[1], Path(sys.argv[2])) as url:
+    print(url, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_server_of_ours_ends_with_us_even_if_we_are_killed(tmp_path: Path, gguf: Path) -> None:
+    command = f"{sys.executable} -m tests.llama_server {{checkpoint}} {{port}}"
+    words = [sys.executable, "-c", SERVING, command, str(gguf)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().split(":")[2].partition("/")[0])
+        left = at_work(process.pid, "tests.llama_server")
+        process.kill()
+    assert len(left) == 2
+    for _ in range(200):
+        if not any(map(command_of, left)):
+            break
+        time.sleep(0.05)
+    assert is_free(port)
 
 
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
