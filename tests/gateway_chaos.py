@@ -45,6 +45,9 @@ server = {{ command = "{command}", model = "tiny" }}
 [deploy]
 samples = 1
 max_new_tokens = 24
+[evaluate]
+samples = 1
+max_new_tokens = 24
 """
 """An experiment whose base is answered by llama.cpp."""
 BESIDE = {"loader": "flows.deployment.loading", "model server": "tests.llama_server"}
