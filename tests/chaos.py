@@ -3,10 +3,10 @@
 A small experiment runs again and again, in a file, on a lake, with workers, on a schedule, on a
 disk that fills up, while something of it is killed (SIGKILL), asked to end (SIGTERM) or halted for
 seconds (SIGSTOP) at random moments: the run, a firing, the schedule, a worker, a model server, the
-Prefect server, PostgreSQL. What died is started again, as a supervisor would, and nothing else is
-mended. In the end each warehouse must have the
-contents of an uninterrupted run, `posterity verify` must find nothing, and no half file may lie
-about.
+pages, the Prefect server, PostgreSQL. The clock jumps by an hour, and the disk gets slow. What died
+is started again, as a supervisor would, and nothing else is mended. In the end each warehouse must
+have the contents of an uninterrupted run, `posterity verify` must find nothing, and no half file
+may lie about.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +28,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
+
+import httpx
 
 from flows.audit.verify import verify_and_tell
 from flows.experiments.reading import load_experiment
@@ -37,6 +41,7 @@ from tests.conftest import contents
 from tests.postgres import Postgres, create_database, server
 from tests.processes import at_work, environment, kill, posterity, small_toml, sweep
 from tests.tiny_gguf import write_tiny_gguf
+from warehouse.places.connect import MOMENT
 from warehouse.store import Warehouse
 
 BLOWS = (*[signal.SIGKILL] * 3, signal.SIGTERM, signal.SIGSTOP)
@@ -55,6 +60,8 @@ class Round:
     """What may be killed, with a part of its command line; none for the run itself."""
     most = 8
     """Kills after which it is left in peace."""
+    pace = 1.0
+    """Time between two blows, at most, as a part of what an uninterrupted run takes."""
     text = small_toml(train=40, generations=2)
     """The experiment; rounds of the same must end with the same."""
 
@@ -125,7 +132,7 @@ class Round:
                     continue
                 calm = time.monotonic()
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(self.rng.uniform(0.1, 1.0) * whole)
+                    process.wait(self.rng.uniform(0.1, 1.0) * self.pace * whole)
                 if process.poll() is None and not self.finished(process):
                     self.strike(process)
         finally:
@@ -191,6 +198,85 @@ class OnALake(Round):
         # the lease of a killed run has not expired, or PostgreSQL is away; where it goes in the
         # middle of a transaction, DuckDB may abort the process
         return code in (2, -signal.SIGABRT)
+
+
+class WithABadClock(Round):
+    """A clock that jumps to an hour before or after, and a disk that gets slow and quick again."""
+
+    options = ("--plain",)
+    pace = 0.3
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        library, self.told = self.folder / "bad_machine.so", self.folder / "told"
+        source = Path(__file__).with_name("bad_machine.c")
+        made = ["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"]
+        subprocess.run(made, check=True)
+        self.told.write_bytes(struct.pack("=qq", 0, 0))
+        self.environment |= {"LD_PRELOAD": str(library), "CHAOS_TOLD": str(self.told)}
+        with super().surroundings():
+            yield
+
+    def strike(self, process: subprocess.Popen[bytes]) -> None:
+        if self.rng.random() < 0.5:
+            super().strike(process)
+            return
+        off, slow = self.rng.choice([-3600, 0, 3600]), self.rng.choice([0, 2_000, 50_000])
+        with self.told.open("r+b") as file:  # not another file: processes look at this one
+            file.write(struct.pack("=qq", off, slow))
+        self.kills["clock, disk"] += 1
+
+
+class OnALakeWithABadClock(WithABadClock, OnALake):
+    """The same on a lake: leases and transactions are PostgreSQL's, whose clock is right."""
+
+
+class WithPages(Round):
+    """The pages of the run are looked at all the time, and killed too."""
+
+    options = ("--plain",)
+    pace = 0.3
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        self.port, self.seen, self.over = free_port(), Counter[int](), threading.Event()
+        self.pages: subprocess.Popen[bytes] | None = None
+        reader = threading.Thread(target=self._look)
+        reader.start()
+        try:
+            yield
+        finally:
+            self.over.set()
+            reader.join()
+            if self.pages:
+                self.pages.kill()
+                self.pages.wait()
+        assert self.pages is None or self.seen[200], "nobody saw a page"
+        assert not [status for status in self.seen if status >= 500], self.seen
+
+    def _look(self) -> None:
+        """Ask for one page after another, until it is over."""
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30) as client:
+            while not self.over.wait(0.1):
+                with suppress(httpx.TransportError):
+                    for path in ("/", "/traces", "/live", "/tasks"):
+                        self.seen[client.get(path, follow_redirects=True).status_code] += 1
+
+    def strike(self, process: subprocess.Popen[bytes]) -> None:
+        if self.pages and self.pages.poll() is None:
+            if self.rng.random() < 0.5:
+                super().strike(process)
+                return
+            self.pages.kill()
+            self.pages.wait()
+            self.kills["pages"] += 1
+        if Path(f"{self.place}.snapshot").exists():
+            self.pages = subprocess.Popen(
+                posterity("view", "--warehouse", self.place, "--port", str(self.port)),
+                env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        else:
+            super().strike(process)
 
 
 class WithModelServers(Round):
@@ -288,7 +374,10 @@ class OnAFullDisk(Round):
         return done
 
 
-ROUNDS = (InAFile, OnALake, WithModelServers, OnASchedule, WithWorkers, WithRay, OnAFullDisk)
+ROUNDS = (
+    InAFile, OnALake, WithModelServers, OnASchedule, WithWorkers, WithRay, OnAFullDisk,
+    WithABadClock, OnALakeWithABadClock, WithPages,
+)  # fmt: skip
 
 
 class Calm(NamedTuple):
@@ -332,7 +421,8 @@ def judged(kind: type[Round], folder: Path, rng: random.Random, calm: Calm) -> C
         with Warehouse(one.place) as store:
             assert verify_and_tell(store, Watch(quiet=True)), "verify disagrees"
         half = [str(path) for path in folder.rglob("*.partial")]
-        half += [str(path) for path in folder.rglob("*.landing")]
+        for landing in folder.rglob("*.landing"):  # who reads for a moment leaves his lock there
+            half += [str(path) for path in landing.iterdir() if path.name != MOMENT]
         assert not half, f"left behind: {half}"
     return one.kills
 
