@@ -64,7 +64,7 @@ def serve(
         quiet()  # before Prefect is imported
 
         from flows.progress import Watch
-        from flows.schedule.automations import OURS, address_of, automate
+        from flows.schedule.automations import ADDRESS, OURS, address_of, automate
         from flows.schedule.serve import Schedule, alone, first_firing
         from flows.schedule.serve import serve as stay
         from warehouse.places.connect import place_of
@@ -73,7 +73,8 @@ def serve(
             raise InvalidInput(f"--port {port} is no port; ports are numbers from 0 to 65535")
         if (cron is None) == (interval is None):
             raise InvalidInput("say when, with either --cron '0 3 * * *' or --interval 3600")
-        watch, told = Watch(), address_of(os.environ)
+        watch = Watch()
+        told = address_of(os.environ) if ADDRESS in os.environ else None
         when = (
             f"every {interval:g} s"
             if cron is None

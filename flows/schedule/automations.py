@@ -26,10 +26,10 @@ OURS = Path(__file__).with_suffix(".yaml")
 """Our automations."""
 
 
-def address_of(environment: Mapping[str, str]) -> str | None:
-    """The address that messages are posted to, if one is named. Raises InvalidInput if unusable."""
-    address = environment.get(ADDRESS)
-    if address is not None and not address.startswith(("http://", "https://")):
+def address_of(environment: Mapping[str, str]) -> str:
+    """The address that messages are posted to. Raises InvalidInput if it is none."""
+    address = environment.get(ADDRESS, "")
+    if not address.startswith(("http://", "https://")):
         raise InvalidInput(
             f"{ADDRESS} is no address that begins with http:// or https://; set it to where "
             "notifications are posted"
@@ -73,9 +73,8 @@ def automate(file: Path, address: str) -> list[str]:
 def main() -> None:
     """Entry point; exits with 2 where something is unusable."""
     try:
-        address = address_of({ADDRESS: "", **os.environ})
-        assert address is not None
-        print("\n".join(automate(Path(sys.argv[1]) if sys.argv[1:] else OURS, address)))
+        file = Path(sys.argv[1]) if sys.argv[1:] else OURS
+        print("\n".join(automate(file, address_of(os.environ))))
     except PosterityError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -315,7 +315,7 @@ def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: P
         at = f"http://127.0.0.1:{served.port}"
         shown = look(f"{at}/runs/flow-run/{first['id']}", tmp_path / "run.png")
         assert all(what in shown for what in ("generation 0", "Completed", "Task run"))
-        assert "generations" in look(f"{at}/artifacts", tmp_path / "artifacts.png")
+        _wait(lambda: "generations" in look(f"{at}/artifacts", tmp_path / "artifacts.png"))
         assert served.made_of("generation-1/weights") == {
             f"posterity://{first['name'].split()[0]}/{what}"
             for what in ("generation-1/selection", "generation-0/weights")
