@@ -251,7 +251,7 @@ class WithPages(Round):
             if self.pages:
                 self.pages.kill()
                 self.pages.wait()
-        assert self.pages is None or self.seen[200], "nobody saw a page"
+        assert self.seen[200], "nobody saw a page"
         assert not [status for status in self.seen if status >= 500], self.seen
 
     def _look(self) -> None:
@@ -263,20 +263,19 @@ class WithPages(Round):
                         self.seen[client.get(path, follow_redirects=True).status_code] += 1
 
     def strike(self, process: subprocess.Popen[bytes]) -> None:
-        if self.pages and self.pages.poll() is None:
-            if self.rng.random() < 0.5:
-                super().strike(process)
-                return
+        if not Path(f"{self.place}.snapshot").exists():
+            return  # there is nothing to look at yet
+        if self.pages and self.pages.poll() is None and self.rng.random() < 0.5:
             self.pages.kill()
             self.pages.wait()
             self.kills["pages"] += 1
-        if Path(f"{self.place}.snapshot").exists():
+        elif self.pages and self.pages.poll() is None:
+            super().strike(process)
+        else:
             self.pages = subprocess.Popen(
                 posterity("view", "--warehouse", self.place, "--port", str(self.port)),
                 env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-        else:
-            super().strike(process)
 
 
 class WithModelServers(Round):
