@@ -6,7 +6,7 @@ seconds (SIGSTOP) at random moments: the run, a firing, the schedule, a worker, 
 pages, the Prefect server, PostgreSQL. The clock jumps by an hour, and the disk gets slow. What died
 is started again, as a supervisor would, and nothing else is mended. In the end each warehouse must
 have the contents of an uninterrupted run, `posterity verify` must find nothing, and no half file
-may lie about.
+may lie about. The full disk needs root, and the clock a C compiler (`cc`).
 """
 
 from __future__ import annotations
@@ -265,12 +265,13 @@ class WithPages(Round):
     def strike(self, process: subprocess.Popen[bytes]) -> None:
         if not Path(f"{self.place}.snapshot").exists():
             return  # there is nothing to look at yet
-        if self.pages and self.pages.poll() is None and self.rng.random() < 0.5:
+        if self.pages and self.pages.poll() is None:
+            if self.rng.random() < 0.5:
+                super().strike(process)
+                return
             self.pages.kill()
             self.pages.wait()
             self.kills["pages"] += 1
-        elif self.pages and self.pages.poll() is None:
-            super().strike(process)
         else:
             self.pages = subprocess.Popen(
                 posterity("view", "--warehouse", self.place, "--port", str(self.port)),

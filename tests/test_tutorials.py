@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.experiments.reading import load_experiment
+from tests.processes import environment
 
 ROOT = Path(__file__).parent.parent
 STEP = re.compile(r"(?:Save as `([^`]+)`:\n\n)?```(\w+)\n(.*?)```", re.S)
@@ -46,6 +47,7 @@ def test_a_tutorial_can_be_followed_from_an_empty_folder(
     if name == "model":  # a base of ours stands in for what the page downloads, with its prompt
         shutil.copytree(ROOT / "planners" / "embedded" / "blocksworld", "my-model")
         page = page.replace('prompt = "pddl"', 'prompt = "compact"')
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     commands, shown = "", []
     for file, language, text in STEP.findall(page):
         if file:
@@ -58,8 +60,7 @@ def test_a_tutorial_can_be_followed_from_an_empty_folder(
     with subprocess.Popen(
         ["bash", "-euxo", "pipefail", "-c", commands], stdout=subprocess.PIPE, text=True,
         stderr=subprocess.PIPE, start_new_session=True,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-             "PREFECT_HOME": str(tmp_path / "prefect")},
+        env=environment(tmp_path) | {"PATH": path, "POSTERITY_WAREHOUSE": "w.duckdb"},
     ) as reader:  # fmt: skip
         try:
             seen, told = reader.communicate(timeout=600)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows.progress import Watch
 from planners.errors import ComponentFailure, InvalidInput
-from planners.processes import STOP, free_port, guarded, is_free
+from planners.processes import free_port, guarded, is_free, stop_group
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -154,8 +154,5 @@ class _Server:
         """Stop it, if it was started here."""
         if self.process is None:
             return
-        with self.process:  # `communicate` closes its input, at which it ends
-            with suppress(subprocess.TimeoutExpired):
-                self.process.communicate(timeout=STOP)
-            self.process.kill()
+        stop_group(self.process)
         self.process = None

@@ -207,15 +207,21 @@ def test_a_server_of_ours_that_dies_is_started_again(at: At, gguf: Path) -> None
         sampling = Sampling(max_new_tokens=16)
         found = policy.stream(PROMPTS * 20, sampling, range(60))
         parts = [next(found)]
-        server = at_work(os.getpid(), "tests.llama_server")[
-            -1
-        ]  # the others guard it, or are of others
-        kill(server)
+        kill(at_work(os.getpid(), "tests.llama_server")[-1])  # the one before it is its guard
         parts += found
         together = {row: one for part in parts for row, one in part.items()}
         assert [together[row].text for row in range(60)] == [
             one.text for one in policy.sample(PROMPTS * 20, sampling, range(60))
         ]
+
+
+def freed(port: int) -> bool:
+    """Whether a port is free soon: the kernel takes a moment to close it."""
+    for _ in range(200):
+        if is_free(port):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 SERVING = """
@@ -237,11 +243,8 @@ def test_a_server_of_ours_ends_with_us_even_if_we_are_killed(tmp_path: Path, ggu
         left = at_work(process.pid, "tests.llama_server")
         process.kill()
     assert len(left) == 2
-    for _ in range(200):
-        if not any(map(command_of, left)):
-            break
-        time.sleep(0.05)
-    assert is_free(port)
+    assert freed(port)
+    assert not any(map(command_of, left))
 
 
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -458,8 +461,4 @@ def test_a_stopped_server_leaves_no_child(tmp_path: Path) -> None:
     command = f"{sys.executable} {tmp_path}/parent.py {{port}} {tmp_path}/child.py {port}"
     with serving(command, tmp_path):
         assert not is_free(port)
-    for _ in range(100):  # the kernel takes a moment to close it
-        if is_free(port):
-            break
-        time.sleep(0.05)
-    assert is_free(port)
+    assert freed(port)
