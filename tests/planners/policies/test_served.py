@@ -215,10 +215,10 @@ def test_a_server_of_ours_that_dies_is_started_again(at: At, gguf: Path) -> None
         ]
 
 
-def freed(port: int) -> bool:
-    """Whether a port is free soon: the kernel takes a moment to close it."""
+def soon(holds: Callable[[], bool]) -> bool:
+    """Whether something holds within ten seconds: the kernel takes a moment to end a process."""
     for _ in range(200):
-        if is_free(port):
+        if holds():
             return True
         time.sleep(0.05)
     return False
@@ -243,8 +243,8 @@ def test_a_server_of_ours_ends_with_us_even_if_we_are_killed(tmp_path: Path, ggu
         left = at_work(process.pid, "tests.llama_server")
         process.kill()
     assert len(left) == 2
-    assert freed(port)
-    assert not any(map(command_of, left))
+    assert soon(lambda: is_free(port))
+    assert soon(lambda: not any(map(command_of, left)))
 
 
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -461,4 +461,4 @@ def test_a_stopped_server_leaves_no_child(tmp_path: Path) -> None:
     command = f"{sys.executable} {tmp_path}/parent.py {{port}} {tmp_path}/child.py {port}"
     with serving(command, tmp_path):
         assert not is_free(port)
-    assert freed(port)
+    assert soon(lambda: is_free(port))
