@@ -142,6 +142,16 @@ class Completion:
         written = len(self.token_ids) if self.tokens is None else self.tokens
         return written - self.reasoning_tokens
 
+    @property
+    def turn_characters(self) -> tuple[int, ...] | None:
+        """The characters of each turn; None if there is one only."""
+        return tuple(turn.characters for turn in self.turns) or None
+
+    @property
+    def turn_tokens(self) -> tuple[int, ...] | None:
+        """The tokens of each turn; None if there is one only."""
+        return tuple(turn.tokens for turn in self.turns) or None
+
 
 Prompt = str | tuple[int, ...]
 """A prompt as a text, or as the token ids of all that the model has read and written so far."""

@@ -28,7 +28,7 @@ from flows.generations.identity import (
     training_set_hash,
     warm_up_hash,
 )
-from flows.generations.judging import READING, VERSION, Again, told_truly
+from flows.generations.judging import READING, VERSION, Again, reading_of, told_truly
 from flows.generations.lessons import lessons_of_warm_up
 from flows.generations.policies import first_weights
 from flows.generations.pool import select
@@ -139,6 +139,11 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     def prompt_hash(task: str) -> str:
         return content_hash(prompt.write(tasks[task].parsed))
 
+    def ask_again(trace: records.Trace, written: PromptFormat) -> None:
+        task = tasks.get(trace.task) or warehouse.task(trace.task)  # or a user's
+        if task is not None and not told_truly(task, trace, written):
+            check.wrong.append(f"trace {trace.id}: the tool validate would answer otherwise")
+
     asked = {one.trace: one for one in warehouse.every(records.Request)}
     gone = warehouse.forgotten()
     for trace in warehouse.traces(experiment.id):
@@ -153,6 +158,8 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
                 and trace.id == answered_id(request.nonce, trace.prompt_hash),
                 f"trace {trace.id}: its id is not that of its request and prompt",
             )
+            if trace.turn_characters:
+                ask_again(trace, reading_of(trace.prompt_format, prompt))
             continue
         place = trace.generation, trace.purpose, trace.task, trace.sample
         same = trace.id == trace_id(experiment.id, *place)
@@ -163,8 +170,8 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
             check.skipped += 1
         elif trace.task in tasks:
             same &= trace.prompt_hash == prompt_hash(trace.task)
-            if trace.turn_characters and not told_truly(tasks[trace.task], trace, prompt):
-                check.wrong.append(f"trace {trace.id}: the tool validate would answer otherwise")
+            if trace.turn_characters:
+                ask_again(trace, prompt)
         check.expect(
             same,
             f"trace {trace.id}: its id, seed, token count or prompt differs from what is derived",

@@ -49,6 +49,8 @@ class Answered:
     session: str | None = None
     metadata: dict[str, Any] | None = None
     corrects: str | None = None
+    turn_characters: tuple[int, ...] | None = None
+    turn_tokens: tuple[int, ...] | None = None
 
     @property
     def trace(self) -> str:

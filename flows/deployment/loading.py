@@ -112,6 +112,8 @@ def records_of(answer: Answered) -> Iterable[Record]:
         policy=answer.policy,
         code_version=CODE_VERSION,
         written_at=utc(answer.received),
+        turn_characters=answer.turn_characters,
+        turn_tokens=answer.turn_tokens,
     )
     yield domain
     yield task

@@ -8,7 +8,7 @@ from flows.generations.identity import INGESTED_FORMAT
 from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
 from planners.checking.reference import redundant_actions
 from planners.errors import NotJudged
-from planners.policies.validating import shortened, validate
+from planners.policies.validating import HAD_NO_TIME, shortened, validate
 from planners.prompts.extraction import EXTRACTION_VERSION
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import Outcome, Plan, Verdict, turn_texts
@@ -74,12 +74,16 @@ def _without_plan(outcome: Outcome, detail: str) -> Verdict:
 
 
 def told_truly(task: Task, trace: Trace, prompt: PromptFormat) -> bool:
-    """Whether each turn of the tool in a trace is the checker's answer to the turn before it."""
+    """Whether each turn of the tool in a trace is the checker's answer to the turn before it, or
+    that it had no time to judge, for which the time that it has now is no proof.
+    """
     checker = checker_for(task.domain_pddl, task.pddl)
     turns = turn_texts(trace.text, trace.turn_characters or ())
     for said, told in zip(turns[::2], turns[1::2], strict=False):
         answer = validate(checker, prompt, said)
-        if answer is None or told not in (answer, shortened(answer)):
+        if answer is None:
+            return False
+        if told not in (answer, shortened(answer)) and not told.startswith(HAD_NO_TIME):
             return False
     return "".join(turns) == trace.text
 

@@ -172,8 +172,8 @@ def _trace(stage: Stage, policy: str, prompt: str, drawn: Draw, completion: Comp
         sampling_logprob=completion.sampling_logprob,
         policy=policy,
         code_version=CODE_VERSION,
-        turn_characters=tuple(turn.characters for turn in completion.turns) or None,
-        turn_tokens=tuple(turn.tokens for turn in completion.turns) or None,
+        turn_characters=completion.turn_characters,
+        turn_tokens=completion.turn_tokens,
     )
 
 

@@ -12,11 +12,15 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from flows.experiments.experiment import Experiment
+from flows.generations.judging import READING
 from flows.generations.lineage import deployed
 from flows.generations.policies import policy_of
 from planners.errors import ComponentFailure, InvalidInput, PosterityError
+from planners.pddl import Task
 from planners.policies.local import LocalPolicy
 from planners.policies.served import ServedPolicy
+from planners.policies.validating import ValidatingPolicy
+from planners.prompts.formats import PromptFormat
 from planners.records import Completion, Heard, Policy, Sampling
 from warehouse.places.connect import place_of
 from warehouse.places.file import File
@@ -24,6 +28,14 @@ from warehouse.store import Warehouse
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """The task of a prompt, about which the model may ask the checker, and the prompt's format."""
+
+    task: Task
+    prompt: PromptFormat
 
 
 @dataclass(slots=True)
@@ -36,6 +48,16 @@ class Job:
     done: Future[Completion]
     heard: Heard
     """Told each token as it is drawn."""
+    tool: Tool | None
+
+    @property
+    def kind(self) -> tuple[Sampling, PromptFormat | None]:
+        """Jobs of one kind can be sampled together."""
+        return self.sampling, None if self.tool is None else self.tool.prompt
+
+
+TOOL_SECONDS = 1.0
+"""The most that the checker may take for a call: other users wait meanwhile."""
 
 
 def unheard(_: int, __: int) -> None:
@@ -45,7 +67,8 @@ def unheard(_: int, __: int) -> None:
 class Answerer:
     """A generation at work. In this process, all jobs that wait are sampled together, those with
     equal settings in one batch; a job's answer does not depend on the others. A server gets each at
-    once, as many as it may have, and batches them itself.
+    once, as many as it may have, and batches them itself. Raises InvalidInput where the experiment
+    has a tool that the policy cannot call.
     """
 
     def __init__(self, warehouse: Warehouse, experiment: Experiment, generation: int) -> None:
@@ -58,6 +81,9 @@ class Answerer:
         )
         server = experiment.model.server
         self.batch = experiment.model.batch
+        self._calls = experiment.deploy.max_tool_calls
+        if self._calls:
+            self._sampling_about([])
         self._pool = ThreadPoolExecutor(server.concurrency) if server else None
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._gate, self._leaving = threading.Lock(), False
@@ -66,15 +92,16 @@ class Answerer:
 
     def ask(
         self, prompt: str, sampling: Sampling, seeds: Sequence[int],
-        heard: Sequence[Heard] | None = None,
+        heard: Sequence[Heard] | None = None, tool: Tool | None = None,
     ) -> list[Future[Completion]] | None:  # fmt: skip
         """A completion for each seed, whose tokens `heard` is told as they are drawn; None if it is
-        leaving, and another has to be asked. Raises InvalidInput where the prompt is too long.
+        leaving, and another has to be asked. With a `tool`, the model may call it. Raises
+        InvalidInput where the prompt is too long.
         """
-        self.policy.require_room([prompt], sampling)
+        self._sampling_about([(prompt, tool)]).require_room([prompt], sampling)
         listeners = heard or [unheard] * len(seeds)
         jobs = [
-            Job(prompt, sampling, seed, Future(), listener)
+            Job(prompt, sampling, seed, Future(), listener, tool)
             for seed, listener in zip(seeds, listeners, strict=True)
         ]
         for job in jobs:
@@ -120,8 +147,17 @@ class Answerer:
                 for job in jobs:
                     self._pool.submit(self._answer, job.sampling, [job])
                 continue
-            for sampling in dict.fromkeys(job.sampling for job in jobs):
-                self._answer(sampling, [job for job in jobs if job.sampling == sampling])
+            for kind in dict.fromkeys(job.kind for job in jobs):
+                self._answer(kind[0], [job for job in jobs if job.kind == kind])
+
+    def _sampling_about(self, asked: Sequence[tuple[str, Tool | None]]) -> Policy:
+        """Answers prompts of one format: the policy, with the tool where they hold tasks."""
+        tasks = {prompt: tool.task for prompt, tool in asked if tool is not None}
+        policy = self.policy
+        if (asked and not tasks) or not isinstance(policy, LocalPolicy | ServedPolicy):
+            return policy
+        [written, *_] = [tool.prompt for _, tool in asked if tool is not None] or [READING]
+        return ValidatingPolicy(policy, tasks, written, self._calls, TOOL_SECONDS)
 
     def _answer(self, sampling: Sampling, jobs: list[Job]) -> None:
         prompts, seeds = [job.prompt for job in jobs], [job.seed for job in jobs]
@@ -129,7 +165,8 @@ class Answerer:
             told: dict[str, Any] = {}
             if self.tokenizer is not None and any(job.heard != unheard for job in jobs):
                 told = {"heard": [job.heard for job in jobs]}
-            for found in self.policy.stream(prompts, sampling, seeds, **told):
+            policy = self._sampling_about([(job.prompt, job.tool) for job in jobs])
+            for found in policy.stream(prompts, sampling, seeds, **told):
                 for row, completion in found.items():
                     jobs[row].done.set_result(completion)
         except Exception as error:

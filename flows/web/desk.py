@@ -22,8 +22,8 @@ from flows.deployment.answered import Answered, Endpoint, Told, answered_id, as_
 from flows.deployment.loading import TEXT
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
-from flows.generations.judging import verdict_of
-from flows.web.answering import Answerer, Deployed
+from flows.generations.judging import reading_of, verdict_of
+from flows.web.answering import Answerer, Deployed, Tool
 from flows.web.live import Live
 from flows.web.protocol import Asked, Judged, Planning
 from planners.checking.checker import checker_for
@@ -95,7 +95,7 @@ class Desk:
         self.waiting += 1
         try:
             answerer, sampling, futures = await self._asked(
-                asked, prompt, most, seeds, session, live
+                asked, prompt, most, seeds, session, live, await self._tool(task, written)
             )
             if live is not None:
                 traces = [answered_id(nonce, content_hash(prompt)) for nonce in nonces]
@@ -152,7 +152,9 @@ class Desk:
         begun = time.perf_counter()
         with suppress(PosterityError):  # nobody waits for it
             answerer = await asyncio.to_thread(self.deployed.of, generation)
-            asked = answerer.ask(beside.prompt, sampling, [beside.seed])
+            task = beside.domain and beside.problem and (beside.domain, beside.problem)
+            tool = await self._tool(task or None, beside.prompt_format)
+            asked = answerer.ask(beside.prompt, sampling, [beside.seed], None, tool)
             if asked is None:
                 return
             completion = await asyncio.wrap_future(asked[0])
@@ -172,7 +174,7 @@ class Desk:
 
     async def _asked(
         self, asked: Asked, prompt: str, most: int | None, seeds: list[int], session: str | None,
-        live: Live | None,
+        live: Live | None, tool: Tool | None,
     ) -> tuple[Answerer, Sampling, list[Future[Completion]]]:  # fmt: skip
         """Who answers, how it samples, and what it will answer."""
         asked.require_known()
@@ -183,10 +185,20 @@ class Desk:
             if answerer is None:  # to be loaded, which takes seconds
                 answerer = await asyncio.to_thread(self.deployed.of, index)
             heard = None if live is None else [live.heard(one) for one in range(len(seeds))]
-            futures = answerer.ask(prompt, sampling, seeds, heard)
+            futures = answerer.ask(prompt, sampling, seeds, heard, tool)
             if futures is not None:
                 return answerer, sampling, futures
         raise ComponentFailure("the generation that was asked is leaving; ask again")
+
+    async def _tool(self, task: tuple[str, str] | None, written: str) -> Tool | None:
+        """The tool for a prompt of this format that holds a task; None where it
+        holds none, or the experiment has no tool.
+        """
+        if task is None or not self.deployed.experiment.deploy.max_tool_calls:
+            return None
+        checker = await asyncio.to_thread(checker_for, *task)
+        own = PROMPTS[self.deployed.experiment.model.prompt]
+        return Tool(checker.task, reading_of(written, own))
 
     async def plan(self, asked: Planning) -> Planned:
         """Sample plans until the checker calls one valid, or there were `attempts`."""
@@ -230,7 +242,7 @@ class Desk:
                 latency_ms=0.0, prompt_format=INGESTED_FORMAT, settings={}, text=said.plan,
                 finish_reason="stop", policy="user", seed=0, reasoning_tokens=0,
                 plan_tokens=len(said.plan.split()), logprob=None, sampling_logprob=None, user=user,
-                corrects=said.trace,
+                corrects=said.trace, turn_characters=None, turn_tokens=None,
             )  # fmt: skip
             lines += [
                 as_line(wanted),
@@ -267,7 +279,10 @@ class Desk:
 
 def _written(completion: Completion) -> dict[str, Any]:
     """The fields of an answer that its completion gives."""
-    names = ("text", "token_ids", "reasoning_tokens", "plan_tokens", "logprob", "sampling_logprob")
+    names = (
+        "text", "token_ids", "reasoning_tokens", "plan_tokens", "logprob", "sampling_logprob",
+        "turn_characters", "turn_tokens",
+    )  # fmt: skip
     cut = completion.finish_reason == "length"
     written = {name: getattr(completion, name) for name in names}
     return {**written, "finish_reason": "length" if cut else "stop"}

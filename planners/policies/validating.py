@@ -21,7 +21,16 @@ from planners.policies.local import LocalPolicy
 from planners.policies.served import ServedPolicy
 from planners.prompts.extraction import CALL_END, CALL_START, RESULT_END, RESULT_START
 from planners.prompts.formats import PromptFormat
-from planners.records import Completion, Outcome, Policy, Prompt, Sampling, Turn, derive_seed
+from planners.records import (
+    Completion,
+    Heard,
+    Outcome,
+    Policy,
+    Prompt,
+    Sampling,
+    Turn,
+    derive_seed,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -30,6 +39,8 @@ TOLD = 64
 """Tokens of the tool's answer, at most."""
 _CALL = re.compile(rf"{CALL_START}((?:(?!{CALL_START}).)*?){CALL_END}\s*\Z", re.DOTALL)
 _WORD = re.compile(r"[^\s()]+")
+HAD_NO_TIME = f"\n{RESULT_START}\nnot judged\n"
+"""How the tool's answer begins where the checker gave no verdict in time, or never does."""
 
 
 def room_of(max_new_tokens: int, calls: int) -> int:
@@ -117,11 +128,13 @@ class ValidatingPolicy(Policy):
         sampling: Sampling,
         seeds: Sequence[int],
         known: Collection[int] = (),
+        heard: Sequence[Heard] | None = None,
     ) -> Iterator[dict[int, Completion]]:
         """Yield completions with all their turns, as they are finished.
 
         Each turn may have `max_new_tokens`. Rows in `known` are sampled again, because a batch of
-        a later turn consists of the rows that called, and rounding depends on the batch.
+        a later turn consists of the rows that called, and rounding depends on the batch. `heard`
+        is told the tokens of the first turn.
         """
         distinct = list(dict.fromkeys(prompts))
         begun = dict(zip(distinct, encode_prompts(self.tokenizer, distinct), strict=True))
@@ -131,7 +144,9 @@ class ValidatingPolicy(Policy):
         for turn in range(self.calls + 1):
             calling = []
             drawn = [seeds[row] if not turn else derive_seed(seeds[row], turn) for row in rows]
-            for some in self.policy.stream([read[row] for row in rows], sampling, drawn):
+            heard = None if turn else heard
+            asked = [read[row] for row in rows]
+            for some in self.policy.stream(asked, sampling, drawn, heard=heard):
                 done = {}
                 for place, said in some.items():
                     row = rows[place]

@@ -1,19 +1,35 @@
 """A generation that asks the plan checker while it plans, through the whole loop."""
 
+import asyncio
+import json
+import shutil
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from fastapi.responses import StreamingResponse
 
 from flows.audit.verify import verify
+from flows.deployment.loading import load_requests, requests_folder
+from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
 from flows.loop import sample
 from flows.progress import Watch
+from flows.web.answering import Deployed
+from flows.web.desk import Desk, Given, Planned
+from flows.web.live import Live
+from flows.web.protocol import Completing, Planning
+from flows.web.responses import streamed, text_of
+from planners.domains import DOMAINS
 from planners.errors import ComponentFailure
+from planners.pddl import read_task
+from planners.prompts.formats import PROMPTS
 from tests.conftest import small
+from tests.gateway import problem
 from warehouse import schema
 from warehouse.export import export
 from warehouse.store import Warehouse
@@ -107,6 +123,74 @@ def test_an_answer_that_the_tool_would_not_give_is_found(asked: Path, tmp_path: 
     with Warehouse(forged) as store:
         wrong = [one for check in verify(store, QUIET, 0) for one in check.wrong]
     assert any("the tool validate would answer otherwise" in one for one in wrong)
+
+
+def test_users_are_answered_with_the_tool(asked: Path, tmp_path: Path) -> None:
+    """Its turns are in the log, in the warehouse, and asked again by verify."""
+    path = tmp_path / "w.duckdb"
+    shutil.copytree(f"{asked}.checkpoints", f"{path}.checkpoints")
+    path.write_bytes(asked.read_bytes())
+    with Warehouse(path) as store:
+        folder = requests_folder(store)
+        store.publish()
+
+    async def asking() -> list[Planned]:
+        planning = [
+            Planning.model_validate(
+                {"model": EXPERIMENT.name, "domain": "blocksworld", "problem": problem(number),
+                 "seed": 7}
+            )
+            for number in range(12)
+        ]  # fmt: skip
+        return await asyncio.gather(*map(desk.plan, planning))
+
+    deployed, log = Deployed(str(path), EXPERIMENT), Log(folder)
+    desk = Desk(deployed, log)
+    try:
+        found = asyncio.run(asking())
+        pieces = asyncio.run(stream(desk, found))
+    finally:
+        deployed.close()
+        log.close()
+    answers = {one.given[0].trace: one.given[0].completion for one in found}
+    several = {trace for trace, one in answers.items() if one.turns}
+    assert several
+    assert "".join(pieces) in {answers[trace].text for trace in several}
+    with Warehouse(path) as store:
+        load_requests(store)
+        rows = store.frame(
+            "SELECT trace, string_agg(text, '' ORDER BY turn) AS text FROM turns "
+            "WHERE purpose = 'request' GROUP BY trace"
+        )
+        told = dict(zip(rows["trace"], rows["text"], strict=True))
+        assert {trace: told[trace] for trace in several} == {
+            trace: answers[trace].text for trace in several
+        }
+        assert not [one for check in verify(store, QUIET, 4) for one in check.wrong]
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "UPDATE traces SET text = replace(text, 'invalid', '  valid') WHERE purpose = 'request'"
+        )
+    with Warehouse(path) as store:
+        wrong = [one for check in verify(store, QUIET, 0) for one in check.wrong]
+    assert any("the tool validate would answer otherwise" in one for one in wrong)
+
+
+async def stream(desk: Desk, found: list[Planned]) -> list[str]:
+    """The pieces of a stream that answers, with the tool, what was asked before."""
+    number = next(at for at, one in enumerate(found) if one.given[0].completion.turns)
+    task, written = (DOMAINS["blocksworld"].text, problem(number)), PROMPTS["compact"]
+    prompt = written.write(read_task(*task))
+    asked = Completing(model=EXPERIMENT.name, prompt=prompt, seed=7, stream=True)
+
+    def answer(live: Live) -> Coroutine[Any, Any, list[Given]]:
+        return desk.answer(asked, "completions", prompt, None, task, str(written), live=live)
+
+    body = await streamed(desk, asked, "text_completion", text_of, answer)
+    assert isinstance(body, StreamingResponse)
+    events = [str(one) async for one in body.body_iterator]
+    chunks = [json.loads(one.removeprefix("data: ")) for one in events[:-1]]
+    return [one["choices"][0]["text"] for one in chunks]
 
 
 def test_a_policy_without_weights_calls_no_tool() -> None:
