@@ -26,7 +26,7 @@ HOUSE = {
     ),
     "flows": (
         "experiments", "progress", "generations", "importing", "deployment", "audit", "loop",
-        "tracking", "iterate", "front", "study", "report", "sharing", "schedule", "pages", "web",
+        "tracking", "iterate", "front", "report", "sharing", "schedule", "study", "pages", "web",
         "commands",
     ),
 }  # fmt: skip

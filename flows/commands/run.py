@@ -102,22 +102,35 @@ def study(
     at_once: Annotated[
         int | None, typer.Option(min=1, help="Runs side by side; default: one per core.")
     ] = None,
+    runner: Annotated[
+        Literal["dask", "ray"] | None,
+        typer.Option(help="Run them on workers instead of in processes."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="The cluster whose workers run them; where not said, one is started."),
+    ] = None,
     warehouse: WarehouseFile = DEFAULT,
 ) -> None:
     """Run arms that differ in a few settings at the same seeds, and compare them.
 
     Each run has a process and a warehouse of its own, which is taken into this one when it is
-    finished. Killed, the same command goes on. `posterity query "FROM study_effects"`, `report` and
+    finished. Killed, the same command goes on. Workers of several machines need the warehouse's
+    folder in common. `posterity query "FROM study_effects"`, `report` and
     `view` show how far each arm is from the first.
     """
     with one_message():
+        from flows.experiments.tables import Workers
         from flows.progress import Watch
         from flows.study.reading import read_study
         from flows.study.running import run_study
         from planners.models.hardware import cores
 
-        found = read_study(named)
-        run_study(found, Path(warehouse), at_once or cores(0), Watch())
+        if address is not None and runner is None:
+            raise InvalidInput("--address needs --runner dask or --runner ray")
+        many, found = at_once or cores(0), read_study(named)
+        workers = runner and Workers(runner=runner, count=many, address=address)
+        run_study(found, Path(warehouse), many, Watch(), workers)
 
 
 @app.command()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -14,6 +15,9 @@ from flows.experiments.tables import Workers
 from flows.progress import Watch
 from flows.schedule.server import prefect_server
 from planners.errors import InvalidInput
+
+Submit = Callable[..., "Future[Any]"]
+"""Lets a function be called elsewhere with the arguments that follow it."""
 
 
 @contextmanager
@@ -72,6 +76,25 @@ def _ray(workers: Workers) -> Iterator[str]:
 
 
 ENGINES = {"dask": _dask, "ray": _ray}
+
+
+@contextmanager
+def calling(workers: Workers) -> Iterator[Submit]:
+    """Call functions on workers while the block runs, each in one that is free.
+
+    Raises InvalidInput where their engine is not installed.
+    """
+    _require_installed(workers.runner)
+    with ENGINES[workers.runner](workers) as address:
+        if workers.runner == "dask":
+            from distributed import Client
+
+            with Client(address, set_as_default=False) as client:
+                yield client.get_executor().submit
+        else:
+            import ray
+
+            yield lambda work, *given: ray.remote(work).remote(*given).future()
 
 
 def _require_installed(runner: str) -> None:

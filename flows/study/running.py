@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.experiments.experiment import Experiment
+from flows.experiments.tables import Workers
 from flows.front import run as run_experiment
 from flows.generations.policies import require_first
 from flows.iterate import finished
 from flows.loop.plan import require_fit
 from flows.progress import Watch, at_work, summary
+from flows.schedule.workers import Submit, calling
 from flows.study.reading import Run, Study
-from planners.errors import InvalidInput
+from planners.errors import ComponentFailure, InvalidInput, PosterityError
 from planners.processes import end_with_parent
 from warehouse.findings import Member
 from warehouse.landing import take_in
@@ -29,11 +31,16 @@ LOOK_EVERY = 2.0
 """Seconds between looks at what the runs are doing."""
 
 
-def run_study(study: Study, place: Path, at_once: int, watch: Watch) -> None:
-    """Run what is missing of a study, `at_once` chains at a time, and record its members.
+def run_study(
+    study: Study, place: Path, at_once: int, watch: Watch, workers: Workers | None = None
+) -> None:
+    """Run what is missing of a study, `at_once` chains at a time in processes of this machine, or
+    as many as there are `workers`, which need the warehouse's folder; record its members.
 
-    Raises InvalidInput, before anything is run, where a base is missing or nothing would fit.
+    Raises InvalidInput, before anything is run, where a base is missing or nothing would fit, and
+    ComponentFailure where a worker is lost.
     """
+    place = place.absolute()
     for experiment in {run.experiment.hash: run.experiment for run in study.runs}.values():
         require_first(experiment)
         require_fit(experiment)
@@ -46,16 +53,19 @@ def run_study(study: Study, place: Path, at_once: int, watch: Watch) -> None:
     watch.say(f"{study.name}: {len(study.runs)} runs, {len(done)} of them finished before")
     parts = place.with_name(f"{place.name}.{study.name}")
     parts.mkdir(parents=True, exist_ok=True)
-    with watch.bar("runs", sum(map(len, chains))) as advance, _processes(at_once) as pool:
+    with (
+        watch.bar("runs", sum(map(len, chains))) as advance,
+        _elsewhere(at_once, workers) as submit,
+    ):
         waiting: dict[Future[None], list[Run]] = {
-            pool.submit(_run_chain, [run.experiment for run in chain], _part(parts, chain)): chain
+            submit(_run_chain, [run.experiment for run in chain], _part(parts, chain)): chain
             for chain in chains
         }
         while waiting:
             ready, _ = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
             for future in ready:
                 chain = waiting.pop(future)
-                future.result()
+                _end(future, chain)
                 _take(study, chain, place, _part(parts, chain), watch)
                 advance(len(chain))
             advance(0, _now(parts))
@@ -70,6 +80,19 @@ def _run_chain(experiments: list[Experiment], part: Path) -> None:
     """Run experiments after each other in one warehouse, in a process of a pool."""
     for experiment in experiments:
         run_experiment(experiment, warehouse=part, watch=Watch(quiet=True)).close()
+
+
+def _end(future: Future[None], chain: list[Run]) -> None:
+    try:
+        future.result()
+    except PosterityError:
+        raise
+    except Exception as error:  # whatever an executor raises for a lost worker
+        names = ", ".join(f"{run.arm} at seed {run.experiment.seed}" for run in chain)
+        raise ComponentFailure(
+            f"{names} failed: {type(error).__name__}: {error}; what is finished is kept: the same "
+            "command goes on"
+        ) from error
 
 
 def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch) -> None:
@@ -112,13 +135,19 @@ def _now(parts: Path) -> str:
 
 
 @contextmanager
-def _processes(at_once: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that end with the block, also on Ctrl-C: a run can go on later."""
+def _elsewhere(at_once: int, workers: Workers | None) -> Iterator[Submit]:
+    """Call functions on workers, or in processes of this machine that end with the block, also on
+    Ctrl-C: a run can go on later.
+    """
+    if workers is not None:
+        with calling(workers) as submit:
+            yield submit
+        return
     pool = ProcessPoolExecutor(
         at_once, multiprocessing.get_context("spawn"), initializer=end_with_parent
     )
     try:
-        yield pool
+        yield pool.submit
     except BaseException:
         for process in list((pool._processes or {}).values()):
             process.kill()
