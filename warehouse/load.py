@@ -107,17 +107,19 @@ def open_ledger(connection: sa.Connection) -> None:
 
 def amend(connection: sa.Connection, table: sa.Table, where: Any, **values: Any) -> None:
     """Change the rows that satisfy a condition, in the ledger too; without values, delete them."""
-    old = connection.execute(tallied(table).where(where)).one()
-    if not old[0]:
-        return
-    enter(connection, table, -old[0], -old[1])
-    if not values:
-        connection.execute(sa.delete(table).where(where))
-        return
     told = {name: str(sa.literal(value).compile(compile_kwargs={"literal_binds": True}))
             for name, value in values.items()}  # fmt: skip
-    enter(connection, table, *connection.execute(tallied(table, **told).where(where)).one())
-    connection.execute(sa.update(table).where(where).values(values))
+    # In one query, as it may cost more to find the rows than to hash them twice.
+    both = tallied(table).add_columns(sa.literal_column(tally(table, **told)))
+    rows, before, _, after = connection.execute(both.where(where)).one()
+    if not rows:
+        return
+    enter(connection, table, -rows, -before)
+    if values:
+        enter(connection, table, rows, after)
+        connection.execute(sa.update(table).where(where).values(values))
+    else:
+        connection.execute(sa.delete(table).where(where))
 
 
 def erase(connection: sa.Connection, table: sa.Table, where: Any, values: Any) -> None:
@@ -128,9 +130,9 @@ def erase(connection: sa.Connection, table: sa.Table, where: Any, values: Any) -
     enter(connection, table, *connection.execute(tallied(table).where(where)).one())
 
 
-def tallied(table: sa.Table, **replaced: str) -> sa.Select[Any]:
+def tallied(table: sa.Table) -> sa.Select[Any]:
     """The query for that of a table."""
-    return sa.select(sa.literal_column(tally(table, **replaced))).select_from(table)
+    return sa.select(sa.literal_column(tally(table))).select_from(table)
 
 
 # ------------------------------------------------------------ rows as Arrow data
