@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from curation.preferences import preferences
+from curation.vocabulary import features, unlisted
+from flows.audit.questions import UNLISTED
 
 Rng = np.random.Generator
 Pool = tuple[np.ndarray, np.ndarray, pd.DataFrame]
@@ -147,6 +149,35 @@ def share_of_lives(row: Row, lives: int) -> tuple[float, float]:
     return alone / lives, counted / lives
 
 
+ACTIONS = ("pickup", "putdown", "stack", "unstack")
+TASTE = "stack then unstack"
+"""What is preferred, and listed nowhere."""
+
+
+def plans_of(task: np.ndarray, rng: Rng) -> list[str]:
+    """A plan for each trace: those of a task have the same actions, each in an order of its own."""
+    actions = [
+        [f"({name} b{rng.integers(1, 9)})" for name in rng.choice(ACTIONS, rng.integers(3, 7))]
+        for _ in range(task.max() + 1)
+    ]
+    return ["\n".join(rng.permutation(actions[one])) for one in task]
+
+
+def share_of_orders(count: int, odds: float, pools: int) -> tuple[float, float]:
+    """The share of pools in which some unlisted feature is named, and in which TASTE is, first."""
+    named = []
+    for seed in range(pools):
+        rng = np.random.default_rng(seed)
+        task = tasks_of(count, count // 4, rng)
+        plans = plans_of(task, rng)
+        liked = np.array([TASTE in features(plan) for plan in plans])
+        kept = thinned(task, rng, odds**liked)
+        found = unlisted(pd.Series(kept), pd.Series(task), plans, [""] * count, seed)
+        named.append(found["feature"][found["p"] <= UNLISTED].tolist())
+    first = [bool(names) and names[0] == TASTE for names in named]
+    return sum(map(bool, named)) / pools, sum(first) / pools
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -163,6 +194,10 @@ def main() -> None:
     for row in POWER:
         anything, first = share_named(row, pools)
         print(f"  {anything:6.1%} {first:6.1%}  {row.name}", flush=True)
+    print("unlisted, two actions in a row: named, and named first, in")
+    for count, odds in ((1000, 1.0), (1000, 3.0), (600, 3.0)):
+        anything, first = share_of_orders(count, odds, pools)
+        print(f"  {anything:6.1%} {first:6.1%}  odds {odds:g}, {count} traces", flush=True)
 
 
 if __name__ == "__main__":
