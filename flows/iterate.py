@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flows.deployment.loading import require_enough
+from flows.deployment.loading import load_requests, require_enough
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import decided, deployed
 from flows.loop.judge import judge, unjudged
@@ -59,6 +59,7 @@ def iterate(
     do = do or Stages()
     require_trackers(experiment)
     take_left(warehouse, experiment.id)
+    load_requests(warehouse)
     with watch.telling(warehouse.checkpoints, experiment.id):
         _reach(warehouse, experiment, experiment.generations if last is None else last, watch, do)
         warehouse.publish()

@@ -9,12 +9,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 STOP = 20.0
 """Seconds that a process has to stop before it is killed."""
+LOOK = 0.25
+"""Seconds between looks whether a process has ended."""
+PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before one that has ended is started again, doubled each time until it stays up that
+long.
+"""
 GUARD = f"""
 import os, signal, subprocess, sys, threading
 signal.signal(signal.SIGTERM, lambda *_: None)  # the whole group gets it: the server ends first
@@ -71,6 +77,46 @@ def stop_group(process: subprocess.Popen[Any]) -> None:
 def _signal_group(process: subprocess.Popen[Any], number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
+
+
+class Kept:
+    """A process that is started again whenever it ends, until the block `alive` is left.
+
+    `start` starts it; `ended` is told of each that has ended, before there is another one.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], subprocess.Popen[bytes]],
+        ended: Callable[[subprocess.Popen[bytes]], None],
+    ) -> None:
+        self._start, self._ended = start, ended
+        self.process = start()
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Look after it while the block runs. Whoever leaves the block stops what is running."""
+        over = threading.Event()
+        keeper = threading.Thread(target=self._keep, args=(over,), daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            over.set()
+            keeper.join()
+
+    def _keep(self, over: threading.Event) -> None:
+        pause, since = PAUSE, time.monotonic()
+        while not over.wait(LOOK):
+            if self.process.poll() is None:
+                continue
+            if time.monotonic() - since > LONGEST_PAUSE:
+                pause = PAUSE
+            self._ended(self.process)
+            if over.wait(pause):
+                return
+            self.process, since = self._start(), time.monotonic()
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def free_port() -> int:

@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -135,8 +134,8 @@ def trial(folder: Path, kills: int, rng: random.Random, served: bool = False) ->
         gateway.terminate()
         gateway.wait()
     assert not any(map(command_of, servers)), "a model server is left"
-    with suppress(subprocess.SubprocessError):
-        run(folder, "run", str(folder / "small.toml"), "--plain")  # loads what is left
+    done = run(folder, "run", str(folder / "small.toml"), "--plain")  # loads what is left
+    assert done.returncode == 0, done.stderr
     with Warehouse(folder / "w.duckdb", read_only=True) as store:
         rows = store.frame("SELECT trace, text FROM traces WHERE purpose = 'request'")
     assert rows["trace"].is_unique, "a trace is there twice"

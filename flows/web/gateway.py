@@ -19,7 +19,7 @@ from flows.web.answering import Deployed
 from flows.web.app import make_app
 from flows.web.desk import KEYS, SECRET, Desk, known_keys
 from planners.errors import InvalidInput
-from planners.processes import stop
+from planners.processes import Kept, stop
 
 LOAD_EVERY = 5.0
 """Seconds between looks of the loader."""
@@ -85,15 +85,25 @@ def put_before_users(
 
 @contextmanager
 def _loader(warehouse: str) -> Iterator[None]:
-    """Load what users were answered from another process, which ends with this one."""
+    """Load what users were answered from another process, which ends with this one, and is started
+    again if it ends before.
+    """
     command = [sys.executable, "-m", "flows.deployment.loading", warehouse, str(LOAD_EVERY)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def ended(process: subprocess.Popen[bytes]) -> None:
+        told = f"the process that loads answers ended (status {process.returncode})"
+        sys.stderr.write(f"{told}; another one is started\n")
+
+    loader = Kept(
+        lambda: subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True), ended
+    )
     try:
-        yield
+        with loader.alive():
+            yield
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
+        assert loader.process.stdin is not None
+        loader.process.stdin.close()
         try:
-            process.wait(timeout=60)
+            loader.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
-            stop(process)
+            stop(loader.process)

@@ -9,7 +9,6 @@ import logging
 import shlex
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +17,9 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from planners.errors import ComponentFailure, InvalidInput
-from planners.processes import free_port, guarded, last_words, stop_group
+from planners.processes import Kept, free_port, guarded, last_words, stop_group
 
 POLL = 0.25
-PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds before a server that has died is started again, doubled each time until it stays up that
-long.
-"""
 LOG = logging.getLogger(__name__)
 
 
@@ -52,45 +47,19 @@ def serving(command: str, checkpoint: Path, start_up: float = 600.0) -> Iterator
             raise InvalidInput(
                 f"model.server.command cannot be started: {filled!r}: there is no such program"
             )
-        server = _Server(words, log)
-        over = threading.Event()
-        keeper = threading.Thread(target=server.keep, args=(over,), daemon=True)
+
+        def ended(process: subprocess.Popen[bytes]) -> None:
+            LOG.warning("the model server ended (status %s) and is started again; it said: %s",
+                        process.returncode, last_words(log))  # fmt: skip
+            stop_group(process)  # what it has left behind
+
+        server = Kept(lambda: guarded(words, stdout=log, stderr=log), ended)
         try:
             _wait_until_ready(server.process, url, log, start_up)
-            keeper.start()
-            yield f"{url}/v1"
+            with server.alive():
+                yield f"{url}/v1"
         finally:
-            over.set()
-            if keeper.is_alive():
-                keeper.join()
             stop_group(server.process)
-
-
-class _Server:
-    """A server's process, and the one after it if it dies."""
-
-    def __init__(self, words: list[str], log: IO[bytes]) -> None:
-        self._words, self._log = words, log
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        return guarded(self._words, stdout=self._log, stderr=self._log)
-
-    def keep(self, over: threading.Event) -> None:
-        """Start it again whenever it has ended, until `over` is set."""
-        pause, since = PAUSE, time.monotonic()
-        while not over.wait(POLL):
-            if self.process.poll() is None:
-                continue
-            if time.monotonic() - since > LONGEST_PAUSE:
-                pause = PAUSE
-            LOG.warning("the model server ended (status %s) and is started again; it said: %s",
-                        self.process.returncode, last_words(self._log))  # fmt: skip
-            stop_group(self.process)  # what it has left behind
-            if over.wait(pause):
-                return
-            self.process, since = self._start(), time.monotonic()
-            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _wait_until_ready(

@@ -25,6 +25,7 @@ from planners.pddl import read_task
 from planners.policies.local import LocalPolicy
 from planners.policies.model_server import serving
 from tests.gateway import body, experiment, gateway, problem, run
+from tests.processes import at_work, kill
 from tests.tiny_gguf import write_tiny_gguf
 from warehouse.records import Experiment
 from warehouse.store import Warehouse
@@ -195,7 +196,8 @@ def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
 
 def test_pddl_in_a_chat_is_judged_and_feedback_and_corrections_are_kept(folder: Path) -> None:
     words = {"model": "small", "messages": [{"role": "user", "content": TASK}]}
-    with gateway(folder, POSTERITY_USER_KEY="secret") as (url, _):
+    with gateway(folder, POSTERITY_USER_KEY="secret") as (url, process):
+        kill(at_work(process.pid, "flows.deployment.loading")[-1])  # another one loads the answers
         refused = httpx.post(f"{url}/chat/completions", json=words, timeout=WAIT)
         assert "does not know a word" in refused.json()["error"]["message"]  # the small base
         answers = [httpx.post(f"{url}/plans", json=body(n, user="u"), timeout=WAIT) for n in (1, 2)]
