@@ -3,10 +3,10 @@
 A small experiment runs again and again, in a file, on a lake, with workers, on a schedule, on a
 disk that fills up, while something of it is killed (SIGKILL), asked to end (SIGTERM) or halted for
 seconds (SIGSTOP) at random moments: the run, a firing, the schedule, a worker, a model server, the
-pages, the Prefect server, PostgreSQL. The clock jumps by an hour, and the disk gets slow. What died
-is started again, as a supervisor would, and nothing else is mended. In the end each warehouse must
-have the contents of an uninterrupted run, `posterity verify` must find nothing, and no half file
-may lie about. The full disk needs root, and the clock a C compiler (`cc`).
+pages, the Prefect server, PostgreSQL. Object storage halts, the clock jumps by an hour, and the
+disk gets slow. What died is started again, as a supervisor would, and nothing else is mended. In
+the end each warehouse must have the contents of an uninterrupted run, `posterity verify` must find
+nothing, and no half file may lie about. The full disk needs root, and the clock a C compiler (`cc`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
+from unittest.mock import patch
 
 import httpx
 
@@ -38,6 +39,7 @@ from flows.progress import Watch
 from planners.errors import Busy, PosterityError
 from planners.processes import free_port
 from tests.conftest import contents
+from tests.objects import BUCKET, object_storage
 from tests.postgres import Postgres, create_database, server
 from tests.processes import at_work, environment, kill, posterity, small_toml, sweep
 from tests.tiny_gguf import write_tiny_gguf
@@ -50,6 +52,13 @@ HALT = 8.0
 """Seconds that a process is halted for, at most."""
 CALM = 600.0
 """Seconds without a kill in which a run must end; longer, and it hangs."""
+
+
+def halt(pid: int, seconds: float) -> None:
+    """Stop a process for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGCONT)
 
 
 class Round:
@@ -110,10 +119,10 @@ class Round:
             blow = self.rng.choice(BLOWS)
             pid = self.rng.choice(pids) if name == "worker" else pids[-1]
             with suppress(ProcessLookupError):
-                os.kill(pid, blow)
                 if blow == signal.SIGSTOP:
-                    time.sleep(self.rng.uniform(0.5, HALT))
-                    os.kill(pid, signal.SIGCONT)
+                    halt(pid, self.rng.uniform(0.5, HALT))
+                else:
+                    os.kill(pid, blow)
             self.kills[name if blow == signal.SIGKILL else f"{name}, {blow.name}"] += 1
 
     def run(self, whole: float, until: Callable[[], bool]) -> None:
@@ -198,6 +207,29 @@ class OnALake(Round):
         # the lease of a killed run has not expired, or PostgreSQL is away; where it goes in the
         # middle of a transaction, DuckDB may abort the process
         return code in (2, -signal.SIGABRT)
+
+
+class WithRowsElsewhere(OnALake):
+    """The same with its rows on object storage, which halts now and then."""
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        with (
+            object_storage(self.folder) as variables,
+            patch.dict(os.environ, variables),
+            super().surroundings(),
+        ):
+            self.environment |= variables
+            self.place += f"&rows=s3://{BUCKET}/lake"
+            yield
+
+    def strike(self, process: subprocess.Popen[bytes]) -> None:
+        if self.rng.random() < 0.8:
+            super().strike(process)
+            return
+        [storage] = at_work(os.getpid(), "moto.server")
+        self.kills["object storage, SIGSTOP"] += 1
+        halt(storage, self.rng.uniform(0.5, HALT))
 
 
 class WithABadClock(Round):
@@ -375,8 +407,8 @@ class OnAFullDisk(Round):
 
 
 ROUNDS = (
-    InAFile, OnALake, WithModelServers, OnASchedule, WithWorkers, WithRay, OnAFullDisk,
-    WithABadClock, OnALakeWithABadClock, WithPages,
+    InAFile, OnALake, WithRowsElsewhere, WithModelServers, OnASchedule, WithWorkers, WithRay,
+    OnAFullDisk, WithABadClock, OnALakeWithABadClock, WithPages,
 )  # fmt: skip
 
 
