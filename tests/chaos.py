@@ -6,7 +6,7 @@ seconds (SIGSTOP) at random moments: the run, a firing, the schedule, a worker, 
 pages, the Prefect server, PostgreSQL. Object storage halts, the clock jumps by an hour, and the
 disk gets slow. What died is started again, as a supervisor would, and nothing else is mended. In
 the end each warehouse must have the contents of an uninterrupted run, `posterity verify` must find
-nothing, and no half file may lie about. The full disk needs root, and the clock a C compiler (`cc`).
+nothing, and no half file may lie about. The full disk needs root, the clock a C compiler (`cc`).
 """
 
 from __future__ import annotations

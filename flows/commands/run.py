@@ -46,9 +46,10 @@ def run(
     """Run the loop to its last generation. Run it again to resume where it stopped.
 
     Presets: **quickstart** (Blocksworld, five generations, two cores), **control** (the same
-    without curation), **reinforce** (the same with an explicit reward), **blocksworld** (the
-    quickstart under its domain's name), **rovers**, **sokoban**, **ten-domains**, **tiny** (a
-    minute, to try things out); and for language models **smollm2**, **qwen3-0.6b**, **paper**.
+    without curation), **reinforce** (the same with an explicit reward), **deployed** (it learns
+    from users alone), **validate** (it may ask the checker), **blocksworld** (the quickstart under
+    its domain's name), **rovers**, **sokoban**, **ten-domains**, **tiny** (a minute, to try things
+    out); and for language models **smollm2**, **smollm2-control**, **qwen3-0.6b**, **paper**.
     """
     with one_message():
         from flows.experiments.reading import load_experiment
