@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands.run import run
+from flows.experiments.reading import PRESETS
 from planners.domains import DOMAINS
 from tests.forked import ran
 from tests.processes import posterity as command
@@ -304,3 +306,7 @@ def test_what_another_checker_fails_on_is_not_judged(
     assert "not judged" in done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_help_of_run_names_every_preset() -> None:
+    assert not [name for name in PRESETS if f"**{name}**" not in (run.__doc__ or "")]
