@@ -112,11 +112,13 @@ class Kept:
                 continue
             if time.monotonic() - since > LONGEST_PAUSE:
                 pause = PAUSE
-            self._ended(self.process)
+            with suppress(Exception):  # who cannot be told must not keep it from being started
+                self._ended(self.process)
             if over.wait(pause):
                 return
-            self.process, since = self._start(), time.monotonic()
-            pause = min(2 * pause, LONGEST_PAUSE)
+            with suppress(OSError):  # too little memory, perhaps: the next look tries again
+                self.process = self._start()
+            since, pause = time.monotonic(), min(2 * pause, LONGEST_PAUSE)
 
 
 def free_port() -> int:

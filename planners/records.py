@@ -212,6 +212,10 @@ def content_hash(*parts: str, length: int = 32) -> str:
     return digest.hexdigest()
 
 
+SEEDS = 2**63
+"""Seeds are below this."""
+
+
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed from the parts that identify a draw: experiment seed, generation, task ..."""
     return int(content_hash(*map(str, parts)), 16) >> 65

@@ -22,7 +22,7 @@ from warehouse.places.connect import Place, connect, place_of
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.places.lease import Lease
 from warehouse.reading import Reader
-from warehouse.records import Feedback, Mark, Promotion, Record, Task
+from warehouse.records import Domain, Feedback, Mark, Promotion, Record, Task
 from warehouse.schema import TABLES
 
 ASKED_ALONE = "randomised"
@@ -32,6 +32,7 @@ EMPTIED: dict[sa.Table, dict[str, Any]] = {
     schema.requests: {"prompt": "", "metadata": None, "user_hash": None, "session_hash": None},
     schema.judgements: {"plan": None, "detail": ""},
     schema.feedback: {"comment": None, "user_hash": None},
+    schema.unjudged: {"reason": ""},
 }
 """The columns that are emptied of a trace that is forgotten."""
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)
@@ -132,6 +133,8 @@ class Warehouse(Reader):
         """
         with self.writing() as connection:
             new = {table: insert(connection, table, rows) for table, rows in tables.items()}
+            for table, rows in tables.items():
+                _restore(connection, table, rows)
             supersede(connection, tables.get(schema.judgements, ()))
             if mark is not None:
                 insert(connection, schema.marks, [mark])
@@ -193,6 +196,7 @@ class Warehouse(Reader):
         with self.writing() as connection:
             for table, rows in _by_table(besides).items():
                 insert(connection, table, rows)
+                _restore(connection, table, rows)
             if heard:
                 amend(connection, schema.feedback, schema.feedback.c.trace.in_(heard))
                 insert(connection, schema.feedback, feedback)
@@ -209,11 +213,16 @@ class Warehouse(Reader):
         own &= k.task.not_in(sa.select(e.task))
         with self.writing() as connection:
             erase(connection, schema.tasks, own, {"pddl": ""})
+            d, names = schema.domains.c, [one.task for one in found]
+            theirs = sa.select(k.domain_hash).where(k.task.in_(names))
+            used = sa.select(k.domain_hash).where(k.pddl != "")
+            unused = d.domain_hash.in_(theirs) & d.domain_hash.not_in(used)
+            erase(connection, schema.domains, unused, {"pddl": ""})
             # Traits of the erased plans may name what is in them.
             p, a = schema.predictions, schema.audits
-            theirs = [one.experiment for one in found]
-            amend(connection, p, p.c.experiment.in_(theirs) & p.c.trait.contains("="))
-            amend(connection, a, a.c.experiment.in_(theirs))
+            runs = [one.experiment for one in found]
+            amend(connection, p, p.c.experiment.in_(runs) & p.c.trait.contains("="))
+            amend(connection, a, a.c.experiment.in_(runs))
             for table, values in EMPTIED.items():
                 erase(connection, table, table.c.trace.in_(ids), values)
             insert(connection, schema.forgotten, found)
@@ -246,6 +255,19 @@ class Warehouse(Reader):
             placed = replace(decision, position=connection.execute(mine).scalar_one())
             insert(connection, p, [placed])
         return placed
+
+
+def _restore(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
+    """Give a task or domain its text back that was erased with one user's, if another has it."""
+    if table not in (schema.tasks, schema.domains):
+        return
+    [key], pddl = table.primary_key.columns, table.c.pddl
+    erased = set(connection.execute(sa.select(key).where(pddl == "")).scalars())
+    for one in rows if erased else ():
+        if isinstance(one, Task | Domain) and one.pddl:
+            own = one.key if isinstance(one, Task) else one.hash
+            if own in erased:
+                amend(connection, table, (key == own) & (pddl == ""), pddl=one.pddl)
 
 
 def _by_table(what: Iterable[Record]) -> dict[sa.Table, list[Record]]:

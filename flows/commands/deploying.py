@@ -77,7 +77,7 @@ def forget(
     with one_message():
         from flows.deployment.forgetting import forget as erase
         from flows.progress import Watch
-        from flows.web.desk import hashed_name
+        from flows.web.keys import hashed_name
         from warehouse.store import Warehouse
 
         watch = Watch()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from planners.errors import InvalidInput
-from planners.records import content_hash
+from planners.records import SEEDS, content_hash
 
 Endpoint = Literal["chat", "completions", "plans", "correction", "shadow"]
 
@@ -37,7 +37,7 @@ class Answered:
     text: str
     finish_reason: Literal["stop", "length"]
     policy: str
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     token_ids: tuple[int, ...] = ()
     reasoning_tokens: int = 0
     plan_tokens: int = 0

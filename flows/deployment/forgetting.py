@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic, sleep
 
-from flows.deployment.loading import load_requests
+from flows.deployment.loading import UNREADABLE, load_requests, requests_folder
+from flows.deployment.log import OPEN, complete_segments
 from planners.errors import InvalidInput
 from planners.records import content_hash
 from warehouse.findings import Forgotten
 from warehouse.records import Request, utc
 from warehouse.store import Warehouse
+
+LONGEST = 10.0
+"""Seconds to wait for a gateway to close what it is writing, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ def forget(
 
     Raises InvalidInput where there is none.
     """
+    _wait_for_the_last_answers(warehouse)
     load_requests(warehouse)
     asked = warehouse.every(Request)
     named = {
@@ -45,13 +51,23 @@ def forget(
         or (session is not None and one.session_hash == session)
         or one.trace == trace
     }
-    named |= {one.trace for one in asked if one.corrects in named}
+    while more := {one.trace for one in asked if one.corrects in named} - named:
+        named |= more  # corrections can be corrected
     if not named:
         raise InvalidInput(
             "no answer is theirs; users are known by the hash that POSTERITY_USER_KEY gives them, "
             "so it must be the key that the gateway had"
         )
     return _erase(warehouse, sorted(named))
+
+
+def _wait_for_the_last_answers(warehouse: Warehouse) -> None:
+    """A gateway closes a segment of its log after two seconds; then what is in it can be loaded."""
+    opened, until = set(requests_folder(warehouse).glob(f"*{OPEN}")), monotonic() + LONGEST
+    while opened and monotonic() < until:
+        complete_segments(requests_folder(warehouse))  # also those of a gateway that died
+        opened = {path for path in opened if path.exists()}
+        sleep(0.1)
 
 
 def _erase(warehouse: Warehouse, named: Sequence[str]) -> Erased:
@@ -67,5 +83,11 @@ def _erase(warehouse: Warehouse, named: Sequence[str]) -> Erased:
     return Erased(
         len(found),
         [(row.experiment, row.generation, row.forgotten) for row in tainted.itertuples()],
-        warehouse.place.backups(),
+        [*warehouse.place.backups(), *_unreadable(warehouse)],
     )
+
+
+def _unreadable(warehouse: Warehouse) -> list[Path]:
+    """Where lines are kept that could not be loaded, if there are any: they may be anybody's."""
+    kept = requests_folder(warehouse).parent / UNREADABLE
+    return [kept] if kept.exists() else []

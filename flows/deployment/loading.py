@@ -15,7 +15,7 @@ from flows.experiments.experiment import Experiment
 from flows.generations.identity import CODE_VERSION
 from flows.generations.judging import VERSION, judgement, reading_of
 from planners.checking.checker import CHECKER, checker_for
-from planners.errors import Busy, InvalidInput, PosterityError, Waiting
+from planners.errors import Busy, PosterityError, Waiting
 from planners.prompts.formats import PROMPTS
 from planners.records import content_hash
 from warehouse.places.connect import for_a_moment, place_of
@@ -55,7 +55,8 @@ def requests_folder(warehouse: Warehouse) -> Path:
 
 def load_requests(warehouse: Warehouse) -> Loaded:
     """Load every segment of the log that nobody writes to any more, then delete it. Its rows and
-    the record that it was loaded are written in one transaction.
+    the record that it was loaded are written in one transaction. What is said of a trace that was
+    forgotten, or stands beside one, is dropped.
     """
     found, folder = Loaded(), requests_folder(warehouse)
     if not folder.is_dir():
@@ -69,23 +70,24 @@ def load_requests(warehouse: Warehouse) -> Loaded:
 
 
 def _load(warehouse: Warehouse, segment: Path, found: Loaded) -> None:
-    answers, told = list[Answered](), dict[str, Told]()
+    rows, told, gone = list[Record](), dict[str, Told](), warehouse.forgotten()
+    answers = 0
     for line in lines_of(segment):
         try:
             read = of_line(line)
-        except InvalidInput:  # of another version: kept beside the log, for that one
+            if isinstance(read, Told):
+                if read.trace not in gone:
+                    told[read.trace] = read  # the last word counts
+            elif read.corrects not in gone:
+                rows += records_of(read)
+                answers += 1
+        except PosterityError:  # of another version, perhaps: kept beside the log, for that one
             found.unreadable += 1
             with (segment.parent.parent / UNREADABLE).open("ab") as kept:
                 kept.write(line)
-            continue
-        if isinstance(read, Answered):
-            answers.append(read)
-        else:
-            told[read.trace] = read  # the last word counts
-    rows = [record for answer in answers for record in records_of(answer)]
     feedback = [_feedback(one) for one in told.values()]
-    warehouse.hear(feedback, [*rows, Landed(segment.name, len(answers) + len(told))])
-    found.answers += len(answers)
+    warehouse.hear(feedback, [*rows, Landed(segment.name, answers + len(told))])
+    found.answers += answers
     found.feedback += len(told)
 
 

@@ -108,7 +108,7 @@ class _Lane:
             segment.write(b"".join(line for line, _ in lines))
             segment.flush()
             os.fdatasync(segment.fileno())
-        except OSError as error:
+        except Exception as error:
             self._abandon()
             told = ComponentFailure(
                 f"the log in {self.folder} cannot be written: {error}; free some space there"
@@ -120,15 +120,23 @@ class _Lane:
             done.set_result(None)
 
     def _opened(self) -> BinaryIO:
-        """A new segment, locked for as long as this process lives."""
-        self._segment = (self.folder / f"{time.time_ns()}-{uuid4().hex}{OPEN}").open("xb")
-        fcntl.flock(self._segment, fcntl.LOCK_EX)
+        """A new segment, locked for as long as this process lives. Until it is locked, a loader may
+        take it for that of a process that died; then another one is made.
+        """
+        while self._segment is None:
+            path = self.folder / f"{time.time_ns()}-{uuid4().hex}{OPEN}"
+            segment = path.open("xb")
+            fcntl.flock(segment, fcntl.LOCK_EX)
+            if path.exists():
+                self._segment = segment
+            else:
+                segment.close()
         self._begun = time.monotonic()
         _synchronise(self.folder)
         return self._segment
 
     def _abandon(self) -> None:
-        """Leave a segment whose end may be torn to the loader, which skips a torn line."""
+        """Let go of a segment. The loader skips a line that is torn at its end."""
         if self._segment:
             with suppress(OSError):
                 self._segment.close()
@@ -137,9 +145,9 @@ class _Lane:
     def _complete(self) -> None:
         if self._segment:
             path = Path(self._segment.name)
-            path.rename(path.with_suffix(CLOSED))
-            self._segment.close()
-            self._segment = None
+            with suppress(OSError):  # it was taken away from outside; the next ones are written
+                path.rename(path.with_suffix(CLOSED))
+            self._abandon()
 
 
 def complete_segments(folder: Path) -> list[Path]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from flows.generations.identity import INGESTED_FORMAT
 from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
 from planners.checking.reference import redundant_actions
-from planners.errors import NotJudged
-from planners.policies.validating import HAD_NO_TIME, shortened, validate
+from planners.errors import InvalidInput, NotJudged
+from planners.policies.validating import out_of_time, shortened, validate
 from planners.prompts.extraction import EXTRACTION_VERSION
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import Outcome, Plan, Verdict, turn_texts
@@ -83,7 +83,8 @@ def told_truly(task: Task, trace: Trace, prompt: PromptFormat) -> bool:
         answer = validate(checker, prompt, said)
         if answer is None:
             return False
-        if told not in (answer, shortened(answer)) and not told.startswith(HAD_NO_TIME):
+        late = out_of_time(checker, prompt)
+        if told not in (answer, shortened(answer), late, shortened(late)):
             return False
     return "".join(turns) == trace.text
 
@@ -102,8 +103,13 @@ class Again:
         if text not in self.known:
             task = self.tasks[trace.task]
             reading = reading_of(trace.prompt_format, self.prompt)
-            checker = checker_for(task.domain_pddl, task.pddl)
-            self.known[text] = judgement(checker, trace, reading)
+            try:
+                checker = checker_for(task.domain_pddl, task.pddl)
+                self.known[text] = judgement(checker, trace, reading)
+            except InvalidInput as error:  # the stored text is no task any more
+                self.known[text] = Unjudged(
+                    trace.id, CHECKER, VERSION, str(error), trace.experiment
+                )
         found = self.known[text]
         if isinstance(found, Unjudged):
             return found

@@ -85,9 +85,10 @@ def _run_chain(experiments: list[Experiment], part: Path) -> None:
 def _end(future: Future[None], chain: list[Run]) -> None:
     try:
         future.result()
-    except PosterityError:
-        raise
-    except Exception as error:  # whatever an executor raises for a lost worker
+    except Exception as error:  # of ours, Ray's copy of one, or what a lost worker leaves
+        cause = getattr(error, "cause", error)
+        if isinstance(cause, PosterityError):
+            raise cause from None
         names = ", ".join(f"{run.arm} at seed {run.experiment.seed}" for run in chain)
         raise ComponentFailure(
             f"{names} failed: {type(error).__name__}: {error}; what is finished is kept: the same "

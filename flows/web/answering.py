@@ -15,7 +15,7 @@ from flows.experiments.experiment import Experiment
 from flows.generations.judging import READING
 from flows.generations.lineage import deployed
 from flows.generations.policies import policy_of
-from planners.errors import ComponentFailure, InvalidInput, PosterityError
+from planners.errors import Busy, ComponentFailure, InvalidInput, PosterityError
 from planners.pddl import Task
 from planners.policies.local import LocalPolicy
 from planners.policies.served import ServedPolicy
@@ -51,9 +51,12 @@ class Job:
     tool: Tool | None
 
     @property
-    def kind(self) -> tuple[Sampling, PromptFormat | None]:
-        """Jobs of one kind can be sampled together."""
-        return self.sampling, None if self.tool is None else self.tool.prompt
+    def kind(self) -> tuple[Sampling, str]:
+        """Jobs of one kind can be sampled together: one prompt may hold two tasks, if it leaves out
+        the actions.
+        """
+        tool = self.tool
+        return self.sampling, "" if tool is None else f"{tool.prompt} {tool.task.key}"
 
 
 TOOL_SECONDS = 1.0
@@ -198,6 +201,14 @@ class Deployed:
         if not isinstance(place, File) and self._held is None:
             self._held = Warehouse(str(place), read_only=True)
         return Warehouse(str(place if published.is_new else published), read_only=True)
+
+    def looking(self) -> Warehouse:
+        """What was published, for a look while others write. Raises Busy if there is nothing yet:
+        a run would be refused for as long as the warehouse itself is looked at.
+        """
+        if place_of(self.warehouse).published.is_new:
+            raise Busy(f"nothing of {self.warehouse} has been published yet; try again later")
+        return self.reading()
 
     def _let_go_of_lake(self) -> None:
         if self._held is not None:

@@ -24,7 +24,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from flows.importing.line import task_in
 from flows.pages.app import Renderer, pages
 from flows.pages.source import Source
-from flows.web.desk import Desk, Given, TooBusy, known_keys
+from flows.web.desk import Desk, Given, TooBusy
+from flows.web.keys import known_keys
 from flows.web.live import Live
 from flows.web.protocol import (
     Chat,

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-import os
-import re
-import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,25 +14,21 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from flows.deployment.answered import Answered, Endpoint, Told, answered_id, as_line
-from flows.deployment.loading import TEXT
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
 from flows.generations.judging import reading_of, verdict_of
 from flows.web.answering import Answerer, Deployed, Tool
+from flows.web.keys import Names
 from flows.web.live import Live
+from flows.web.memory import Memory
 from flows.web.protocol import Asked, Judged, Planning
 from planners.checking.checker import checker_for
 from planners.errors import ComponentFailure, InvalidInput, PosterityError
 from planners.prompts.formats import PROMPTS
-from planners.records import Completion, Plan, Sampling, Verdict, content_hash
-from warehouse.records import Request
+from planners.records import SEEDS, Completion, Plan, Sampling, Verdict, content_hash
 
-KEYS, SECRET = "POSTERITY_API_KEYS", "POSTERITY_USER_KEY"
-"""Environment variables: the keys that clients may use, and what users' names are hashed with."""
 TRIES = 3
 T = TypeVar("T")
-RECENT = 20_000
-"""Answers that are remembered, for feedback on them before they are in the warehouse."""
 
 
 class TooBusy(ComponentFailure):
@@ -69,10 +60,9 @@ class Desk:
     def __init__(self, deployed: Deployed, log: Log, most: int = 256) -> None:
         self.deployed, self.log, self.most = deployed, log, most
         self.waiting = 0
-        self._recent: OrderedDict[str, Answered] = OrderedDict()
+        self._memory, self._names = Memory(deployed.looking), Names()
+        self._shadows: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Task[Any]] = set()
-        # Without a secret, users of this process are told apart, and nobody is known again later.
-        self._secret = os.environ.get(SECRET) or secrets.token_hex(32)
 
     async def answer(
         self, asked: Asked, endpoint: Endpoint, prompt: str, most: int | None,
@@ -85,13 +75,15 @@ class Desk:
         """
         if self.waiting >= self.most:
             raise TooBusy(f"{self.waiting} requests wait already")
+        if task is not None:
+            task = await asyncio.to_thread(self._memory.first_written, task)
         begun, received = time.perf_counter(), datetime.now(UTC)
         nonces = [uuid4().hex for _ in range(count)]
         seeds = [
-            _seed(nonce) if asked.seed is None else asked.seed + number
+            _seed(nonce) if asked.seed is None else (asked.seed + number) % SEEDS
             for number, nonce in enumerate(nonces)
         ]
-        session = self.hashed(asked.session)
+        session = self._names.hashed(asked.session)
         self.waiting += 1
         try:
             answerer, sampling, futures = await self._asked(
@@ -118,7 +110,7 @@ class Desk:
                     **_written(one),
                     domain=task and task[0],
                     problem=task and task[1],
-                    user=self.hashed(asked.user),
+                    user=self._names.hashed(asked.user),
                     session=session,
                     metadata=asked.metadata,
                 )
@@ -129,11 +121,14 @@ class Desk:
             )
         finally:
             self.waiting -= 1
-        self._remember(lines)
+        self._memory.keep(lines)
         for line in lines:
             other = self.deployed.shadow(line.generation, line.nonce)
-            if other is not None and 2 * self.waiting < self.most:  # users come first
-                self.go_on(self._in_silence(other, line, sampling))
+            busy = 2 * (self.waiting + len(self._shadows)) >= self.most
+            if other is not None and not busy:  # users come first
+                shadow = self.go_on(self._in_silence(other, line, sampling))
+                self._shadows.add(shadow)
+                shadow.add_done_callback(self._shadows.discard)
         tokens = answerer.tokens(prompt)
         return [
             Given(line.trace, one, answerer.generation, tokens)
@@ -165,13 +160,6 @@ class Desk:
             )  # fmt: skip
             await asyncio.wrap_future(self.log.append(as_line(line)))
 
-    def _remember(self, lines: list[Answered]) -> None:
-        """Keep the last answers, for feedback on them."""
-        for line in lines:
-            self._recent[line.trace] = replace(line, token_ids=(), metadata=None)
-        while len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
-
     async def _asked(
         self, asked: Asked, prompt: str, most: int | None, seeds: list[int], session: str | None,
         live: Live | None, tool: Tool | None,
@@ -202,13 +190,13 @@ class Desk:
 
     async def plan(self, asked: Planning) -> Planned:
         """Sample plans until the checker calls one valid, or there were `attempts`."""
-        domain, problem = asked.texts
+        domain, problem = await asyncio.to_thread(self._memory.first_written, asked.texts)
         checker = await asyncio.to_thread(checker_for, domain, problem)
         prompt = PROMPTS[self.deployed.experiment.model.prompt]
         text = await asyncio.to_thread(prompt.write, checker.task)
         given: list[Given] = []
         while True:
-            again = {} if asked.seed is None else {"seed": asked.seed + len(given)}
+            again = {} if asked.seed is None else {"seed": (asked.seed + len(given)) % SEEDS}
             given += await self.answer(
                 asked.model_copy(update=again), "plans", text, asked.max_tokens,
                 (domain, problem), str(prompt),
@@ -222,15 +210,16 @@ class Desk:
 
     async def hear(self, said: Judged) -> str | None:
         """Write down what a user says of an answer. The plan of a correction becomes a trace, which
-        its user accepts; returns its id. Raises InvalidInput where there is no such answer.
+        its user accepts; returns its id. Raises InvalidInput where there is no such answer, or it
+        was forgotten.
         """
-        answer = self._recent.get(said.trace) or await asyncio.to_thread(self._kept, said.trace)
+        answer = await asyncio.to_thread(self._memory.answer, said.trace)
         if answer is None:
             raise InvalidInput(
                 f"no answer has the trace {said.trace}; if it was given just now, try again in a "
                 "few seconds"
             )
-        user, now = self.hashed(said.user), datetime.now(UTC)
+        user, now = self._names.hashed(said.user), datetime.now(UTC)
         told = Told(
             trace=said.trace, accepted=said.feedback == "accept", given=now, score=said.score,
             comment=said.comment, user=user,
@@ -251,30 +240,10 @@ class Desk:
         await asyncio.gather(
             *(asyncio.wrap_future(self.log.append(line, in_order=True)) for line in lines)
         )
-        return None if wanted is None else wanted.trace
-
-    def _kept(self, trace: str) -> Answered | None:
-        """An answer that is in the warehouse already."""
-        with self.deployed.reading() as store:
-            requests = store.every(Request, trace=trace)
-            if not requests:
-                return None
-            [asked], [found] = requests, store.traces_beginning(trace, 1)
-            task = store.task(found.task)
-        pddl = (None, None) if task is None else (task.domain_pddl, task.pddl)
-        domain, problem = (None, None) if pddl == TEXT else pddl
-        return Answered(
-            nonce=asked.nonce, endpoint="chat", experiment=found.experiment,
-            generation=found.generation, weights=asked.weights_hash, received=asked.received_at,
-            latency_ms=asked.latency_ms, prompt=asked.prompt, prompt_format=found.prompt_format,
-            settings={}, text=found.text, finish_reason="stop", policy=found.policy,
-            domain=domain, problem=problem,
-            session=asked.session_hash,
-        )  # fmt: skip
-
-    def hashed(self, name: str | None) -> str | None:
-        """A user's or session's name as it is kept: hashed with a secret key."""
-        return None if name is None else _hashed(name, self._secret)
+        if wanted is None:
+            return None
+        self._memory.keep([wanted])
+        return wanted.trace
 
 
 def _written(completion: Completion) -> dict[str, Any]:
@@ -293,26 +262,5 @@ def _since(begun: float) -> float:
     return round(1e3 * (time.perf_counter() - begun), 3)
 
 
-def hashed_name(name: str) -> str:
-    """A name's hash with the key of the environment; a hash stays as it is. Raises InvalidInput
-    without the key.
-    """
-    if re.fullmatch("[0-9a-f]{32}", name):
-        return name
-    if not (key := os.environ.get(SECRET)):
-        raise InvalidInput(f"set {SECRET} to the key that the gateway had, or give the hash")
-    return _hashed(name, key)
-
-
-def _hashed(name: str, key: str) -> str:
-    return hmac.new(key.encode(), name.encode(), "blake2s").hexdigest()[:32]
-
-
 def _seed(nonce: str) -> int:
     return int.from_bytes(blake2b(nonce.encode(), digest_size=8).digest(), "big") >> 1
-
-
-def known_keys() -> list[bytes]:
-    """The hashes of the keys that clients may use, from the environment."""
-    keys = os.environ.get(KEYS, "")
-    return [blake2b(key.strip().encode()).digest() for key in keys.split(",") if key.strip()]

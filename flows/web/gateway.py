@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from flows.deployment.loading import requests_folder
 from flows.deployment.log import Log
@@ -17,9 +17,12 @@ from flows.pages.source import Source
 from flows.progress import Watch
 from flows.web.answering import Deployed
 from flows.web.app import make_app
-from flows.web.desk import KEYS, SECRET, Desk, known_keys
-from planners.errors import InvalidInput
+from flows.web.desk import Desk
+from flows.web.keys import KEYS, SECRET, known_keys
+from planners.errors import Busy, InvalidInput
 from planners.processes import Kept, stop
+from warehouse.places.connect import for_a_moment, place_of
+from warehouse.store import Warehouse
 
 LOAD_EVERY = 5.0
 """Seconds between looks of the loader."""
@@ -57,6 +60,10 @@ def put_before_users(
     generation yet.
     """
     require_safe(host)
+    kept = place_of(warehouse)
+    if kept.published.is_new and not kept.is_new:
+        with suppress(Busy), for_a_moment(kept), Warehouse(kept) as store:
+            store.publish()
     deployed = Deployed(warehouse, experiment)
     with deployed.reading() as store:
         folder = requests_folder(store)

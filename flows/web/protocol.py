@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.records import Completion, Sampling
+from planners.records import SEEDS, Completion, Sampling
 
 LONGEST = 256 * 1024
 """Characters of a prompt."""
@@ -38,7 +38,7 @@ class Asked(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=64)] = 1
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: Named | None = None

@@ -17,6 +17,11 @@ from planners.pddl.sexpr import show
 from planners.records import Atom, Formula
 
 Binding = dict[str, str]
+OUT_OF_TIME = (
+    "the time for this plan is over, spent on quantifiers over many objects; give it more with "
+    "--timeout SECONDS, in an experiment with judging.timeout"
+)
+"""Why a plan is not judged whose time is over."""
 TICK = 1024
 """Choices of objects between two looks at the clock."""
 MOST_BITS = 8192
@@ -50,10 +55,7 @@ class World:
     def require_time(self) -> None:
         """Raise NotJudged when the deadline has passed."""
         if self.deadline is not None and monotonic() > self.deadline:
-            raise NotJudged(
-                "the time for this plan is over, spent on quantifiers over many objects; give it "
-                "more with --timeout SECONDS, in an experiment with judging.timeout"
-            )
+            raise NotJudged(OUT_OF_TIME)
 
 
 def substitute(formula: Any, binding: Binding) -> Any:
@@ -205,6 +207,7 @@ def derive(domain: Domain, world: World) -> set[Atom]:
         while grown:
             before = len(found)
             for rule in stratum:
+                world.require_time()
                 parameters, body = _flat(rule)
                 names = [name for name, _ in rule.parameters]
                 found |= {

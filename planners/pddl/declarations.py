@@ -191,17 +191,47 @@ def strata(rules: list[Rule]) -> tuple[tuple[Rule, ...], ...]:
 
     Raises PddlError if there is no such order.
     """
-    level = dict.fromkeys((rule.predicate for rule in rules), 0)
-    uses = [(rule, name, plain) for rule in rules for name, plain in signs(rule.condition)
-            if name in level]  # fmt: skip
-    for _ in range(len(level) + 1):
-        low = [(rule, level[name] + (not plain)) for rule, name, plain in uses
-               if level[rule.predicate] < level[name] + (not plain)]  # fmt: skip
-        if not low:
-            return tuple(
-                tuple(rule for rule in rules if level[rule.predicate] == number)
-                for number in sorted(set(level.values()))
-            )
-        for rule, needed in low:
-            level[rule.predicate] = max(needed, level[rule.predicate])
-    raise PddlError(f"derived predicate {low[0][0].predicate!r} depends on its own negation")
+    uses: dict[str, list[tuple[str, bool]]] = {rule.predicate: [] for rule in rules}
+    for rule in rules:
+        uses[rule.predicate] += [use for use in signs(rule.condition) if use[0] in uses]
+    part = _parts({one: [name for name, _ in used] for one, used in uses.items()})
+    level = [0] * (1 + max(part.values(), default=0))
+    for one in sorted(uses, key=part.__getitem__):
+        for name, plain in uses[one]:
+            if part[name] != part[one]:
+                level[part[one]] = max(level[part[one]], level[part[name]] + (not plain))
+            elif not plain:
+                raise PddlError(f"derived predicate {one!r} depends on its own negation")
+    found: dict[int, list[Rule]] = {}
+    for rule in rules:
+        found.setdefault(level[part[rule.predicate]], []).append(rule)
+    return tuple(tuple(found[number]) for number in sorted(found))
+
+
+def _parts(uses: dict[str, list[str]]) -> dict[str, int]:
+    """The strongly connected component of each name, numbered so that those which it uses come
+    first (Tarjan 1972).
+    """
+    seen, low, part, waiting = dict[str, int](), dict[str, int](), dict[str, int](), list[str]()
+    for root in uses:
+        path = [] if root in seen else [(root, iter(uses[root]))]
+        while path:
+            name, others = path[-1]
+            if name not in seen:
+                seen[name] = low[name] = len(seen)
+                waiting.append(name)
+            for other in others:
+                if other not in seen:
+                    path.append((other, iter(uses[other])))
+                    break
+                if other not in part:
+                    low[name] = min(low[name], seen[other])
+            else:
+                path.pop()
+                if path:
+                    low[path[-1][0]] = min(low[path[-1][0]], low[name])
+                if low[name] == seen[name]:
+                    number = len(part)
+                    while name not in part:
+                        part[waiting.pop()] = number
+    return part

@@ -17,6 +17,7 @@ from planners.checking.checker import PLAN_SECONDS, Checker
 from planners.errors import InvalidInput, NotJudged
 from planners.models.chat import encode_prompts, told_ids
 from planners.pddl import Task
+from planners.pddl.conditions import OUT_OF_TIME
 from planners.policies.local import LocalPolicy
 from planners.policies.served import ServedPolicy
 from planners.prompts.extraction import CALL_END, CALL_START, RESULT_END, RESULT_START
@@ -39,8 +40,6 @@ TOLD = 64
 """Tokens of the tool's answer, at most."""
 _CALL = re.compile(rf"{CALL_START}((?:(?!{CALL_START}).)*?){CALL_END}\s*\Z", re.DOTALL)
 _WORD = re.compile(r"[^\s()]+")
-HAD_NO_TIME = f"\n{RESULT_START}\nnot judged\n"
-"""How the tool's answer begins where the checker gave no verdict in time, or never does."""
 
 
 def room_of(max_new_tokens: int, calls: int) -> int:
@@ -57,9 +56,18 @@ def validate(checker: Checker, prompt: PromptFormat, turn: str) -> str | None:
     call = _CALL.search(turn)
     if call is None:
         return None
+    return _named(checker, prompt, _said(checker, prompt, call[1]))
+
+
+def out_of_time(checker: Checker, prompt: PromptFormat) -> str:
+    """The tool's answer where the time for a plan is over."""
+    return _named(checker, prompt, ["not judged"] if prompt.bare else ["not judged", OUT_OF_TIME])
+
+
+def _named(checker: Checker, prompt: PromptFormat, lines: list[str]) -> str:
+    """The tool's answer in the names of the prompt."""
     names = prompt.names(checker.task)
-    said = "\n".join(_said(checker, prompt, call[1]))
-    return _framed(_WORD.sub(lambda word: names.get(word[0], word[0]), said))
+    return _framed(_WORD.sub(lambda word: names.get(word[0], word[0]), "\n".join(lines)))
 
 
 def _framed(said: str) -> str:

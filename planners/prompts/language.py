@@ -170,7 +170,7 @@ def made_up_names(task: Task) -> dict[str, str]:
 
 def _fresh(rng: Random, given: dict[str, str]) -> str:
     while True:
-        word = "".join(rng.choices(SYLLABLES, k=3))
+        word = "".join(rng.choices(SYLLABLES, k=3 + len(given) // 1000))
         if word not in given.values():
             return word
 

@@ -25,6 +25,8 @@ DatabaseError = DBAPIError | duckdb.Error
 DATABASE_ERRORS = (DBAPIError, duckdb.Error)
 """SQLAlchemy's error, and DuckDB's own, which escapes when DuckDB invalidates a database."""
 
+LOCKING = threading.Lock()
+"""For threads that open the same file at the same time."""
 LOCKED = (
     "SET enable_external_access = false",
     "SET disabled_filesystems = 'LocalFileSystem'",
@@ -263,7 +265,10 @@ def limited(memory: str | None, read_only: bool) -> dict[str, str]:
 
 
 def _lock(raw: Any) -> None:
-    """Lock the database down; once one connection has, the setting holds for all."""
-    if not raw.execute("SELECT current_setting('lock_configuration')").fetchone()[0]:
-        for statement in LOCKED:
-            raw.execute(statement)
+    """Lock the database down; once one connection has, the setting holds for all of this process
+    that have the file open.
+    """
+    with LOCKING:
+        if not raw.execute("SELECT current_setting('lock_configuration')").fetchone()[0]:
+            for statement in LOCKED:
+                raw.execute(statement)

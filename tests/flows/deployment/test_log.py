@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from flows.deployment.answered import Answered, Told, as_line, of_line
-from flows.deployment.loading import load_requests, requests_folder
+from flows.deployment.forgetting import forget
+from flows.deployment.loading import Loaded, load_requests, requests_folder
 from flows.deployment.log import Log, complete_segments, lines_of
 from planners.errors import ComponentFailure, InvalidInput
 from planners.pddl.printing import print_problem
 from tests.conftest import blocks_task
+from warehouse import schema
 from warehouse.records import Experiment, Feedback, Request
 from warehouse.store import Warehouse
 
@@ -85,6 +88,70 @@ def test_a_killed_writer_leaves_whole_lines_to_the_loader(tmp_path: Path) -> Non
         process.kill()
     [segment] = complete_segments(tmp_path)
     assert list(lines_of(segment)) == [b"whole\n"]
+
+
+def test_a_segment_that_is_taken_before_it_is_locked_loses_no_line(tmp_path: Path) -> None:
+    over, found = threading.Event(), list[bytes]()
+
+    def load() -> None:
+        while True:
+            last = over.is_set()
+            for segment in complete_segments(tmp_path):
+                found.extend(lines_of(segment))
+                segment.unlink()
+            if last:
+                return
+
+    loader = threading.Thread(target=load)
+    loader.start()
+    log = Log(tmp_path, seconds=0.001)
+    lines = [f"{number}\n".encode() for number in range(1500)]
+    for line in lines:
+        log.append(line).result(timeout=30)
+    log.close()
+    over.set()
+    loader.join()
+    assert sorted(found) == sorted(lines)
+
+
+def test_a_line_that_cannot_be_loaded_holds_up_no_other(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+    good, far, empty = answer(1), answer(2), answer(3, problem="")
+    log = Log(requests_folder(warehouse))
+    for line in (as_line(far).replace(b'"seed": 0', b'"seed": %d' % 2**63), as_line(empty),
+                 as_line(good)):  # fmt: skip
+        log.append(line).result(timeout=10)
+    log.close()
+    assert load_requests(warehouse) == Loaded(answers=1, feedback=0, unreadable=2)
+    assert [one.id for one in warehouse.traces("e-1")] == [good.trace]
+
+
+def test_what_was_forgotten_stays_so_and_another_keeps_his_own(warehouse: Warehouse) -> None:
+    """Late feedback and shadows bring nothing back; a task that somebody else asks is whole."""
+    warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+    first = answer(1)
+
+    def load(*what: Answered | Told) -> None:
+        log = Log(requests_folder(warehouse))
+        for one in what:
+            log.append(as_line(one), in_order=True).result(timeout=10)
+        log.close()
+        load_requests(warehouse)
+
+    load(first)
+    assert forget(warehouse, trace=first.trace).traces == 1
+    [task] = warehouse.every_task()
+    assert (task.pddl, task.domain_pddl) == ("", "")
+    late = Told(trace=first.trace, accepted=True, given=NOW, comment="late")
+    load(late, answer(9, corrects=first.trace, endpoint="shadow"))
+    assert warehouse.every(Feedback) == []
+    assert warehouse.count(schema.requests) == 1
+    load(answer(1, nonce="other"))
+    [task] = warehouse.every_task()
+    assert task.parsed.key == task.key
+    assert warehouse.frame("SELECT count(*) AS n FROM domains WHERE pddl = ''")["n"][0] == 0
 
 
 def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:

@@ -226,7 +226,8 @@ def test_users_teach_the_next_generation_which_then_answers(folder: Path) -> Non
             assert answer.status_code == 200, answer.text
             told = answer.json()
             said = {"trace": told["trace"], "feedback": "accept" if told["plan"] else "reject"}
-            assert httpx.post(f"{url}/feedback", json=said, timeout=WAIT).status_code == 200
+            heard = httpx.post(f"{url}/feedback", json=said, timeout=WAIT)
+            assert heard.status_code == 200, heard.text
             return told
 
         taught = list(pool.map(ask, range(24)))
@@ -313,16 +314,22 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
     key = {"POSTERITY_USER_KEY": "secret"}
     word = "zzebra"
     with gateway(folder, **key) as (url, _):
-        for number in range(24):
+        for number in range(25):
             user = "alice" if number % 3 == 0 else "bob"
             own = body(number, user=user, metadata={"note": word} if user == "alice" else None)
             if user == "alice":  # a task that nobody else has, and that names its objects
                 own["problem"] = re.sub(r"\bb(\d)\b", rf"{word}\1", own["problem"])
+                own["domain"] = f"{DOMAINS['blocksworld'].text}; {word}\n"
             told = httpx.post(f"{url}/plans", json=own, timeout=WAIT).json()
             said = {"trace": told["trace"], "feedback": "accept", "comment": word, "user": user}
             if user == "bob":
                 del said["comment"]
-            assert httpx.post(f"{url}/feedback", json=said, timeout=WAIT).status_code == 200
+            heard = httpx.post(f"{url}/feedback", json=said, timeout=WAIT)
+            assert heard.status_code == 200, heard.text
+        last = told["trace"]
+        for _ in range(2):  # a correction, and one of that
+            wanted = {"trace": last, "feedback": "reject", "plan": f"; {word}", "user": "carol"}
+            last = httpx.post(f"{url}/feedback", json=wanted, timeout=WAIT).json()["correction"]
     run(folder, "run", str(folder / "small.toml"), "--plain")
     assert any(
         word.encode() in file.read_bytes() for file in folder.glob("w.duckdb*") if file.is_file()
@@ -333,7 +340,7 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
     assert "set POSTERITY_USER_KEY" in without.stderr
     done = run(folder, "forget", "--user", "alice", variables=key)
     assert done.returncode == 0, done.stderr
-    assert "8 traces erased" in done.stdout
+    assert "11 traces erased" in done.stdout
     assert "generation 1 of" in done.stdout
     assert "learned from" in done.stdout
     for file in folder.rglob("*"):
@@ -342,7 +349,7 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
     assert (again.returncode, "no answer is theirs" in again.stderr) == (2, True)
     with Warehouse(folder / "w.duckdb", read_only=True) as store:
         kept = store.frame("SELECT text FROM traces WHERE purpose = 'request'")["text"]
-        assert (kept == "").sum() == 8
+        assert (kept == "").sum() == 9
         assert store.frame("FROM forgotten")["text_hash"].str.len().eq(32).all()
     checked = run(folder, "verify")
     assert "0 disagreements" not in checked.stdout

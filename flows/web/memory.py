@@ -1,0 +1,98 @@
+"""The last answers and tasks of a gateway; older ones are looked up in the warehouse."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from flows.deployment.answered import Answered
+from flows.deployment.loading import TEXT
+from planners.checking.checker import checker_for
+from planners.errors import Busy, InvalidInput
+from warehouse.findings import Forgotten
+from warehouse.records import Request
+from warehouse.store import Warehouse
+
+RECENT = 50_000_000
+"""Characters of answers that are remembered, for feedback on them before they are in the
+warehouse.
+"""
+KNOWN = 512
+"""Tasks of which it is remembered how they were first written."""
+Texts = tuple[str, str]
+"""The PDDL of a domain and a problem."""
+
+
+class Memory:
+    """The last answers, and the last tasks. `reading` opens the warehouse to be read."""
+
+    def __init__(self, reading: Callable[[], Warehouse]) -> None:
+        self._reading = reading
+        self._recent: OrderedDict[str, Answered] = OrderedDict()
+        self._characters = 0
+        self._tasks: dict[str, Texts] = {}
+
+    def keep(self, lines: list[Answered]) -> None:
+        """Remember answers, and let go of the oldest."""
+        for line in lines:
+            kept = replace(line, token_ids=(), metadata=None)
+            self._recent[line.trace] = kept
+            self._characters += _length(kept)
+        while self._characters > RECENT:
+            self._characters -= _length(self._recent.popitem(last=False)[1])
+
+    def answer(self, trace: str) -> Answered | None:
+        """An answer that was given lately, or that is in the warehouse already. Raises InvalidInput
+        where it was forgotten.
+        """
+        recent = self._recent.get(trace)
+        try:
+            with self._reading() as store:
+                if store.every(Forgotten, trace=trace):
+                    raise InvalidInput(f"the answer {trace} was forgotten")
+                return recent or _stored(store, trace)
+        except Busy:  # it was never published, and is being written
+            if recent is None:
+                raise
+            return recent
+
+    def first_written(self, task: Texts) -> Texts:
+        """A task as it was first written. The order of objects and facts makes no other task, but
+        prompts and what is said of a plan depend on it. Raises InvalidInput where it is no task.
+        """
+        key = checker_for(*task).task.key
+        if key not in self._tasks:
+            with suppress(Busy), self._reading() as store:
+                stored = store.task(key)
+                if stored is not None and stored.pddl:
+                    task = stored.domain_pddl, stored.pddl
+            self._tasks.setdefault(key, task)
+        found = self._tasks[key]
+        while len(self._tasks) > KNOWN:
+            self._tasks.pop(next(iter(self._tasks)), None)
+        return found
+
+
+def _length(line: Answered) -> int:
+    return len(line.prompt) + len(line.text) + len(line.domain or "") + len(line.problem or "")
+
+
+def _stored(store: Warehouse, trace: str) -> Answered | None:
+    """An answer as the warehouse has it."""
+    requests = store.every(Request, trace=trace)
+    if not requests:
+        return None
+    [asked], [found] = requests, store.traces_beginning(trace, 1)
+    task = store.task(found.task)
+    pddl = (None, None) if task is None else (task.domain_pddl, task.pddl)
+    domain, problem = (None, None) if pddl == TEXT else pddl
+    return Answered(
+        nonce=asked.nonce, endpoint="chat", experiment=found.experiment,
+        generation=found.generation, weights=asked.weights_hash, received=asked.received_at,
+        latency_ms=asked.latency_ms, prompt=asked.prompt, prompt_format=found.prompt_format,
+        settings={}, text=found.text, finish_reason="stop", policy=found.policy,
+        domain=domain, problem=problem,
+        session=asked.session_hash,
+    )  # fmt: skip
