@@ -191,17 +191,16 @@ def rollouts(pool: pd.DataFrame, options: Options) -> Selection:
 
 
 def keep(
-    pool: pd.DataFrame,
-    kept: Iterable[str] | Mapping[str, float],
-    reason: str = "kept",
+    pool: pd.DataFrame, kept: Iterable[str] | Mapping[str, float], reason: str = "kept",
     otherwise: str = "not kept",
-) -> Selection:
-    """The Selection that keeps some traces of a pool, by id.
-
+) -> Selection:  # fmt: skip
+    """The Selection that keeps some traces of a pool, by id; InvalidInput for an id of no trace.
     Weights are 1, or those of a mapping. `reason` is recorded for kept traces, `otherwise` for
     valid ones that are not; for invalid ones it is their outcome.
     """
     weights = dict(kept) if isinstance(kept, Mapping) else dict.fromkeys(kept, 1.0)
+    if unknown := weights.keys() - set(pool["trace"]):
+        raise InvalidInput(f"keep: {min(unknown, key=str)!r} is the id of no trace of the pool")
     found = _selection(pool, set(weights), _why_not(pool, otherwise), reason).frame
     return Selection(found.assign(weight=found["trace"].map(weights).fillna(0.0).astype(float)))
 

@@ -93,7 +93,7 @@ def ingest(
         typer.Option(
             "--format",
             help="posterity, or what another tool exports: chat, langfuse, langsmith, otel, "
-            "verifiers.",
+            "verifiers, inspect, planbench.",
         ),
     ] = "posterity",
     warehouse: WarehouseFile = DEFAULT,

@@ -32,6 +32,8 @@ def load_experiment(
     wrong setting.
     """
     content = _read(source)
+    if "arms" in content:
+        raise InvalidInput(f"{source} is a study: run it with `posterity study {source}`")
     for laid in settings:
         content = _merge(content, dict(laid))
     for change in changes or []:

@@ -69,8 +69,9 @@ class Source:
     def _opened_for_a_moment(self, place: File, stack: ExitStack) -> Warehouse | None:
         """The file itself; None where a writer has it and there is a snapshot instead."""
         stack.enter_context(self._lock)
-        with suppress(OSError):  # a folder that cannot be written to: nobody writes there
-            stack.enter_context(for_a_moment(place))
+        if not place.is_new:
+            with suppress(OSError):  # a folder that cannot be written to: nobody writes there
+                stack.enter_context(for_a_moment(place))
         try:
             store = Warehouse(Still(place.path), read_only=True, memory=MEMORY)
         except Busy:

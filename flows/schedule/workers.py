@@ -31,7 +31,7 @@ def workers_of(experiment: Experiment, watch: Watch) -> Iterator[Experiment]:
     if workers is None:
         yield experiment
         return
-    _require_installed(workers.runner)
+    require_installed(workers.runner)
     with prefect_server(watch, port=0), ENGINES[workers.runner](workers) as address:
         there = workers.model_copy(update={"address": address})
         yield experiment.model_copy(update={"workers": there})
@@ -80,11 +80,7 @@ ENGINES = {"dask": _dask, "ray": _ray}
 
 @contextmanager
 def calling(workers: Workers) -> Iterator[Submit]:
-    """Call functions on workers while the block runs, each in one that is free.
-
-    Raises InvalidInput where their engine is not installed.
-    """
-    _require_installed(workers.runner)
+    """Call functions on workers while the block runs, each in one that is free."""
     with ENGINES[workers.runner](workers) as address:
         if workers.runner == "dask":
             from distributed import Client
@@ -97,10 +93,9 @@ def calling(workers: Workers) -> Iterator[Submit]:
             yield lambda work, *given: ray.remote(work).remote(*given).future()
 
 
-def _require_installed(runner: str) -> None:
+def require_installed(runner: str) -> None:
     """Raise InvalidInput where an engine, an optional dependency, is missing."""
     if find_spec(f"prefect_{runner}") is None:
         raise InvalidInput(
-            f"workers.runner = {runner!r} needs prefect-{runner}; run `pip install "
-            f"'posterity[{runner}]'`"
+            f"workers of {runner} need prefect-{runner}; run `pip install 'posterity[{runner}]'`"
         )

@@ -18,7 +18,7 @@ from flows.generations.policies import require_first
 from flows.iterate import finished
 from flows.loop.plan import require_fit
 from flows.progress import Watch, at_work, summary
-from flows.schedule.workers import Submit, calling
+from flows.schedule.workers import Submit, calling, require_installed
 from flows.study.reading import Run, Study
 from planners.errors import ComponentFailure, InvalidInput, PosterityError
 from planners.processes import end_with_parent
@@ -41,6 +41,8 @@ def run_study(
     ComponentFailure where a worker is lost.
     """
     place = place.absolute()
+    if workers is not None:
+        require_installed(workers.runner)
     for experiment in {run.experiment.hash: run.experiment for run in study.runs}.values():
         require_first(experiment)
         require_fit(experiment)

@@ -203,7 +203,7 @@ class Deployed:
         return Warehouse(str(place if published.is_new else published), read_only=True)
 
     def looking(self) -> Warehouse:
-        """What was published, for a look while others write. Raises Busy if there is nothing yet:
+        """The published state, for a look while others write. Raises Busy if there is none yet:
         a run would be refused for as long as the warehouse itself is looked at.
         """
         if place_of(self.warehouse).published.is_new:

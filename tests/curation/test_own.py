@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from curation import CURATORS, Options, curate
+from curation import CURATORS, Options, curate, keep
 from curation.own import code_of, curator_named
 from flows.audit.verify import verify_and_tell
 from flows.experiments.experiment import Experiment
@@ -154,3 +154,10 @@ def test_a_run_learns_what_the_users_curator_keeps(mine: Path) -> None:
 
 def test_the_registry_is_named() -> None:
     assert all(name == curator.name for name, curator in CURATORS.items())
+
+
+def test_an_id_of_no_trace_is_refused() -> None:
+    pool = pd.DataFrame({"trace": ["a", "b"], "outcome": ["VALID", "VALID"]})
+    assert keep(pool, ["b"]).frame["kept"].tolist() == [False, True]
+    with pytest.raises(InvalidInput, match="'c' is the id of no trace of the pool"):
+        keep(pool, ["b", "c"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from flows.experiments.reading import load_experiment
 from flows.study.reading import STUDIES, read_study
 from planners.errors import InvalidInput
 from tests.conftest import contents
@@ -120,6 +121,11 @@ def test_what_cannot_be_compared_is_said_first(
     assert old in STUDY
     with pytest.raises(InvalidInput, match=said):
         read_study(str(written(tmp_path, STUDY.replace(old, new))))
+
+
+def test_a_study_is_no_experiment(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is a study: run it with `posterity study"):
+        load_experiment(str(written(tmp_path, STUDY)))
 
 
 def test_ours_are_read_and_others_are_named() -> None:

@@ -10,6 +10,7 @@ from planners import Checker, NotJudged, Plan, check, read_task
 from planners.checking.referees import REFEREES
 from planners.checking.replay import replay
 from planners.errors import PddlError
+from planners.pddl.declarations import Rule, strata
 from planners.pddl.grounding import Grounded
 from planners.pddl.literals import signs
 from planners.pddl.printing import print_task
@@ -159,3 +160,26 @@ def test_what_does_not_handle_rules_says_so() -> None:
         Grounded(task)
     assert "What follows from other facts:\n- ?a reach ?b if" in PROMPTS["natural"].write(task)
     assert "(:derived" in PROMPTS["obfuscated"].write(task)
+
+
+@given(st.data())
+def test_strata_are_the_lowest_that_are_allowed(data: st.DataObject) -> None:
+    """As raising every level until all conditions hold finds them."""
+    names = ["p", "q", "r", "s", "t"]
+    uses = st.lists(st.tuples(st.sampled_from([*names, "fact"]), st.booleans()), max_size=3)
+    told = data.draw(st.lists(st.tuples(st.sampled_from(names), uses), min_size=1, max_size=8))
+    rules = [
+        Rule(head, (), ("and", *((name,) if plain else ("not", (name,)) for name, plain in body)))
+        for head, body in told
+    ]
+    level = {head: 0 for head, _ in told}
+    for _ in range((len(level) + 1) ** 2):
+        for head, body in told:
+            lower = [level[name] + (not plain) for name, plain in body if name in level]
+            level[head] = max([level[head], *lower])
+    if max(level.values()) >= len(level):
+        with pytest.raises(PddlError, match="depends on its own negation"):
+            strata(rules)
+        return
+    wanted = [tuple(r for r in rules if level[r.predicate] == n) for n in sorted({*level.values()})]
+    assert strata(rules) == tuple(wanted)
