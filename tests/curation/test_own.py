@@ -157,7 +157,6 @@ def test_the_registry_is_named() -> None:
 
 
 def test_an_id_of_no_trace_is_refused() -> None:
-    pool = pd.DataFrame({"trace": ["a", "b"], "outcome": ["VALID", "VALID"]})
-    assert keep(pool, ["b"]).frame["kept"].tolist() == [False, True]
-    with pytest.raises(InvalidInput, match="'c' is the id of no trace of the pool"):
-        keep(pool, ["b", "c"])
+    assert keep(POOL, ["b"]).frame["kept"].sum() == 1
+    with pytest.raises(InvalidInput, match="'d' is the id of no trace of the pool"):
+        keep(POOL, ["b", "d"])
