@@ -15,6 +15,9 @@ from warehouse import records
 from warehouse.places.file import SNAPSHOT
 from warehouse.store import Warehouse
 
+MOST_CHANGES = 6
+"""Settings that a command names; an experiment that differs in more is named by its id."""
+
 
 def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     """The last generation evaluated, a notable decision, and the command that goes on."""
@@ -50,9 +53,9 @@ def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str,
     preset = load_experiment(experiment.name if experiment.name in PRESETS else "quickstart")
     changes = changes_to(preset, experiment)
     parts = ["posterity", "run", preset.name]
-    if changes is None:
-        parts += ["--continue-as", experiment.id]
-    for change in changes or ():
+    if changes is None or len(changes) > MOST_CHANGES:
+        parts, changes = [*parts, "--continue-as", experiment.id], []
+    for change in changes:
         parts += ["--set", change]
     if (place := str(warehouse.place).removesuffix(SNAPSHOT)) != DEFAULT:
         parts += ["--warehouse", place]

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from planners.errors import PosterityError, harmless
+from planners.errors import Busy, PosterityError, harmless
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
@@ -61,6 +61,22 @@ Changes = Annotated[
 DEFAULT = "posterity.duckdb"
 INTERRUPTED = FAILED = 3
 STOPPED = "interrupted; nothing finished is lost: run the same command again to resume"
+
+
+def readable(warehouse: str) -> str:
+    """The warehouse; or while a run has it, what was published of it, which is said."""
+    from warehouse.places.connect import place_of
+    from warehouse.store import Warehouse
+
+    place = place_of(warehouse)
+    try:
+        Warehouse(place, read_only=True).close()
+    except Busy:
+        if place.published.is_new:
+            raise
+        errors.print("a run is at work here; this is as of its last finished generation")
+        return str(place.published)
+    return warehouse
 
 
 @contextmanager

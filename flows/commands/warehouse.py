@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from flows.commands.terminal import DEFAULT, WarehouseFile, app, errors, one_message
+from flows.commands.terminal import DEFAULT, WarehouseFile, app, errors, one_message, readable
 from planners.errors import InvalidInput, harmless
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def status(warehouse: WarehouseFile = DEFAULT) -> None:
         from warehouse.store import Warehouse
 
         watch = Watch()
-        with Warehouse(warehouse, read_only=True) as store:
+        with Warehouse(readable(warehouse), read_only=True) as store:
             found = sorted(store.every(Experiment), key=lambda one: one.id)
             if not found:
                 watch.say(f"no experiment in {warehouse} yet; start one with `posterity run`")
@@ -59,7 +59,7 @@ def query(
         from flows.commands.output import write_result
         from warehouse.sandbox.query import Limits, ask
 
-        write_result(ask(warehouse, sql, Limits(timeout, memory, rows)), form)
+        write_result(ask(readable(warehouse), sql, Limits(timeout, memory, rows)), form)
 
 
 @app.command()
@@ -75,7 +75,7 @@ def show(
         from flows.commands.show import show as tell
         from warehouse.store import Warehouse
 
-        with Warehouse(warehouse, read_only=True) as store:
+        with Warehouse(readable(warehouse), read_only=True) as store:
             for line in tell(store, trace):
                 typer.echo(harmless(line))
 

@@ -13,6 +13,7 @@ from flows.experiments.reading import PRESETS
 from planners.domains import DOMAINS
 from tests.forked import ran
 from tests.processes import posterity as command
+from warehouse.store import Warehouse
 
 PROBLEM = """(define (problem p) (:domain blocksworld) (:objects a b)
 (:init (arm-empty) (clear a) (clear b) (on-table a) (on-table b)) (:goal (on a b)))"""
@@ -310,3 +311,18 @@ def test_what_another_checker_fails_on_is_not_judged(
 def test_the_help_of_run_names_every_preset(tmp_path: Path) -> None:
     told = ran("run", "--help", folder=tmp_path).stdout.split()
     assert not [name for name in PRESETS if not {name, f"{name},", f"{name}."} & {*told}]
+
+
+def test_a_run_at_work_can_be_asked_what_it_has_published(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    path.write_bytes(finished.read_bytes())
+    there = ("--warehouse", str(path))
+    with Warehouse(path) as store:  # as a run has it
+        refused = ran("status", *there)
+        assert (refused.returncode, "is open in another process" in refused.stderr) == (2, True)
+        store.publish()
+        [first, *_] = store.frame("SELECT trace FROM traces LIMIT 1")["trace"]
+        for words in (("status",), ("query", "FROM progress"), ("show", first)):
+            done = ran(*words, *there)
+            assert done.returncode == 0, done.stderr
+            assert "a run is at work here" in done.stderr
