@@ -262,12 +262,14 @@ def _restore(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
     if table not in (schema.tasks, schema.domains):
         return
     [key], pddl = table.primary_key.columns, table.c.pddl
-    erased = set(connection.execute(sa.select(key).where(pddl == "")).scalars())
-    for one in rows if erased else ():
-        if isinstance(one, Task | Domain) and one.pddl:
-            own = one.key if isinstance(one, Task) else one.hash
-            if own in erased:
-                amend(connection, table, (key == own) & (pddl == ""), pddl=one.pddl)
+    texts = {
+        one.key if isinstance(one, Task) else one.hash: one.pddl
+        for one in rows
+        if isinstance(one, Task | Domain) and one.pddl
+    }
+    erased = sa.select(key).where(key.in_(texts), pddl == "")
+    for own in connection.execute(erased).scalars().all() if texts else ():
+        amend(connection, table, (key == own) & (pddl == ""), pddl=texts[own])
 
 
 def _by_table(what: Iterable[Record]) -> dict[sa.Table, list[Record]]:

@@ -75,9 +75,9 @@ class Desk:
         """
         if self.waiting >= self.most:
             raise TooBusy(f"{self.waiting} requests wait already")
+        begun, received = time.perf_counter(), datetime.now(UTC)
         if task is not None:
             task = await asyncio.to_thread(self._memory.first_written, task)
-        begun, received = time.perf_counter(), datetime.now(UTC)
         nonces = [uuid4().hex for _ in range(count)]
         seeds = [
             _seed(nonce) if asked.seed is None else (asked.seed + number) % SEEDS
@@ -179,8 +179,8 @@ class Desk:
         raise ComponentFailure("the generation that was asked is leaving; ask again")
 
     async def _tool(self, task: tuple[str, str] | None, written: str) -> Tool | None:
-        """The tool for a prompt of this format that holds a task; None where it
-        holds none, or the experiment has no tool.
+        """The tool for a prompt of this format that holds a task; None where it holds none, or the
+        experiment has no tool.
         """
         if task is None or not self.deployed.experiment.deploy.max_tool_calls:
             return None
