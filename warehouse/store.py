@@ -132,9 +132,7 @@ class Warehouse(Reader):
         Verdicts among them supersede those of other checker versions on the same traces.
         """
         with self.writing() as connection:
-            new = {table: insert(connection, table, rows) for table, rows in tables.items()}
-            for table, rows in tables.items():
-                _restore(connection, table, rows)
+            new = _add(connection, tables)
             supersede(connection, tables.get(schema.judgements, ()))
             if mark is not None:
                 insert(connection, schema.marks, [mark])
@@ -194,9 +192,7 @@ class Warehouse(Reader):
         """
         heard = [one.trace for one in feedback]
         with self.writing() as connection:
-            for table, rows in _by_table(besides).items():
-                insert(connection, table, rows)
-                _restore(connection, table, rows)
+            _add(connection, _by_table(besides))
             if heard:
                 amend(connection, schema.feedback, schema.feedback.c.trace.in_(heard))
                 insert(connection, schema.feedback, feedback)
@@ -255,6 +251,15 @@ class Warehouse(Reader):
             placed = replace(decision, position=connection.execute(mine).scalar_one())
             insert(connection, p, [placed])
         return placed
+
+
+def _add(connection: sa.Connection, tables: Mapping[sa.Table, Rows]) -> dict[sa.Table, int]:
+    """Insert rows by table; the number of new ones of each."""
+    new = {}
+    for table, rows in tables.items():
+        new[table] = insert(connection, table, rows)
+        _restore(connection, table, rows)
+    return new
 
 
 def _restore(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:

@@ -72,7 +72,7 @@ def readable(warehouse: str) -> str:
     try:
         Warehouse(place, read_only=True).close()
     except Busy:
-        if place.published.is_new:
+        if place.published is place or place.published.is_new:
             raise
         errors.print("a run is at work here; this is as of its last finished generation")
         return str(place.published)

@@ -78,13 +78,11 @@ def told_truly(task: Task, trace: Trace, prompt: PromptFormat) -> bool:
     that it had no time to judge, for which the time that it has now is no proof.
     """
     checker = checker_for(task.domain_pddl, task.pddl)
+    late = out_of_time(checker, prompt)
     turns = turn_texts(trace.text, trace.turn_characters or ())
     for said, told in zip(turns[::2], turns[1::2], strict=False):
         answer = validate(checker, prompt, said)
-        if answer is None:
-            return False
-        late = out_of_time(checker, prompt)
-        if told not in (answer, shortened(answer), late, shortened(late)):
+        if answer is None or told not in (answer, shortened(answer), late, shortened(late)):
             return False
     return "".join(turns) == trace.text
 

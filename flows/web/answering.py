@@ -85,8 +85,8 @@ class Answerer:
         server = experiment.model.server
         self.batch = experiment.model.batch
         self._calls = experiment.deploy.max_tool_calls
-        if self._calls:
-            self._sampling_about([])
+        if self._calls and isinstance(self.policy, LocalPolicy | ServedPolicy):
+            ValidatingPolicy(self.policy, {}, READING, self._calls)  # or it says why not
         self._pool = ThreadPoolExecutor(server.concurrency) if server else None
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._gate, self._leaving = threading.Lock(), False
@@ -101,7 +101,7 @@ class Answerer:
         leaving, and another has to be asked. With a `tool`, the model may call it. Raises
         InvalidInput where the prompt is too long.
         """
-        self._sampling_about([(prompt, tool)]).require_room([prompt], sampling)
+        self._with(tool, [prompt]).require_room([prompt], sampling)
         listeners = heard or [unheard] * len(seeds)
         jobs = [
             Job(prompt, sampling, seed, Future(), listener, tool)
@@ -148,28 +148,27 @@ class Answerer:
             jobs = [job for job in some if job is not None]
             if self._pool:
                 for job in jobs:
-                    self._pool.submit(self._answer, job.sampling, [job])
+                    self._pool.submit(self._answer, [job])
                 continue
             for kind in dict.fromkeys(job.kind for job in jobs):
-                self._answer(kind[0], [job for job in jobs if job.kind == kind])
+                self._answer([job for job in jobs if job.kind == kind])
 
-    def _sampling_about(self, asked: Sequence[tuple[str, Tool | None]]) -> Policy:
-        """Answers prompts of one format: the policy, with the tool where they hold tasks."""
-        tasks = {prompt: tool.task for prompt, tool in asked if tool is not None}
-        policy = self.policy
-        if (asked and not tasks) or not isinstance(policy, LocalPolicy | ServedPolicy):
-            return policy
-        [written, *_] = [tool.prompt for _, tool in asked if tool is not None] or [READING]
-        return ValidatingPolicy(policy, tasks, written, self._calls, TOOL_SECONDS)
+    def _with(self, tool: Tool | None, prompts: Sequence[str]) -> Policy:
+        """The policy, which may call the tool about the task that these prompts hold."""
+        if tool is None or not isinstance(self.policy, LocalPolicy | ServedPolicy):
+            return self.policy
+        tasks = dict.fromkeys(prompts, tool.task)
+        return ValidatingPolicy(self.policy, tasks, tool.prompt, self._calls, TOOL_SECONDS)
 
-    def _answer(self, sampling: Sampling, jobs: list[Job]) -> None:
+    def _answer(self, jobs: list[Job]) -> None:
+        """Answer jobs of one kind."""
         prompts, seeds = [job.prompt for job in jobs], [job.seed for job in jobs]
         try:
             told: dict[str, Any] = {}
             if self.tokenizer is not None and any(job.heard != unheard for job in jobs):
                 told = {"heard": [job.heard for job in jobs]}
-            policy = self._sampling_about([(job.prompt, job.tool) for job in jobs])
-            for found in policy.stream(prompts, sampling, seeds, **told):
+            policy = self._with(jobs[0].tool, prompts)
+            for found in policy.stream(prompts, jobs[0].sampling, seeds, **told):
                 for row, completion in found.items():
                     jobs[row].done.set_result(completion)
         except Exception as error:

@@ -60,9 +60,9 @@ def put_before_users(
     generation yet.
     """
     require_safe(host)
-    kept = place_of(warehouse)
-    if kept.published.is_new and not kept.is_new:
-        with suppress(Busy), for_a_moment(kept), Warehouse(kept) as store:
+    place = place_of(warehouse)
+    if place.published.is_new and not place.is_new:
+        with suppress(Busy), for_a_moment(place), Warehouse(place) as store:
             store.publish()
     deployed = Deployed(warehouse, experiment)
     with deployed.reading() as store:
@@ -73,9 +73,9 @@ def put_before_users(
     desk = Desk(deployed, log, waiting)
     app = make_app(desk, [*hosts, *names], source=source, log_requests=log_requests)
     with bound(host, port) as listening, _loader(warehouse):
-        place = f"http://{host}:{listening.getsockname()[1]}/v1"
-        watch.say(f"generation {deployed.current} of {experiment.id} answers at {place}")
-        watch.say(f"pages to look at it and to try it: {place.removesuffix('v1')}try")
+        url = f"http://{host}:{listening.getsockname()[1]}"
+        watch.say(f"generation {deployed.current} of {experiment.id} answers at {url}/v1")
+        watch.say(f"pages to look at it and to try it: {url}/try")
         if not is_loopback(host):
             watch.say("without TLS: put a proxy with TLS before it")
         watch.say(f"users are told apart by a hash; with {SECRET} they are known again later")
