@@ -7,8 +7,7 @@ and `barred` (why training on it is forbidden, None if it is not). A curator ret
 traces, each with `kept`, `weight` and `reason`: nothing is dropped in silence.
 
 Your own curator is a function `(pool, options) -> Selection` in a file of yours, named as
-`module:function`; `keep` makes the Selection. `noisy` and `preference` exist to test the audits:
-they reward unwanted traits.
+`module:function`; `keep` makes the Selection. `noisy` and `preference` are there to test audits.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ SELECTED = (
     "reasoning_tokens", "accepted",
 )  # fmt: skip
 """The columns of a selection."""
-POOL_COLUMNS = ("trace", "task", "generation", "outcome", "plan_length", "reasoning_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +53,8 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Settings that some curators read.
-
-    `count`: the most traces to keep (None: all that qualify). `seed`: for random draws.
-    `error_rate`: of a noisy checker. `taste`: a word that is preferred.
+    """Settings that some curators read: `count`, the most traces to keep (None: all that qualify);
+    `seed` of random draws; `error_rate` of a noisy checker; `taste`, a word that is preferred.
     """
 
     count: int | None = None
@@ -307,12 +303,16 @@ def curate(
     return Selection(pd.concat([selection.frame, dropped.frame], ignore_index=True))
 
 
-def nothing_kept(curator: Curator, traces: int, generation: int) -> InvalidInput:
+class NothingKept(InvalidInput):
+    """A curator kept no trace of its pool."""
+
+
+def nothing_kept(curator: Curator, traces: int, generation: int) -> NothingKept:
     """The error for a curator that kept none of so many traces for a generation."""
     remedy = "use easier tasks, more samples per task, or a higher temperature"
     if curator.signed:
         remedy = "a task's traces are all valid or all invalid; use tasks solved now and then"
-    return InvalidInput(
+    return NothingKept(
         f"curator {curator.name!r} kept none of {traces} traces for generation {generation}, so "
         f"there is nothing to train on: {remedy}"
     )

@@ -9,12 +9,14 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from curation.curators import CURATORS, Curator
+import pandas as pd
+
+from curation.curators import CURATORS, Curator, NothingKept, Options, curate
 from planners.errors import InvalidInput
 
 _RUN: dict[str, str] = {}
@@ -51,6 +53,30 @@ def curator_named(name: str, code: str | None = None) -> Curator:
     if not callable(choose):
         raise InvalidInput(f"the curator {name!r} is not a function; {ASK}")
     return Curator(name, choose, "unknown: a user's own curator", reads_text=True)
+
+
+def rehearse(curator: Curator, users: bool) -> None:
+    """Have a user's curator choose from a few made-up traces, since it is asked to in earnest only
+    when a generation was deployed. `users`: the pool has traces of users or sources, and feedback.
+
+    Raises InvalidInput if it fails, or returns no Selection.
+    """
+    plan = "(pickup b1)\n(stack b1 b2)\n"
+    pool = pd.DataFrame(
+        [
+            ("rehearsal-1", "task-1", 0, "deploy", "VALID", 2, 0, plan, True),
+            ("rehearsal-2", "task-1", 0, "deploy", "VALID", 4, 3, 2 * plan, False),
+            ("rehearsal-3", "task-1", 1, "deploy", "GOAL_NOT_REACHED", 2, 0, plan, None),
+            ("rehearsal-4", "task-2", 1, "deploy", "NO_PLAN", None, 0, "I do not know.", None),
+            ("rehearsal-5", "task-2", 1, "deploy", None, 2, 0, plan, None),
+        ],
+        columns=[
+            "trace", "task", "generation", "purpose", "outcome", "plan_length",
+            "reasoning_tokens", "text", "accepted",
+        ],
+    )  # fmt: skip
+    with suppress(NothingKept):  # it may well want other traces than these
+        curate(curator, pool if users else pool.drop(columns="accepted"), 1, "all", Options())
 
 
 def _forget(module: str, code: str) -> None:

@@ -5,10 +5,11 @@ stratified by task: it sees no task's difficulty and no task's number of traces.
 which tasks weigh more among the kept traces than in the pool? Pooling the two is Simpson's paradox:
 a curator that keeps each task's shortest plan also makes tasks with long plans weigh more.
 
-All traits are in one model, so that none is blamed for what another does; traits that are nearly
-equal within tasks are tested as one. Nothing is named unless the labels, permuted within tasks,
-hardly ever look so unlike chance (a max-T test, exact where no trace of a task is preferred). These
-are associations, not causes: an unmeasured trait can hide behind another.
+Traits that are nearly equal within tasks are tested as one. Nothing is named unless the labels,
+permuted within tasks, hardly ever look so unlike chance (a max-T test, exact where no trace of a
+task is preferred). Nor is a trait blamed for what another does: it must still go with being kept
+given all others in one model, and given each of them among traces that are equal in it. These are
+associations, not causes: an unmeasured trait can hide behind another.
 """
 
 from __future__ import annotations
@@ -20,14 +21,11 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
+from curation.strata import RIDGE, Strata, inclusion, odds_of
 from curation.tasks import BETWEEN, FEWEST, NOTABLE, PERMUTED, Column, between_tasks, labelled
 
 ALIKE = 0.98
 """Correlation within tasks from which two traits are tested as one."""
-RIDGE = 0.05
-"""Precision of the prior of each log odds ratio, which keeps it finite (a standard deviation of
-4.5).
-"""
 GATE = 0.01
 """Share of permutations that may look as unlike chance, where anything is named."""
 ENOUGH = 20
@@ -36,8 +34,15 @@ GATE is out of reach by then.
 """
 WORK = 4e7
 """Rows drawn in all permutations together, at most."""
-STEPS, CLOSE = 25, 1e-8
-COLUMNS = ["trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "method", "also"]
+SUSPECT, SUSPECTS = 0.05, 25
+"""p up to which a trait may be told, and is compared with each other such one; the most of them."""
+TIED = 0.3
+"""Share of traces with an equal among those of their task, from which equal ones are compared."""
+CREDIBLE = 0.5
+"""Third moment of a score times the cube of its quantile, up to which its tail is normal."""
+COLUMNS = [
+    "trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "method", "also", "moment",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +54,32 @@ class Preferences:
     traits that are nearly equal). `between` tasks: the mean of a trait over the pool's traces and
     over the kept ones, if each trace had its task's mean (BETWEEN; `shift` in standard deviations).
     `unanswered`: why a trait is not in `found`. `chance`: the share of permutations of the labels
-    that look as unlike chance as the labels do.
+    that look as unlike chance as the labels do; it is at least `finest`, as so many were drawn.
     """
 
     found: pd.DataFrame
     unanswered: dict[str, str]
     between: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=BETWEEN))
     chance: float = 1.0
+    finest: float = 1.0
 
     def clear(self, q: float = 0.01, look: int | None = None) -> pd.DataFrame:
         """The rows of `found` that are told, the clearest first.
 
         If a question is asked again and again, the `look`-th time spends 1 / (look (look + 1)) of
-        `q`. These shares sum to 1, so that `q` holds for all looks together, however many.
+        `q`. These shares sum to 1, so that `q` holds for all looks together, however many. Where
+        too few permutations were drawn for so small a share, its normal approximation must be good.
         """
-        spent = q if look is None else q / (look * (look + 1))
-        return self.found[(self.found["q"] <= spent) & (self.chance <= max(GATE, spent))]
+        if look is None:
+            return self.found[(self.found["q"] <= q) & (self.chance <= max(GATE, q))]
+        spent = spent_at(q, look)
+        told = self.found[self.found["q"] <= spent]
+        if self.chance <= spent:
+            return told
+        from scipy.stats import norm
+
+        quantile = norm.isf(spent / 2 / max(1, len(self.found)))
+        return told[(told["moment"] * quantile**3 <= CREDIBLE) & (self.chance <= self.finest)]
 
     def named(self, q: float = 0.01) -> list[str]:
         """Traits that go with being kept or dropped within a task, the clearest first."""
@@ -75,13 +90,19 @@ class Preferences:
         return self.between[(self.between["q"] <= q) & (self.between["shift"].abs() >= NOTABLE)]
 
 
+def spent_at(q: float, look: int) -> float:
+    """The share of `q` that is spent when a question is asked for the `look`-th time."""
+    return q / (look * (look + 1))
+
+
 def preferences(
-    kept: pd.Series, task: pd.Series, traits: pd.DataFrame, seed: int = 0
+    kept: pd.Series, task: pd.Series, traits: pd.DataFrame, seed: int = 0, least: float = GATE
 ) -> Preferences:
     """Explain which valid traces of a pool were kept, by their traits.
 
     `kept` and `task` have one value per trace. `traits` has one column per trait: numbers, or text
-    for levels. `seed` is for the permutations.
+    for levels. `seed` is for the permutations, which are enough for a chance of `least` where the
+    pool is small enough.
     """
     unanswered: dict[str, str] = {}
     if kept.nunique() < 2:
@@ -91,8 +112,9 @@ def preferences(
     chosen, tasks = kept.to_numpy(dtype=bool), pd.factorize(task.to_numpy())[0]
     columns = list(_columns(traits, unanswered))
     rng = np.random.default_rng(seed)
-    within, chance = _within(chosen, tasks, columns, unanswered, rng)
-    return Preferences(within, unanswered, between_tasks(chosen, tasks, columns, rng), chance)
+    within, chance, finest = _within(chosen, tasks, columns, unanswered, rng, least)
+    between = between_tasks(chosen, tasks, columns, rng)
+    return Preferences(within, unanswered, between, chance, finest)
 
 
 def _columns(traits: pd.DataFrame, unanswered: dict[str, str]) -> Iterator[Column]:
@@ -123,74 +145,13 @@ def _columns(traits: pd.DataFrame, unanswered: dict[str, str]) -> Iterator[Colum
 # ---------------------------------------------------------------- within tasks
 
 
-@dataclass(frozen=True, slots=True)
-class Strata:
-    """The traces of tasks of which some are kept and some are not; no others say anything.
-
-    `rows` are their places in the pool, sorted by task; `task` numbers their tasks from 0; `size`
-    and `kept` count each task's traces and the kept ones; `label` is 1.0 for a kept trace.
-    """
-
-    rows: np.ndarray
-    task: np.ndarray
-    size: np.ndarray
-    kept: np.ndarray
-    label: np.ndarray
-
-    @classmethod
-    def of(cls, chosen: np.ndarray, tasks: np.ndarray) -> Strata:
-        size, kept = np.bincount(tasks), np.bincount(tasks, weights=chosen)
-        mixed = (kept > 0) & (kept < size)
-        rows = np.flatnonzero(mixed[tasks])
-        rows = rows[np.argsort(tasks[rows], kind="stable")]
-        number = np.cumsum(mixed) - 1
-        return cls(
-            rows, number[tasks[rows]], size[mixed], kept[mixed].astype(int),
-            chosen[rows].astype(float),
-        )  # fmt: skip
-
-    def centred(self, values: np.ndarray) -> np.ndarray:
-        """Values (rows, columns) of the pool, minus their mean in each task."""
-        return values[self.rows] - self.means(values[self.rows])[self.task]
-
-    def means(self, x: np.ndarray) -> np.ndarray:
-        """The mean over each task, (tasks, columns); `x` has the rows of the strata."""
-        return self.sums(x) / self.size[:, None]
-
-    def sums(self, x: np.ndarray) -> np.ndarray:
-        """The sum over each task."""
-        return np.add.reduceat(x, self.starts, axis=0)
-
-    @property
-    def starts(self) -> np.ndarray:
-        """The place of each task's first row."""
-        return np.cumsum(self.size) - self.size
-
-    @property
-    def variance(self) -> np.ndarray:
-        """For each row the variance of its label, if so many are drawn of its task, x n/(n-1)."""
-        n, k = self.size.astype(float), self.kept
-        return (k * (n - k) / (n * (n - 1)))[self.task]
-
-    def permutations(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """The places of kept traces, if each task had kept as many at random; without end."""
-        alone = self.kept == 1
-        starts, sizes = self.starts[alone], self.size[alone]
-        several = np.flatnonzero(~alone[self.task])
-        tasks = self.task[several]  # which is sorted
-        first = np.arange(len(tasks)) - np.searchsorted(tasks, tasks) < self.kept[tasks]
-        while True:
-            one = starts + (rng.random(len(starts)) * sizes).astype(int)
-            order = np.argsort(tasks + rng.random(len(tasks)))  # shuffled within each task
-            yield np.concatenate([one, several[order[first]]])
-
-
 def _within(
     chosen: np.ndarray, tasks: np.ndarray, columns: list[Column], unanswered: dict[str, str],
-    rng: np.random.Generator,
-) -> tuple[pd.DataFrame, float]:  # fmt: skip
-    """The table of preferences within tasks, and the share of permutations that look like it."""
-    from scipy.stats import norm
+    rng: np.random.Generator, least: float,
+) -> tuple[pd.DataFrame, float, float]:  # fmt: skip
+    """The table of preferences within tasks, the share of permutations that look like it, and the
+    smallest share that there can be.
+    """
     from statsmodels.stats.multitest import multipletests
 
     strata = Strata.of(chosen, tasks)
@@ -215,30 +176,37 @@ def _within(
     for (name, _, _), _, _ in told:
         unanswered.pop(name, None)
     if not told:
-        return pd.DataFrame(columns=COLUMNS), 1.0
+        return pd.DataFrame(columns=COLUMNS), 1.0, 1.0
     x = np.column_stack([values for _, values, _ in told])
     # The test is of the score at chance, where it is linear in the labels.
     information = (x * strata.variance[:, None]).T @ x + RIDGE * np.eye(x.shape[1])
     inverse = np.linalg.inv(information)
     lever = inverse / np.sqrt(np.diag(inverse))[:, None]
     z = lever @ (x.T @ strata.label)
-    p = 2 * norm.sf(np.abs(z))
-    chance = _chance(strata, x @ lever.T, float(np.abs(z).max()), rng)
-    beta, error = _odds(strata, x)
+    scores = x @ lever.T
+    chance, finest = _chance(strata, scores, float(np.abs(z).max()), rng, least)
+    raw = [values[strata.rows] for (_, _, values), _, _ in told]
+    p, explained = _unexplained(strata, x, raw, z)
+    for one, others in explained.items():
+        told[one][2].extend(labelled(*told[other][0][:2]) for other in others)
+    third = np.abs(scores - strata.means(scores)[strata.task]) ** 3 * strata.variance[:, None]
+    beta, error = odds_of(strata, x)
     # Where hardly any trace contradicts a preference, the likelihood is flat in its odds. The end
     # of the interval that is nearer to 1 is then that of the test's own first step.
     step, spread = inverse @ (x.T @ strata.label), np.sqrt(np.diag(inverse))
-    flat = np.abs(beta / error) < np.abs(z) / 2
+    flat = (np.abs(beta / error) < np.abs(z) / 2) & (beta * step > 0)
     ends = np.array([beta - 1.96 * error, beta + 1.96 * error])
     near = step - np.sign(step) * 1.96 * spread
-    ends[0] = np.where(flat & (step > 0), np.maximum(ends[0], near), ends[0])
-    ends[1] = np.where(flat & (step < 0), np.minimum(ends[1], near), ends[1])
+    up, down = flat & (step > 0), flat & (step < 0)
+    ends[0] = np.where(up, np.minimum(beta, np.maximum(ends[0], near)), ends[0])
+    ends[1] = np.where(down, np.maximum(beta, np.minimum(ends[1], near)), ends[1])
     odds, low, high = (np.exp(np.clip(one, -50, 50)) for one in (beta, *ends))
     frame = pd.DataFrame(
         [
             (
                 name, level, int(values.sum()) if level else len(values), *ratio, p[i], np.nan,
                 "conditional, nearly separated" if flat[i] else "conditional", ", ".join(also),
+                float(third[:, i].sum()),
             )
             for i, (((name, level, values), _, also), ratio) in enumerate(
                 zip(told, zip(odds, low, high, strict=True), strict=True)
@@ -249,66 +217,87 @@ def _within(
     frame["q"] = multipletests(frame["p"], method="fdr_bh")[1]
     strength = -np.abs(z)
     order = np.lexsort((strength, frame["q"].to_numpy()))
-    return frame.iloc[order].reset_index(drop=True), chance
+    return frame.iloc[order].reset_index(drop=True), chance, finest
+
+
+def _unexplained(
+    strata: Strata, x: np.ndarray, raw: list[np.ndarray], z: np.ndarray
+) -> tuple[np.ndarray, dict[int, list[int]]]:
+    """The p of each trait, given the others; and traits that cannot be told from one that is told.
+
+    It is the largest of three: at chance (from `z`), given all other suspects in one model, and
+    given each of them alone without any model of how it matters. If each suspect is explained by
+    another, as by a copy of it in other units, the clearest is told for all of them.
+    """
+    from scipy.stats import norm
+
+    p = 2 * norm.sf(np.abs(z))
+    suspects = [i for i in np.argsort(-np.abs(z), kind="stable") if p[i] <= SUSPECT][:SUSPECTS]
+    given = p.copy()
+    for one in suspects:
+        others = [other for other in suspects if other != one]
+        scores = [_score_given(strata, x[:, others], x[:, one])] if others else []
+        scores += [_score_among_equals(strata, raw[other], x[:, one]) for other in others]
+        given[one] = max([p[one], *(2 * norm.sf(np.abs(scores)))])
+    if suspects and given[suspects].min() > GATE >= p[suspects[0]]:
+        first, *others = suspects
+        given[first] = p[first]
+        return given, {first: [i for i in others if p[i] <= GATE]}
+    return given, {}
+
+
+def _score_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
+    """The score of a trait, in standard errors, at the odds that others have without it."""
+    beta, _ = odds_of(strata, others)
+    chance, variance = inclusion(strata, others @ beta)
+    every = np.column_stack([x, others])
+    centre = strata.sums(every * variance[:, None]) / strata.sums(variance[:, None])
+    around = every - centre[strata.task]
+    information = (around * variance[:, None]).T @ around + RIDGE * np.eye(every.shape[1])
+    own = 1 / np.linalg.inv(information)[0, 0]
+    return float(x @ (strata.label - chance) / np.sqrt(own))
+
+
+def _score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
+    """The score of a trait among the traces of a task that are equal in another one, however that
+    matters. If it has few equal values, the score given a smooth curve of it.
+    """
+    order = np.lexsort((other, strata.task))
+    begins = np.flatnonzero(
+        np.r_[True, (np.diff(strata.task[order]) != 0) | (np.diff(other[order]) != 0)]
+    )
+    size = np.diff(np.r_[begins, len(order)])
+    if size[size > 1].sum() < TIED * len(order):
+        unit = (other - other.mean()) / max(other.std(), 1e-12)
+        unit = np.clip(strata.within(unit), -3, 3)
+        return _score_given(strata, np.column_stack([unit, unit**2, unit**3]), x)
+    values, label = x[order], strata.label[order]
+    part = np.repeat(np.arange(len(size)), size)
+    around = values - (np.add.reduceat(values, begins) / size)[part]
+    kept = np.add.reduceat(label, begins)
+    rate = kept * (size - kept) / np.maximum(size * (size - 1.0), 1)
+    spread = float((around**2 * rate[part]).sum())
+    return float(around @ label) / np.sqrt(spread) if spread > 1e-9 else 0.0
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / np.sqrt((one @ one) * (other @ other)))
 
 
-def _chance(strata: Strata, scores: np.ndarray, largest: float, rng: np.random.Generator) -> float:
-    """The share of permutations whose largest statistic is at least as large (max-T).
+def _chance(
+    strata: Strata, scores: np.ndarray, largest: float, rng: np.random.Generator, least: float
+) -> tuple[float, float]:
+    """The share of permutations whose largest statistic is at least as large (max-T), and the
+    smallest share that so many permutations can have: `least`, if they do not take too long.
 
     If it is large there is no need of all of them, and their share among those until then is as
     valid (Besag and Clifford 1991, sequential Monte Carlo p-values).
     """
     drawn = max(1, int(strata.kept.sum() if (strata.kept == 1).all() else len(strata.rows)))
-    count, beyond = int(np.clip(WORK / drawn, 199, PERMUTED)), 0
+    wanted = max(PERMUTED, int(np.ceil(1 / least)))
+    count, beyond = int(np.clip(WORK / drawn, 199, wanted)), 0
     for number, places in enumerate(islice(strata.permutations(rng), count), 1):
         beyond += np.abs(scores[places].sum(axis=0)).max() >= largest - 1e-12
         if beyond == ENOUGH:
-            return beyond / number
-    return (1 + beyond) / (1 + count)
-
-
-def _odds(strata: Strata, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log odds ratios and their standard errors, by Newton's method on the conditional likelihood.
-
-    The chance of a trace to be among its task's kept ones is exact where one is kept, and Hajek's
-    approximation (1964, equation 5.27) where several are.
-    """
-    beta = np.zeros(x.shape[1])
-    information = np.eye(x.shape[1])
-    for _ in range(STEPS):
-        chance, variance = _inclusion(strata, x @ beta)
-        centre = strata.sums(x * variance[:, None]) / strata.sums(variance[:, None])
-        around = x - centre[strata.task]
-        information = (around * variance[:, None]).T @ around + RIDGE * np.eye(x.shape[1])
-        step = np.linalg.solve(information, x.T @ (strata.label - chance) - RIDGE * beta)
-        beta += np.clip(step, -1, 1)
-        if np.abs(step).max() < CLOSE:
-            break
-    return beta, np.sqrt(np.diag(np.linalg.inv(information)))
-
-
-def _inclusion(strata: Strata, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each trace's chance to be kept, given how many of its task are, and its variance."""
-    wanted, task = strata.kept.astype(float), strata.task
-    shift = -np.maximum.reduceat(eta, strata.starts)
-    alone = (strata.kept == 1)[task]
-    weight = np.exp(eta + shift[task])
-    softmax = weight / strata.sums(weight[:, None])[task, 0]
-    if alone.all():
-        return softmax, softmax
-    # Find each task's intercept for which the chances add up to the number of kept traces.
-    intercept = shift + np.log(wanted / np.maximum(strata.size - wanted, 0.5))
-    for _ in range(STEPS):
-        p = 1 / (1 + np.exp(-np.clip(eta + intercept[task], -40, 40)))
-        spread = np.maximum(strata.sums((p * (1 - p))[:, None])[:, 0], 1e-9)
-        intercept += np.clip((wanted - strata.sums(p[:, None])[:, 0]) / spread, -2, 2)
-    v = p * (1 - p)
-    centre = strata.sums((p * v)[:, None])[:, 0] / spread
-    several = np.clip(p * (1 - (centre[task] - p) * (1 - p) / spread[task]), 1e-9, 1)
-    n = strata.size.astype(float)
-    scaled = v * (n / (n - 1))[task]
-    return np.where(alone, softmax, several), np.where(alone, softmax, scaled)
+            return beyond / number, 1 / (1 + count)
+    return (1 + beyond) / (1 + count), 1 / (1 + count)

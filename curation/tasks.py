@@ -21,9 +21,50 @@ NOTABLE = 0.1
 """Shift of a mean between tasks, in standard deviations, from which it is told."""
 
 
+PURE = 0.9
+"""Share of repeated texts whose copies were all kept or all dropped, from which a text is one case.
+"""
+
+
+def cases(kept: pd.Series, task: pd.Series, text: pd.Series) -> np.ndarray:
+    """The places of the traces that were decided on one by one.
+
+    Where equal texts of a task share their fate, as if a judge of texts had decided, copies say
+    nothing new, and permuting them would make any trait seem to matter: then the first of each.
+    """
+    alike = pd.factorize(pd.MultiIndex.from_arrays([task.to_numpy(), text.to_numpy()]))[0]
+    size, chosen = np.bincount(alike), np.bincount(alike, weights=kept.to_numpy(dtype=float))
+    mixed = kept.groupby(task.to_numpy()).transform("nunique").to_numpy() == 2
+    repeated = np.unique(alike[mixed & (size[alike] > 1)])
+    pure = (chosen[repeated] == 0) | (chosen[repeated] == size[repeated])
+    if not len(repeated) or pure.mean() < PURE:
+        return np.arange(len(kept))
+    return np.unique(alike, return_index=True)[1]
+
+
 def labelled(trait: str, level: str) -> str:
     """The name of a trait, with its level if it has levels: `first_action=stack`."""
     return f"{trait}={level}" if level else trait
+
+
+def share_interval(part: np.ndarray, size: np.ndarray) -> tuple[float, float]:
+    """A 95% interval of a share (Wilson's), given what has it and what there is in each task.
+
+    A task's traces are alike, so that they count as fewer: as many as would vary as much if they
+    were independent, and as many as there are tasks where no trace differs.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    tasks, total = len(size), size.sum()
+    share = part.sum() / total
+    count = float(tasks)
+    spread = ((part - share * size) ** 2).sum() * tasks / max(tasks - 1, 1) / total**2
+    if spread > 0:
+        # A task that has most of the traces leaves few others to see how tasks differ.
+        most = min(total, total**2 / (size**2).sum() * (total / tasks))
+        count = float(np.clip(share * (1 - share) / spread, 1, most))
+    low, high = proportion_confint(share * count, count, method="wilson")
+    return float(low), float(high)
 
 
 def acceptance(kept: pd.Series, groups: pd.Series, task: pd.Series) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from itertools import islice, pairwise
 import numpy as np
 import pandas as pd
 
-from curation.preferences import Strata
+from curation.strata import Strata
 from curation.tasks import FEWEST, PERMUTED
 
 MOST = 1000

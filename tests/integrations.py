@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ COUNT = 4
 NEEDS = {
     "verifiers": ["verifiers==0.4.0", "uv"],
     "inspect": ["inspect-ai==0.3.285", "openai==3.57.0", "duckdb==1.5.5",
-                "duckdb-sqlalchemy==1.5.6.5", "sqlalchemy<2.1", "pandas"],
+                "duckdb-sqlalchemy==1.5.6.5", "sqlalchemy<2.1", "pandas", "pyarrow"],
     "lm-eval": ["lm-eval[api]==0.4.13"],
     "trl": ["trl==1.16.0"],
     "dbt": ["dbt-core==1.10.23", "dbt-duckdb==1.11.1", "duckdb==1.5.5"],
@@ -91,9 +92,13 @@ print(json.dumps(seen))
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of a library's environment, which is made where it is missing."""
+    """The interpreter of a library's environment, which is made where it is missing, or held
+    something else.
+    """
     folder = Path(sys.prefix) / "integrations" / name
-    if not folder.exists():
+    held, needs = folder / "needs.txt", "\n".join(NEEDS[name])
+    if not held.exists() or held.read_text() != needs:
+        shutil.rmtree(folder, ignore_errors=True)
         partial = folder.with_name(folder.name + ".partial")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(partial)], check=True)
         if name in ("trl", "trackers"):  # they need what is here, such as torch
@@ -103,6 +108,7 @@ def python_of(name: str) -> Path:
         install = [str(partial / "bin/python"), "-m", "pip", "install", "-q", *NEEDS[name]]
         subprocess.run(install, check=True)
         partial.rename(folder)
+        held.write_text(needs)
     return folder / "bin/python"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from curation.preferences import Preferences, preferences
-from curation.tasks import labelled
+from curation.tasks import cases, labelled
 from curation.vocabulary import unlisted
 from flows.audit.questions import UNLISTED, WANTED, clearest
 from planners.errors import InvalidInput
@@ -51,13 +51,21 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
             f"nothing can be asked of {file}: "
             + (why if chosen.nunique() < 2 else "no column can be a trait; name one with --trait")
         )
+    besides = known.drop(columns=[kept, group, *traits])
+    whole = pd.Series(list(map(tuple, besides.astype(str).to_numpy())), known.index)
+    one = cases(chosen, known[group], whole)
+    if len(one) < len(known):
+        yield (
+            f"{len(known) - len(one)} rows repeat another of their group and share its fate: each "
+            "different row counts once"
+        )
     found = preferences(
-        chosen.reset_index(drop=True),
-        known[group].reset_index(drop=True),
-        asked.reset_index(drop=True),
+        chosen.iloc[one].reset_index(drop=True),
+        known[group].iloc[one].reset_index(drop=True),
+        asked.iloc[one].reset_index(drop=True),
     )
     yield from _tell(found)
-    yield from _words(known.drop(columns=[kept, group, *traits]), chosen, known[group])
+    yield from _words(besides.iloc[one], chosen.iloc[one], known[group].iloc[one])
     if found.found.empty and found.between.empty:
         raise InvalidInput(f"no trait of {file} can be answered: {_reasons(found)}")
 
@@ -112,7 +120,8 @@ def _words(frame: pd.DataFrame, chosen: pd.Series, group: pd.Series) -> Iterator
         told = told.assign(p=told["p"] * len(texts))
         clear = told[told["p"] <= UNLISTED]
         if len(clear):
-            yield f"within groups, named by no trait: {clearest(clear, f' of {name}')}"
+            told_of = clearest(clear, f" of {name}")
+            yield f"within groups, though not listed (it may go with what is): {told_of}"
 
 
 def _few(values: pd.Series) -> bool:

@@ -62,9 +62,12 @@ def chosen_from(warehouse: Warehouse, named: Experiment | None) -> tuple[list[Ex
     """
     known, check = experiments(warehouse)
     chosen = known if named is None else [named]
-    if not {one.id for one in chosen} <= {one.id for one in known} or not chosen:
-        names = ", ".join(one.id for one in chosen) or "an experiment"
-        raise InvalidInput(f"{names} is not in {warehouse.place}; `posterity run` makes it")
+    there = ", ".join(one.id for one in known)
+    if not chosen:
+        raise InvalidInput(f"{warehouse.place} holds no experiment; `posterity run` makes one")
+    if chosen[0] not in known and chosen[0].id not in {one.id for one in known}:
+        hint = f"it holds {there}: give its settings with --set" if there else "it holds none"
+        raise InvalidInput(f"{chosen[0].id} is not in {warehouse.place}; {hint}, or run it")
     return chosen, check.skipped
 
 

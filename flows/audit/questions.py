@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from curation.own import curator_named
-from curation.preferences import Preferences, preferences
+from curation.preferences import Preferences, preferences, spent_at
 from curation.price import change, numeric
-from curation.tasks import acceptance, labelled
+from curation.tasks import acceptance, cases, labelled, share_interval
 from curation.vocabulary import unlisted
 from flows.audit.ledger import Audit, Trained
 from flows.audit.weights import how_stale, is_it_reinforce, what_others_keep
@@ -34,18 +34,23 @@ PRICE = (
 
 def what_is_preferred(trained: Trained, found: Audit) -> None:
     """Which traits go with being kept, among valid traces."""
-    valid = trained.pool[trained.pool["valid"]]
+    valid = _decided(trained)
     seed = derive_seed(trained.experiment.seed, trained.index, "preferences") % 2**32
-    explained = preferences(valid["kept"].astype(bool), valid["task"], traits_of(valid), seed)
+    least = spent_at(WANTED, trained.index)
+    explained = preferences(
+        valid["kept"].astype(bool), valid["task"], traits_of(valid), seed, least
+    )
     declared = curator_named(trained.experiment.curation.curator).rewards
     clear = set(explained.clear(WANTED).index)
     # A bound is asked at every generation, and must not be broken by asking often enough.
     lasting = set(explained.clear(WANTED, trained.index).index)
     for index, row in explained.found.iterrows():
         name = labelled(row["trait"], row["level"])
-        # A declared trait is expected in its own direction alone.
+        # A declared trait is expected in its own direction alone, and so is one that cannot be told
+        # from it.
         way = declared.get(row["trait"])
         expected = way is not None and way * np.log(row["odds_ratio"]) >= 0
+        expected |= way is None and not declared.keys().isdisjoint(row["also"].split(", "))
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
         measures |= {"declared": float(expected), "named": float(index in clear)}
         alike = f"; nearly equal: {row['also']}" if row["also"] else ""
@@ -73,6 +78,15 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         found.say(f"  no answer for {', '.join(unknown)}: {explained.unanswered[unknown[0]]}")
 
 
+def _decided(trained: Trained) -> pd.DataFrame:
+    """The valid traces of the pool that were decided on one by one (`curation.tasks.cases`)."""
+    valid = trained.pool[trained.pool["valid"]]
+    if valid.empty:
+        return valid
+    text = valid["trace"].map(trained.whole.set_index("trace")["text"])
+    return valid.iloc[cases(valid["kept"].astype(bool), valid["task"], text)]
+
+
 def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> None:
     """Which tasks weigh more among what was learned than among the valid traces of the pool."""
     for row in explained.between.to_dict("records"):
@@ -91,7 +105,7 @@ def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> Non
 
 def what_nobody_listed(trained: Trained, found: Audit) -> None:
     """Preferences within tasks for features that are no listed trait."""
-    valid = trained.pool[trained.pool["valid"]]
+    valid = _decided(trained)
     texts = trained.whole.set_index("trace")["text"].reindex(valid["trace"]).fillna("")
     prose = [_ACTION.sub(" ", text) for text in texts]  # words that are in no action
     plans = valid["plan"].fillna("").tolist()
@@ -103,7 +117,10 @@ def what_nobody_listed(trained: Trained, found: Audit) -> None:
         found.note(trained.index, "unlisted", row["feature"], measures)
     if len(clear):
         verb = "kept more often" if clear["z"].iloc[0] > 0 else "kept less often"
-        found.say(f"  {verb} within a task, though no listed trait: {clearest(clear)}")
+        found.say(
+            f"  {verb} within a task, though not listed (it may go with a trait that is): "
+            f"{clearest(clear)}"
+        )
 
 
 def clearest(features: pd.DataFrame, of: str = "") -> str:
@@ -120,15 +137,14 @@ def who_disputes(trained: Trained, found: Audit) -> None:
     """The share of valid plans of the pool that a referee calls invalid, and the invalid traces
     among the learned ones.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
     told = trained.warehouse.query(
         "disputed", experiment=trained.experiment.id, generation=trained.index
     )
     for who, rows in told.groupby("referee"):
         asked, disputed = int(rows["asked"].sum()), int(rows["disputed"].sum())
         learned = rows[rows["kept"].astype(bool)]
-        low, high = proportion_confint(disputed, asked, method="wilson")
+        by_task = rows.groupby("task")[["disputed", "asked"]].sum().to_numpy(dtype=float)
+        low, high = share_interval(*by_task.T)
         measures = {
             "asked": asked, "disputed": disputed, "share": disputed / asked, "low": low,
             "high": high, "learned": learned["disputed"].sum(),

@@ -14,7 +14,7 @@ import pandas as pd
 
 from curation.equivalence import Sketch, batch_of, compare, sketch
 from curation.own import curator_named
-from curation.staleness import (
+from curation.rewards import (
     Staleness,
     effective_reward,
     effective_size,

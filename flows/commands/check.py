@@ -70,11 +70,11 @@ class Judged:
         """The line that `check` prints, and one line per referee."""
         verdict = self.verdict
         at = "" if verdict.step is None else f" at step {verdict.step}"
-        tail = "" if verdict.cost is None else f" (cost {verdict.cost:g})"
+        tail = "" if verdict.cost is None else f" (cost {verdict.cost:.12g})"
         if self.redundant is not None:
             tail += f", redundant {self.redundant:g}"
         if self.reference_cost is not None:
-            tail += f", reference cost {self.reference_cost:g}"
+            tail += f", reference cost {self.reference_cost:.12g}"
         tail += f": {verdict.detail}" if verdict.detail or verdict.cost is None else ""
         judge = f" [by {self.judge}]" if self.judge else ""
         said = {None: "no verdict", True: "valid", False: "invalid"}
@@ -84,6 +84,18 @@ class Judged:
         )
         advice = "".join(f"\n  {line}" for line in self.advice or ())
         return f"{self.file}: {verdict.outcome}{at}{tail}{judge}{advice}{opinions}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """A plan file that could not be read or judged, and the message that says why."""
+
+    file: str
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `check --json` prints."""
+        return {"file": self.file, "outcome": None, "detail": self.why}
 
 
 def judge_files(
@@ -96,7 +108,7 @@ def judge_files(
     find: bool = False,
     any_domain: bool = False,
     advise: bool = False,
-) -> Iterator[Judged]:
+) -> Iterator[Judged | Unjudged]:
     """Yield one result per plan, in order, with the opinions of the referees named.
 
     With `reference`, a planner gets that many seconds to find a plan to compare each one with. With
@@ -104,7 +116,7 @@ def judge_files(
     the plan. With `any_domain`, the problem may name another domain. With `advise`, a plan that is
     not valid comes with advice.
 
-    Raises InvalidInput where a file cannot be read or judged.
+    Raises InvalidInput where the task cannot be read, NotJudged where it is beyond all checkers.
     """
     for name in referees:
         if name not in REFEREES:
@@ -113,12 +125,15 @@ def judge_files(
         raise InvalidInput("standard input (-) can be read once, and is named more than once")
     domain_text, problem_text = read_pddl(domain), read_pddl(problem)
     checker = _checker(domain, domain_text, problem, problem_text, timeout, any_domain)
-    # Before the reference planner, so that a missing file is told at once.
-    texts = [(name, _plan_text(name)) for name in plans]
     aside = None if reference is None else reference_plan(domain_text, problem_text, reference)
-    for name, text in texts:
-        with naming(Path(name)):
-            plan, verdict = judge_text(checker, text, find)
+    for name in plans:
+        try:
+            text = _plan_text(name)
+            with naming(Path(name)):
+                plan, verdict = judge_text(checker, text, find)
+        except (InvalidInput, NotJudged) as error:
+            yield Unjudged(name, str(error))
+            continue
         asked = referees if plan is not None else ()
         yield Judged(
             name,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message, tell_error
 from planners.checking.checker import PLAN_SECONDS
 from planners.errors import InvalidInput, harmless
 
@@ -199,23 +199,28 @@ def check(
         ),
     ] = False,
 ) -> None:
-    """Judge plans. Exit 0: all valid. 1: at least one is not. 2: could not judge.
+    """Judge plans. Exit 0: all valid. 1: at least one is not. 2: one could not be judged.
 
     Referees (kairos, val, up) give second opinions; the verdict and exit code stay ours. With a
     reference, it also says how many actions a valid plan has too many (greedy action elimination).
     """
     with one_message():
-        from flows.commands.check import judge_files
+        from flows.commands.check import Judged, Unjudged, judge_files
 
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        valid = True
+        code = 0
         names = [name.strip() for name in referee.split(",") if name.strip()]
         for result in judge_files(
             domain, problem, plans, names, reference, timeout, extract, any_domain_name, explain
         ):
-            typer.echo(json.dumps(result.to_json()) if as_json else harmless(str(result)))
-            valid &= result.verdict.valid
-    raise typer.Exit(0 if valid else 1)
+            if isinstance(result, Unjudged):
+                tell_error(result.why)
+                code = 2
+            elif not result.verdict.valid:
+                code = max(code, 1)
+            if as_json or isinstance(result, Judged):
+                typer.echo(json.dumps(result.to_json()) if as_json else harmless(str(result)))
+    raise typer.Exit(code)
 
 
 @app.command()

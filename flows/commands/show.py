@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from flows.generations.judging import READING
 from flows.pages.trace import one_trace
@@ -94,4 +95,17 @@ def _decisions(warehouse: Warehouse, trace: Trace) -> Iterator[str]:
         yield "in no pool" + (": evaluation traces are never learned from" if measured else " yet")
     for decision in sorted(found, key=lambda one: (one.experiment, one.since)):
         verb = "kept" if decision.kept else "dropped"
-        yield (f"{verb} for {decision.generations} of {decision.experiment}: {decision.reason}")
+        instead = () if decision.kept else _kept_instead(warehouse, trace.task, decision)
+        told = f"; kept of its task: {', '.join(instead)}" if instead else ""
+        yield f"{verb} for {decision.generations} of {decision.experiment}: {decision.reason}{told}"
+
+
+def _kept_instead(warehouse: Warehouse, task: str, decision: Decision) -> list[str]:
+    """The traces of a task that were kept while a decision stood, by id."""
+    others = warehouse.every(Decision, experiment=decision.experiment, task=task, kept=True)
+    last = inf if decision.until is None else decision.until
+    return [
+        one.trace
+        for one in others
+        if one.since <= last and decision.since <= (inf if one.until is None else one.until)
+    ]

@@ -7,13 +7,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from planners.errors import Busy, PosterityError, harmless
+from planners.errors import Busy, InvalidInput, PosterityError, harmless
+
+if TYPE_CHECKING:
+    from flows.experiments.experiment import Experiment
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
@@ -79,13 +82,26 @@ def readable(warehouse: str) -> str:
     return warehouse
 
 
+def named_or_none(experiment: str | None, changes: list[str] | None) -> Experiment | None:
+    """The experiment that a command names, with its settings changed; None if it names none."""
+    from flows.experiments.reading import load_experiment
+
+    if experiment is None and changes:
+        raise InvalidInput("--set needs the EXPERIMENT whose settings it changes")
+    return None if experiment is None else load_experiment(experiment, changes)
+
+
+def tell_error(message: str) -> None:
+    errors.print(f"[bold red]error:[/] {escape(harmless(message))}", soft_wrap=True)
+
+
 @contextmanager
 def one_message() -> Iterator[None]:
     """Turn an expected error, or Ctrl-C, into one message and its exit code."""
     try:
         yield
     except PosterityError as error:
-        errors.print(f"[bold red]error:[/] {escape(harmless(str(error)))}", soft_wrap=True)
+        tell_error(str(error))
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
         errors.print(STOPPED)

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from flows.commands.terminal import DEFAULT, WarehouseFile, app, errors, one_message, readable
-from planners.errors import InvalidInput, harmless
+from flows.commands.terminal import (
+    DEFAULT,
+    WarehouseFile,
+    app,
+    errors,
+    named_or_none,
+    one_message,
+    readable,
+)
+from planners.errors import harmless
 
 if TYPE_CHECKING:
-    from flows.experiments.experiment import Experiment
-    from flows.progress import Watch
+    pass
 
 
 @app.command()
@@ -188,110 +195,6 @@ def verify(
     raise typer.Exit(0 if verified else 1)
 
 
-def _named(experiment: str | None, changes: list[str] | None) -> Experiment | None:
-    """The experiment that a command names, with its settings changed; None if it names none."""
-    from flows.experiments.reading import load_experiment
-
-    if experiment is None and changes:
-        raise InvalidInput("--set needs the EXPERIMENT whose settings it changes")
-    return None if experiment is None else load_experiment(experiment, changes)
-
-
-@app.command()
-def audit(
-    experiment: Annotated[
-        str | None,
-        typer.Argument(help="A preset or TOML file; default: all experiments in the warehouse."),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting: audit.traits.NAME=SQL. Repeatable."),
-    ] = None,
-    by_lot: Annotated[
-        int | None,
-        typer.Option(
-            "--by-lot",
-            help="Ask what this generation's curation caused: train arms with the kept traces of "
-            "each task drawn by lot, and compare.",
-            min=1,
-        ),
-    ] = None,
-    arms: Annotated[
-        int, typer.Option("--arms", help="Of --by-lot: how many such arms.", min=2, max=100)
-    ] = 8,
-    pool: Annotated[
-        Path | None,
-        typer.Option(
-            "--pool", help="Audit this Parquet file instead, one row per candidate, whoever chose."
-        ),
-    ] = None,
-    kept: Annotated[
-        str, typer.Option("--kept", help="Of --pool: the column that says whether a row was kept.")
-    ] = "kept",
-    group: Annotated[
-        str, typer.Option("--group", help="Of --pool: the column of the prompt, or the task.")
-    ] = "group",
-    traits: Annotated[
-        list[str] | None,
-        typer.Option("--trait", help="Of --pool: NAME=SQL over a row, or a column; default: all."),
-    ] = None,
-    warehouse: WarehouseFile = DEFAULT,
-) -> None:
-    """Ask what the loop rewards besides validity, how stale its replay is, and what it changed.
-
-    Figures go into the views implicit_reward and selection_differential and the table audits. Exit
-    1: a bound of the experiment's `[audit]` is broken. With --pool, a data set that was never in a
-    warehouse: what did its selection prefer within groups, and which groups weigh more?
-    """
-    if pool is not None:
-        with one_message():
-            from flows.audit.foreign import audit_pool, traits_named
-
-            for line in audit_pool(pool, kept, group, traits_named(traits or ())):
-                typer.echo(harmless(line))
-        return
-    with one_message():
-        from flows.audit.audit import audit as ask
-        from flows.audit.audit import tell
-        from flows.audit.known import chosen_from
-        from flows.progress import Watch
-        from warehouse.store import Warehouse
-
-        watch, named = Watch(), _named(experiment, changes)
-        if by_lot is not None:
-            _ask_arms(warehouse, named, by_lot, arms, watch)
-            return
-        # Users' traits are SQL, so they are computed where nothing can be written.
-        with Warehouse(warehouse, read_only=True) as store:
-            chosen, skipped = chosen_from(store, named)
-            if skipped:
-                watch.say(f"{skipped} experiments made by another version of Posterity are skipped")
-            found = [ask(store, one, watch) for one in chosen]
-        with Warehouse(warehouse) as store:
-            for one in found:
-                store.replace_audit(one.experiment.id, one.records)
-        for one in found:
-            tell(one, watch)
-    raise typer.Exit(1 if any(one.broken for one in found) else 0)
-
-
-def _ask_arms(
-    warehouse: str, named: Experiment | None, generation: int, arms: int, watch: Watch
-) -> None:
-    """Compare a generation with randomised arms; add the findings to those of the audit."""
-    from flows.audit.audit import tell
-    from flows.loop.randomised import randomised
-    from warehouse.store import Warehouse
-
-    if named is None:
-        raise InvalidInput("say whose generation: posterity audit EXPERIMENT --by-lot N")
-    with Warehouse(warehouse, read_only=True) as store:
-        found = randomised(store, named, generation, arms, watch)
-    with Warehouse(warehouse) as store:
-        store.replace_figures(named.id, generation, "randomised", found.records)
-    tell(found, watch)
-
-
 @app.command()
 def report(
     out: Annotated[Path, typer.Option("--out", help="The page.")] = Path("posterity.html"),
@@ -336,7 +239,7 @@ def promote(
         from flows.loop.promote import promote_by_hand
         from warehouse.store import Warehouse
 
-        named = _named(experiment, changes)
+        named = named_or_none(experiment, changes)
         with Warehouse(warehouse, read_only=True) as store:
             chosen = the_one(store, named)
         with Warehouse(warehouse) as store:

@@ -1,7 +1,9 @@
 """Whether users prefer a candidate to the generation that is deployed, looked at as often as one
 likes.
 
-Both answer at the same time, each its share of sessions. Of every session the first word counts.
+Both answer at the same time, each its share of sessions, drawn at random. Of every session the
+first word counts; an answer without a session says nothing, since only sessions are drawn. A
+session of the candidate is compared with those of the other generation just before it.
 The evidence is a product of bets whose expectation is at most 1 unless the candidate is better
 (Turner, Ly and Grünwald 2021, arXiv 2106.02693, section 2; for one side, since a factor falls with
 the candidate's rate). It passes 1 / ERROR in at most ERROR of all cases where it is not better,
@@ -10,6 +12,7 @@ whenever one stops (Ville's inequality).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -62,20 +65,24 @@ def preference(outcomes: Iterable[tuple[bool, bool]], share: float) -> Preferenc
     and whether it was accepted. `share`: of sessions that the candidate answers.
     """
     found, better, worse = Preference(), 1.0, 1.0
+    candidate, current = Arm(), Arm()
     most = min(BLOCK, max(1, round((1 - share) / share)))
-    waiting: dict[bool, list[bool]] = {True: [], False: []}
+    # Only the latest of each are kept to be compared: users may be easier to please on some days.
+    waiting = {True: deque[bool](maxlen=1), False: deque[bool](maxlen=most)}
     for is_candidate, accepted in outcomes:
         waiting[is_candidate].append(accepted)
+        arm = found.candidate if is_candidate else found.current
+        arm.count([accepted])
         if len(waiting[False]) < most or not waiting[True]:
             continue
-        one, many = [waiting[True].pop(0)], [waiting[False].pop(0) for _ in range(most)]
-        better *= _bet(found.candidate.rate, found.current.rate, one, many)
-        worse *= _bet(1 - found.candidate.rate, 1 - found.current.rate, _not(one), _not(many))
+        one, many = list(waiting[True]), list(waiting[False])
+        for queue in waiting.values():
+            queue.clear()
+        better *= _bet(candidate.rate, current.rate, one, many)
+        worse *= _bet(1 - candidate.rate, 1 - current.rate, _not(one), _not(many))
         found.better, found.worse = max(found.better, better), max(found.worse, worse)
-        found.candidate.count(one)
-        found.current.count(many)
-    found.candidate.count(waiting[True])
-    found.current.count(waiting[False])
+        candidate.count(one)  # only what was compared, and only now: a bet looks back alone
+        current.count(many)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curation.own import code_of, curator_named
+from curation.own import code_of, curator_named, rehearse
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Tasks
 from planners.domains.folder import read_folder
@@ -66,7 +66,8 @@ def _pin_curator(content: dict[str, Any]) -> None:
     if isinstance(curation, dict) and isinstance(name := curation.get("curator"), str):
         curation.pop("code", None)
         if ":" in name:
-            curator_named(name)
+            users = bool(curation.get("sources") or content.get("deployment"))
+            rehearse(curator_named(name), users)
             curation["code"] = code_of(name)
 
 

@@ -27,6 +27,10 @@ from warehouse.landing import take_in
 from warehouse.places.file import File
 from warehouse.store import Warehouse
 
+FEW = 3
+"""Seeds, below which a study says how little they tell."""
+SPLITS = ("train", "heldout", "larger")
+"""In the order in which effects are told."""
 LOOK_EVERY = 2.0
 """Seconds between looks at what the runs are doing."""
 
@@ -72,6 +76,7 @@ def run_study(
                 advance(len(chain))
             advance(0, _now(parts))
     shutil.rmtree(parts, ignore_errors=True)
+    _tell_effects(study, place, watch)
 
 
 def _part(parts: Path, chain: list[Run]) -> Path:
@@ -113,6 +118,30 @@ def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch)
         store.publish()
     for path in part.parent.glob(f"{part.name}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _tell_effects(study: Study, place: Path, watch: Watch) -> None:
+    """Say how far each arm is from the first at the last generation."""
+    with Warehouse(place, read_only=True) as store:
+        effects = store.query("report_effects")
+    effects = effects[effects["study"] == study.name]
+    for arm, rows in effects.groupby("arm", sort=False):
+        rows = rows.sort_values("split", key=lambda splits: splits.map(SPLITS.index))
+        told = [
+            f"{row.split} {100 * row.effect:+.1f} points"
+            # NaN, where there is one seed, is the only value unequal to itself.
+            + (f" ({100 * row.low:+.1f} to {100 * row.high:+.1f})" if row.low == row.low else "")
+            for row in rows.itertuples()
+        ]
+        watch.say(
+            f"{arm} against {study.runs[0].arm}, coverage at the last generation: {', '.join(told)}"
+        )
+    seeds = len({run.experiment.seed for run in study.runs})
+    if seeds < FEW:
+        watch.say(
+            f"{seeds} {'seeds tell' if seeds > 1 else 'seed tells'} very large effects only: the "
+            "intervals are over seeds; add some to the file, and what is finished stays"
+        )
 
 
 def _members(study: Study, ids: set[str]) -> list[Member]:

@@ -78,4 +78,4 @@ def _plan(given: Any) -> Plan | str:
 
 
 def _of_unified(thing: object) -> bool:
-    return type(thing).__module__.startswith("unified_planning.")
+    return any(base.__module__.startswith("unified_planning.") for base in type(thing).__mro__)

@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Domain, Task, read_task
-from planners.pddl.conditions import Conflict, World, changes, derive, holds, value_of
+from planners.pddl.conditions import Clock, Conflict, World, changes, derive, holds, value_of
 from planners.pddl.formulas import ASSIGNMENTS, Number
 from planners.pddl.literals import literals
 from planners.pddl.printing import formula_text
 from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
 
 CHECKER = "posterity"
-CHECKER_VERSION = "3"
+CHECKER_VERSION = "4"
 PLAN_SECONDS = 10.0
 """Time limit for judging one plan, where none is given."""
 
@@ -89,7 +89,7 @@ class Checker:
 
     def __init__(self, task: Task, timeout: float | None = PLAN_SECONDS) -> None:
         self.task, self.timeout = task, timeout
-        self._deadline: float | None = None
+        self._clock = Clock()
         self._numbers = Numbers()
         self._memo: dict[Action, Step] = {}
         self._kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
@@ -103,8 +103,13 @@ class Checker:
 
         Raises NotJudged if it takes longer than the timeout, or its numbers grow beyond all bounds.
         """
-        if self.timeout is not None:
-            self._deadline = monotonic() + self.timeout
+        self._clock = Clock(None if self.timeout is None else monotonic() + self.timeout)
+        try:
+            return self._judged(plan)
+        except RecursionError:
+            raise NotJudged("a condition or number of this task nests too deeply") from None
+
+    def _judged(self, plan: Plan) -> Verdict:
         state = set(self.init)
         values = dict(self.task.values)
         memo = self._memo
@@ -199,7 +204,7 @@ class Checker:
             values,
             self._kinds,
             self._objects,
-            self._deadline,
+            self._clock,
         )
         if not self.task.domain.rules:
             return plain

@@ -13,7 +13,8 @@ from planners.checking.checker import PLAN_SECONDS
 from planners.checking.replay import Replay, ground
 from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Task
-from planners.pddl.conditions import World, solutions
+from planners.pddl.conditions import Clock, Conflict, World, solutions
+from planners.pddl.conditions import changes as changes_of
 from planners.pddl.formulas import number_text
 from planners.pddl.literals import literals
 from planners.pddl.printing import formula_text
@@ -133,7 +134,7 @@ def _help(run: Replay, atom: Atom, wanted: bool, timeout: float) -> str:
         run.numbers,
         run.kinds,
         run.task.problem.objects,
-        monotonic() + timeout,
+        Clock(monotonic() + timeout),
     )
     verb = "adds" if wanted else "deletes"
     try:
@@ -159,6 +160,10 @@ def _helpers(task: Task, atom: Atom, wanted: bool, world: World) -> Iterator[Act
                 continue
             free = tuple(pair for pair in schema.parameters if pair[0] not in binding)
             for found in solutions(free, schema.precondition, binding, world):
+                try:
+                    changes_of(schema.effect, found, world)
+                except Conflict:  # its precondition holds, and it cannot be applied
+                    continue
                 yield (schema.name, *(found[name] for name, _ in schema.parameters))
 
 

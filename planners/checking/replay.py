@@ -125,7 +125,10 @@ class Replay:
             return e
         if e[0] == "fluent":
             return self.numbers[ground(e[1:], env)]
-        return arithmetic(e[0], self.number(e[1], env), self.number(e[2], env))
+        value = self.number(e[1], env)
+        for part in e[2:]:
+            value = arithmetic(e[0], value, self.number(part, env))
+        return value
 
     def after(self, fluent: Atom, effects: Any) -> Any:
         """The value of a number after effects on it in this order."""

@@ -10,6 +10,7 @@ from typing import Any
 from planners.checking.checker import PLAN_SECONDS
 from planners.checking.replay import Replay
 from planners.pddl import Task
+from planners.pddl.formulas import number_text
 from planners.records import Action, Atom, Outcome, Plan
 
 
@@ -34,7 +35,7 @@ class Step:
         return [
             *(f"+({' '.join(atom)})" for atom in self.added),
             *(f"-({' '.join(atom)})" for atom in self.deleted),
-            *(f"({' '.join(of)})={value:g}" for of, value in self.numbers.items()),
+            *(f"({' '.join(of)})={number_text(value)}" for of, value in self.numbers.items()),
         ]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import count, product
+from itertools import product
 from time import monotonic
 from typing import Any
 
@@ -22,7 +23,7 @@ OUT_OF_TIME = (
     "--timeout SECONDS, in an experiment with judging.timeout"
 )
 """Why a plan is not judged whose time is over."""
-TICK = 1024
+TICK = 256
 """Choices of objects between two looks at the clock."""
 MOST_BITS = 8192
 MOST_CHANGES = 1_000_000
@@ -35,27 +36,42 @@ class Conflict(Exception):
     """An effect cannot be applied: a number is undefined, or two effects on it conflict."""
 
 
+@dataclass(slots=True)
+class Clock:
+    """The time for a whole plan: `end` as `time.monotonic` counts, None for no end. Choices of all
+    its quantifiers are counted together, since many short ones take as long as a long one.
+    """
+
+    end: float | None = None
+    choices: int = 0
+
+    def tick(self) -> None:
+        """Count a choice of an object, and now and then look whether the time is over."""
+        self.choices += 1
+        if self.choices % TICK == 0:
+            self.look()
+
+    def look(self) -> None:
+        """Raise NotJudged when the time is over."""
+        if self.end is not None and monotonic() > self.end:
+            raise NotJudged(OUT_OF_TIME)
+
+
 @dataclass(frozen=True, slots=True)
 class World:
-    """A state: the atoms it has, its numeric fluents, and each object's type and ancestors.
-
-    Its quantifiers are evaluated until `deadline`, a time of `time.monotonic`; None for no end.
+    """A state: the atoms it has, its numeric fluents, and each object's type and ancestors. Its
+    quantifiers are evaluated as long as the clock allows.
     """
 
     has: Callable[[Atom], bool]
     values: dict[Atom, Number]
     kinds: dict[str, set[str]]
     objects: tuple[tuple[str, str], ...]
-    deadline: float | None = None
+    clock: Clock = field(default_factory=Clock)
 
     def of_types(self, kinds: Iterable[str]) -> list[str]:
         """The objects of one of these types, in order."""
         return [name for name, _ in self.objects if not self.kinds[name].isdisjoint(kinds)]
-
-    def require_time(self) -> None:
-        """Raise NotJudged when the deadline has passed."""
-        if self.deadline is not None and monotonic() > self.deadline:
-            raise NotJudged(OUT_OF_TIME)
 
 
 def substitute(formula: Any, binding: Binding) -> Any:
@@ -69,9 +85,8 @@ def substitute(formula: Any, binding: Binding) -> Any:
 
 def bindings(parameters: Parameters, binding: Binding, world: World) -> Iterator[Binding]:
     """Every extension of a binding by objects for the quantified parameters."""
-    for turn, names in enumerate(product(*(world.of_types(kinds) for _, kinds in parameters))):
-        if turn % TICK == 0:
-            world.require_time()
+    for names in product(*(world.of_types(kinds) for _, kinds in parameters)):
+        world.clock.tick()
         yield {**binding, **{p: n for (p, _), n in zip(parameters, names, strict=True)}}
 
 
@@ -154,7 +169,7 @@ def _bindings_that_meet(
     ready: list[list[Leaf]] = [[] for _ in range(len(names) + 1)]
     for leaf, own in words:
         ready[max((i for i, name in enumerate(names, 1) if name in own), default=0)].append(leaf)
-    bound, ticks = dict(binding), count(1)
+    bound = dict(binding)
 
     def met(depth: int) -> bool:
         return all(
@@ -167,8 +182,7 @@ def _bindings_that_meet(
             yield bound
             return
         for name in choices[names[depth]]:
-            if next(ticks) % TICK == 0:
-                world.require_time()
+            world.clock.tick()
             bound[names[depth]] = name
             if met(depth + 1):
                 yield from extend(depth + 1)
@@ -189,12 +203,15 @@ def solutions(
 def _in_order(names: list[str], used: list[set[str]]) -> list[str]:
     """Parameters in an order in which leaves, given by those they use, are complete early."""
     chosen: list[str] = []
+    missing = [set(own) for own in used]
     while names:
-        waiting = [own for own in used if not own <= set(chosen)]
         # The parameter that most leaves wait for alone comes next, then the first one.
-        best = max(names, key=lambda name: sum(own <= {*chosen, name} for own in waiting))
+        alone = Counter(name for own in missing if len(own) == 1 for name in own)
+        best = max(names, key=alone.__getitem__)
         names.remove(best)
         chosen.append(best)
+        for own in missing:
+            own.discard(best)
     return chosen
 
 
@@ -207,7 +224,7 @@ def derive(domain: Domain, world: World) -> set[Atom]:
         while grown:
             before = len(found)
             for rule in stratum:
-                world.require_time()
+                world.clock.look()
                 parameters, body = _flat(rule)
                 names = [name for name, _ in rule.parameters]
                 found |= {
@@ -255,11 +272,14 @@ def value_of(expression: Any, binding: Binding, world: World) -> Number | None:
         return expression
     if expression[0] == "fluent":
         return world.values.get(substitute(expression[1:], binding))
-    operator = expression[0]
-    left, right = (value_of(part, binding, world) for part in expression[1:])
-    if left is None or right is None or (operator == "/" and right == 0):
-        return None
-    return _calculated(operator, left, right)
+    operator, first, *others = expression
+    found = value_of(first, binding, world)
+    for part in others:
+        other = value_of(part, binding, world)
+        if found is None or other is None or (operator == "/" and other == 0):
+            return None
+        found = _calculated(operator, found, other)
+    return found
 
 
 def _calculated(operator: str, left: Number, right: Number) -> Number:

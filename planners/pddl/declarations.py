@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from planners.errors import NotJudged, PddlError
@@ -15,7 +16,6 @@ from planners.pddl.formulas import (
     Parameters,
     Scope,
     Types,
-    ancestors,
     condition,
     known_types,
     one_type,
@@ -121,9 +121,10 @@ def types_of(words: list[Any]) -> dict[str, Types]:
     for parent in [parent for kinds in types.values() for parent in kinds]:
         types.setdefault(parent, (OBJECT,))
     types.pop(OBJECT, None)
-    for name, kinds in types.items():
-        if any(name in ancestors(parent, types) for parent in kinds):
-            raise PddlError(f"type {name!r} is its own ancestor")
+    try:
+        TopologicalSorter(types).prepare()
+    except CycleError as error:
+        raise PddlError(f"type {error.args[1][0]!r} is its own ancestor") from None
     return types
 
 
@@ -152,6 +153,8 @@ def signatures_of(
         name = entry[0]
         if name in found:
             raise PddlError(f"{what} {name!r} is declared twice", entry.line)
+        if name.startswith("?"):
+            raise PddlError(f"{what} {name!r} looks like a variable", entry.line)
         kinds = parameters_of(Words(entry[1:], entry.line), types)
         if name == "=" and len(kinds) == 2:
             continue  # some domains declare equality, which is built in
@@ -182,7 +185,12 @@ def rule_of(section: Words, scope: Scope) -> Rule:
     inner = scope.with_names(parameters)
     # An atom with these parameters must exist, which checks name, arity and types.
     inner.atom(Words([predicate, *(name for name, _ in parameters)], section.line))
-    return Rule(predicate, parameters, condition(section[2], inner))
+    # It is derived of objects that the predicate takes, even where the rule says less of them.
+    narrow = tuple(
+        (name, scope.narrowed(own, wanted))
+        for (name, own), wanted in zip(parameters, scope.predicates[predicate], strict=True)
+    )
+    return Rule(predicate, narrow, condition(section[2], inner))
 
 
 def strata(rules: list[Rule]) -> tuple[tuple[Rule, ...], ...]:

@@ -31,6 +31,8 @@ Number = int | Fraction
 """A number of PDDL, exact: its decimals are rationals."""
 LONGEST_NUMBER = 400
 """Digits, and size of the exponent, beyond which a number is refused."""
+MOST_VARIABLES = 100
+"""Variables of a quantifier, at most: their objects are chosen one within the other."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII)
 
 
@@ -122,9 +124,13 @@ class Scope:
     def with_names(self, names: Iterable[tuple[str, Types]]) -> Scope:
         return Scope(self.types, self.predicates, self.functions, self.names | dict(names))
 
-    def atom(self, words: Any) -> Atom:
-        """An atom, if its predicate is declared with this arity and its arguments are in scope."""
-        return self._applied(words, self.predicates, "predicate")
+    def atom(self, words: Any, exact: bool = False) -> Atom:
+        """An atom, if its predicate is declared with this arity and its arguments are in scope.
+
+        A variable may have a wider type than the predicate takes, since an atom of other objects is
+        false; where it is `exact` it may not, since an action would add such an atom.
+        """
+        return self._applied(words, self.predicates, "predicate", exact)
 
     def fluent(self, words: Any) -> Atom:
         """A numeric fluent, on the same conditions; parentheses around a lone name are optional."""
@@ -132,7 +138,9 @@ class Scope:
             [words] if isinstance(words, str) else words, self.functions, "function"
         )
 
-    def _applied(self, words: Any, known: dict[str, tuple[Types, ...]], what: str) -> Atom:
+    def _applied(
+        self, words: Any, known: dict[str, tuple[Types, ...]], what: str, exact: bool = False
+    ) -> Atom:
         if not words or not all(isinstance(word, str) for word in words):
             raise PddlError(f"expected a {what} and its arguments, found {show(words)[:80]}")
         name, *arguments = words
@@ -142,15 +150,24 @@ class Scope:
             raise PddlError(f"{what} {name!r} takes {len(known[name])} arguments: {show(words)}")
         for argument, kinds in zip(arguments, known[name], strict=True):
             own = self.names[self.term(argument)]
-            # An object is of its type. A variable may have a wider one, which is narrowed when the
-            # action is used, as long as some object can be of both.
-            fits = self._overlap if argument[0] == "?" else self._below
-            if not any(fits(kind, wanted) for kind in own for wanted in kinds):
+            # An object is of its type, and so must every object be that an effect names.
+            fits = self._below if exact or argument[0] != "?" else self._overlap
+            every = all if exact else any
+            if not every(any(fits(kind, wanted) for wanted in kinds) for kind in own):
                 raise PddlError(
                     f"{argument} in {show(words)} is of type {' or '.join(own)}, and {what} "
                     f"{name!r} takes {' or '.join(kinds)}"
                 )
         return tuple(words)
+
+    def narrowed(self, own: Types, wanted: Types) -> Types:
+        """The types of the objects that are of one of the first types and one of the second."""
+        return tuple(
+            kind if self._below(kind, other) else other
+            for kind in own
+            for other in wanted
+            if self._overlap(kind, other)
+        )
 
     def _below(self, kind: str, wanted: str) -> bool:
         """Whether a type is another, or a subtype of it."""
@@ -194,6 +211,10 @@ def condition(words: Any, scope: Scope) -> Formula:
         if len(words) != 3:
             raise PddlError(f"{head!r} takes parameters and one condition: {show(words)[:80]}")
         parameters = parameters_of(words[1], scope.types)
+        if len(parameters) > MOST_VARIABLES:
+            raise NotJudged(
+                f"{head!r} over {len(parameters)} variables; up to {MOST_VARIABLES} are supported"
+            )
         inner = scope.with_names(parameters)
         return (head, parameters, condition(words[2], inner))
     if head in COMPARISONS and len(words) == 3:
@@ -209,7 +230,7 @@ def condition(words: Any, scope: Scope) -> Formula:
 
 @located
 def expression(words: Any, scope: Scope) -> Any:
-    """A numeric expression: a number, ("fluent", ...), or (operator, left, right)."""
+    """A numeric expression: a number, ("fluent", ...), or (operator, operand, operand, ...)."""
     if isinstance(words, str) and NUMBER.fullmatch(words):
         return number(words)
     if isinstance(words, list) and words and _head(words) in ARITHMETIC:
@@ -218,10 +239,7 @@ def expression(words: Any, scope: Scope) -> Any:
             return ("-", 0, parts[0])
         if len(parts) < 2 or (len(parts) > 2 and words[0] in "-/"):
             raise PddlError(f"wrong number of operands: {show(words)[:80]}")
-        folded = parts[0]  # `+` and `*` with more operands, from the left
-        for part in parts[1:]:
-            folded = (words[0], folded, part)
-        return folded
+        return (words[0], *parts)
     if isinstance(words, list) and words[:1] == ["is-violated"] and not scope.functions:
         raise NotJudged("preferences (is-violated) are not supported")
     return ("fluent", *scope.fluent(words))
@@ -281,4 +299,4 @@ def effect(words: Any, scope: Scope, conditional: bool = False) -> Formula:
         return ("when", condition(words[1], scope), effect(words[2], scope, True))
     if head in ASSIGNMENTS and len(words) == 3:
         return (head, scope.fluent(words[1]), expression(words[2], scope))
-    return scope.atom(words)
+    return scope.atom(words, exact=True)

@@ -243,7 +243,7 @@ def read_task(domain_text: str | Path, problem_text: str | Path, any_domain: boo
         raise PddlError("a problem needs one (:goal ...) with one condition", goal_section.line)
     problem = Problem(domain.name, tree[1][1], objects, init, condition(goal_section[0], scope))
     metric, maximize = _metric(sections.get(":metric"), scope)
-    key = task_key(domain, problem, values)
+    key = task_key(domain, problem, values, metric, maximize)
     return Task(domain, problem, values, metric, key, maximize, tuple(notes))
 
 
@@ -286,7 +286,9 @@ def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Fluent
     if entry[0] == "=" and len(entry) == 3:
         if not isinstance(entry[2], str) or not NUMBER.fullmatch(entry[2]):
             raise PddlError(f"expected a number in {show(entry)[:80]}")
-        values[scope.fluent(entry[1])] = number(entry[2])
+        fluent, value = scope.fluent(entry[1]), number(entry[2])
+        if values.setdefault(fluent, value) != value:
+            raise PddlError(f"{show(fluent)} has two initial values, of which one is {entry[2]}")
     # (at 5 (on a b)) is a timed literal; (at truck1 depot) is a plain fact.
     elif entry[0] == "at" and len(entry) == 3 and isinstance(entry[2], list):
         raise NotJudged("timed initial literals are not supported")
@@ -310,10 +312,11 @@ def _metric(words: list[Any] | None, scope: Scope) -> tuple[Any | None, bool]:
 
 
 def task_key(
-    domain: Domain, problem: Problem, values: tuple[tuple[Fluent, Number], ...] = ()
-) -> str:
+    domain: Domain, problem: Problem, values: tuple[tuple[Fluent, Number], ...] = (),
+    metric: Any | None = None, maximize: bool = False,
+) -> str:  # fmt: skip
     """Hash of the canonical PDDL. The order of objects, facts and goals does not matter, nor does
-    the problem's name.
+    the problem's name. A metric does: it decides what a plan costs.
     """
     ordered = canonical(problem)
     return content_hash(
@@ -322,6 +325,7 @@ def task_key(
         repr(ordered.init),
         repr(sorted(_keyed(values))),
         repr(_keyed(ordered.goal)),
+        *(() if metric is None else (repr((_keyed(metric), maximize)),)),
     )
 
 

@@ -12,6 +12,8 @@ def rename(problem: Problem, names: dict[str, str]) -> Problem:
     """The problem under other object names; objects that are not in `names` keep theirs."""
 
     def renamed(formula: Formula) -> Formula:
+        if formula[0] in ("forall", "exists"):  # the types of its variables are no objects
+            return (*formula[:2], renamed(formula[2]))
         return tuple(
             renamed(part) if isinstance(part, tuple) else names.get(part, part) if i else part
             for i, part in enumerate(formula)

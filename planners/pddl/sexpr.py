@@ -51,6 +51,11 @@ def located(read: F) -> F:
 
 def parse(text: str) -> Words:
     """The one expression of a PDDL text, as nested lists of lower-case words. Raises PddlError."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PddlError(f"character {error.start + 1} is half of a surrogate pair") from None
     if "(" not in text:
         raise PddlError(
             f"{text[:60]!r} is not PDDL text; for a file, give a pathlib.Path of it"

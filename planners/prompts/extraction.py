@@ -25,8 +25,9 @@ the plan is searched for in this order:
 
 The first place that has anything decides. Different plans there are ambiguous, which is no plan,
 with a reason: nothing is guessed. A line of a plan that opens a parenthesis and is not an action
-spoils it. In 1 and 2, text after a later mark that is never closed counts as one more plan. What is
-announced as a plan that does not work is not taken.
+spoils it. In 1 and 2, text after a later mark that is never closed counts as one more plan, and so
+do lines of actions after the last mark. What is announced as a plan that does not work is not
+taken.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from planners.pddl.sexpr import fold
 from planners.prompts.forms import FORMS
 from planners.records import Action, Plan
 
-EXTRACTION_VERSION = "5"
+EXTRACTION_VERSION = "6"
 THINK_START, THINK_END = "<think>", "</think>"
 CALL_START, CALL_END = "<validate>", "</validate>"
 """Around a plan that a model asks the plan checker about."""
@@ -79,7 +80,7 @@ _EXPLAINED = re.compile(
     r"(?:(?:[-\u2013\u2014:#]|//)[ \t].*)?"  # why
 )
 _JOINED = re.compile(r"\(\s*+([^\s();]++)([^();]*+)\)")
-_IN_A_ROW = re.compile(r"\)[ \t]*+;[ \t]*+(?=\([ \t]*+([^\s()]++))")
+_IN_A_ROW = re.compile(r"\);[ \t]*+(?=\([ \t]*+([^\s()]++))")
 _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2007": " "})
 _MENTION = re.compile(
     r"\(([^()]*+)(\)?)|^(?:step[ \t]{0,9})?\d{1,6}[.):][ \t]{1,9}[*`]{0,3}([^\s()*`:]+)", re.M
@@ -114,7 +115,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     `schemas` are the domain's actions: forms without parentheses are read only of these. If prose
     beside a listed plan mentions another action of theirs, the answer is ambiguous.
     """
-    before, answer = split_reasoning(text)
+    before, answer = split_reasoning(plain_lines(text))
     if not answer.strip() and before.endswith(RESULT_END):
         _, answer = split_reasoning(before[: before.rfind(RESULT_START)])
     if not answer.strip():
@@ -130,7 +131,8 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     for what, ended, begun in (("tagged", _TAGGED, _TAG), ("fenced", _FENCED, _FENCE_BEGUN)):
         if blocks := _blocks(answer, ended, begun):
             told = [_read_block(block, schemas) for block, bad in blocks if not bad]
-            return _the_one(what, told, bool(blocks))
+            marked = _the_one(what, told, bool(blocks))
+            return _unless_another(marked, answer[list(ended.finditer(answer))[-1].end() :])
     # 3. Another form than lines of actions.
     if (plan := _in_a_form(answer, schemas)) is not None:
         return Extraction(plan)
@@ -143,6 +145,19 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
         reason = f"ambiguous: text outside the plan also contains the action ({name} ...)"
         return Extraction(None, reason)
     return found
+
+
+def _unless_another(marked: Extraction, after: str) -> Extraction:
+    """A marked plan, unless another one stands in lines after the last mark: which one counts?"""
+    others = [extract_lines(run).plan for run, bad in _runs(after)[0] if not bad]
+    if marked.plan is not None and any(plan not in (None, marked.plan) for plan in others):
+        return Extraction(None, "ambiguous: another plan follows the marked one")
+    return marked
+
+
+def plain_lines(text: str) -> str:
+    """A text whose lines end with a line feed, as on every system but two."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _tidied(answer: str, schemas: Container[str]) -> str:
@@ -186,13 +201,13 @@ def _mentioned(before: str, after: str, plan: Plan, schemas: Container[str]) -> 
     Numbered prose before the plan may tell its actions in their order, since that is the same plan;
     after its beginning a number may stand for one more.
     """
-    ahead = iter([action[0] for action in plan.actions])
+    ahead, own = iter([action[0] for action in plan.actions]), set(plan.actions)
     for prose, first in ((before, True), (after, False)):
         for match in _MENTION.finditer(fold(prose)):
             name = match[3]
             if name is None:
                 words = tuple(match[1].split())
-                whole = match[2] is not None and (len(words) == 1 or words in plan.actions)
+                whole = match[2] is not None and (len(words) == 1 or words in own)
                 name = words[0] if words and not whole else None
             elif first and name in schemas and name in ahead:
                 continue
@@ -286,7 +301,7 @@ def extract_lines(answer: str) -> Extraction:
     """The plan of a plan text (see the module); the empty text is the empty plan."""
     actions: list[Action] = []
     latest = -1.0
-    for number, line in enumerate(answer.split("\n"), 1):
+    for number, line in enumerate(plain_lines(answer).split("\n"), 1):
         found, time, wrong = _read_short(line) if len(line) <= SHORT else _read_line(line)
         actions += found
         if time is not None:

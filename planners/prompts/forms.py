@@ -16,6 +16,8 @@ from planners.records import Action, Plan
 
 # Possessive repeats (`++`) keep hostile completions from backtracking.
 _WRAPPED = re.compile(r"[\[(]\s*+(?::?plan(?=[\s(]))?\s*+((?:\([^()]*+\)[\s,]*+)++)[\])]", re.I)
+_SOME = re.compile(r"\s*+(?:\([^()]*+\)\s*+)++|[^()]++")
+"""Actions in parentheses, or one without."""
 _INSIDE = re.compile(r"\(([^()]*)\)")
 _CALL = re.compile(r"([^\s()\[\],]+)\(([^()]*)\)[.;,]?")
 _PLANS = ("plan", "actions", "steps", "solution", "answer")
@@ -54,35 +56,50 @@ def in_json(text: str, schemas: Container[str]) -> Plan | None:
     if not text.lstrip().startswith(("[", "{")) or len(text) > LARGEST:
         return None
     try:
-        return _plan_of(json.loads(text), schemas)
+        return _plan_of(json.loads(text, object_pairs_hook=_once), schemas)
     except (ValueError, RecursionError):
         return None
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys. Raises ValueError for a key that is there twice: which counts?"""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
 def _plan_of(value: Any, schemas: Container[str]) -> Plan | None:
     if isinstance(value, dict):
-        held = [value[key] for key in _PLANS if key in value]
-        return _plan_of(held[0], schemas) if held else None
+        held = [_plan_of(value[key], schemas) for key in _PLANS if key in value]
+        return held[0] if held and all(plan == held[0] for plan in held) else None
     if isinstance(value, str):
         value = [line for line in value.split("\n") if line.strip()]
     if not isinstance(value, list):
         return None
-    actions = [_action_of(item) for item in value]
+    found = [_actions_of(item) for item in value]
+    actions = [action for some in found for action in some or ((),)]
     known = [action for action in actions if action and action[0] in schemas]
     return Plan(tuple(known)) if len(known) == len(actions) else None
 
 
-def _action_of(item: Any) -> Action | None:
-    """An action as a string, as a list of words, or as an object."""
+def _actions_of(item: Any) -> list[Action] | None:
+    """The action of an object or a list of words, or those of a string; None if it has none."""
     if isinstance(item, dict):
         name = next((item[key] for key in _NAMES if key in item), None)
         rest: Any = next((item[key] for key in _ARGUMENTS if key in item), [])
-        item = [name, *rest] if isinstance(rest, list) and rest else name
+        rest = list(rest.values()) if isinstance(rest, dict) else rest
+        if not isinstance(rest, list):
+            return None
+        item = [name, *rest] if rest else name
     if isinstance(item, str):
-        item = item.strip().removeprefix("(").removesuffix(")").split()
+        if not _SOME.fullmatch(item):
+            return None
+        return [tuple(fold(one).split()) for one in _INSIDE.findall(item)] or [
+            tuple(fold(item).split())
+        ]
     if not isinstance(item, list) or not all(isinstance(word, str) for word in item):
         return None
-    return tuple(fold(word) for word in item)
+    return [tuple(fold(word) for word in item)]
 
 
 FORMS: tuple[Callable[[str, Container[str]], Plan | None], ...] = (wrapped, in_json, calls)

@@ -12,7 +12,7 @@ from benchmarks.audit_power import NULL, POWER, Row, tasks_of, traits_of
 from curation.diversity import diversity, trend
 from curation.preferences import Preferences, preferences
 from curation.price import change, numeric
-from curation.staleness import CLIP, effective_reward, effective_size, importance, staleness
+from curation.rewards import CLIP, effective_reward, effective_size, importance, staleness
 from curation.tasks import FEWEST, acceptance
 
 TRACES, SEEDS = 2000, 100

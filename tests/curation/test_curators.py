@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.curators import CURATORS, POOL_COLUMNS, Options, Selection, curate
+from curation.curators import CURATORS, Options, Selection, curate
 from planners.errors import InvalidInput
 from planners.records import INGESTED
+
+POOL_COLUMNS = ("trace", "task", "generation", "outcome", "plan_length", "reasoning_tokens")
 
 OUTCOMES = ["VALID", "VALID", "PRECONDITION_FAILED", "NO_PLAN", None]
 

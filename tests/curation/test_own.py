@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from curation import CURATORS, Options, curate, keep
-from curation.own import code_of, curator_named
+from curation.own import code_of, curator_named, rehearse
 from flows.audit.verify import verify_and_tell
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
@@ -41,6 +41,12 @@ def negative(pool, options):
 
 def broken(pool, options):
     return pool["no such column"]
+
+def by_feedback(pool, options):
+    return keep(pool, pool.loc[pool["accepted"].eq(True), "trace"])
+
+def picky(pool, options):
+    return keep(pool, [])
 
 number = 7
 """
@@ -96,12 +102,17 @@ def test_a_file_that_is_changed_between_two_runs_is_run_again(mine: Path) -> Non
         ("mine:shortest", "cannot be loaded: AttributeError"),
         ("mine:number", "is not a function"),
         ("raises:longest", "cannot be loaded: RuntimeError: not today"),
+        ("mine:broken", "raised KeyError"),
+        ("mine:half", "decisions on 1 traces, of a pool of 5"),
+        ("mine:by_feedback", "raised KeyError: 'accepted'"),
     ],
 )
-def test_what_cannot_be_loaded_is_one_message(name: str, message: str, mine: Path) -> None:
+def test_what_cannot_curate_is_one_message_before_a_run(
+    name: str, message: str, mine: Path
+) -> None:
     (mine / "raises.py").write_text("raise RuntimeError('not today')")
     with pytest.raises(InvalidInput, match=message):
-        curator_named(name)
+        rehearse(curator_named(name), users=False)
     done = posterity("run", "tiny", "--set", f"curation.curator={name}", folder=mine)
     assert (done.returncode, done.stderr.count("error:")) == (2, 1)
     assert "Traceback" not in done.stderr
@@ -120,6 +131,13 @@ def test_what_cannot_be_loaded_is_one_message(name: str, message: str, mine: Pat
 def test_what_is_no_selection_is_refused(name: str, message: str, mine: Path) -> None:
     with pytest.raises(InvalidInput, match=message):
         curate(curator_named(name), POOL, 1, "all", Options())
+
+
+def test_a_curator_of_feedback_or_of_nothing_is_rehearsed(mine: Path) -> None:
+    rehearse(curator_named("mine:by_feedback"), users=True)
+    rehearse(curator_named("mine:picky"), users=False)
+    changes = ["curation.curator=mine:by_feedback", "curation.sources=['shop']"]
+    assert load_experiment("tiny", changes).curation.code == code_of("mine:by_feedback")
 
 
 def test_a_file_that_changed_is_not_run(mine: Path) -> None:

@@ -1,6 +1,7 @@
--- One row per referee and decision: valid traces of a generation's pool that it was asked about.
+-- One row per referee, task and decision: valid traces of a generation's pool that it was asked about.
 SELECT
     o.referee,
+    s.task,
     s.kept,
     count(*) AS asked,
     count(*) FILTER (WHERE NOT o.valid) AS disputed

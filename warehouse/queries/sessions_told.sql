@@ -1,9 +1,10 @@
 -- One row per session that told of a candidate or its parent, since the candidate answers: its first
--- word, in the order in which users spoke. An answer without a session is one of its own.
+-- word, in the order in which users spoke. Answers without a session always come from the parent,
+-- and so say nothing.
 WITH told AS (
     SELECT
         t.generation,
-        coalesce(r.session_hash, t.trace) AS session,
+        r.session_hash AS session,
         r.received_at,
         f.accepted,
         coalesce(f.given_at, r.received_at) AS given_at,
@@ -14,6 +15,7 @@ WITH told AS (
     WHERE t.experiment = :experiment
         AND t.purpose = 'request'
         AND t.generation IN (:candidate, :parent)
+        AND r.session_hash IS NOT NULL
 ),
 since AS (
     SELECT min(r.received_at) AS begun

@@ -1,12 +1,13 @@
 """`posterity audit` on a real small run: what it stores, what it says, what it cannot answer."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from curation.staleness import effective_reward
+from curation.rewards import effective_reward
 from flows.audit.audit import audit
 from flows.audit.generation import asked
 from flows.audit.processes import side_by_side
@@ -109,6 +110,38 @@ def test_what_another_curator_would_have_kept_row_by_row(run: Path) -> None:
         ).set_index("name")["value"]
         assert told["shortest"] == pytest.approx(1.0, abs=1e-3), "all of its own, Z_pi = Z_beta"
         assert len(told) == 4
+
+
+def test_a_curator_is_tried_on_the_pools_of_a_run(run: Path) -> None:
+    (run / "mine.py").write_text(
+        "from curation import keep\ndef valid(pool, options):\n"
+        "    return keep(pool, pool.loc[pool['outcome'] == 'VALID', 'trace'], 'it works')\n"
+        "def none(pool, options):\n    return keep(pool, [])\n"
+    )
+    before = (run / "posterity.duckdb").read_bytes()
+    done = posterity("audit", "--curator", "mine:valid", folder=run)
+    assert (done.returncode, done.stderr) == (0, "")
+    with Warehouse(run / "posterity.duckdb", read_only=True) as store:
+        counted = store.frame(
+            "SELECT generation, count(*) AS traces, count(*) FILTER (WHERE outcome = 'VALID') AS "
+            "valid, count(*) FILTER (WHERE kept) AS kept, count(*) FILTER (WHERE kept AND outcome "
+            "= 'VALID') AS overlap FROM stg_decisions LEFT JOIN stg_verdicts USING (experiment, "
+            "trace) GROUP BY ALL ORDER BY generation"
+        )
+    told = re.findall(
+        r"(\d+) would learn (\d+) of (\d+) traces by mine:valid, of \d+ tasks; (\d+) of them are "
+        r"among the (\d+) that shortest chose", " ".join(done.stdout.split()),
+    )  # fmt: skip
+    columns = ["generation", "valid", "traces", "overlap", "kept"]
+    assert [tuple(map(int, one)) for one in told] == [
+        tuple(map(int, row)) for row in counted[columns].itertuples(index=False)
+    ]
+    assert len(told) > 0
+    for name, message in ("nix", "unknown curator"), ("mine:none", "kept none of"):
+        refused = posterity("audit", "--curator", name, folder=run)
+        assert refused.returncode == 2
+        assert message in refused.stderr
+    assert (run / "posterity.duckdb").read_bytes() == before
 
 
 def test_traits_of_ones_own(run: Path) -> None:

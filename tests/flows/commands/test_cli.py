@@ -250,6 +250,19 @@ def test_without_a_command_it_helps_and_with_version_it_says_its_own(tmp_path: P
     assert told.stdout == f"posterity {metadata.version('posterity')}\n"
 
 
+def test_check_judges_the_rest_where_one_plan_cannot_be_read(files: Path) -> None:
+    (files / "bad.plan").write_text("(pickup b9)\n")
+    command = ["check", "domain.pddl", "problem.pddl", "good.plan", "none.plan", "bad.plan"]
+    done = posterity(*command, folder=files)
+    assert (done.returncode, done.stderr.count("error:")) == (2, 1)
+    assert "none.plan cannot be read" in done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["good.plan", "bad.plan"]
+    told = posterity(*command, "--json", folder=files)
+    found = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [one["outcome"] for one in found] == ["VALID", None, "UNKNOWN_OBJECT"]
+    assert (told.returncode, found[1]["file"]) == (2, "none.plan")
+
+
 def test_check_finds_a_plan_in_an_answer_only_where_asked(files: Path) -> None:
     answer = f"Here is my plan:\n\n{(files / 'good.plan').read_text()}\nThat is all."
     (files / "answer.txt").write_text(answer)

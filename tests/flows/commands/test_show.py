@@ -27,6 +27,19 @@ def test_a_learned_trace_from_task_to_decision(finished: Path, tmp_path: Path) -
     assert "(define (problem" in done.stdout
 
 
+def test_a_dropped_trace_names_the_one_that_was_kept_of_its_task(finished: Path) -> None:
+    with Warehouse(finished, read_only=True) as store:
+        row = store.frame(
+            "SELECT d.trace_id, c.trace_id AS kept, d.generation, d.experiment FROM decisions AS d "
+            "JOIN stg_verdicts AS v ON v.trace = d.trace_id AND v.outcome = 'VALID' "
+            "JOIN curated AS c ON c.experiment = d.experiment AND c.generation = d.generation "
+            "AND c.task = d.task WHERE NOT d.kept ORDER BY ALL LIMIT 1"
+        ).iloc[0]
+        lines = list(show(store, row["trace_id"]))
+    told = f"a better trace of its task was kept; kept of its task: {row['kept']}"
+    assert any(line.startswith("dropped for") and told in line for line in lines), lines
+
+
 def test_a_plan_that_fails_stops_where_it_does(warehouse: Warehouse) -> None:
     plan = "(pickup a)\n(pickup b)\n(stack a b)\n"
     take(warehouse, {**GOOD, "completion": plan, "feedback": "reject"})

@@ -57,6 +57,7 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
     done = ran(*STUDIED, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "control, seed 1: coverage" in done.stdout
+    assert "2 seeds tell very large effects only" in done.stdout
     assert not parts.exists()
     with Warehouse(tmp_path / "w.duckdb", read_only=True) as store:
         effects = store.frame("FROM study_effects WHERE split = 'train' AND generation = 1")
@@ -72,6 +73,9 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
     table = rows.pivot(index=["seed", "task"], columns="arm", values="solved").astype(float)
     assert len(table) == 20, "the same tasks in every arm"
     for row in effects.itertuples():
+        told = f"{row.arm} against shortest, coverage at the last generation: train "
+        points = f"{100 * row.effect:+.1f} points ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+        assert f"{told}{points}" in done.stdout
         by_seed = (table[row.arm] - table["shortest"]).groupby("seed").mean()
         half = stats.t.ppf(0.975, 1) * by_seed.std(ddof=1) / np.sqrt(2)
         assert row.effect == pytest.approx(by_seed.mean())

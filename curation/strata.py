@@ -1,0 +1,126 @@
+"""Tasks as strata: which traces of a task were kept, permutations of that, and a conditional model.
+
+Given how many of a task's traces are kept, the model says which: it sees no task's difficulty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+RIDGE = 0.05
+"""Precision of the prior of each log odds ratio, which keeps it finite (a standard deviation of
+4.5).
+"""
+STEPS, CLOSE = 25, 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """The traces of tasks of which some are kept and some are not; no others say anything.
+
+    `rows` are their places in the pool, sorted by task; `task` numbers their tasks from 0; `size`
+    and `kept` count each task's traces and the kept ones; `label` is 1.0 for a kept trace.
+    """
+
+    rows: np.ndarray
+    task: np.ndarray
+    size: np.ndarray
+    kept: np.ndarray
+    label: np.ndarray
+
+    @classmethod
+    def of(cls, chosen: np.ndarray, tasks: np.ndarray) -> Strata:
+        size, kept = np.bincount(tasks), np.bincount(tasks, weights=chosen)
+        mixed = (kept > 0) & (kept < size)
+        rows = np.flatnonzero(mixed[tasks])
+        rows = rows[np.argsort(tasks[rows], kind="stable")]
+        number = np.cumsum(mixed) - 1
+        return cls(
+            rows, number[tasks[rows]], size[mixed], kept[mixed].astype(int),
+            chosen[rows].astype(float),
+        )  # fmt: skip
+
+    def centred(self, values: np.ndarray) -> np.ndarray:
+        """Values (rows, columns) of the pool, minus their mean in each task."""
+        return values[self.rows] - self.means(values[self.rows])[self.task]
+
+    def means(self, x: np.ndarray) -> np.ndarray:
+        """The mean over each task, (tasks, columns); `x` has the rows of the strata."""
+        return self.sums(x) / self.size[:, None]
+
+    def sums(self, x: np.ndarray) -> np.ndarray:
+        """The sum over each task."""
+        return np.add.reduceat(x, self.starts, axis=0)
+
+    def within(self, values: np.ndarray) -> np.ndarray:
+        """Values of the strata's rows, minus their mean in each task."""
+        return values - self.means(values[:, None])[self.task, 0]
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The place of each task's first row."""
+        return np.cumsum(self.size) - self.size
+
+    @property
+    def variance(self) -> np.ndarray:
+        """For each row the variance of its label, if so many are drawn of its task, x n/(n-1)."""
+        n, k = self.size.astype(float), self.kept
+        return (k * (n - k) / (n * (n - 1)))[self.task]
+
+    def permutations(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """The places of kept traces, if each task had kept as many at random; without end."""
+        alone = self.kept == 1
+        starts, sizes = self.starts[alone], self.size[alone]
+        several = np.flatnonzero(~alone[self.task])
+        tasks = self.task[several]  # which is sorted
+        first = np.arange(len(tasks)) - np.searchsorted(tasks, tasks) < self.kept[tasks]
+        while True:
+            one = starts + (rng.random(len(starts)) * sizes).astype(int)
+            order = np.argsort(tasks + rng.random(len(tasks)))  # shuffled within each task
+            yield np.concatenate([one, several[order[first]]])
+
+
+def odds_of(strata: Strata, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log odds ratios and their standard errors, by Newton's method on the conditional likelihood.
+
+    The chance of a trace to be among its task's kept ones is exact where one is kept, and Hajek's
+    approximation (1964, equation 5.27) where several are.
+    """
+    beta = np.zeros(x.shape[1])
+    information = np.eye(x.shape[1])
+    for _ in range(STEPS):
+        chance, variance = inclusion(strata, x @ beta)
+        centre = strata.sums(x * variance[:, None]) / strata.sums(variance[:, None])
+        around = x - centre[strata.task]
+        information = (around * variance[:, None]).T @ around + RIDGE * np.eye(x.shape[1])
+        step = np.linalg.solve(information, x.T @ (strata.label - chance) - RIDGE * beta)
+        beta += np.clip(step, -1, 1)
+        if np.abs(step).max() < CLOSE:
+            break
+    return beta, np.sqrt(np.diag(np.linalg.inv(information)))
+
+
+def inclusion(strata: Strata, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each trace's chance to be kept, given how many of its task are, and its variance."""
+    wanted, task = strata.kept.astype(float), strata.task
+    shift = -np.maximum.reduceat(eta, strata.starts)
+    alone = (strata.kept == 1)[task]
+    weight = np.exp(eta + shift[task])
+    softmax = weight / strata.sums(weight[:, None])[task, 0]
+    if alone.all():
+        return softmax, softmax
+    # Find each task's intercept for which the chances add up to the number of kept traces.
+    intercept = shift + np.log(wanted / np.maximum(strata.size - wanted, 0.5))
+    for _ in range(STEPS):
+        p = 1 / (1 + np.exp(-np.clip(eta + intercept[task], -40, 40)))
+        spread = np.maximum(strata.sums((p * (1 - p))[:, None])[:, 0], 1e-9)
+        intercept += np.clip((wanted - strata.sums(p[:, None])[:, 0]) / spread, -2, 2)
+    v = p * (1 - p)
+    centre = strata.sums((p * v)[:, None])[:, 0] / spread
+    several = np.clip(p * (1 - (centre[task] - p) * (1 - p) / spread[task]), 1e-9, 1)
+    n = strata.size.astype(float)
+    scaled = v * (n / (n - 1))[task]
+    return np.where(alone, softmax, several), np.where(alone, softmax, scaled)
