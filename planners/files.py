@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,10 +61,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises ComponentFailure if the machine cannot write it.
     """
     # Renamed at the end, so that `folder` is complete or absent, even after a crash.
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    folder = folder.resolve()
+    partial = folder  # nothing is deleted that was not made here
     try:
-        partial.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        partial.chmod(0o777 & ~_umask())
         yield partial
         os.replace(partial, folder)
     except OSError as error:
@@ -72,7 +75,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
             "name another, and run the same command again"
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial != folder:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
 
 
 @contextmanager

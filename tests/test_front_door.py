@@ -117,7 +117,7 @@ def test_what_unified_planning_has_and_we_do_not_is_one_message() -> None:
     problem.add_fluent(done, default_initial_value=False)
     problem.add_action(slow)
     problem.add_goal(done)
-    with pytest.raises(InvalidInput, match="not judged: .*CONTINUOUS_TIME"):
+    with pytest.raises(InvalidInput, match=r"not judged: .*CONTINUOUS_TIME"):
         check(problem, "(slow)")
 
 

@@ -21,7 +21,7 @@ EXPECTED = {
     "domain": ["PRECONDITION_FAILED", "│ train   │    12 │     12 │", "larger", "(water p"],
     "audit": [
         "within groups: right=True",
-        "named by no trait: 'word a' of answer",
+        "though not listed (it may go with what is): 'word a' of answer",
         "within groups: list=True, odds of being kept x4.",
     ],
     "schedule": [

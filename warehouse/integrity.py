@@ -4,6 +4,8 @@ written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import duckdb
 import sqlalchemy as sa
 
@@ -95,3 +97,10 @@ def lost_references(warehouse: Warehouse) -> tuple[int, list[str]]:
         wrong += [f"{table}: {column} {value} is not in {other}" for value in lost["id"]]
         rows += warehouse.count(schema.metadata.tables[table])
     return rows, wrong
+
+
+ROWS: dict[str, Callable[[Warehouse], tuple[int, list[str]]]] = {
+    "keys": repeated_keys, "ledger": written_otherwise, "views": replaced_views,
+    "references": lost_references,
+}  # fmt: skip
+"""The checks of all rows: how many were looked at, and what is wrong."""

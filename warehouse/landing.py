@@ -120,7 +120,11 @@ def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
     table = schema.metadata.tables.get(name)
     if table is None:
         raise InvalidInput(f"{path}: {name!r} is not a table of the warehouse")
-    if digest != _hash(path):
+    try:
+        found = _hash(path)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    if digest != found:
         raise InvalidInput(f"{path}: its contents do not have the hash in its name; land it again")
     try:
         rows = pq.read_table(path)
@@ -128,7 +132,10 @@ def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
         raise InvalidInput(f"{path} is no Parquet file; land it again") from error
     if rows.schema.names != arrow_schema(table).names:
         raise InvalidInput(f"{path}: its columns are not those of {name} here; land it again")
-    return table, rows.cast(arrow_schema(table))
+    try:
+        return table, rows.cast(arrow_schema(table))
+    except (pa.ArrowException, ValueError) as error:
+        raise InvalidInput(f"{path}: its values are not those of {name} here: {error}") from error
 
 
 def _hash(path: Path) -> str:

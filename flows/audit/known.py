@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flows.experiments.experiment import Experiment
-from planners.errors import InvalidInput
+from planners.errors import Busy, InvalidInput, PosterityError
 from planners.records import content_hash
 from warehouse import records
 from warehouse.records import NO_SETTINGS
@@ -32,6 +34,18 @@ class Check:
             self.wrong.append(what)
 
 
+@contextmanager
+def told(check: Check, about: str = "") -> Iterator[None]:
+    """Note what the block raises on a damaged warehouse as one more disagreement, and go on."""
+    try:
+        yield
+    except Busy:
+        raise
+    except (PosterityError, KeyError, TypeError, ValueError, AssertionError) as error:
+        kind = "" if isinstance(error, PosterityError) else f"{type(error).__name__}: "
+        check.wrong.append(f"{about}could not be checked: {kind}{error}")
+
+
 def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
     """The experiments whose settings this version knows, and a check of all of their hashes."""
     found, check = [], Check("experiments")
@@ -46,7 +60,7 @@ def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
         try:
             settings = {"name": one.name, "generations": 0, **json.loads(one.config)}
             experiment = Experiment.model_validate_json(json.dumps(settings))
-        except ValueError:
+        except (ValueError, TypeError):
             experiment = None
         if experiment is not None and experiment.id == one.id:
             found.append(experiment)

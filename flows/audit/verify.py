@@ -13,7 +13,7 @@ from functools import cache
 
 from rich.markup import escape
 
-from flows.audit.known import Check, experiments
+from flows.audit.known import Check, experiments, told
 from flows.audit.measured import measured_again
 from flows.deployment.answered import answered_id
 from flows.deployment.loading import NO_TASK
@@ -41,7 +41,7 @@ from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import INGESTED, content_hash
 from warehouse import records
 from warehouse.findings import Forgotten
-from warehouse.integrity import lost_references, repeated_keys, replaced_views, written_otherwise
+from warehouse.integrity import ROWS
 from warehouse.pool import lessons_of
 from warehouse.records import NO_SETTINGS, Domain, Generation
 from warehouse.store import Warehouse
@@ -91,31 +91,32 @@ def verify(warehouse: Warehouse, watch: Watch, measured: int = MEASURED) -> Iter
 
     `measured` traces of each generation have their log-probability measured again.
     """
-    yield Check("keys", *_looked_at(repeated_keys(warehouse)))
-    yield Check("ledger", *_looked_at(written_otherwise(warehouse)))
-    yield Check("views", *_looked_at(replaced_views(warehouse)))
-    yield Check("references", *_looked_at(lost_references(warehouse)))
-    yield _tasks(warehouse)
-    yield _ingested(warehouse)
+    for name, look in ROWS.items():
+        check = Check(name)
+        with told(check):
+            check.looked_at, check.wrong = look(warehouse)
+        yield check
+    for name, derive_all in (("tasks", _tasks), ("ingested", _ingested)):
+        check = Check(name)
+        with told(check):
+            derive_all(warehouse, check)
+        yield check
     known, check = experiments(warehouse)
     yield check
     for name, derive in CHECKS.items():
         check = Check(name)
         with watch.bar(f"verify {name}", len(known)) as advance:
             for experiment in known:
-                derive(warehouse, experiment, check)
+                with told(check, f"{experiment.id} "):
+                    derive(warehouse, experiment, check)
                 advance(1)
         yield check
     if measured:
         yield measured_again(warehouse, known, measured, watch)
 
 
-def _looked_at(found: tuple[int, list[str]]) -> tuple[int, int, str, list[str]]:
-    return found[0], 0, "", found[1]
-
-
-def _tasks(warehouse: Warehouse) -> Check:
-    check, gone = Check("tasks"), {one.task for one in warehouse.every(Forgotten)}
+def _tasks(warehouse: Warehouse, check: Check) -> None:
+    gone = {one.task for one in warehouse.every(Forgotten)}
     tasks = warehouse.every_task()
     used = {task.domain_hash for task in tasks if task.pddl or task.key not in gone}
     for domain in warehouse.every(Domain):
@@ -132,7 +133,6 @@ def _tasks(warehouse: Warehouse) -> Check:
         except InvalidInput as error:
             keys = [str(error)]
         check.expect(task.key in keys, f"task {task.key}: its text gives {keys[0]}")
-    return check
 
 
 def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
@@ -231,14 +231,12 @@ def _differences(told: Judgement, again: Judgement) -> str:
     )
 
 
-def _ingested(warehouse: Warehouse) -> Check:
-    check = Check("ingested")
+def _ingested(warehouse: Warehouse, check: Check) -> None:
     for source in warehouse.every(records.Experiment, config=NO_SETTINGS):
         for trace in warehouse.traces(source.id):
             own = ingested_id(trace.experiment, trace.task, trace.policy, trace.text)
             check.expect(trace.id == own, f"ingested trace {trace.id}: its id is not its own")
         _verdicts(warehouse, source.id, READING, check)
-    return check
 
 
 def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:

@@ -1,37 +1,63 @@
-"""Query results as a table, CSV, JSON or Parquet on standard output."""
+"""Query results as a table, or as CSV, JSON or Parquet, on standard output."""
 
 from __future__ import annotations
 
-import io
-import json
 import sys
-from collections.abc import Callable
 
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from planners.errors import InvalidInput, harmless
+from planners.errors import ComponentFailure, InvalidInput, harmless
+from warehouse.sandbox.results import FORMS, names_of, require_form, rows_of
+
+TABLE = "table"
+DRAWN = 1000
+"""Rows of a table that are drawn."""
+
+
+def require_known(form: str) -> None:
+    """Raise InvalidInput unless a result can be written in this form, and to where it would go."""
+    if form != TABLE:
+        require_form(form)
+    if form == "parquet" and sys.stdout.isatty():
+        raise InvalidInput(
+            "Parquet is binary; send it to a file: posterity query ... --format parquet > FILE"
+        )
 
 
 def write_result(result: pa.Table, form: str) -> None:
-    """Write a result in one of `FORMATS`. Raises InvalidInput on an unknown format."""
-    if form not in FORMATS:
-        raise InvalidInput(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
-    FORMATS[form](result)
+    """Write a result as a table or in one of FORMS. Raises ComponentFailure where it cannot be."""
+    try:
+        if form == TABLE:
+            _table(result)
+        else:
+            content = FORMS[form](result)
+            if sys.stdout.isatty():
+                content = harmless(content.decode()).encode()
+            sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # who reads has enough
+    except OSError as error:
+        raise ComponentFailure(f"the result cannot be written: {error.strerror}") from error
 
 
 def _table(result: pa.Table) -> None:
     table = Table()
-    for field in result.schema:
+    for name, field in zip(names_of(result), result.schema, strict=True):
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        name = Text(harmless(field.name))
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in result.to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
+        heading = Text(harmless(name))
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows_of(result.slice(0, DRAWN)):
+        table.add_row(*map(_cell, row))
     console = Console()
     console.print(table) if console.is_terminal else Console(width=200).print(table)
+    if len(result) > DRAWN:
+        console.print(
+            f"the first {DRAWN} of {len(result):,} rows; add a LIMIT, or --format csv for all"
+        )
 
 
 def _cell(value: object) -> Text:
@@ -39,32 +65,3 @@ def _cell(value: object) -> Text:
     if value is None:
         return Text()
     return Text(f"{value:.4g}" if isinstance(value, float) else harmless(str(value)))
-
-
-def _csv(result: pa.Table) -> None:
-    text = result.to_pandas().to_csv(index=False)
-    sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
-
-
-def _json(result: pa.Table) -> None:
-    sys.stdout.write(json.dumps(result.to_pylist(), default=str) + "\n")
-
-
-def _parquet(result: pa.Table) -> None:
-    import pyarrow.parquet as parquet
-
-    if sys.stdout.isatty():
-        raise InvalidInput(
-            "Parquet is binary; send it to a file: posterity query ... --format parquet > FILE"
-        )
-    buffer = io.BytesIO()
-    parquet.write_table(result, buffer)
-    sys.stdout.buffer.write(buffer.getvalue())
-
-
-FORMATS: dict[str, Callable[[pa.Table], None]] = {
-    "table": _table,
-    "csv": _csv,
-    "json": _json,
-    "parquet": _parquet,
-}

@@ -24,10 +24,11 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     reached = {generation for generation, _ in warehouse.marks(experiment.id, "judge")}
     decisions = warehouse.promotions(experiment.id)
     last = decisions[-1] if decisions else None
-    # Every generation but the last is deployed as soon as it is promoted.
-    at_work = {generation for generation, _ in warehouse.marks(experiment.id, "deploy")}
     command, until = resuming(warehouse, experiment)
-    if last is not None and last.promoted and last.generation not in at_work:
+    by_rule = [one.decided_by for one in decisions if one.decided_by != "person"]
+    if by_rule and by_rule[-1] != "always":  # it is no part of what the experiment is
+        command += f" --set promote={by_rule[-1]}"
+    if last is not None and last.promoted and last.generation >= until:
         done = f"finished with generation {last.generation}"
         left = f"`{command} --set generations=N` goes further"
     else:
@@ -36,7 +37,10 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
             if reached
             else "nothing evaluated yet"
         )
-        left = f"`{command}` resumes and goes on to generation {until}"
+        left = (
+            f"`{command}` resumes and goes on to generation {until}, or to another that "
+            "--set generations names"
+        )
     # That a generation was promoted by rule is no news.
     if last is not None and (not last.promoted or last.decided_by == "person"):
         verb = "deployed" if last.promoted else "not promoted"

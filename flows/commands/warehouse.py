@@ -52,7 +52,9 @@ def query(
     sql: Annotated[str, typer.Argument(help="One SELECT statement.")],
     form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     warehouse: WarehouseFile = DEFAULT,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that it may take.")] = 60.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Seconds that it may take.")
+    ] = 60.0,
     memory: Annotated[str, typer.Option(help="Memory that it may take: 2GB, 512MiB.")] = "2GB",
     rows: Annotated[int, typer.Option(min=1, help="Rows that it may return.")] = 1_000_000,
 ) -> None:
@@ -63,9 +65,10 @@ def query(
     shadows, tainted, forecasts, study_effects.
     """
     with one_message():
-        from flows.commands.output import write_result
+        from flows.commands.output import require_known, write_result
         from warehouse.sandbox.query import Limits, ask
 
+        require_known(form)
         write_result(ask(readable(warehouse), sql, Limits(timeout, memory, rows)), form)
 
 

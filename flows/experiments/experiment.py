@@ -55,7 +55,7 @@ class Experiment(Table):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     generations: Annotated[int, Field(ge=0)] = 5
     tasks: Tasks
     model: Model = Model()

@@ -44,6 +44,11 @@ def ancestors(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
     parents = {one.index: one.parent for one in warehouse.generations(experiment.id)}
     found = [parent_of(warehouse, experiment, generation)]
     while (older := parents.get(found[-1])) is not None:
+        if older >= found[-1]:
+            raise InvalidInput(
+                f"{experiment.id}: generation {found[-1]} has generation {older} for a parent, "
+                "which is no older: the warehouse was changed by other means than Posterity"
+            )
         found.append(older)
     return found[::-1]
 

@@ -6,12 +6,13 @@ span of a database, gives nothing; what is one and cannot be read is refused wit
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from flows.importing.line import Line, task_in
 from planners.errors import InvalidInput
@@ -28,6 +29,10 @@ TOLD_BY = {"user-feedback", "user_feedback", "user-score", "user_score", "feedba
 
 Found = Mapping[str, Any]
 """An object of JSON."""
+Read = Line | InvalidInput | None
+"""A trace, why it cannot be read, or None for what is no answer of a model."""
+ODD = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+"""What reading an object raises that is not as its tool writes it."""
 
 
 def text_of(value: object, depth: int = 0) -> str:
@@ -46,16 +51,26 @@ def text_of(value: object, depth: int = 0) -> str:
     return ""
 
 
-def chat(found: Found) -> Iterator[Line]:
+def answer_of(value: object) -> str | None:
+    """The text of an answer; None where there is none, as after a call that failed."""
+    if isinstance(value, dict) and value.get("content") == "":
+        return ""
+    return value if isinstance(value, str) else text_of(value) or None
+
+
+def chat(found: Found) -> Iterator[Read]:
     """`messages`, the last by the assistant; or `prompt` and `completion`, as of TRL."""
     messages = found.get("messages")
     if isinstance(messages, list) and messages:
-        yield _line(messages[:-1], messages[-1], model=_text(found.get("model")))
+        last = messages[-1]
+        if isinstance(last, dict) and last.get("role", "assistant") != "assistant":
+            return
+        yield _line(messages[:-1], last, model=_text(found.get("model")))
     else:
         yield _line(found.get("prompt"), found.get("completion"), model=_text(found.get("model")))
 
 
-def langfuse(found: Found) -> Iterator[Line]:
+def langfuse(found: Found) -> Iterator[Read]:
     """A trace or generation of Langfuse: `input`, `output`, `model`, times, `scores`."""
     if found.get("type", "GENERATION") not in ("GENERATION", None):
         return
@@ -69,7 +84,7 @@ def langfuse(found: Found) -> Iterator[Line]:
     )  # fmt: skip
 
 
-def langsmith(found: Found) -> Iterator[Line]:
+def langsmith(found: Found) -> Iterator[Read]:
     """A run of LangSmith: `inputs`, `outputs`, `extra`, `start_time`, `feedback_stats`."""
     if found.get("run_type", "llm") != "llm":
         return
@@ -86,45 +101,62 @@ def langsmith(found: Found) -> Iterator[Line]:
     )  # fmt: skip
 
 
-def otel(found: Found) -> Iterator[Line]:
+def otel(found: Found) -> Iterator[Read]:
     """Spans of OpenTelemetry as its collector writes them (OTLP in JSON), with the attributes of
     its conventions for generative AI.
     """
-    for span in _spans(found):
-        said = {
-            one.get("key"): next(iter(one["value"].values()), None)
-            for one in span.get("attributes") or ()
-            if isinstance(one, dict) and isinstance(one.get("value"), dict)
-        }
-        if "gen_ai.output.messages" not in said:
-            continue
-        answer = _inner(said["gen_ai.output.messages"])
-        ended = answer[0].get("finish_reason") if answer and isinstance(answer[0], dict) else None
-        began = str(span.get("startTimeUnixNano", ""))
-        yield _line(
-            _inner(said.get("gen_ai.input.messages")), answer[:1],
-            model=_text(said.get("gen_ai.response.model") or said.get("gen_ai.request.model")),
-            finish_reason="length" if ended == "length" else "stop",
-            time=_time(int(began) / 1e9 if began.isdecimal() else None),
-        )  # fmt: skip
+    yield from _each(_spans(found), _of_span)
 
 
-def verifiers(found: Found) -> Iterator[Line]:
+def _of_span(span: Found) -> Line | None:
+    said = {
+        one.get("key"): next(iter(one["value"].values()), None)
+        for one in span.get("attributes") or ()
+        if isinstance(one, dict) and isinstance(one.get("value"), dict)
+    }
+    if "gen_ai.output.messages" not in said:
+        return None
+    answer = _inner(said["gen_ai.output.messages"])
+    ended = answer[0].get("finish_reason") if answer and isinstance(answer[0], dict) else None
+    began = str(span.get("startTimeUnixNano", ""))
+    return _line(
+        _inner(said.get("gen_ai.input.messages")), answer[:1],
+        model=_text(said.get("gen_ai.response.model") or said.get("gen_ai.request.model")),
+        finish_reason="length" if ended == "length" else "stop",
+        time=_time(int(began) / 1e9 if began.isdecimal() and int(began) else None),
+    )  # fmt: skip
+
+
+def verifiers(found: Found) -> Iterator[Read]:
     """An episode of verifiers (0.4) as its evaluations save it: the last reply of each trace."""
-    for trace in found.get("traces") or ():
-        messages = [one.get("message") or {} for one in trace.get("nodes") or ()]
-        replies = [one for one in messages if one.get("role") == "assistant"]
-        asked = [one for one in messages if one.get("role") != "assistant"]
-        calls = trace.get("calls") or [{}]
-        cut = calls[-1].get("finish_reason") == "length"
-        yield _line(
-            asked, replies[-1:], model=_text(calls[-1].get("model")),
-            finish_reason="length" if cut else "stop",
-            time=_time((trace.get("timing") or {}).get("start")),
-        )  # fmt: skip
+    yield from _each(found.get("traces") or (), _of_episode)
 
 
-def inspect(found: Found) -> Iterator[Line]:
+def _of_episode(trace: Found) -> Line | None:
+    messages = [one.get("message") or {} for one in trace.get("nodes") or ()]
+    replies = [one for one in messages if one.get("role") == "assistant"]
+    asked = [one for one in messages if one.get("role") != "assistant"]
+    calls = trace.get("calls") or [{}]
+    cut = calls[-1].get("finish_reason") == "length"
+    return _line(
+        asked, replies[-1] if replies else None, model=_text(calls[-1].get("model")),
+        finish_reason="length" if cut else "stop",
+        time=_time((trace.get("timing") or {}).get("start")),
+    )  # fmt: skip
+
+
+def _each(parts: Iterable[Found], read: Callable[[Found], Line | None]) -> Iterator[Read]:
+    """Each part of an object by itself, so that one that cannot be read costs no other."""
+    for number, part in enumerate(parts, 1):
+        try:
+            yield read(part)
+        except InvalidInput as error:
+            yield InvalidInput(f"part {number}: {error}")
+        except ODD as error:
+            yield InvalidInput(f"part {number}: not as its tool writes it: {error}")
+
+
+def inspect(found: Found) -> Iterator[Read]:
     """A sample of a log of Inspect, in JSON; one that ended without an answer gives nothing."""
     output = found.get("output") or {}
     for choice in (output.get("choices") or ())[:1]:
@@ -135,7 +167,7 @@ def inspect(found: Found) -> Iterator[Line]:
         )  # fmt: skip
 
 
-def planbench(found: Found) -> Iterator[Line]:
+def planbench(found: Found) -> Iterator[Read]:
     """An instance of PlanBench's results; its query must be one in PDDL, not in English."""
     if not found.get("llm_raw_response"):
         return
@@ -147,32 +179,35 @@ def planbench(found: Found) -> Iterator[Line]:
     )  # fmt: skip
 
 
-FORMATS: dict[str, Callable[[Found], Iterator[Line]]] = {
+FORMATS: dict[str, Callable[[Found], Iterator[Read]]] = {
     "chat": chat, "langfuse": langfuse, "langsmith": langsmith, "otel": otel,
     "verifiers": verifiers, "inspect": inspect, "planbench": planbench,
 }  # fmt: skip
 """Every format of another tool, by name."""
 
 
-def imported(form: str, found: object) -> list[Line]:
-    """The traces in an object that another tool wrote. Raises InvalidInput where it cannot be read,
-    or its prompt holds no task.
+def imported(form: str, found: object) -> list[Read]:
+    """The traces in an object that another tool wrote, and what could not be read of it. Raises
+    InvalidInput where it is one trace and cannot be read, or its prompt holds no task.
     """
     if not isinstance(found, dict):
         raise InvalidInput(f"not an object, as {form} writes one")
     try:
         return list(FORMATS[form](found))
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+    except ODD as error:
         raise InvalidInput(f"not as {form} writes it: {error}") from error
 
 
-def _line(prompt: object, answer: object, **besides: Any) -> Line:
+def _line(prompt: object, answer: object, **besides: Any) -> Line | None:
+    """The trace of a prompt and its answer; None where there is no answer."""
+    if (completion := answer_of(answer)) is None:
+        return None
     task = task_in(text_of(prompt))
     if task is None:
         raise InvalidInput("its prompt holds no planning task: domain and problem in PDDL")
     told = {name: value for name, value in besides.items() if value is not None}
     try:
-        return Line(completion=text_of(answer), domain=task[0], problem=task[1], **told)
+        return Line(completion=completion, domain=task[0], problem=task[1], **told)
     except ValidationError as error:
         raise InvalidInput(error.errors()[0]["msg"]) from error
 
@@ -183,7 +218,7 @@ def _text(value: object) -> str | None:
 
 def _word(values: list[Any]) -> str | None:
     """A user's word by the last score: above 0, or true, it accepts."""
-    numbers = [one for one in values if isinstance(one, bool | int | float)]
+    numbers = [one for one in values if isinstance(one, int | float) and math.isfinite(one)]
     return None if not numbers else "accept" if numbers[-1] > 0 else "reject"
 
 
@@ -199,7 +234,7 @@ def _time(value: object) -> datetime | None:
 
 def _inner(value: object) -> list[Any]:
     """A list that is written as a string of JSON."""
-    found = json.loads(value) if isinstance(value, str) else value
+    found = from_json(value) if isinstance(value, str) else value
     return found if isinstance(found, list) else []
 
 

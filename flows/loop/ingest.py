@@ -9,7 +9,7 @@ what another tool exports (`flows.importing.formats`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import BinaryIO
@@ -19,7 +19,7 @@ from pydantic_core import from_json
 
 from flows.generations.identity import CODE_VERSION, INGESTED_FORMAT, ingested_id
 from flows.generations.judging import READING, judgement
-from flows.importing.formats import FORMATS, imported
+from flows.importing.formats import FORMATS, Read, imported
 from flows.importing.line import Line
 from planners.checking.checker import checker_for
 from planners.domains import DOMAINS
@@ -64,10 +64,12 @@ def ingest(warehouse: Warehouse, stream: BinaryIO, source: str, form: str = OWN_
         raise InvalidInput(f"unknown format {form!r}; known: {', '.join((OWN_FORM, *FORMATS))}")
     report, batch = Report(), _Batch(warehouse, source)
     for number, line in enumerate(_lines(stream), 1):
+        if not line.strip():
+            continue
         try:
-            found = _parse(line, form)
+            found = _parse(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, form)
             for one in found:
-                batch.take(one, report)
+                _take(batch, one, report, number)
             report.others += not found
         except InvalidInput as error:
             report.refused.append(f"line {number}: {error}")
@@ -77,9 +79,25 @@ def ingest(warehouse: Warehouse, stream: BinaryIO, source: str, form: str = OWN_
     return report
 
 
+def _take(batch: _Batch, one: Read, report: Report, line: int) -> None:
+    """Keep a trace of a line, or count why it is none."""
+    if isinstance(one, Line):
+        try:
+            batch.take(one, report)
+        except InvalidInput as error:
+            report.refused.append(f"line {line}: {error}")
+    elif one is None:
+        report.others += 1
+    else:
+        report.refused.append(f"line {line}: {one}")
+
+
 def _require_source(warehouse: Warehouse, source: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", source):
-        raise InvalidInput(f"invalid source name {source!r}; use letters, digits, and _ . -")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", source):
+        raise InvalidInput(
+            f"invalid source name {source[:120]!r}; use up to 100 letters, digits, and _ . -, the "
+            "first a letter or digit"
+        )
     known = warehouse.experiment(source)
     if known is not None and known.config != NO_SETTINGS:
         raise InvalidInput(f"{source} is an experiment; give the traces another --source")
@@ -96,7 +114,7 @@ def _lines(stream: BinaryIO) -> Iterable[bytes]:
         yield line.rstrip(b"\r\n") if len(line) <= LONGEST else line
 
 
-def _parse(line: bytes, form: str) -> list[Line]:
+def _parse(line: bytes, form: str) -> Sequence[Read]:
     if len(line) > LONGEST:
         raise InvalidInput(f"longer than {LONGEST // 2**20} MiB")
     if form != OWN_FORM:

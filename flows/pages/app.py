@@ -40,6 +40,7 @@ from flows.pages.trace import one_trace, trace_page
 from flows.progress import HEADINGS, cell
 from planners.errors import InvalidInput, PosterityError, harmless, redacted
 from planners.records import Outcome
+from warehouse.sandbox.results import FORMS, require_form
 
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
 POLICY = (
@@ -225,9 +226,10 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
                 refused = str(error)
         elif asked:
             refused = "another site asks this: read it, then press Run"
+        names, rows = ([], []) if found is None else console.shown(found)
         return show(
             "sql", asked=asked, found=found, refused=refused, chart=drawn, figure=figure,
-            rows=[] if found is None else found.slice(0, console.SHOWN).to_pylist(),
+            names=names, rows=rows,
             catalogue=console.catalogue(source),
         )  # fmt: skip
 
@@ -237,7 +239,8 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
         if request.headers.get("sec-fetch-site", "") not in OWN_SITE:
             raise InvalidInput("another site asks this; open it from the console")
         asked, form = request.query_params.get("q", ""), request.query_params.get("format", "csv")
-        content = console.exported(console.answer(source, asked), form)
+        require_form(form)
+        content = FORMS[form](console.answer(source, asked))
         name = {"content-disposition": f'attachment; filename="result.{form}"'}
         return Response(content, media_type=console.MEDIA[form], headers={**GUARDS, **name})
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import re
-import shutil
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +21,7 @@ from flows.pages.source import Source
 from flows.pages.tasks import LARGEST, Asked, Table
 from flows.progress import Watch
 from planners.errors import InvalidInput
+from planners.files import new_folder
 from warehouse.records import Experiment
 
 LINK = re.compile(r' (href|src|action|content)="(/[^"]*)"')
@@ -40,18 +40,8 @@ def bundled(source: Source, folder: Path, ids: list[str], traces: int, watch: Wa
         known = [one.id for one in warehouse.every(Experiment)]
     if unknown := [id for id in ids if id not in known]:
         raise InvalidInput(f"no experiment {', '.join(unknown)}; there are {', '.join(known)}")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        count = _written(Site(source, ids or known, traces), partial, watch)
-        partial.replace(folder)
-    except OSError as error:
-        raise InvalidInput(
-            f"the bundle cannot be written to {folder}: {error.strerror}; name another folder"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return count
+    with new_folder(folder) as partial:
+        return _written(Site(source, ids or known, traces), partial, watch)
 
 
 class Site:

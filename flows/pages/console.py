@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -13,13 +13,20 @@ from flows.report.figures import PALETTE, beside, drawing
 from planners.errors import Busy, InvalidInput
 from warehouse.places.connect import VIEWS, view_grain
 from warehouse.sandbox.query import Limits, ask
+from warehouse.sandbox.results import names_of, rows_of
 from warehouse.store import Warehouse
 
 LIMITS = Limits(seconds=20.0, memory="512MB", rows=100_000)
 SHOWN = 1_000
 """Rows of a result that are shown; an export has them all."""
+LARGEST = 1e300
+"""Numbers beyond this have no place on an axis."""
+CELL = 2000
+"""Characters of a value that are shown."""
 DRAWN = 6
 """Columns that are drawn at most."""
+BARS = 100
+"""Bars that are drawn at most; more names than that cannot be read."""
 MEDIA = {"csv": "text/csv; charset=utf-8", "json": "application/json",
          "parquet": "application/vnd.apache.parquet"}  # fmt: skip
 """The forms of an export."""
@@ -64,33 +71,32 @@ def answer(source: Source, sql: str) -> pa.Table:
     return ask(last, sql, LIMITS)
 
 
-def exported(table: pa.Table, form: str) -> bytes:
-    """A result as a file. Raises InvalidInput on an unknown form."""
-    if form not in MEDIA:
-        raise InvalidInput(f"unknown format {form!r}; known: {', '.join(MEDIA)}")
-    if form == "parquet":
-        import pyarrow.parquet as parquet
-
-        buffer = io.BytesIO()
-        parquet.write_table(table, buffer)
-        return buffer.getvalue()
-    frame = table.to_pandas()
-    text = frame.to_csv(index=False) if form == "csv" else frame.to_json(orient="records")
-    return text.encode()
+def shown(table: pa.Table) -> tuple[list[str], list[list[object]]]:
+    """The names of a result's columns, and its first rows, long values cut."""
+    rows = [
+        [f"{str(one)[:CELL]}..." if len(str(one)) > CELL else one for one in row]
+        for row in rows_of(table.slice(0, SHOWN))
+    ]
+    return names_of(table), rows
 
 
 def chart(table: pa.Table) -> str:
     """The numeric columns of a result over its first one, as SVG. Raises InvalidInput where there
     are none.
     """
-    frame = table.slice(0, SHOWN).to_pandas()
+    rows = list(rows_of(table.slice(0, SHOWN)))
+    frame = pd.DataFrame(rows, columns=names_of(table)).infer_objects()
     across, *others = frame.columns if len(frame.columns) else [""]
     numeric = [name for name in others if pd.api.types.is_numeric_dtype(frame[name])]
     if not numeric or frame.empty:
         raise InvalidInput(
             "a chart needs rows with a first column to go along, and at least one numeric column"
         )
+    if not np.abs(frame[numeric].to_numpy(dtype=float)).max(initial=0) < LARGEST:
+        raise InvalidInput(f"a chart needs numbers, all of them below {LARGEST:g}")
     along = frame[across]
+    if not pd.api.types.is_numeric_dtype(along):
+        frame, along = frame[:BARS], along[:BARS]
     with drawing("chart") as drawn:
         axes = drawn.axes[0]
         for number, name in enumerate(numeric[:DRAWN]):

@@ -59,6 +59,8 @@ def place_of(warehouse: Path | str | Place) -> Place:
         return warehouse
     if str(warehouse).startswith(PREFIX):
         return Lake.at(str(warehouse))
+    if str(warehouse) in ("", ".", ":memory:"):
+        raise InvalidInput(f"{str(warehouse)!r} is no warehouse: it is kept in a file; name one")
     return File(Path(warehouse))
 
 
@@ -147,7 +149,13 @@ def _version(connection: sa.Connection) -> int | None:
     """The schema version: None for a new, empty warehouse, 0 for a foreign database."""
     tables = sa.inspect(connection).get_table_names()
     if "schema_version" in tables:
-        return connection.execute(sa.select(schema.schema_version.c.version)).scalar_one()
+        versions = connection.execute(sa.select(schema.schema_version.c.version)).scalars().all()
+        if len(versions) != 1:
+            raise InvalidInput(
+                f"the table schema_version holds {len(versions)} rows instead of one: the "
+                "warehouse was changed by other means than Posterity"
+            )
+        return versions[0]
     return 0 if tables else None
 
 

@@ -98,14 +98,19 @@ class File:
                 "names another"
             )
         if not read_only:
-            self._require_folder()
+            self._require_own()
         arguments = {"read_only": read_only, "config": limited(memory, read_only)}
         engine = sa.create_engine(f"duckdb:///{self.path}", connect_args=arguments)
         if read_only:
             sa.event.listen(engine, "connect", lambda raw, _: _lock(raw))
         return engine
 
-    def _require_folder(self) -> None:
+    def _require_own(self) -> None:
+        if self.path.name.endswith(SNAPSHOT):
+            raise InvalidInput(
+                f"{self} is a copy that a run publishes, and will be replaced: write to "
+                f"{str(self).removesuffix(SNAPSHOT)}"
+            )
         if not (folder := self.path.parent).is_dir():
             raise InvalidInput(
                 f"the warehouse {self} cannot be made: there is no folder {folder}; make it, or "

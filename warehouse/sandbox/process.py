@@ -124,7 +124,7 @@ def bytes_of(memory: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", memory, re.I)
     if found is None:
         refuse(f"--memory {memory!r}: expected a size such as 2GB or 512MiB")
-    return int(float(found[1]) * UNITS[found[2].lower()])
+    return min(int(float(found[1]) * UNITS[found[2].lower()]), 1 << 60)
 
 
 def _told(reason: str, memory: str) -> str:

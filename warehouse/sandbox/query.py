@@ -51,6 +51,10 @@ def ask(warehouse: Path | str, sql: str, limits: Limits | None = None) -> pa.Tab
     that exceeds its limits.
     """
     limits, place = limits or Limits(), place_of(warehouse)
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("the SQL is not UTF-8 text") from None
     connect(place, read_only=True).dispose()  # migrates an old warehouse, which the child cannot
     request = json.dumps({"place": str(place), "sql": sql, **asdict(limits)}).encode()
     child = subprocess.Popen(

@@ -1,0 +1,108 @@
+"""The result of a query as rows, CSV, JSON or Parquet, whatever its types and names are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from planners.errors import InvalidInput
+
+
+def require_form(form: str) -> None:
+    """Raise InvalidInput unless this is one of `FORMS`."""
+    if form not in FORMS:
+        raise InvalidInput(f"unknown format {form!r}; known: {', '.join(FORMS)}")
+
+
+def names_of(result: pa.Table) -> list[str]:
+    """The columns' names; the second of a name is `name_1`, as DuckDB does it."""
+    found: list[str] = []
+    seen: Counter[str] = Counter()
+    for name in result.column_names:
+        unique = f"{name}_{seen[name]}" if seen[name] else name
+        while unique in found:
+            seen[name] += 1
+            unique = f"{name}_{seen[name]}"
+        seen[name] += 1
+        found.append(unique)
+    return found
+
+
+def rows_of(result: pa.Table) -> Iterator[tuple[object, ...]]:
+    """The rows, each value as Python has it, or as text where Python has no such value."""
+    return zip(*map(_values, result.columns), strict=True)
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError, pa.ArrowException):  # years beyond 9999 and before 1
+        pass
+    try:
+        return list(column.cast(pa.string()).to_pylist())
+    except pa.ArrowException:
+        return [str(value) for value in column]
+
+
+def as_csv(result: pa.Table) -> bytes:
+    """CSV in UTF-8, with a heading; what is unknown is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names_of(result))
+    writer.writerows([_told(value, "") for value in row] for row in rows_of(result))
+    return text.getvalue().encode()
+
+
+def as_json(result: pa.Table) -> bytes:
+    """A JSON list of objects. What JSON has no word for is text, and what is no number is null."""
+    names = names_of(result)
+    found = [dict(zip(names, map(_plain, row), strict=True)) for row in rows_of(result)]
+    return (json.dumps(found, default=_told, allow_nan=False) + "\n").encode()
+
+
+def as_parquet(result: pa.Table) -> bytes:
+    """A Parquet file; a column whose type it has not is text."""
+    import pyarrow.parquet as parquet
+
+    columns = []
+    for name, column in zip(names_of(result), result.columns, strict=True):
+        try:
+            parquet.write_table(pa.table({name: column}), io.BytesIO())
+        except (pa.ArrowException, ValueError):
+            column = pa.chunked_array([[str(value) for value in column]], pa.string())
+        columns.append(column)
+    buffer = io.BytesIO()
+    parquet.write_table(pa.Table.from_arrays(columns, names_of(result)), buffer)
+    return buffer.getvalue()
+
+
+def _told(value: object, unknown: object = None) -> object:
+    """A value that CSV or JSON cannot write itself."""
+    if value is None:
+        return unknown
+    return value.hex() if isinstance(value, bytes) else value if _simple(value) else str(value)
+
+
+def _simple(value: object) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _plain(value: object) -> object:
+    """A value without the numbers that JSON has not."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+FORMS: dict[str, Callable[[pa.Table], bytes]] = {
+    "csv": as_csv, "json": as_json, "parquet": as_parquet,
+}  # fmt: skip
+"""The forms of a file, by name."""
