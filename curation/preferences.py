@@ -39,9 +39,10 @@ SUSPECT, SUSPECTS = 0.05, 25
 TIED = 0.3
 """Share of traces with an equal among those of their task, from which equal ones are compared."""
 CREDIBLE = 0.5
-"""Third moment of a score times the cube of its quantile, up to which its tail is normal."""
+"""Logarithm of how far a score's tail may be from a normal one (its Edgeworth terms)."""
 COLUMNS = [
-    "trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "method", "also", "moment",
+    "trait", "level", "traces", "odds_ratio", "low", "high", "p", "q", "method", "also", "skew",
+    "kurtosis",
 ]  # fmt: skip
 
 
@@ -78,8 +79,9 @@ class Preferences:
             return told
         from scipy.stats import norm
 
-        quantile = norm.isf(spent / 2 / max(1, len(self.found)))
-        return told[(told["moment"] * quantile**3 <= CREDIBLE) & (self.chance <= self.finest)]
+        z = norm.isf(spent / 2 / max(1, len(self.found)))
+        off = told["skew"].abs() * z**3 / 6 + told["kurtosis"].abs() * z**4 / 24
+        return told[(off <= CREDIBLE) & (self.chance <= self.finest)]
 
     def named(self, q: float = 0.01) -> list[str]:
         """Traits that go with being kept or dropped within a task, the clearest first."""
@@ -152,8 +154,6 @@ def _within(
     """The table of preferences within tasks, the share of permutations that look like it, and the
     smallest share that there can be.
     """
-    from statsmodels.stats.multitest import multipletests
-
     strata = Strata.of(chosen, tasks)
     told: list[tuple[Column, np.ndarray, list[str]]] = []
     for column in columns:
@@ -178,35 +178,33 @@ def _within(
     if not told:
         return pd.DataFrame(columns=COLUMNS), 1.0, 1.0
     x = np.column_stack([values for _, values, _ in told])
-    # The test is of the score at chance, where it is linear in the labels.
+    # 1. The test is of scores at chance, which are linear in the labels: of each trait alone, and
+    # given the others.
     information = (x * strata.variance[:, None]).T @ x + RIDGE * np.eye(x.shape[1])
+    alone = x / np.sqrt(np.diag(information))
     inverse = np.linalg.inv(information)
-    lever = inverse / np.sqrt(np.diag(inverse))[:, None]
-    z = lever @ (x.T @ strata.label)
-    scores = x @ lever.T
+    jointly = x @ (inverse / np.sqrt(np.diag(inverse)))
+    scores = np.hstack([alone, jointly])
+    z = scores.T @ strata.label
     chance, finest = _chance(strata, scores, float(np.abs(z).max()), rng, least)
+    # 2. Which of the traits that look unlike chance are not explained by others?
     raw = [values[strata.rows] for (_, _, values), _, _ in told]
-    p, explained = _unexplained(strata, x, raw, z)
+    p, explained = _unexplained(strata, x, raw, *np.split(z, 2))
     for one, others in explained.items():
         told[one][2].extend(labelled(*told[other][0][:2]) for other in others)
-    third = np.abs(scores - strata.means(scores)[strata.task]) ** 3 * strata.variance[:, None]
-    beta, error = odds_of(strata, x)
-    # Where hardly any trace contradicts a preference, the likelihood is flat in its odds. The end
-    # of the interval that is nearer to 1 is then that of the test's own first step.
-    step, spread = inverse @ (x.T @ strata.label), np.sqrt(np.diag(inverse))
-    flat = (np.abs(beta / error) < np.abs(z) / 2) & (beta * step > 0)
-    ends = np.array([beta - 1.96 * error, beta + 1.96 * error])
-    near = step - np.sign(step) * 1.96 * spread
-    up, down = flat & (step > 0), flat & (step < 0)
-    ends[0] = np.where(up, np.minimum(beta, np.maximum(ends[0], near)), ends[0])
-    ends[1] = np.where(down, np.maximum(beta, np.minimum(ends[1], near)), ends[1])
-    odds, low, high = (np.exp(np.clip(one, -50, 50)) for one in (beta, *ends))
+    # 3. The odds of each, with those that are told in the model.
+    q = _false_discoveries(p)
+    odds, low, high, flat = _odds(strata, x, np.flatnonzero(q <= GATE))
+    around = alone - strata.means(alone)[strata.task]
+    spread = strata.variance[:, None] * around**2
+    lean = (1 - 2 * strata.kept / strata.size)[strata.task][:, None]
+    skew, kurtosis = (spread * around * lean).sum(axis=0), (spread * around**2).sum(axis=0)
     frame = pd.DataFrame(
         [
             (
-                name, level, int(values.sum()) if level else len(values), *ratio, p[i], np.nan,
+                name, level, int(values.sum()) if level else len(values), *ratio, p[i], q[i],
                 "conditional, nearly separated" if flat[i] else "conditional", ", ".join(also),
-                float(third[:, i].sum()),
+                float(skew[i]), float(kurtosis[i]),
             )
             for i, (((name, level, values), _, also), ratio) in enumerate(
                 zip(told, zip(odds, low, high, strict=True), strict=True)
@@ -214,36 +212,75 @@ def _within(
         ],
         columns=COLUMNS,
     )  # fmt: skip
-    frame["q"] = multipletests(frame["p"], method="fdr_bh")[1]
-    strength = -np.abs(z)
+    strength = -np.abs(np.split(z, 2)[0])
     order = np.lexsort((strength, frame["q"].to_numpy()))
     return frame.iloc[order].reset_index(drop=True), chance, finest
 
 
+def _odds(
+    strata: Strata, x: np.ndarray, told: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Odds ratios with their 95% intervals, each in a model with those that are told; and whether
+    the likelihood is flat in them.
+    """
+    found = np.zeros((4, x.shape[1]))
+    if len(told):
+        found[:, told] = _in_one_model(strata, x[:, told])
+    for one in np.setdiff1d(np.arange(x.shape[1]), told):
+        found[:, one] = _in_one_model(strata, x[:, [one, *told]])[:, 0]
+    odds, low, high = np.exp(np.clip(found[:3], -50, 50))
+    return odds, low, high, found[3].astype(bool)
+
+
+def _in_one_model(strata: Strata, x: np.ndarray) -> np.ndarray:
+    """Log odds ratios, the ends of their intervals, and whether they are flat: (4, columns)."""
+    beta, error = odds_of(strata, x)
+    # Where hardly any trace contradicts a preference, the likelihood is flat in its odds. The end
+    # of the interval that is nearer to 1 is then that of the first step from chance.
+    inverse = np.linalg.inv((x * strata.variance[:, None]).T @ x + RIDGE * np.eye(x.shape[1]))
+    step, spread = inverse @ (x.T @ strata.label), np.sqrt(np.diag(inverse))
+    flat = (np.abs(beta / error) < np.abs(step / spread) / 2) & (beta * step > 0)
+    low, high = beta - 1.96 * error, beta + 1.96 * error
+    near = step - np.sign(step) * 1.96 * spread
+    low = np.where(flat & (step > 0), np.minimum(beta, np.maximum(low, near)), low)
+    high = np.where(flat & (step < 0), np.maximum(beta, np.minimum(high, near)), high)
+    return np.array([beta, low, high, flat])
+
+
 def _unexplained(
-    strata: Strata, x: np.ndarray, raw: list[np.ndarray], z: np.ndarray
+    strata: Strata, x: np.ndarray, raw: list[np.ndarray], alone: np.ndarray, jointly: np.ndarray
 ) -> tuple[np.ndarray, dict[int, list[int]]]:
     """The p of each trait, given the others; and traits that cannot be told from one that is told.
 
-    It is the largest of three: at chance (from `z`), given all other suspects in one model, and
-    given each of them alone without any model of how it matters. If each suspect is explained by
-    another, as by a copy of it in other units, the clearest is told for all of them.
+    `alone`, `jointly`: the scores at chance. It is the largest of: at chance, given all other
+    suspects in one model, and given each of them without any model of how it matters. If each
+    one is explained by another, as by a copy of it in other units, the clearest is told for all.
     """
     from scipy.stats import norm
 
-    p = 2 * norm.sf(np.abs(z))
-    suspects = [i for i in np.argsort(-np.abs(z), kind="stable") if p[i] <= SUSPECT][:SUSPECTS]
-    given = p.copy()
+    strength = np.maximum(np.abs(alone), np.abs(jointly))
+    p, by_itself = 2 * norm.sf(strength), 2 * norm.sf(np.abs(alone))
+    suspects = [i for i in np.argsort(-strength, kind="stable") if p[i] <= SUSPECT][:SUSPECTS]
+    given = np.where(p <= SUSPECT, p, np.maximum(by_itself, 2 * norm.sf(np.abs(jointly))))
     for one in suspects:
         others = [other for other in suspects if other != one]
-        scores = [_score_given(strata, x[:, others], x[:, one])] if others else []
+        scores = [_score_given(strata, x[:, others], x[:, one]) if others else alone[one]]
         scores += [_score_among_equals(strata, raw[other], x[:, one]) for other in others]
         given[one] = max([p[one], *(2 * norm.sf(np.abs(scores)))])
-    if suspects and given[suspects].min() > GATE >= p[suspects[0]]:
-        first, *others = suspects
-        given[first] = p[first]
-        return given, {first: [i for i in others if p[i] <= GATE]}
+    # None would be told, and one would be if it were alone: which one cannot be said.
+    if suspects and _false_discoveries(given).min() > GATE >= _false_discoveries(by_itself).min():
+        first = min(suspects, key=lambda i: by_itself[i])
+        given[first] = by_itself[first]
+        return given, {first: [i for i in suspects if i != first and by_itself[i] <= GATE]}
     return given, {}
+
+
+def _false_discoveries(p: np.ndarray) -> np.ndarray:
+    """q by p (Benjamini and Hochberg 1995)."""
+    from statsmodels.stats.multitest import multipletests
+
+    found: np.ndarray = multipletests(p, method="fdr_bh")[1]
+    return found
 
 
 def _score_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:

@@ -35,7 +35,7 @@ NEEDS = {
     "verifiers": ["verifiers==0.4.0", "uv"],
     "inspect": ["inspect-ai==0.3.285", "openai==3.57.0", "duckdb==1.5.5",
                 "duckdb-sqlalchemy==1.5.6.5", "sqlalchemy<2.1", "pandas", "pyarrow"],
-    "lm-eval": ["lm-eval[api]==0.4.13"],
+    "lm-eval": ["lm-eval[api]==0.4.13", "annotated-types"],
     "trl": ["trl==1.16.0"],
     "dbt": ["dbt-core==1.10.23", "dbt-duckdb==1.11.1", "duckdb==1.5.5"],
     "mlflow": ["mlflow==3.17.2"],

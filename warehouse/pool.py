@@ -113,6 +113,8 @@ def _turns(characters: Sequence[int] | None, tokens: Sequence[int] | None) -> tu
 
 # ------------------------------------------------------------ for audits
 
+SECONDS = 600.0
+"""Time that traits may take, some of which users wrote."""
 TRAITS = {
     "plan_length": "plan_length",
     "reasoning_tokens": "reasoning_tokens",
@@ -203,7 +205,8 @@ def _witnesses(
     # The line break ends a `--` comment in a trait, which would swallow the parenthesis.
     told = "".join(f', ({_bare(sql)}\n) AS "{PREFIX}{name}"' for name, sql in traits.items())
     try:
-        return warehouse.frame(
+        return warehouse.frame_within(
+            SECONDS,
             "SELECT trace, task, generation AS source, "
             "coalesce(outcome = 'VALID', false) AS valid, "
             f"plan, logprob, sampling_logprob, kept, weight{besides}{told} "
@@ -246,7 +249,7 @@ def _which(
     for name, sql in traits.items():
         try:
             asked = f"SELECT count(({_bare(sql)}\n)) FROM ({WITNESSES})"
-            warehouse.frame(asked, experiment=experiment)
+            warehouse.frame_within(SECONDS, asked, experiment=experiment)
         except PosterityError as problem:
             return f"the trait {name!r} is not SQL over a trace: {sql!r}: {problem}"
     return f"the audit cannot read its traces: {error}"

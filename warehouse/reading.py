@@ -18,6 +18,7 @@ from warehouse.load import read_frame
 from warehouse.places.connect import Place
 from warehouse.places.file import DATABASE_ERRORS
 from warehouse.records import Answer, Generation, Promotion, Record, Task, Trace
+from warehouse.sandbox.query import ended_after
 from warehouse.schema import TABLES
 from warehouse.verdicts import Judgement
 
@@ -47,6 +48,14 @@ class Reader:
         if some are missing.
         """
         with self._reading() as connection:
+            return read_frame(connection, sql, parameters)
+
+    def frame_within(self, seconds: float, sql: str, **parameters: object) -> pd.DataFrame:
+        """The same, stopped if it takes longer: for SQL that users wrote."""
+        with (
+            self._reading() as connection,
+            ended_after(connection.connection.driver_connection, seconds),
+        ):
             return read_frame(connection, sql, parameters)
 
     def query(self, name: str, **parameters: object) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from planners.errors import ComponentFailure, InvalidInput, harmless
-from warehouse.sandbox.results import FORMS, names_of, require_form, rows_of
+from warehouse.sandbox.results import FORMS, names_of, rows_of
 
 TABLE = "table"
 DRAWN = 1000
@@ -19,8 +19,8 @@ DRAWN = 1000
 
 def require_known(form: str) -> None:
     """Raise InvalidInput unless a result can be written in this form, and to where it would go."""
-    if form != TABLE:
-        require_form(form)
+    if form not in (TABLE, *FORMS):
+        raise InvalidInput(f"unknown format {form!r}; known: {', '.join((TABLE, *FORMS))}")
     if form == "parquet" and sys.stdout.isatty():
         raise InvalidInput(
             "Parquet is binary; send it to a file: posterity query ... --format parquet > FILE"

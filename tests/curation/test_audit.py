@@ -10,10 +10,10 @@ from statsmodels.discrete.conditional_models import ConditionalLogit
 
 from benchmarks.audit_power import NULL, POWER, Row, tasks_of, traits_of
 from curation.diversity import diversity, trend
-from curation.preferences import Preferences, preferences
+from curation.preferences import Preferences, preferences, spent_at
 from curation.price import change, numeric
 from curation.rewards import CLIP, effective_reward, effective_size, importance, staleness
-from curation.tasks import FEWEST, acceptance
+from curation.tasks import FEWEST, acceptance, cases, share_interval
 
 TRACES, SEEDS = 2000, 100
 
@@ -143,6 +143,88 @@ def test_traits_that_are_nearly_equal_are_one() -> None:
         [row] = [r for r in found.found.to_dict("records") if r["trait"] == "plan_length"]
         assert row["also"] == "copy"
         assert found.named()[0] == "plan_length"
+
+
+@pytest.mark.parametrize("odds", [0.6, 0.8])
+def test_no_trait_is_blamed_for_what_another_does(odds: float) -> None:
+    """Kept by length alone, once as a conditional logit has it and once always the shortest."""
+    blamed = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        task = np.sort(rng.integers(0, 250, 2000))
+        length = (task % 7 + 4 + 2 * rng.integers(0, 4, 2000)).astype(float)
+        traits = pd.DataFrame(
+            {
+                "plan_length": length,
+                "detour": (length > task % 7 + 4) & (rng.random(2000) < 0.95),
+                "tokens": 5 * length**2 + rng.normal(0, 15, 2000),
+            }
+        )
+        for chance in (length * np.log(odds) + rng.gumbel(size=2000), -length):
+            ranked = pd.DataFrame({"task": task, "chance": chance, "lot": rng.random(2000)})
+            best = ranked.sort_values(["chance", "lot"]).drop_duplicates("task", keep="last").index
+            kept = pd.Series(np.isin(np.arange(2000), best))
+            found = preferences(kept, pd.Series(task), traits, seed)
+            first = found.clear().iloc[0]
+            assert "plan_length" in (first["trait"], *first["also"].split(", "))
+            blamed += len(found.named()) > 1
+            row = found.found
+            assert (row["low"] <= row["odds_ratio"]).all()
+            assert (row["odds_ratio"] <= row["high"]).all()
+    assert blamed <= 2
+
+
+def test_one_lucky_trace_breaks_no_bound_that_is_asked_every_night() -> None:
+    """In one of 20 tasks the kept trace of 100 is a runaway: by chance, in one of a hundred."""
+    rng = np.random.default_rng(0)
+    task = pd.Series(np.repeat(np.arange(20), 100))
+    tokens, kept = rng.normal(size=2000), np.zeros(2000, dtype=bool)
+    kept[100 * np.arange(20) + rng.integers(0, 100, 20)] = True
+    tokens[np.flatnonzero(kept)[0]] = 1e6
+    found = preferences(
+        pd.Series(kept), task, pd.DataFrame({"tokens": tokens}), least=spent_at(0.01, 10)
+    )
+    assert found.found["q"][0] < 1e-15, "a normal tail would call this certain"
+    assert found.clear(0.01, look=10).empty
+
+
+def test_a_strong_preference_breaks_a_bound_at_a_late_look() -> None:
+    kept, task, traits = curated(1, "fenced", odds=8.0)
+    found = preferences(kept, task, traits, least=spent_at(0.01, 40))
+    assert found.clear(0.01, look=40)["trait"].tolist() == ["fenced"]
+
+
+def test_copies_that_share_their_fate_count_once() -> None:
+    """A judge of texts decides, without regard to the trait; half of the rows are copies."""
+    named = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        task = np.repeat(np.arange(100), 16)
+        text = task * 100 + rng.integers(0, 5, 1600)
+        kept = pd.Series(rng.random(100_00)[text] < 0.4)
+        trait = pd.DataFrame({"x": rng.normal(size=100_00)[text]})
+        one = cases(kept, pd.Series(task), pd.Series(text.astype(str)))
+        assert len(one) == len(set(text))
+        found = preferences(
+            kept[one].reset_index(drop=True), pd.Series(task[one]),
+            trait.iloc[one].reset_index(drop=True), seed,
+        )  # fmt: skip
+        named += bool(found.named())
+    assert named <= 2
+    apart = pd.Series(rng.random(1600) < 0.5)
+    assert len(cases(apart, pd.Series(task), pd.Series(text.astype(str)))) == 1600
+
+
+def test_the_interval_of_a_share_counts_tasks() -> None:
+    """A referee errs about plans, of which a task has few, each many times."""
+    inside = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        size = np.full(100, 16.0)
+        part = 8.0 * rng.binomial(2, 0.1, 100)  # two different plans a task
+        low, high = share_interval(part, size)
+        inside += low <= 0.1 <= high
+    assert inside >= 0.9 * 300
 
 
 def test_conditional_odds_are_those_of_an_exact_model() -> None:

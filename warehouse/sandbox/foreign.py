@@ -11,7 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from planners.errors import InvalidInput
-from warehouse.sandbox.query import NOWHERE, require_expression
+from warehouse.sandbox.query import NOWHERE, Limits, in_child, require_expression
+
+LIMITS = Limits(memory="8GB", rows=2**40)
+"""Of SQL over a data set, which may be larger than a query's result should be."""
 
 
 def foreign_rows(file: Path, traits: Mapping[str, str]) -> pd.DataFrame:
@@ -38,10 +41,15 @@ def foreign_rows(file: Path, traits: Mapping[str, str]) -> pd.DataFrame:
                 f"the trait {name!r} is not SQL over a row: {sql!r}: {error}; a column that is "
                 'named like a word of SQL needs double quotes, such as "right"'
             ) from error
+    written = {name: sql for name, sql in traits.items() if sql}
+    if written:
+        told = ", ".join(f'TRY(({sql}\n)) AS "{name}"' for name, sql in written.items())
+        try:
+            found = in_child({"parquet": str(file), "sql": f"SELECT {told} FROM pool"}, LIMITS)
+        except InvalidInput as error:
+            raise InvalidInput(f"a trait is not SQL over the columns of {file}: {error}") from error
+        for name in written:
+            table = table.append_column(name, found.column(name))
     with duckdb.connect(config=NOWHERE) as connection:
         connection.register("pool", table)
-        told = "".join(f', TRY(({sql}\n)) AS "{name}"' for name, sql in traits.items() if sql)
-        try:
-            return connection.execute(f"SELECT pool.*{told} FROM pool").df()
-        except duckdb.Error as error:
-            raise InvalidInput(f"a trait is not SQL over the columns of {file}: {error}") from error
+        return connection.execute("SELECT pool.* FROM pool").df()

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +39,18 @@ NOWHERE: Any = {"enable_external_access": "false", "lock_configuration": "true"}
 """The configuration of a connection that reaches no file and no network."""
 
 
+@contextmanager
+def ended_after(connection: Any, seconds: float) -> Iterator[None]:
+    """Interrupt what a DuckDB connection does in the block once it takes longer."""
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of a query: seconds, memory as DuckDB writes it ("2GB"), rows of its result."""
@@ -56,7 +70,13 @@ def ask(warehouse: Path | str, sql: str, limits: Limits | None = None) -> pa.Tab
     except UnicodeEncodeError:
         raise InvalidInput("the SQL is not UTF-8 text") from None
     connect(place, read_only=True).dispose()  # migrates an old warehouse, which the child cannot
-    request = json.dumps({"place": str(place), "sql": sql, **asdict(limits)}).encode()
+    return in_child({"place": str(place), "sql": sql}, limits)
+
+
+def in_child(request: dict[str, Any], limits: Limits) -> pa.Table:
+    """The result of a request (`warehouse.sandbox.process`), by a process that cannot write and is
+    killed at its limits. Raises InvalidInput with what it says where it has no result.
+    """
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "warehouse.sandbox.process"],
         stdin=subprocess.PIPE,
@@ -64,7 +84,8 @@ def ask(warehouse: Path | str, sql: str, limits: Limits | None = None) -> pa.Tab
         stderr=subprocess.PIPE,
     )
     try:
-        found, said = child.communicate(request, timeout=limits.seconds)
+        asked = json.dumps({**request, **asdict(limits)}).encode()
+        found, said = child.communicate(asked, timeout=limits.seconds)
     except subprocess.TimeoutExpired:
         raise InvalidInput(
             f"the query took longer than {limits.seconds:g} s and was stopped; ask for less, or "

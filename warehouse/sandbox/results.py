@@ -8,10 +8,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
+import duckdb
 import pyarrow as pa
 
 from planners.errors import InvalidInput
+from warehouse.sandbox.query import NOWHERE
 
 
 def require_form(form: str) -> None:
@@ -40,14 +43,18 @@ def rows_of(result: pa.Table) -> Iterator[tuple[object, ...]]:
 
 
 def _values(column: pa.ChunkedArray) -> list[object]:
-    try:
-        return list(column.to_pylist())
-    except (ValueError, OverflowError, pa.ArrowException):  # years beyond 9999 and before 1
-        pass
-    try:
-        return list(column.cast(pa.string()).to_pylist())
-    except pa.ArrowException:
-        return [str(value) for value in column]
+    if not (pa.types.is_interval(column.type) or pa.types.is_union(column.type)):
+        with suppress(ValueError, OverflowError, pa.ArrowException):  # such as infinite times
+            return list(column.to_pylist())
+    return _as_text(column)
+
+
+def _as_text(column: pa.ChunkedArray) -> list[object]:
+    """A column as DuckDB writes it."""
+    with duckdb.connect(config=NOWHERE) as connection:
+        connection.register("result", pa.table({"column": column}))
+        asked = connection.execute('SELECT CAST("column" AS VARCHAR) FROM result')
+        return [value for (value,) in asked.fetchall()]
 
 
 def as_csv(result: pa.Table) -> bytes:
@@ -75,7 +82,7 @@ def as_parquet(result: pa.Table) -> bytes:
         try:
             parquet.write_table(pa.table({name: column}), io.BytesIO())
         except (pa.ArrowException, ValueError):
-            column = pa.chunked_array([[str(value) for value in column]], pa.string())
+            column = pa.chunked_array([_as_text(column)], pa.string())
         columns.append(column)
     buffer = io.BytesIO()
     parquet.write_table(pa.Table.from_arrays(columns, names_of(result)), buffer)

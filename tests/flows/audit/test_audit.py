@@ -123,10 +123,10 @@ def test_a_curator_is_tried_on_the_pools_of_a_run(run: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     with Warehouse(run / "posterity.duckdb", read_only=True) as store:
         counted = store.frame(
-            "SELECT generation, count(*) AS traces, count(*) FILTER (WHERE outcome = 'VALID') AS "
+            "SELECT s.generation, count(*) AS traces, count(*) FILTER (WHERE outcome = 'VALID') AS "
             "valid, count(*) FILTER (WHERE kept) AS kept, count(*) FILTER (WHERE kept AND outcome "
-            "= 'VALID') AS overlap FROM stg_decisions LEFT JOIN stg_verdicts USING (experiment, "
-            "trace) GROUP BY ALL ORDER BY generation"
+            "= 'VALID') AS overlap FROM stg_decisions AS s LEFT JOIN stg_verdicts AS v ON v.trace "
+            "= s.trace GROUP BY ALL ORDER BY s.generation"
         )
     told = re.findall(
         r"(\d+) would learn (\d+) of (\d+) traces by mine:valid, of \d+ tasks; (\d+) of them are "

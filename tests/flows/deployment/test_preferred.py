@@ -41,6 +41,18 @@ def test_a_candidate_that_is_no_better_is_rarely_promoted(rate: float, share: fl
     assert sum(one.worse >= 1 / ERROR for one in found) / 300 <= most
 
 
+def test_users_who_are_easier_to_please_later_promote_nobody() -> None:
+    """Both are accepted more and more often, while few sessions are the candidate's."""
+
+    def drifting(seed: int, share: float = 0.05) -> Iterator[tuple[bool, bool]]:
+        rng = Random(seed)
+        for number in range(8000):
+            yield rng.random() < share, rng.random() < 0.3 + 0.4 * number / 8000
+
+    found = [preference(drifting(seed), 0.05) for seed in range(40)]
+    assert sum(one.better >= 1 / ERROR for one in found) <= 4
+
+
 def test_a_better_one_is_promoted_and_a_worse_one_refused() -> None:
     better = [preference(sessions(0.4, 0.2, 0.5, seed), 0.5) for seed in range(100)]
     worse = [preference(sessions(0.2, 0.4, 0.5, seed), 0.5) for seed in range(100)]

@@ -86,8 +86,9 @@ GOLDEN: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
 def test_what_other_tools_write_becomes_traces(
     form: str, found: dict[str, Any], expected: list[dict[str, Any]]
 ) -> None:
-    lines = imported(form, found)
+    lines = [line for line in imported(form, found) if line is not None]
     for line, told in zip(lines, expected, strict=True):
+        assert isinstance(line, Line)
         assert line.domain is not None
         assert line.problem is not None
         assert line.problem.startswith("(define (problem")
@@ -106,7 +107,7 @@ def test_lines_of_other_tools_are_judged_counted_and_named(warehouse: Warehouse)
     ]  # fmt: skip
     raw = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n{"
     report = ingest(warehouse, io.BytesIO(raw), "shop", "otel")
-    assert (report.new, report.others) == (1, 1)
+    assert (report.new, report.others) == (1, 2), "of the first line one span has no answer"
     reasons = ["holds no planning task", "not as otel writes it", "not an object", "Invalid JSON"]
     for line, reason, told in zip((3, 4, 5, 6), reasons, report.refused, strict=True):
         assert told.startswith(f"line {line}: ")
@@ -132,4 +133,49 @@ anything = st.recursive(
 @given(st.sampled_from(sorted(FORMATS)), anything)
 def test_whatever_is_not_in_a_format_is_refused(form: str, found: object) -> None:
     with suppress(InvalidInput):
-        assert all(isinstance(line, Line) for line in imported(form, found))
+        read = imported(form, found)
+        assert all(line is None or isinstance(line, Line | InvalidInput) for line in read)
+
+
+def test_a_span_that_cannot_be_read_costs_no_other(warehouse: Warehouse) -> None:
+    def asking(words: str) -> dict[str, Any]:
+        said = {"stringValue": json.dumps([{"role": "user", "content": words}])}
+        kept = [one for one in SPAN["attributes"] if one["key"] != "gen_ai.input.messages"]
+        return {**SPAN, "attributes": [*kept, {"key": "gen_ai.input.messages", "value": said}]}
+
+    deep = {"stringValue": "[" * 5000}
+    odd = {**SPAN, "attributes": [{"key": "gen_ai.output.messages", "value": deep}]}
+    half = {"stringValue": '[{"role": "assistant", "content": "\\ud800"}]'}
+    lone = {**SPAN, "attributes": [*SPAN["attributes"],
+                                   {"key": "gen_ai.output.messages", "value": half}]}  # fmt: skip
+    spans = [asking("hello there"), odd, lone, SPAN]
+    line = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
+    report = ingest(warehouse, io.BytesIO(line), "shop", "otel")
+    assert report.new == 1
+    assert [one.split(":")[1] for one in report.refused] == [" part 1", " part 2", " part 3"]
+
+
+@pytest.mark.parametrize(
+    ("form", "found"),
+    [
+        ("langsmith", {"run_type": "llm", "inputs": {"prompt": ASKED}, "outputs": None,
+                       "error": "RateLimitError"}),
+        ("langfuse", {"input": ASKED, "output": None}),
+        ("chat", {"prompt": ASKED}),
+        ("chat", {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": []}]}),
+        ("chat", {"messages": [USER, {"role": "user", "content": "and by me"}]}),
+        ("verifiers", {"traces": [{"nodes": [{"message": USER}]}]}),
+    ],
+)  # fmt: skip
+def test_a_call_without_an_answer_is_no_failure_of_the_model(form: str, found: Any) -> None:
+    assert not [line for line in imported(form, found) if line is not None]
+
+
+def test_an_empty_answer_is_one_and_no_number_is_no_word() -> None:
+    [line] = imported("chat", {"prompt": ASKED, "completion": ""})
+    assert isinstance(line, Line)
+    assert line.completion == ""
+    scores = [{"name": "thumbs", "value": float("nan")}]
+    [told] = imported("langfuse", {"input": ASKED, "output": PLAN, "scores": scores})
+    assert isinstance(told, Line)
+    assert told.feedback is None

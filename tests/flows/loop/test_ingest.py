@@ -60,7 +60,6 @@ def test_traces_are_judged_and_kept_once(warehouse: Warehouse) -> None:
     ("line", "reason"),
     [
         (b"{", "Invalid JSON"),
-        (b"", "Invalid JSON"),
         (b"[1]", "object"),
         (b"\xff\xfe", "Invalid JSON|UTF-8|utf-8"),
         (b'{"completion": "\\ud800"}', "Invalid JSON"),
@@ -88,9 +87,15 @@ def test_a_refused_line_is_named_and_costs_no_other(
         raise InvalidInput(report.refused[0])
 
 
+def test_empty_lines_and_a_byte_order_mark_are_no_traces(warehouse: Warehouse) -> None:
+    report = take(warehouse, b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), b"", b"  ")
+    assert (report.new, report.refused) == (1, [])
+
+
 def test_a_source_is_a_name_of_its_own(warehouse: Warehouse) -> None:
-    with pytest.raises(InvalidInput, match="invalid source name"):
-        take(warehouse, GOOD, source="a b")
+    for name in ("a b", "..", ".", "-x", "x" * 101):
+        with pytest.raises(InvalidInput, match="invalid source name"):
+            take(warehouse, GOOD, source=name)
     warehouse.write([Experiment("run", "h", "run", 0, '{"seed":0}', "0")])
     with pytest.raises(InvalidInput, match="run is an experiment"):
         take(warehouse, GOOD, source="run")

@@ -144,6 +144,13 @@ FORMS: list[tuple[str, Plan | None]] = [
     ('[{"name": "pickup", "parameters": ["a"]}, {"name": "stack", "parameters": ["a", "b"]}]', AB),
     ('{"actions": [{"action": "(pickup a)"}, {"action": "(stack a b)"}]}', AB),
     ('{"plan": []}', EMPTY),
+    ('["(pickup a) (stack a b)"]', AB),
+    (
+        '[{"name": "pickup", "parameters": {"x": "a"}}, '
+        '{"name": "stack", "parameters": {"x": "a", "y": "b"}}]',
+        AB,
+    ),
+    ('[{"name": "pickup", "arguments": "junk"}]', None),
     ('{"answer": 42}', None),
     ("[1, 2]", None),
     # as functions
@@ -160,6 +167,11 @@ FORMS: list[tuple[str, Plan | None]] = [
     ("1. (pickup a)\n2. (stack a b)\n\n1. (pickup b)\n2. (stack b a)", None),
     (f"<plan>\n(pickup b)\n</plan>\nBetter:\n<plan>\n{TEXT}\n</plan>", None),
     (f"[(pickup b)]\n\nNo:\n{TEXT}", None),
+    (f"```\n(pickup b)\n```\nWait, that is wrong. The plan is:\n\n{TEXT}", None),
+    (f"<plan>(pickup b)</plan>\nThat was the format. Now the plan:\n{FENCE}", None),
+    (f"{FENCE}\nSo (pickup a) comes first, and (stack a b) then.", AB),
+    ('{"plan": ["(pickup a)"], "solution": ["(pickup b)"]}', None),
+    ('{"plan": ["(pickup b)"], "plan": ["(pickup a)", "(stack a b)"]}', None),
     # plans that their author takes back
     (f"The following plan does NOT work:\n{FENCE}", None),
     (f"This plan doesn't work:\n{TEXT}", None),
@@ -178,6 +190,8 @@ FORMS: list[tuple[str, Plan | None]] = [
     ("1: (pickup a)\n0: (stack a b)", None),
     ("(pickup a)\n...\n(stack a b)", None),
     ("(pickup a) and so on", None),
+    ("(pickup a) ; (putdown a)\n(stack a b)", AB),
+    ("(pickup a)\r(stack a b)\r", AB),
     ("```\n```", None),
     ("<plan></plan>", None),
     # no plan
