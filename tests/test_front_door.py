@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ import planners
 import warehouse
 from planners import DOMAINS, InvalidInput, Outcome, Plan, check, generate, read_task
 from planners.checking.checker import Checker
+from planners.errors import NotJudged
 from planners.pddl.printing import print_task
 from planners.pddl.unified import from_unified, plan_from_unified, plan_to_unified, to_unified
 from tests.planners.walker import random_walk
@@ -119,6 +121,55 @@ def test_what_unified_planning_has_and_we_do_not_is_one_message() -> None:
     problem.add_goal(done)
     with pytest.raises(InvalidInput, match=r"not judged: .*CONTINUOUS_TIME"):
         check(problem, "(slow)")
+
+
+def test_what_pddl_cannot_say_of_a_problem_is_refused_and_no_other_task_judged() -> None:
+    from fractions import Fraction
+
+    from unified_planning.model import ContingentProblem
+    from unified_planning.plans import ActionInstance, TimeTriggeredPlan
+    from unified_planning.shortcuts import (
+        GE,
+        BoolType,
+        Fluent,
+        InstantaneousAction,
+        Int,
+        IntType,
+        Not,
+        Problem,
+        RealType,
+        SimulatedEffect,
+    )  # fmt: skip
+
+    def counting(kind: Any, by: Any = 1) -> tuple[Any, Any, Any]:
+        problem, count, step = Problem("p"), Fluent("f", kind), InstantaneousAction("a")
+        problem.add_fluent(count, default_initial_value=0)
+        step.add_increase_effect(count, by)
+        problem.add_action(step)
+        problem.add_goal(GE(count, 1))
+        return problem, count, step
+
+    for kind in (IntType(0, 2), RealType(0, 2)):
+        with pytest.raises(NotJudged, match="BOUNDED_TYPES"):
+            check(counting(kind)[0], "(a)")
+    with pytest.raises(InvalidInput, match="cannot exactly represent"):
+        check(counting(RealType(), Fraction(1, 3))[0], "(a)")
+    assert check(counting(IntType())[0], "(a)").valid
+    problem, count, step = counting(IntType())
+    step.clear_effects()
+    step.set_simulated_effect(SimulatedEffect([count()], lambda *_: [Int(1)]))
+    with pytest.raises(NotJudged, match="SIMULATED_EFFECTS"):
+        check(problem, "(a)")
+    hidden = ContingentProblem("c")
+    one, two = hidden.add_fluent("h", BoolType()), hidden.add_fluent("k", BoolType())
+    hidden.add_oneof_initial_constraint([one, two])
+    hidden.add_goal(Not(one))
+    with pytest.raises(NotJudged, match="CONTINGENT"):
+        check(hidden, ";")
+    problem, _, step = counting(IntType())
+    timed = TimeTriggeredPlan([(Fraction(0), ActionInstance(step), None)])
+    with pytest.raises(InvalidInput, match="TimeTriggeredPlan is not a SequentialPlan"):
+        check(problem, timed)
 
 
 def test_generate_refuses_what_it_cannot_make() -> None:

@@ -210,6 +210,18 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT * FROM schema_version").fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize("name", ["", ":memory:", "x.duckdb.snapshot"])
+def test_what_would_keep_nothing_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InvalidInput, match=r"no warehouse: it is kept in a file|write to x\.duckdb"
+    ):
+        Warehouse(name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_foreign_files_are_refused_untouched(tmp_path: Path) -> None:
     text = tmp_path / "notes.duckdb"
     text.write_text("no database " * 500)

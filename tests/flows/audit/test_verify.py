@@ -10,6 +10,7 @@ import pytest
 
 from flows.audit.verify import verify
 from flows.progress import Watch
+from planners.errors import InvalidInput
 from warehouse.store import Warehouse
 
 
@@ -100,6 +101,41 @@ def test_weights_that_wrote_nothing_are_named(finished: Path, tmp_path: Path) ->
     assert all(
         "with the weights of generation 1 it is" in one for one in wrong["log-probabilities"]
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "named"),
+    [
+        ("UPDATE generations SET parent = 2 WHERE generation = 1", "selections", "no older"),
+        ("UPDATE tasks SET pddl = ''", "tasks", "the text is empty"),
+        ("UPDATE domains SET domain_hash = domain_hash || 'x'", "judgements", "could not be"),
+        (
+            "UPDATE generations SET files = files || 'x' WHERE generation = 1",
+            "generations",
+            "not be",
+        ),
+        ("UPDATE experiments SET config = 'null'", "experiments", "its settings"),
+        ("DROP TABLE promotions", "ledger", "could not be checked"),
+    ],
+)
+def test_damage_ends_no_check_but_its_own(
+    finished: Path, tmp_path: Path, change: str, check: str, named: str
+) -> None:
+    path = copied(finished, tmp_path)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(change)
+    with Warehouse(path, read_only=True) as store:
+        checks = list(verify(store, Watch(quiet=True), measured=0))
+    assert checks[-1].name == "parts", "it came to its end"
+    assert any(named in line for one in checks if one.name == check for line in one.wrong), checks
+
+
+def test_a_version_that_is_there_twice_is_one_message(finished: Path, tmp_path: Path) -> None:
+    path = copied(finished, tmp_path)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (11)")
+    with pytest.raises(InvalidInput, match="schema_version holds 2 rows"):
+        Warehouse(path, read_only=True)
 
 
 def swap_two_words(folder: Path) -> None:

@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from planners import check
 from planners.checking.checker import Checker
+from planners.checking.explain import explain
 from planners.checking.fallback import Fallback
 from planners.checking.replay import replay
-from planners.errors import NotJudged, PddlError
-from planners.pddl import read_task
+from planners.checking.steps import steps
+from planners.errors import InvalidInput, NotJudged, PddlError
+from planners.pddl import read_domain, read_task
 from planners.pddl.formulas import number, number_text
-from planners.records import Outcome, Plan
+from planners.records import Outcome, Plan, Verdict
 
 DOMAIN = """(define (domain d) (:requirements :adl :numeric-fluents)
   (:types a b) (:constants k - a)
@@ -250,3 +252,89 @@ def test_a_task_that_nobody_judges_is_refused_before_any_plan_is_read(
         read_task(domain, problem)
     with pytest.raises(NotJudged, match="unified-planning"):
         Fallback(domain, problem, refused.value)
+
+
+SMALL = """(define (domain s) (:requirements :typing :fluents) (:types t u)
+    (:predicates (p ?x - t) (r) (q ?x ?y)) (:functions (f) {functions})
+    (:action a :parameters {parameters} :precondition {condition} :effect {effect}))"""
+
+
+def judged(problem: str, plan: str, timeout: float = 10.0, **parts: str) -> Verdict:
+    filled = {"functions": "", "parameters": "()", "condition": "()", "effect": "(r)"} | parts
+    text = f"(define (problem x) (:domain s) {problem})"
+    return check(SMALL.format(**filled), text, plan, timeout=timeout)
+
+
+def test_the_time_of_a_plan_is_kept_however_small_its_quantifiers_are() -> None:
+    """Three quantifiers inside each other, of which no single one takes long; and many steps."""
+    many = " ".join(f"o{i}" for i in range(700))
+    facts = " ".join(f"(q o{i} o{i})" for i in range(700))
+    hard = "(forall (?x) (exists (?y) (forall (?z) (or (q ?y ?z) (q ?z ?z)))))"
+    problem = f"(:objects {many}) (:init (= (f) 0) {facts}) (:goal (r))"
+    each = "(forall (?x) (q ?x ?x))"
+    for condition, plan in ((hard, "(a)"), (each, "(a)\n" * 5000)):
+        with pytest.raises(NotJudged, match="time for this plan is over"):
+            judged(problem, plan, 0.3, condition=condition)
+
+
+def test_sums_of_many_terms_and_many_variables_are_judged_or_refused() -> None:
+    many = [f"(f{i})" for i in range(1500)]
+    values = " ".join(f"(= {one} 1)" for one in many)
+    parts = {"functions": " ".join(many)}
+    problem = f"(:init (= (f) 0) {values}) (:goal (> (+ {' '.join(many)}) 1499))"
+    assert judged(f"{problem} (:metric minimize (+ {' '.join(many)}))", ";", **parts).cost == 1500
+    names = " ".join(f"?x{i}" for i in range(101))
+    with pytest.raises(NotJudged, match="'exists' over 101 variables; up to 100"):
+        judged("(:init (= (f) 0)) (:goal (r))", "(a)", condition=f"(exists ({names}) (r))")
+
+
+def test_a_wider_effect_is_refused_and_a_wider_rule_derives_what_the_predicate_takes() -> None:
+    objects = "(:objects b - u) (:init (= (f) 0)) (:goal (exists (?y) (p ?y)))"
+    with pytest.raises(InvalidInput, match=r"\?x in \(p \?x\) is of type object"):
+        judged(objects, "(a b)", parameters="(?x)", effect="(p ?x)")
+    domain = """(define (domain s) (:requirements :typing :derived-predicates) (:types t u)
+        (:predicates (p ?x - t) (s ?x - t)) (:action a :parameters () :effect ())
+        (:derived (s ?x) (not (p ?x))))"""
+    problem = (
+        "(define (problem x) (:domain s) (:objects b - u) (:init) (:goal (exists (?y) (s ?y))))"
+    )
+    assert check(domain, problem, ";").outcome is Outcome.GOAL_NOT_REACHED
+
+
+def test_a_metric_is_part_of_the_task() -> None:
+    text = "(define (problem x) (:domain s) (:init (= (f) 2)) (:goal (r)) {})"
+    metrics = "", "(:metric minimize (f))", "(:metric maximize (f))", "(:metric minimize (* 2 (f)))"
+    domain = SMALL.format(functions="", parameters="()", condition="()", effect="(r)")
+    keys = [read_task(domain, text.format(metric)).key for metric in metrics]
+    assert len(set(keys)) == 4
+
+
+def test_what_is_said_twice_differently_or_looks_like_a_variable_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="two initial values"):
+        judged("(:init (= (f) 1) (= (f) 2)) (:goal (r))", "(a)")
+    domain = SMALL.replace("(r) (q", "(?r) (q").format(
+        functions="", parameters="()", condition="()", effect="(p)"
+    )
+    with pytest.raises(InvalidInput, match="looks like a variable"):
+        read_domain(domain)
+
+
+def test_line_ends_and_marks_of_other_systems_are_read() -> None:
+    domain = SMALL.format(functions="", parameters="()", condition="()", effect="(r)")
+    problem = "(define (problem x) (:domain s) ; here\r(:init (= (f) 0)) (:goal (r)))"
+    assert check("\ufeff" + domain, problem, "; first\r(a)\r").valid
+    with pytest.raises(InvalidInput, match="half of a surrogate pair"):
+        read_domain(domain.replace("(r)", "(\ud800)"))
+
+
+def test_steps_and_advice_know_numbers() -> None:
+    domain = SMALL.format(
+        functions="(g)", parameters="()", condition="()", effect="(and (r) (increase (f) 0.5))"
+    )
+    problem = "(define (problem x) (:domain s) (:init (= (f) 1234567)) (:goal (r)))"
+    task = read_task(domain, problem)
+    [step] = steps(task, Plan((("a",),)))
+    assert step.changes == ["+(r)", "(f)=1234567.5"]
+    undefined = read_task(domain, problem.replace("(= (f) 1234567)", ""))
+    [_, line] = explain(undefined, Plan(()))
+    assert "no action that is applicable here adds it" in line
