@@ -13,11 +13,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HOUSE = {
     "planners": (
-        "fronts", "errors", "records", "files", "processes", "pddl", "prompts", "checking",
+        "fronts", "errors", "clock", "records", "files", "processes", "pddl", "prompts", "checking",
         "domains", "models", "policies", "training",
     ),
     "curation": (
-        "curators", "own", "rewards", "price", "tasks", "preferences", "vocabulary", "staleness",
+        "curators", "own", "rewards", "price", "tasks", "strata", "preferences", "vocabulary",
         "equivalence", "diversity", "forecasts", "influence",
     ),
     "warehouse": (

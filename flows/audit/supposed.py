@@ -1,4 +1,4 @@
-"""What another curator would choose, and prefer: an audit before anything is trained."""
+"""The choice of another curator, and its preferences: an audit before anything is trained."""
 
 from __future__ import annotations
 

@@ -186,9 +186,7 @@ def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
 def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Check) -> None:
     """Judge traces of an experiment or source again, unless checker or prompt format changed."""
     tasks = {task.key: task for task in warehouse.tasks_of_traces(source)}
-    before = warehouse.query(
-        "judged_before", experiment=source, checker=CHECKER, version=VERSION
-    )  # fmt: skip
+    before = warehouse.query("judged_before", experiment=source, checker=CHECKER, version=VERSION)
     superseded = set(before["trace"])  # verdicts that a newer one has superseded are history
     check.skipped += len(superseded)
     refused = {one.trace: one.reason for one in warehouse.every(Unjudged, experiment=source)}
@@ -276,6 +274,8 @@ def _generations(warehouse: Warehouse, experiment: Experiment, check: Check) -> 
     tainted = warehouse.query("tainted_of", experiment=experiment.id)
     learned = set(tainted[tainted["forgotten"] > 0]["generation"])
     for made in warehouse.generations(experiment.id):
+        if made.index != 0 if made.parent is None else made.parent >= made.index:
+            check.wrong.append(f"generation {made.index}: its parent is {made.parent}")
         if made.index in learned:
             check.skipped, check.why = check.skipped + 1, LEARNED_FORGOTTEN
             continue

@@ -28,19 +28,18 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     by_rule = [one.decided_by for one in decisions if one.decided_by != "person"]
     if by_rule and by_rule[-1] != "always":  # it is no part of what the experiment is
         command += f" --set promote={by_rule[-1]}"
-    if last is not None and last.promoted and last.generation >= until:
-        done = f"finished with generation {last.generation}"
-        left = f"`{command} --set generations=N` goes further"
+    # Every generation but the last is put to work as soon as it is promoted.
+    at_work = {generation for generation, _ in warehouse.marks(experiment.id, "deploy")}
+    if last is not None and last.promoted and last.generation not in at_work:
+        done = f"generation {last.generation} is the last, and deployed"
+        left = f"`{command} --set generations=N` goes on to generation N"
     else:
         done = (
             f"generation {max(reached)} is the last evaluated"
             if reached
             else "nothing evaluated yet"
         )
-        left = (
-            f"`{command}` resumes and goes on to generation {until}, or to another that "
-            "--set generations names"
-        )
+        left = f"`{command}` resumes and goes on to generation {until}"
     # That a generation was promoted by rule is no news.
     if last is not None and (not last.promoted or last.decided_by == "person"):
         verb = "deployed" if last.promoted else "not promoted"

@@ -32,7 +32,7 @@ Found = Mapping[str, Any]
 Read = Line | InvalidInput | None
 """A trace, why it cannot be read, or None for what is no answer of a model."""
 ODD = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
-"""What reading an object raises that is not as its tool writes it."""
+"""Errors of reading an object that is not as its tool writes it."""
 
 
 def text_of(value: object, depth: int = 0) -> str:

@@ -93,7 +93,6 @@ class Site:
 
 
 def _written(site: Site, folder: Path, watch: Watch) -> int:
-    folder.mkdir(parents=True)
     (folder / "static").mkdir()
     for name in STATIC:
         content = files("flows.pages").joinpath("static", name).read_bytes()

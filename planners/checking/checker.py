@@ -14,9 +14,10 @@ from operator import itemgetter
 from time import monotonic
 from typing import NamedTuple
 
+from planners.clock import Clock
 from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Domain, Task, read_task
-from planners.pddl.conditions import Clock, Conflict, World, changes, derive, holds, value_of
+from planners.pddl.conditions import Conflict, World, changes, derive, holds, value_of
 from planners.pddl.formulas import ASSIGNMENTS, Number
 from planners.pddl.literals import literals
 from planners.pddl.printing import formula_text

@@ -11,9 +11,10 @@ from time import monotonic
 
 from planners.checking.checker import PLAN_SECONDS
 from planners.checking.replay import Replay, ground
+from planners.clock import Clock
 from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Task
-from planners.pddl.conditions import Clock, Conflict, World, solutions
+from planners.pddl.conditions import Conflict, World, solutions
 from planners.pddl.conditions import changes as changes_of
 from planners.pddl.formulas import number_text
 from planners.pddl.literals import literals

@@ -4,12 +4,12 @@ from planners.pddl.reader import (
     ActionSchema,
     Domain,
     Task,
-    canonical,
     read_domain,
     read_task,
     require_same_domain,
     task_key,
 )
+from planners.pddl.renaming import canonical
 
 __all__ = [
     "ActionSchema",

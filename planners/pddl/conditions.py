@@ -7,25 +7,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import product
-from time import monotonic
 from typing import Any
 
+from planners.clock import Clock
 from planners.errors import NotJudged
 from planners.pddl.declarations import Rule
-from planners.pddl.formulas import ASSIGNMENTS, COMPARE, Number, Parameters, number_text
+from planners.pddl.formulas import (
+    ASSIGNMENTS,
+    COMPARE,
+    Number,
+    Parameters,
+    calculated,
+    number_text,
+)
 from planners.pddl.reader import Domain
 from planners.pddl.sexpr import show
 from planners.records import Atom, Formula
 
 Binding = dict[str, str]
-OUT_OF_TIME = (
-    "the time for this plan is over, spent on quantifiers over many objects; give it more with "
-    "--timeout SECONDS, in an experiment with judging.timeout"
-)
-"""Why a plan is not judged whose time is over."""
-TICK = 256
-"""Choices of objects between two looks at the clock."""
-MOST_BITS = 8192
 MOST_CHANGES = 1_000_000
 SIGNS = {"increase": "+", "decrease": "-", "scale-up": "*", "scale-down": "/"}
 TOGETHER = {"assign": 0, "increase": 1, "decrease": 1, "scale-up": 2, "scale-down": 2}
@@ -34,27 +33,6 @@ TOGETHER = {"assign": 0, "increase": 1, "decrease": 1, "scale-up": 2, "scale-dow
 
 class Conflict(Exception):
     """An effect cannot be applied: a number is undefined, or two effects on it conflict."""
-
-
-@dataclass(slots=True)
-class Clock:
-    """The time for a whole plan: `end` as `time.monotonic` counts, None for no end. Choices of all
-    its quantifiers are counted together, since many short ones take as long as a long one.
-    """
-
-    end: float | None = None
-    choices: int = 0
-
-    def tick(self) -> None:
-        """Count a choice of an object, and now and then look whether the time is over."""
-        self.choices += 1
-        if self.choices % TICK == 0:
-            self.look()
-
-    def look(self) -> None:
-        """Raise NotJudged when the time is over."""
-        if self.end is not None and monotonic() > self.end:
-            raise NotJudged(OUT_OF_TIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,19 +256,7 @@ def value_of(expression: Any, binding: Binding, world: World) -> Number | None:
         other = value_of(part, binding, world)
         if found is None or other is None or (operator == "/" and other == 0):
             return None
-        found = _calculated(operator, found, other)
-    return found
-
-
-def _calculated(operator: str, left: Number, right: Number) -> Number:
-    """Two numbers by +, -, * or /. Raises NotJudged where the result is beyond all bounds."""
-    found: Number
-    if operator in "+-":
-        found = left + right if operator == "+" else left - right
-    else:
-        found = left * right if operator == "*" else Fraction(left) / right
-    if max(found.numerator.bit_length(), found.denominator.bit_length()) > MOST_BITS:
-        raise NotJudged(f"a number of this plan grows beyond {MOST_BITS} bits")
+        found = calculated(operator, found, other)
     return found
 
 
@@ -361,5 +327,5 @@ def _assigned(fluent: Atom, effects: list[tuple[str, Number]], world: World) -> 
     for kind, amount in effects:
         if kind == "scale-down" and amount == 0:
             raise Conflict(f"division of {show(fluent)} by zero")
-        before = _calculated(SIGNS[kind], before, amount)
+        before = calculated(SIGNS[kind], before, amount)
     return before

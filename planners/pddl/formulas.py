@@ -33,6 +33,8 @@ LONGEST_NUMBER = 400
 """Digits, and size of the exponent, beyond which a number is refused."""
 MOST_VARIABLES = 100
 """Variables of a quantifier, at most: their objects are chosen one within the other."""
+MOST_BITS = 8192
+"""Size of a number's numerator and denominator, at most."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII)
 
 
@@ -275,6 +277,18 @@ def as_float(value: Number) -> float | None:
     except OverflowError:
         return None
     return near if Fraction(repr(near)) == value else None
+
+
+def calculated(operator: str, left: Number, right: Number) -> Number:
+    """Two numbers by +, -, * or /. Raises NotJudged where the result is beyond all bounds."""
+    found: Number
+    if operator in "+-":
+        found = left + right if operator == "+" else left - right
+    else:
+        found = left * right if operator == "*" else Fraction(left) / right
+    if max(found.numerator.bit_length(), found.denominator.bit_length()) > MOST_BITS:
+        raise NotJudged(f"a number of this plan grows beyond {MOST_BITS} bits")
+    return found
 
 
 @located

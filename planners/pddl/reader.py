@@ -38,7 +38,6 @@ from planners.pddl.formulas import (
     Scope,
     Types,
     ancestors,
-    as_float,
     condition,
     effect,
     expression,
@@ -46,6 +45,7 @@ from planners.pddl.formulas import (
     parameters_of,
 )
 from planners.pddl.literals import changed_by
+from planners.pddl.renaming import canonical, keyed
 from planners.pddl.sexpr import Words, located, parse, show
 from planners.records import Atom, Formula, Problem, content_hash
 
@@ -323,31 +323,7 @@ def task_key(
         domain.text,
         repr(ordered.objects),
         repr(ordered.init),
-        repr(sorted(_keyed(values))),
-        repr(_keyed(ordered.goal)),
-        *(() if metric is None else (repr((_keyed(metric), maximize)),)),
+        repr(sorted(keyed(values))),
+        repr(keyed(ordered.goal)),
+        *(() if metric is None else (repr((keyed(metric), maximize)),)),
     )
-
-
-def canonical(problem: Problem) -> Problem:
-    """The problem with sorted objects, facts and goals, so that equal keys give equal texts."""
-    goal = problem.goal
-    if goal and goal[0] == "and":
-        goal = ("and", *sorted(goal[1:], key=lambda part: repr(_keyed(part))))
-    return Problem(
-        problem.domain,
-        problem.name,
-        tuple(sorted(problem.objects)),
-        tuple(sorted(problem.init)),
-        goal,
-    )
-
-
-def _keyed(part: Any) -> Any:
-    """A formula as it stands in a task's key: numbers as floats where a float is exact."""
-    if isinstance(part, tuple):
-        return tuple(map(_keyed, part))
-    if isinstance(part, str):
-        return part
-    short = as_float(part)
-    return str(part) if short is None else short

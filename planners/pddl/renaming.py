@@ -1,9 +1,11 @@
-"""Renaming the objects of problems and plans, and shuffling the parts of a problem."""
+"""Renaming the objects of problems and plans, and shuffling and sorting the parts of a problem."""
 
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
+from planners.pddl.formulas import as_float
 from planners.pddl.literals import goal_atoms
 from planners.records import Formula, Plan, Problem
 
@@ -48,3 +50,27 @@ def restore_plan(plan: Plan, names: dict[str, str]) -> Plan:
 def rename_plan(plan: Plan, names: dict[str, str]) -> Plan:
     """A plan under other names, its actions' included; words that are not in `names` stay."""
     return Plan(tuple(tuple(names.get(word, word) for word in action) for action in plan.actions))
+
+
+def canonical(problem: Problem) -> Problem:
+    """The problem with sorted objects, facts and goals, so that equal keys give equal texts."""
+    goal = problem.goal
+    if goal and goal[0] == "and":
+        goal = ("and", *sorted(goal[1:], key=lambda part: repr(keyed(part))))
+    return Problem(
+        problem.domain,
+        problem.name,
+        tuple(sorted(problem.objects)),
+        tuple(sorted(problem.init)),
+        goal,
+    )
+
+
+def keyed(part: Any) -> Any:
+    """A formula as it stands in a task's key: numbers as floats where a float is exact."""
+    if isinstance(part, tuple):
+        return tuple(map(keyed, part))
+    if isinstance(part, str):
+        return part
+    short = as_float(part)
+    return str(part) if short is None else short

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planners.checking.checker import PLAN_SECONDS, Checker
+from planners.clock import OUT_OF_TIME
 from planners.errors import InvalidInput, NotJudged
 from planners.models.chat import encode_prompts, told_ids
 from planners.pddl import Task
-from planners.pddl.conditions import OUT_OF_TIME
 from planners.policies.local import LocalPolicy
 from planners.policies.served import ServedPolicy
 from planners.prompts.extraction import CALL_END, CALL_START, RESULT_END, RESULT_START

@@ -215,9 +215,7 @@ def test_what_would_keep_nothing_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        InvalidInput, match=r"no warehouse: it is kept in a file|write to x\.duckdb"
-    ):
+    with pytest.raises(InvalidInput, match=r"no warehouse: it is|write to x"):
         Warehouse(name)
     assert not list(tmp_path.iterdir())
 

@@ -17,7 +17,10 @@ from warehouse.records import Mark
 from warehouse.store import Warehouse
 
 Row = dict[str, Any]
-DECISION = ("experiment", "generation", "trace", "kept", "weight", "reason")
+DECISION = (
+    "experiment", "generation", "trace", "kept", "weight", "reason", "task", "from_generation",
+    "plan_length", "reasoning_tokens",
+)  # fmt: skip
 
 
 def trace_row(name: str, generation: int, purpose: str, task: str, sample: int) -> Row:

@@ -106,7 +106,11 @@ def test_weights_that_wrote_nothing_are_named(finished: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "check", "named"),
     [
-        ("UPDATE generations SET parent = 2 WHERE generation = 1", "selections", "no older"),
+        (
+            "UPDATE generations SET parent = 2 WHERE generation = 1",
+            "generations",
+            "its parent is 2",
+        ),
         ("UPDATE tasks SET pddl = ''", "tasks", "the text is empty"),
         ("UPDATE domains SET domain_hash = domain_hash || 'x'", "judgements", "could not be"),
         (

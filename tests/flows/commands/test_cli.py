@@ -201,7 +201,7 @@ def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
     assert again.stdout[again.stdout.index(table) :] == done.stdout[done.stdout.index(table) :]
     status = posterity("status", folder=tmp_path)
     assert status.returncode == 0
-    assert "finished with generation 1; `posterity run tiny --set " in status.stdout
+    assert "generation 1 is the last, and deployed; `posterity run tiny --set " in status.stdout
     # The command that is printed goes on with this experiment, and with no other.
     printed = shlex.split(status.stdout.replace("\n", " ").split("`")[1].replace("=N", "=1"))
     assert posterity(*printed[1:], "--plain", folder=tmp_path).returncode == 0
@@ -213,7 +213,7 @@ def test_run_with_prefect_then_status_and_query(tmp_path: Path) -> None:
                        folder=tmp_path)  # fmt: skip
     assert f"{begun} in posterity.duckdb" in onward.stdout
     both = posterity("status", folder=tmp_path).stdout
-    assert (both.count("finished with"), both.count(begun)) == (2, 1)
+    assert (both.count("is the last"), both.count(begun)) == (2, 1)
     rows = json.loads(
         posterity(
             "query",

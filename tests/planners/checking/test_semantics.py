@@ -269,7 +269,7 @@ def test_the_time_of_a_plan_is_kept_however_small_its_quantifiers_are() -> None:
     """Three quantifiers inside each other, of which no single one takes long; and many steps."""
     many = " ".join(f"o{i}" for i in range(700))
     facts = " ".join(f"(q o{i} o{i})" for i in range(700))
-    hard = "(forall (?x) (exists (?y) (forall (?z) (or (q ?y ?z) (q ?z ?z)))))"
+    hard = "(forall (?x) (exists (?y) (forall (?z) (or (q ?x ?z) (q ?y ?z) (q ?z ?z)))))"
     problem = f"(:objects {many}) (:init (= (f) 0) {facts}) (:goal (r))"
     each = "(forall (?x) (q ?x ?x))"
     for condition, plan in ((hard, "(a)"), (each, "(a)\n" * 5000)):
