@@ -88,11 +88,28 @@ def acceptance(kept: pd.Series, groups: pd.Series, task: pd.Series) -> pd.DataFr
         spread = np.sqrt(((by["sum"] - smooth * by["size"]) ** 2).sum() * count / max(count - 1, 1))
         least = np.sqrt(len(inside) * smooth * (1 - smooth))
         error = max(spread, least) / len(inside) / (smooth * (1 - smooth))
-        reach = student.ppf(0.975, max(count - 1, 1)) * error
+        # A task of many traces may vary as much as all others together, and vary unseen.
+        varies = by["size"].to_numpy(dtype=float)
+        reach = student.ppf(0.975, _freedom(varies)) * error
         centre = np.log(smooth / (1 - smooth))
         low, high = (1 / (1 + np.exp(-np.clip(centre + s * reach, -30, 30))) for s in (-1, 1))
         rows.append((level, len(inside), share, min(low, share), max(high, share)))
     return pd.DataFrame(rows, columns=["level", "traces", "share", "low", "high"])
+
+
+def _without_each(weight: np.ndarray, mean: np.ndarray, whole: float) -> np.ndarray:
+    """How a weighted mean changes without each task; a task that has all the weight, by itself."""
+    rest = weight.sum() - weight
+    change = weight * (whole - mean) / np.where(rest > 0, rest, 1.0)
+    return np.where(rest > 0, change, np.abs(mean).max())
+
+
+def _freedom(part: np.ndarray) -> float:
+    """Degrees of freedom of a sum over tasks: fewer than tasks where a few make most of it
+    (Satterthwaite 1946).
+    """
+    square = part.astype(float) ** 2
+    return max(1.0, float(square.sum() ** 2 / max((square**2).sum(), 1e-300)) - 1)
 
 
 def between_tasks(
@@ -101,7 +118,8 @@ def between_tasks(
     """Which tasks weigh more among the kept traces than in the pool: one row per column.
 
     Each trace counts as its task's mean of the trait. Standard errors are clustered by task, with
-    Student's t; with few tasks the test is a wild cluster bootstrap.
+    Student's t, as of fewer tasks where a few of them have most of the effect; with few tasks the
+    test must also pass a wild cluster bootstrap.
     """
     from scipy.stats import t as student
     from statsmodels.stats.multitest import multipletests
@@ -113,20 +131,21 @@ def between_tasks(
         mean = np.bincount(tasks, weights=values) / size
         pool, learned = (mean @ size) / size.sum(), (mean @ kept) / kept.sum()
         spread = values.std()
-        # How much each task contributes to the difference of the two means.
-        part = kept / kept.sum() * (mean - learned) - size / size.sum() * (mean - pool)
-        error = np.sqrt((part**2).sum() * count / max(count - 1, 1))
+        # How much the difference of the two means changes without each task (a jackknife, since a
+        # task of many traces is close to the pool's mean because it makes it).
+        part = _without_each(kept, mean, learned) - _without_each(size, mean, pool)
+        error = np.sqrt((part**2).sum() * (count - 1) / count)
         if np.ptp(mean) < 1e-9 * max(1.0, np.abs(values).max()) or error == 0:
             continue
         t = (learned - pool) / error
+        p = 2 * student.sf(abs(t), _freedom(part))
         if count < FEW_TASKS:
             signs = rng.choice([-1.0, 1.0], (PERMUTED, count))
             shift = kept / kept.sum() - size / size.sum()
             moved = signs @ (shift * (mean - pool))
             scale = np.sqrt(((shift * (mean - pool)) ** 2).sum())
-            p = (1 + (np.abs(moved) >= abs(learned - pool) - 1e-12 * scale).sum()) / (1 + PERMUTED)
-        else:
-            p = 2 * student.sf(abs(t), count - 1)
+            beyond = (np.abs(moved) >= abs(learned - pool) - 1e-12 * scale).sum()
+            p = max(p, (1 + beyond) / (1 + PERMUTED))
         rows.append((name, level, pool, learned, (learned - pool) / spread, p, np.nan))
     frame = pd.DataFrame(rows, columns=BETWEEN)
     if len(frame):

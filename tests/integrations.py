@@ -201,7 +201,7 @@ def mlflow(url: str, folder: Path) -> None:
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     server = subprocess.Popen(
-        [str(python_of("mlflow").parent / "mlflow"), *words], env=environment(folder),
+        [str(python_of("mlflow")), "-m", "mlflow", *words], env=environment(folder),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
