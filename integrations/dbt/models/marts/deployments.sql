@@ -1,5 +1,5 @@
 -- One row per experiment, generation and day: its answers to users, and what they said of them. The
--- interval of the share that was accepted is Wilson's, at 95%.
+-- interval of the share that was accepted is Wilson's, at 95%, as if each answer had another user.
 WITH answers AS (
     SELECT
         t.experiment,

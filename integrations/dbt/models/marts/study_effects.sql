@@ -1,5 +1,6 @@
 -- One row per study, generation, split and arm: how far it is from the study's first arm, over the
--- same tasks at the same seeds. Intervals (95%) are Student's over seeds, none with one seed.
+-- same tasks at the same seeds. Intervals (95%) are Student's over seeds, and at least as wide as
+-- that of the tasks; there is none with one seed, or where no task differs.
 WITH results AS (
     SELECT
         s.study,
@@ -26,6 +27,7 @@ by_seed AS (
         avg(a.solved) AS coverage,
         avg(b.solved) AS reference,
         avg(a.solved - b.solved) AS effect,
+        count(*) FILTER (WHERE a.solved <> b.solved) AS differing,
         avg(a.unanimous - b.unanimous) AS unanimous_effect
     FROM results AS a
     JOIN results AS b
@@ -51,7 +53,10 @@ summed AS (
             WHEN 2 THEN 12.706 WHEN 3 THEN 4.303 WHEN 4 THEN 3.182 WHEN 5 THEN 2.776
             WHEN 6 THEN 2.571 WHEN 7 THEN 2.447 WHEN 8 THEN 2.365 WHEN 9 THEN 2.306
             WHEN 10 THEN 2.262 ELSE 2.228
-        END AS half
+        END AS over_seeds,
+        1.96 * sqrt(
+            (sum(differing) - sum(tasks) * (sum(effect * tasks) / sum(tasks)) ** 2)
+        ) / sum(tasks) AS over_tasks
     FROM by_seed
     GROUP BY ALL
 )
@@ -66,8 +71,8 @@ SELECT
     coverage,
     reference,
     effect,
-    effect - half AS low,
-    effect + half AS high,
+    effect - CASE WHEN over_tasks > 0 THEN greatest(over_seeds, over_tasks) END AS low,
+    effect + CASE WHEN over_tasks > 0 THEN greatest(over_seeds, over_tasks) END AS high,
     unanimous_effect
 FROM summed
 ORDER BY study, position, split, generation
