@@ -28,12 +28,15 @@ def redacted(text: str) -> str:
     return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1:***@", text))
 
 
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]")
+_ODD = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\U000e0000-\U000e007f]"
+)
 
 
 def harmless(text: str) -> str:
     """The text with control characters written out: a terminal obeys some of them, and those that
-    turn the direction of writing make a text look like another.
+    turn the direction of writing, or that nobody sees, make a text look like another.
     """
     return _ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 

@@ -15,6 +15,10 @@ from planners.records import SEEDS, content_hash
 Endpoint = Literal["chat", "completions", "plans", "correction", "shadow"]
 
 
+CHOSEN = "chosen"
+"""Among the settings of an answer: that its generation was asked for by its number."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """A completion that a user was given, one that a shadow wrote beside it, or a plan that a user

@@ -47,9 +47,12 @@ def run_study(
     place = place.absolute()
     if workers is not None:
         require_installed(workers.runner)
-    for experiment in {run.experiment.hash: run.experiment for run in study.runs}.values():
-        require_first(experiment)
-        require_fit(experiment)
+    for run in {run.experiment.hash: run for run in study.runs}.values():
+        try:
+            require_first(run.experiment)
+            require_fit(run.experiment)
+        except InvalidInput as error:
+            raise InvalidInput(f"the study {study.name}, arm {run.arm!r}: {error}") from error
     with Warehouse(place) as store:
         if not isinstance(store.place, File):
             raise InvalidInput("a study needs a warehouse in a file: --warehouse FILE")

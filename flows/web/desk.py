@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from flows.deployment.answered import Answered, Endpoint, Told, answered_id, as_line
+from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered_id, as_line
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
 from flows.generations.judging import reading_of, verdict_of
@@ -104,7 +104,7 @@ class Desk:
                     latency_ms=_since(begun),
                     prompt=prompt,
                     prompt_format=written,
-                    settings=asdict(sampling),
+                    settings=asdict(sampling) | ({CHOSEN: 1} if "@" in asked.model else {}),
                     policy=answerer.policy.name,
                     seed=seed,
                     **_written(one),

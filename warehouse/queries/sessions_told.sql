@@ -1,6 +1,6 @@
 -- One row per session that told of a candidate or its parent, since the candidate answers: its first
 -- word, in the order in which users spoke. Answers without a session always come from the parent,
--- and so say nothing.
+-- and those of a generation that was asked for by its number are from who chose it: they say nothing.
 WITH told AS (
     SELECT
         t.generation,
@@ -16,6 +16,7 @@ WITH told AS (
         AND t.purpose = 'request'
         AND t.generation IN (:candidate, :parent)
         AND r.session_hash IS NOT NULL
+        AND json_extract(r.settings, '$.chosen') IS NULL
 ),
 since AS (
     SELECT min(r.received_at) AS begun

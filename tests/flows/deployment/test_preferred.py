@@ -92,6 +92,9 @@ def test_users_decide_whom_they_are_answered_by(tmp_path: Path) -> None:
     assert "generation 1 of small" in waits.stderr
     assert "waits for users to compare it" in waits.stderr
     with gateway(tmp_path, *ASKED) as (url, _):
+        for number in range(200, 212):  # no word of these counts: nobody drew who answers
+            _ask(url, number, liked={1}, model="small@1")
+            _ask(url, number, liked=set(), session=None)
         answered = {_ask(url, number, liked={1}) for number in range(100, 136)}
         assert answered == {0, 1}, "each answers its share"
     run(tmp_path, "run", file, *ASKED, "--plain")
@@ -100,6 +103,8 @@ def test_users_decide_whom_they_are_answered_by(tmp_path: Path) -> None:
     assert (decided.generation, decided.promoted) == (1, True)
     assert decided.decided_by == "if-preferred"
     assert "evidence that it is better" in decided.reason
+    counted = re.findall(r"[0-9]+ of ([0-9]+)", decided.reason)
+    assert sum(map(int, counted[:2])) == 36, decided.reason
     # The audit and the report tell of users' traces; canaries come from evaluation.
     audited = run(tmp_path, "audit", file, *ASKED)
     assert re.search(r"generation 1 learned 1[0-9] of 1[0-9] traces with a plan", audited.stdout)
@@ -112,9 +117,9 @@ def test_users_decide_whom_they_are_answered_by(tmp_path: Path) -> None:
     assert run(tmp_path, "verify").returncode == 0
 
 
-def _ask(url: str, number: int, liked: set[int]) -> int:
+def _ask(url: str, number: int, liked: set[int], **besides: str | None) -> int:
     """Ask in a session of one's own, and accept what a liked generation answers."""
-    sent = body(number, session=f"s{number}", user=f"u{number}")
+    sent = body(number, **{"session": f"s{number}", "user": f"u{number}", **besides})
     told = httpx.post(f"{url}/plans", json=sent, timeout=60).json()
     said = "accept" if told["generation"] in liked else "reject"
     heard = {"trace": told["trace"], "feedback": said}
