@@ -8,11 +8,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
 
 from curation.curators import SELECTED
 from warehouse import schema
+from warehouse.places.connect import view_sql
 from warehouse.records import Mark
 from warehouse.store import Warehouse
 
@@ -353,3 +356,22 @@ def best_plans(traces: list[Row], verdict_of: Any) -> set[tuple[str, str, int]]:
             here = verdict_of[t["trace"]]["plan_length"], t["trace"]
             found[t["task"]] = min(found.get(t["task"], here), here)
     return {(task, trace, length) for task, (length, trace) in found.items()}
+
+
+def test_the_interval_of_acceptance_counts_users(warehouse: Warehouse) -> None:
+    """100 answers, of which one user gave 60: as many opinions as 41 users have, not 100."""
+    view = view_sql("deployments")
+    for users, opinions in (("CASE WHEN i < 60 THEN 'u' ELSE i::VARCHAR END", 100**2 / 3640),
+                            ("i::VARCHAR", 100)):  # fmt: skip
+        told = warehouse.frame(
+            "WITH traces AS (SELECT i::VARCHAR AS trace, 'e' AS experiment, 0 AS generation, "
+            "'request' AS purpose FROM range(100) AS t(i)), "
+            "requests AS (SELECT i::VARCHAR AS trace, TIMESTAMP '2026-01-01' AS received_at, "
+            f"1.0 AS latency_ms, {users} AS user_hash FROM range(100) AS t(i)), "
+            "stg_verdicts AS (SELECT '0' AS trace, 'VALID' AS outcome), "
+            "feedback AS (SELECT i::VARCHAR AS trace, i < 60 AS accepted FROM range(100) AS t(i)) "
+            f"SELECT * FROM ({view})"
+        )
+        low, high = proportion_confint(0.6 * opinions, opinions, method="wilson")
+        assert told["acceptance_low"][0] == pytest.approx(low, abs=1e-3)
+        assert told["acceptance_high"][0] == pytest.approx(high, abs=1e-3)

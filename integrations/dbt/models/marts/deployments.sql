@@ -1,7 +1,9 @@
 -- One row per experiment, generation and day: its answers to users, and what they said of them. The
--- interval of the share that was accepted is Wilson's, at 95%, as if each answer had another user.
+-- interval of the share that was accepted is Wilson's, at 95%. A user who asks often counts as one
+-- opinion, so that answers count as fewer where a few users gave most of them.
 WITH answers AS (
     SELECT
+        t.trace,
         t.experiment,
         t.generation,
         date_trunc('day', r.received_at) AS day,
@@ -30,12 +32,28 @@ counted AS (
         count(*) FILTER (WHERE accepted) AS accepted
     FROM answers
     GROUP BY experiment, generation, day
+),
+by_user AS (
+    SELECT experiment, generation, day, count(accepted) AS told
+    FROM answers
+    GROUP BY experiment, generation, day, coalesce(user_hash, trace)
+),
+opinions AS (
+    -- Kish's effective number of answers, if those of a user are alike.
+    SELECT experiment, generation, day, sum(told) ** 2 / nullif(sum(told * told), 0) AS opinions
+    FROM by_user
+    GROUP BY experiment, generation, day
+),
+shares AS (
+    SELECT c.*, c.accepted / nullif(c.told, 0) AS acceptance, o.opinions AS n
+    FROM counted AS c
+    JOIN {{ source('warehouse', 'opinions') }} AS o
+        ON o.experiment = c.experiment AND o.generation = c.generation AND o.day = c.day
 )
 SELECT
-    *,
-    accepted / nullif(told, 0) AS acceptance,
-    (accepted + 1.92 - 1.96 * sqrt(accepted * (told - accepted) / nullif(told, 0) + 0.96))
-        / nullif(told + 3.84, 3.84) AS acceptance_low,
-    (accepted + 1.92 + 1.96 * sqrt(accepted * (told - accepted) / nullif(told, 0) + 0.96))
-        / nullif(told + 3.84, 3.84) AS acceptance_high
-FROM counted
+    * EXCLUDE (n),
+    (n * acceptance + 1.92 - 1.96 * sqrt(n * acceptance * (1 - acceptance) + 0.96))
+        / (n + 3.84) AS acceptance_low,
+    (n * acceptance + 1.92 + 1.96 * sqrt(n * acceptance * (1 - acceptance) + 0.96))
+        / (n + 3.84) AS acceptance_high
+FROM shares
