@@ -24,6 +24,13 @@ from warehouse.store import Warehouse
 
 TOLD = ("coverage", "plan_length")
 """Traits whose forecasts are told in words; the view `forecasts` has them all."""
+DIVERSITY = {
+    "distinct_plans": "different valid plans of a solved task",
+    "first_action_entropy": "bits of a plan's first action",
+    "gap": "pass@k of all samples minus pass@1",
+    "compression": "texts compress by a factor of",
+}
+"""Figures of diversity that are told, and the words for them."""
 WORTH = 50_000
 """Deployed traces of an experiment from which its generations are asked about side by side."""
 
@@ -78,10 +85,12 @@ def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
     for name, values in series.items():
         found.note(last, "diversity", "trend", {name: trend(values)})
     if last >= 0:
-        told = ("distinct_plans", "first_action_entropy", "gap", "compression")
         found.say(
             "over deployed generations: "
-            + "; ".join(f"{n} {series[n][0]:.2f} to {series[n][-1]:.2f}" for n in told)
+            + "; ".join(
+                f"{words} {series[name][0]:.2f} to {series[name][-1]:.2f}"
+                for name, words in DIVERSITY.items()
+            )
         )
 
 

@@ -66,6 +66,12 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
             f"{' or ' if row['also'] else ''}{row['also']}, odds x{row['odds_ratio']:.2f}{per} "
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
+    if not clear:
+        mixed = valid.groupby("task")["kept"].transform("nunique").eq(2)
+        found.say(
+            f"  no preference within a task is named: {int(mixed.sum())} valid traces are of tasks "
+            "that kept some of them and dropped some"
+        )
     _tell_between(trained, found, explained)
     for trait, reason in explained.unanswered.items():
         found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
