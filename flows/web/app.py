@@ -33,6 +33,7 @@ from flows.web.protocol import (
     Judged,
     Planning,
     error_body,
+    judged,
 )
 from flows.web.responses import completed, delta, streamed, text_of
 from flows.web.trying import trying
@@ -203,10 +204,7 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
             "model": asked.model,
             "generation": last.generation,
             "attempts": len(given),
-            "valid": verdict.valid,
-            "outcome": verdict.outcome.value,
-            "step": verdict.step,
-            "explanation": verdict.detail,
+            **judged(verdict),
             "plan": None if found.plan is None else str(found.plan).splitlines(),
             "text": last.completion.text,
             "traces": [one.trace for one in given],
@@ -214,8 +212,10 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/v1/feedback")
     async def feedback(said: Judged) -> dict[str, Any]:
-        correction = await desk.hear(said)
-        return {"object": "feedback", "trace": said.trace, "correction": correction}
+        wanted = await desk.hear(said)
+        verdict = wanted and wanted.verdict
+        told = {"object": "feedback", "trace": said.trace, "correction": wanted and wanted.trace}
+        return {**told, **(judged(verdict) if verdict else {})}
 
 
 PATHS = frozenset(

@@ -16,7 +16,7 @@ from uuid import uuid4
 from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered_id, as_line
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
-from flows.generations.judging import reading_of, verdict_of
+from flows.generations.judging import READING, reading_of, verdict_of
 from flows.web.answering import Answerer, Deployed, Tool
 from flows.web.keys import Names
 from flows.web.live import Live
@@ -29,6 +29,14 @@ from planners.records import SEEDS, Completion, Plan, Sampling, Verdict, content
 
 TRIES = 3
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """A user's correction: its trace, and the checker's word on it if there is one."""
+
+    trace: str
+    verdict: Verdict | None
 
 
 class TooBusy(ComponentFailure):
@@ -208,10 +216,10 @@ class Desk:
             if verdict.valid or len(given) == asked.attempts:
                 return Planned(given, plan, verdict)
 
-    async def hear(self, said: Judged) -> str | None:
+    async def hear(self, said: Judged) -> Corrected | None:
         """Write down what a user says of an answer. The plan of a correction becomes a trace, which
-        its user accepts; returns its id. Raises InvalidInput where there is no such answer, or it
-        was forgotten.
+        its user accepts, whatever the checker says of it; returns that. Raises InvalidInput where
+        there is no such answer, or it was forgotten.
         """
         answer = await asyncio.to_thread(self._memory.answer, said.trace)
         if answer is None:
@@ -243,7 +251,17 @@ class Desk:
         if wanted is None:
             return None
         self._memory.keep([wanted])
-        return wanted.trace
+        return Corrected(wanted.trace, await asyncio.to_thread(_judged, wanted))
+
+
+def _judged(wanted: Answered) -> Verdict | None:
+    """The verdict on a correction; None where there is no task, or no checker judges it."""
+    if not wanted.domain or not wanted.problem:
+        return None
+    with suppress(InvalidInput):
+        checker = checker_for(wanted.domain, wanted.problem)
+        return verdict_of(checker, wanted.text, wanted.finish_reason, READING)[1]
+    return None
 
 
 def _written(completion: Completion) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.records import SEEDS, Completion, Sampling
+from planners.records import SEEDS, Completion, Sampling, Verdict
 
 LONGEST = 256 * 1024
 """Characters of a prompt."""
@@ -167,6 +167,14 @@ class Judged(BaseModel):
 def error_body(message: str, kind: str, code: str | None = None, where: str | None = None) -> Any:
     """An error as OpenAI's API tells it."""
     return {"error": {"message": message, "type": kind, "param": where, "code": code}}
+
+
+def judged(verdict: Verdict) -> Any:
+    """A verdict in an answer."""
+    return {
+        "valid": verdict.valid, "outcome": verdict.outcome.value, "step": verdict.step,
+        "explanation": verdict.detail,
+    }  # fmt: skip
 
 
 def usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:

@@ -207,7 +207,9 @@ def test_pddl_in_a_chat_is_judged_and_feedback_and_corrections_are_kept(folder: 
         settled(folder, 2)
     with gateway(folder, POSTERITY_USER_KEY="secret") as (url, _):  # knows it from the warehouse
         wanted = {"trace": second, "feedback": "reject", "plan": "(pickup b1)\n", "user": "u"}
-        corrected = httpx.post(f"{url}/feedback", json=wanted, timeout=WAIT).json()["correction"]
+        heard = httpx.post(f"{url}/feedback", json=wanted, timeout=WAIT).json()
+        corrected = heard["correction"]
+        assert heard["valid"] is False, "the user is told that the correction does not work"
         rows = {row["trace"]: row for row in settled(folder, 3)}
     assert rows[first]["accepted"] is False
     assert rows[corrected]["purpose"] == "correction"
