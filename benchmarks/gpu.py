@@ -40,7 +40,8 @@ from planners.pddl.printing import print_problem
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
-from planners.training.fine_tuning import Lesson, fine_tune
+from planners.training.fine_tuning import fine_tune
+from planners.training.lessons import Lesson
 from planners.training.loop import Optimisation, fit
 from planners.training.settings import Training
 

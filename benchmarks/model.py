@@ -24,7 +24,8 @@ from planners.pddl.printing import print_problem
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
-from planners.training.fine_tuning import Lesson, encode, fine_tune
+from planners.training.fine_tuning import encode, fine_tune
+from planners.training.lessons import Lesson
 from planners.training.objectives import mean_loss
 from planners.training.settings import Training
 

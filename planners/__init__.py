@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # at run time, `exporting` imports each name on first use
     from planners.prompts.extraction import extract
     from planners.prompts.formats import PROMPTS
     from planners.records import Completion, Outcome, Plan, Policy, Sampling, Verdict
-    from planners.training.fine_tuning import Lesson, fine_tune
+    from planners.training.fine_tuning import fine_tune
+    from planners.training.lessons import Lesson
     from planners.training.settings import Adapter, Training
 
 __all__ = [

@@ -20,12 +20,16 @@ from __future__ import annotations
 import re
 
 _IN_URL = re.compile(r"(://[^/@\s:]*):[^/@\s]+@")
-_NAMED = re.compile(r"(password\s*=\s*)('[^']*'|[^\s?&]+)", re.IGNORECASE)
+_ALONE = re.compile(r"(://)[^/@\s:]+@")
+_NAMED = re.compile(
+    r"((?:password|\bapi_?key|\b(?:access_?)?token|\bsecret)\s*=\s*)('[^']*'|[^\s?&]+)",
+    re.IGNORECASE,
+)
 
 
 def redacted(text: str) -> str:
-    """The text without passwords: those in a URL, and those that are named as such."""
-    return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1:***@", text))
+    """The text without passwords and keys: those in a URL, and those that are named as such."""
+    return _NAMED.sub(r"\1***", _IN_URL.sub(r"\1:***@", _ALONE.sub(r"\1***@", text)))
 
 
 _ODD = re.compile(

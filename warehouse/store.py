@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -197,9 +197,10 @@ class Warehouse(Reader):
                 amend(connection, schema.feedback, schema.feedback.c.trace.in_(heard))
                 insert(connection, schema.feedback, feedback)
 
-    def forget(self, found: Sequence[Forgotten]) -> None:
+    def forget(self, found: Sequence[Forgotten], said: Collection[str] = ()) -> None:
         """Erase the content of traces, with their requests, plans, comments and tasks, and write
-        what is left of them; findings of audits go too, since they can name it. The database file
+        what is left of them; findings of audits go too, since they can name it. So does what a
+        user said of other traces (`said`), but for whether they accepted them. The database file
         may hold the old bytes until `place.rewrite`.
         """
         ids = [one.trace for one in found]
@@ -208,12 +209,14 @@ class Warehouse(Reader):
         own = k.task.in_([one.task for one in found]) & k.task.not_in(others)
         own &= k.task.not_in(sa.select(e.task))
         with self.writing() as connection:
-            erase(connection, schema.tasks, own, {"pddl": ""})
+            erase(connection, schema.tasks, own, {"pddl": "", "domain": ""})
             d, names = schema.domains.c, [one.task for one in found]
             theirs = sa.select(k.domain_hash).where(k.task.in_(names))
             used = sa.select(k.domain_hash).where(k.pddl != "")
             unused = d.domain_hash.in_(theirs) & d.domain_hash.not_in(used)
-            erase(connection, schema.domains, unused, {"pddl": ""})
+            erase(connection, schema.domains, unused, {"pddl": "", "name": ""})
+            f, other = schema.feedback, [trace for trace in said if trace not in ids]
+            erase(connection, f, f.c.trace.in_(other), EMPTIED[f])
             # Traits of the erased plans may name what is in them.
             p, a = schema.predictions, schema.audits
             runs = [one.experiment for one in found]

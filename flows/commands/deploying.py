@@ -85,7 +85,8 @@ def forget(
             raise InvalidInput("name one of --user, --session and --trace")
         with Warehouse(warehouse) as store:
             found = erase(
-                store, user=user and hashed_name(user), session=session and hashed_name(session),
+                store, user=hashed_name(user) if user else (),
+                session=hashed_name(session) if session else (),
                 trace=trace,
             )  # fmt: skip
         watch.say(f"{found.traces} traces erased")

@@ -116,9 +116,8 @@ def study(
     """Run arms that differ in a few settings at the same seeds, and compare them.
 
     Each run has a process and a warehouse of its own, which is taken into this one when it is
-    finished. Killed, the same command goes on. Workers of several machines need the warehouse's
-    folder in common. `posterity query "FROM study_effects"`, `report` and
-    `view` show how far each arm is from the first.
+    finished. Killed, the same command goes on. Workers elsewhere need the warehouse's folder.
+    `posterity query "FROM study_effects"`, `report` and `view` show how far arms are from the first.
     """
     with one_message():
         from flows.experiments.tables import Workers
@@ -257,9 +256,9 @@ def tasks(
 
 
 def _known(domains: str) -> tuple[str, ...]:
-    """The names in a comma-separated list. Raises InvalidInput on an unknown domain."""
+    """The names in a comma-separated list. Raises InvalidInput on none or an unknown domain."""
     names = tuple(name.strip() for name in domains.split(",") if name.strip())
-    for name in names:
+    for name in names or [""]:  # an empty list names no domain
         _require_known(name)
     return names
 
@@ -339,7 +338,8 @@ def pretrain(
         require_new(out, " with --out")
         settings = Pretraining(
             _known(domains), seed, steps, batch,
-            tail=tail, names=names, half=half, start=start, in_order=_known(in_order),
+            tail=tail, names=names, half=half, start=start,
+            in_order=_known(in_order) if in_order else (),
             layers=layers, width=width, workers=workers, dtype=dtype,
             size=_bounds("--size", size) if size else None,
         )  # fmt: skip

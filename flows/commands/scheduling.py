@@ -65,7 +65,7 @@ def serve(
 
         from flows.progress import Watch
         from flows.schedule.automations import ADDRESS, OURS, address_of, automate
-        from flows.schedule.serve import Schedule, alone, first_firing
+        from flows.schedule.serve import Schedule, alone, first_firing, patiently
         from flows.schedule.serve import serve as stay
         from warehouse.places.connect import place_of
 
@@ -89,7 +89,7 @@ def serve(
         try:
             with alone(schedule), prefect_server(watch, port):
                 if told is not None:
-                    automate(OURS, told)
+                    patiently(lambda: automate(OURS, told), watch)
                     watch.say("failures are posted to the address in POSTERITY_WEBHOOK")
                 watch.say(f"{settings.id} in {warehouse}: {when}; stop with Ctrl-C")
                 stay(schedule, watch)

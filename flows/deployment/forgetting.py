@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from flows.deployment.log import OPEN, complete_segments
 from planners.errors import InvalidInput
 from planners.records import content_hash
 from warehouse.findings import Forgotten
-from warehouse.records import Request, utc
+from warehouse.records import Feedback, Request, utc
 from warehouse.store import Warehouse
 
 LONGEST = 10.0
@@ -32,12 +32,12 @@ class Erased:
 
 
 def forget(
-    warehouse: Warehouse, *, user: str | None = None, session: str | None = None,
+    warehouse: Warehouse, *, user: Collection[str] = (), session: Collection[str] = (),
     trace: str | None = None,
 ) -> Erased:  # fmt: skip
-    """Erase the traces of a user or session (as a keyed hash), or one of them by its id: texts,
-    tokens, prompts, plans, comments, and tasks that nobody else has. Corrections go with the
-    answers that they correct.
+    """Erase the traces of a user or session (as keyed hashes), or one of them by its id: texts,
+    tokens, prompts, plans, comments, also on others' answers, and tasks that nobody else has.
+    Corrections go with the answers that they correct.
 
     Raises InvalidInput where there is none.
     """
@@ -47,18 +47,17 @@ def forget(
     named = {
         one.trace
         for one in asked
-        if (user is not None and one.user_hash == user)
-        or (session is not None and one.session_hash == session)
-        or one.trace == trace
+        if one.user_hash in user or one.session_hash in session or one.trace == trace
     }
     while more := {one.trace for one in asked if one.corrects in named} - named:
         named |= more  # corrections can be corrected
-    if not named:
+    said = [one.trace for one in warehouse.every(Feedback) if one.user_hash in user]
+    if not named and not said:
         raise InvalidInput(
             "no answer is theirs; users are known by the hash that POSTERITY_USER_KEY gives them, "
             "so it must be the key that the gateway had"
         )
-    return _erase(warehouse, sorted(named))
+    return _erase(warehouse, sorted(named), said)
 
 
 def _wait_for_the_last_answers(warehouse: Warehouse) -> None:
@@ -70,14 +69,14 @@ def _wait_for_the_last_answers(warehouse: Warehouse) -> None:
         sleep(0.1)
 
 
-def _erase(warehouse: Warehouse, named: Sequence[str]) -> Erased:
+def _erase(warehouse: Warehouse, named: Sequence[str], said: Sequence[str]) -> Erased:
     now = utc(datetime.now(UTC))
     found = [
         Forgotten(one.id, one.experiment, one.generation, one.task, content_hash(one.text), now)
         for id in named
         for one in warehouse.traces_beginning(id, 1)
     ]
-    warehouse.forget(found)
+    warehouse.forget(found, said)
     tainted = warehouse.frame("FROM tainted ORDER BY experiment, generation")
     warehouse.rewrite()
     return Erased(

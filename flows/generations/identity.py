@@ -8,7 +8,7 @@ from importlib.metadata import version
 from flows.experiments.experiment import Experiment
 from planners.pddl.printing import print_problem
 from planners.records import content_hash, derive_seed
-from planners.training.fine_tuning import Lesson
+from planners.training.lessons import Lesson
 from warehouse.records import Taught
 
 CODE_VERSION = version("posterity")

@@ -13,7 +13,7 @@ from flows.progress import Watch
 from planners.pddl.isomorphism import shape
 from planners.prompts.formats import PROMPTS
 from planners.records import derive_seed
-from planners.training.fine_tuning import Lesson
+from planners.training.lessons import Lesson
 from planners.training.warmup import warm_up_lessons
 from warehouse.records import Taught
 from warehouse.store import Warehouse

@@ -21,7 +21,8 @@ from planners.errors import InvalidInput
 from planners.models.checkpoint import load
 from planners.policies.local import LocalPolicy
 from planners.records import derive_seed
-from planners.training.fine_tuning import Lesson, encode, fine_tune
+from planners.training.fine_tuning import encode, fine_tune
+from planners.training.lessons import Lesson
 from warehouse.pool import completions_of, lessons_of, traits_of, written_traits
 from warehouse.store import Warehouse
 

@@ -14,7 +14,8 @@ from flows.generations.lessons import lessons_of_warm_up
 from flows.progress import Watch
 from planners.models.checkpoint import weights_hash
 from planners.records import content_hash, derive_seed
-from planners.training.fine_tuning import Lesson, fine_tune
+from planners.training.fine_tuning import fine_tune
+from planners.training.lessons import Lesson
 from planners.training.loop import Facts
 from planners.training.settings import Training
 from warehouse.records import Generation, Mark

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -167,6 +167,20 @@ def serve(schedule: Schedule, watch: Watch) -> None:
             # A firing that is stopped would wait minutes for the server, which stops next.
             for firing in multiprocessing.active_children():
                 firing.kill()
+
+
+def patiently(call: Callable[[], object], watch: Watch) -> None:
+    """Ask the Prefect server something, as soon as it answers."""
+    import httpx
+
+    while True:
+        try:
+            call()
+        except httpx.HTTPError as error:
+            watch.say(f"the Prefect server does not answer ({error}); waiting for it")
+            time.sleep(LOOK)
+        else:
+            return
 
 
 def _interrupt(*_: object) -> None:

@@ -27,15 +27,16 @@ class Names:
         return None if name is None else _hashed(name, self._secret)
 
 
-def hashed_name(name: str) -> str:
-    """A name's hash with the key of the environment; a hash stays as it is. Raises InvalidInput
-    without the key.
+def hashed_name(name: str) -> tuple[str, ...]:
+    """The hashes that a name may stand for: that with the key of the environment, and the name
+    itself if it looks like a hash. Raises InvalidInput if there is none, for want of the key.
     """
-    if re.fullmatch("[0-9a-f]{32}", name):
-        return name
-    if not (key := os.environ.get(SECRET)):
+    key = os.environ.get(SECRET)
+    own = (_hashed(name, key),) if key else ()
+    given = (name,) if re.fullmatch("[0-9a-f]{32}", name) else ()
+    if not own and not given:
         raise InvalidInput(f"set {SECRET} to the key that the gateway had, or give the hash")
-    return _hashed(name, key)
+    return own + given
 
 
 def _hashed(name: str, key: str) -> str:

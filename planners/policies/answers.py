@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from planners.errors import ComponentFailure
+from planners.errors import ComponentFailure, InvalidInput
 from planners.prompts.extraction import THINK_END, THINK_START
+from planners.records import Sampling
 
 if TYPE_CHECKING:
     import httpx
@@ -14,6 +17,14 @@ if TYPE_CHECKING:
 
 NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
 """Fields beyond OpenAI's interface, which not every server accepts."""
+
+
+ENDS = {"stop": "stop", "length": "length", "eos": "stop", "eos_token": "stop"}
+"""How a completion may end, by the words of servers; any other is of one that was broken off."""
+LARGEST = 1 << 24
+"""Token ids are below this, whatever the vocabulary."""
+ROUNDED = 1e-3
+"""Nats by which rounding may lift a log-probability above 0."""
 
 
 class Way(NamedTuple):
@@ -57,10 +68,16 @@ def said(choice: dict[str, Any]) -> Said:
             [one["id"] for one in content if "id" in one],
         )
     tokens = tuple(map(str, tokens))
-    ids = tuple(int(one) for one in choice.get("token_ids") or known)
+    ids = tuple(choice.get("token_ids") or known)
     logprobs = tuple(float(one) for one in each)
+    if not all(type(one) is int and 0 <= one < LARGEST for one in ids):
+        raise TypeError("its token ids are none")
+    if not all(math.isfinite(one) and one <= ROUNDED for one in logprobs):
+        raise TypeError("its log-probabilities are none")
     if "text" in choice:
-        return Said(str(choice["text"]), tokens, logprobs, ids)
+        if not isinstance(choice["text"], str):
+            raise TypeError("its text is none")
+        return Said(choice["text"], tokens, logprobs, ids)
     message = choice["message"]
     reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
     text = message["content"] or ""
@@ -71,6 +88,18 @@ def said(choice: dict[str, Any]) -> Said:
         ended = THINK_END if text or any(THINK_END in token for token in tokens) else ""
         text = f"{THINK_START}{reasoning}{ended}{text}"
     return Said(text, tokens, logprobs, ids)
+
+
+BROKEN = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
+"""Errors of reading an answer that is no completion."""
+
+
+def ended(answer: dict[str, Any], choice: dict[str, Any], told: Said) -> tuple[str, int]:
+    """How a choice ended, and how many tokens it has. Raises one of BROKEN if that is not told."""
+    written = int((answer.get("usage") or {}).get("completion_tokens", len(told.logprobs)))
+    if written < 0:
+        raise ValueError("it has fewer than no tokens")
+    return ENDS[choice["finish_reason"]], written
 
 
 def first_alike(logprobs: dict[str, Any]) -> dict[str, float]:
@@ -93,7 +122,7 @@ def json_of(answer: httpx.Response, url: str) -> dict[str, Any]:
         return {}
     try:
         found = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if isinstance(found, dict):
         return found
@@ -102,3 +131,25 @@ def json_of(answer: httpx.Response, url: str) -> dict[str, Any]:
     raise ComponentFailure(
         f"the server {url} answered what is no JSON object: {answer.text[:200]!r}"
     )
+
+
+def models_in(listed: dict[str, Any]) -> list[str]:
+    """The names of the models that a server lists."""
+    found = listed.get("data")
+    models = found if isinstance(found, list) else []
+    return [str(model.get("id")) for model in models if isinstance(model, dict)]
+
+
+def key_in(variable: str) -> str:
+    """The key in a variable of the environment; "" if there is none. Raises InvalidInput if it is
+    none that a request can carry.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidInput(f"{variable} holds characters that no key has")
+    return key
+
+
+def as_drawn(sampling: Sampling) -> bool:
+    """Whether tokens are drawn from the model's own distribution."""
+    return sampling.temperature == 1 and sampling.top_p == 1

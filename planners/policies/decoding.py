@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from planners.errors import ComponentFailure
 from planners.records import Sampling
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 SMALL = 4096
 """Tokens of a vocabulary that is drawn from in float64."""
+COLD = 1e-3
+"""Temperature below which log-probabilities are shifted before they are divided by it."""
 LIKELIEST = 128
 """Tokens among which a nucleus is looked for at first."""
 
@@ -35,13 +38,20 @@ def draw(
     import torch
 
     own = _number(logits).log_softmax(-1)
+    if bool(own[:, 0].isnan().any()):  # then all of its row is
+        raise ComponentFailure(
+            "the model's weights give no numbers (NaN), so that nothing can be drawn: its training "
+            "went wrong, or its files are damaged"
+        )
     if sampling.temperature == 0:
         token = own.argmax(-1)
         drawn = own.new_zeros(len(token))
         return token, own.gather(1, token[:, None]).squeeze(1), drawn
     drawn = own
     if sampling.temperature != 1:
-        drawn = (own / sampling.temperature).log_softmax(-1)
+        # Where it is close to 0, the likeliest must stay finite.
+        top = own.amax(-1, keepdim=True) if sampling.temperature < COLD else 0.0
+        drawn = ((own - top) / sampling.temperature).log_softmax(-1)
     tokens = None
     if sampling.top_p < 1:
         drawn, tokens = nucleus(drawn, sampling.top_p)
@@ -80,7 +90,9 @@ def nucleus(logprobs: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.T
             break
         likeliest = min(vocabulary, 8 * likeliest)
     # Summed without the token itself, so that the one that crosses `top_p` stays.
-    kept = ranked.masked_fill(total - ranked.exp() >= top_p, float("-inf"))
+    beyond = total - ranked.exp() >= top_p
+    beyond[:, 0] = False  # also where `top_p` is 0 for this type of numbers
+    kept = ranked.masked_fill(beyond, float("-inf"))
     tokens, order = tokens.sort(-1)
     return kept.gather(1, order).log_softmax(-1), tokens
 

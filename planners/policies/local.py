@@ -238,6 +238,8 @@ class LocalPolicy(Policy):
         """Summed log-probability (nats) of each completion and its end token, given its prompt, of
         the model at a temperature.
         """
+        if not pairs:
+            return []
         eos = self.tokenizer.eos_token_id
         heads = self.encode([prompt for prompt, _ in pairs], 0)
         tails = self.tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]

@@ -11,7 +11,6 @@ from another distribution than their log-probabilities tell.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,9 +21,14 @@ from typing import TYPE_CHECKING, Any
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts, reasoning_tokens
 from planners.policies.answers import (
+    BROKEN,
     NEUTRAL,
+    as_drawn,
+    ended,
     first_alike,
     json_of,
+    key_in,
+    models_in,
     said,
     until_end,
     ways_with,
@@ -76,7 +80,7 @@ class ServedPolicy(Policy):
     ) -> None:
         import httpx
 
-        key = os.environ.get(API_KEY)
+        self._key = key = key_in(API_KEY)
         self.model, self.name, self.pause, self.patience = model, name, pause, patience
         self._tokenizer = tokenizer
         self._ways = ways_with(tokenizer)
@@ -172,7 +176,7 @@ class ServedPolicy(Policy):
             self._complete(prompt, few, 0)
         if self._tokenizer is not None and self._ways[0].prompt == "chat":
             LOG.warning("prompts go to the server as chats, not as token ids: %s", refused)
-        if sampling is not None and not _as_drawn(sampling):
+        if sampling is not None and not as_drawn(sampling):
             self._processed = self._tells_processed(prompt)
 
     def _tells_processed(self, prompt: str) -> bool:
@@ -243,15 +247,14 @@ class ServedPolicy(Policy):
         try:
             choice = answer["choices"][0]
             answered = said(choice)
-            finish = {"length": "length"}.get(choice["finish_reason"], "stop")
-            usage = answer.get("usage") or {}
-            written = int(usage.get("completion_tokens", len(answered.logprobs)))
+            finish, written = ended(answer, choice, answered)
             ids = answered.ids if len(answered.ids) == written else ()
             if self._ways[0].prompt == "ids" and not ids:
                 raise TypeError("it has no token ids")
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except BROKEN as error:
             raise ComponentFailure(
-                f"the server {url} answered what is no completion ({error!r}): {str(answer)[:200]}"
+                f"the server {url} answered what is no completion ({error!r}): "
+                f"{self._without_key(str(answer)[:200])}"
             ) from error
         text, reasoning = answered.text, until_end(answered.tokens)
         if self._ways[0].prompt == "ids" and self._tokenizer is not None:
@@ -261,13 +264,13 @@ class ServedPolicy(Policy):
         each = answered.logprobs
         logprob = sum(each) if each and len(each) == written else None
         # Without the neutral fields, settings of the server's own may change what is drawn.
-        as_drawn = _as_drawn(sampling) and self._ways[0].neutral
+        exact = as_drawn(sampling) and self._ways[0].neutral
         return Completion(
             text,
             finish,
             ids,
-            logprob if _as_drawn(sampling) or not self._processed else None,
-            logprob if as_drawn or self._processed else None,
+            logprob if as_drawn(sampling) or not self._processed else None,
+            logprob if exact or self._processed else None,
             tokens=written,
             reasoning_tokens=reasoning,
         )
@@ -275,7 +278,11 @@ class ServedPolicy(Policy):
     def _listed(self, url: str, patience: float | None = None) -> list[str]:
         """The models that a server lists."""
         listed = self._ask(lambda: self.client.get(f"{url}/models"), url, patience)
-        return [str(model.get("id")) for model in listed.get("data", [])]
+        return models_in(listed)
+
+    def _without_key(self, text: str) -> str:
+        """The words of a server, which may repeat the key that it was sent."""
+        return text.replace(self._key, "***") if self._key else text
 
     @contextmanager
     def _least_busy(self) -> Iterator[str]:
@@ -317,18 +324,18 @@ class ServedPolicy(Policy):
         while True:
             try:
                 answer = request()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 wrong = f"{type(error).__name__}: {error}"
             else:
                 busy = answer.status_code >= SERVERS_FAULT or answer.status_code == TOO_BUSY
                 if answer.is_error and (not busy or not patience):
                     raise InvalidInput(
                         f"the server {url} refused a request, status {answer.status_code}: "
-                        f"{answer.text[:500]}"
+                        f"{self._without_key(answer.text[:500])}"
                     )
                 if not busy:
                     return json_of(answer, url)
-                wrong = f"status {answer.status_code}: {answer.text[:200]}"
+                wrong = f"status {answer.status_code}: {self._without_key(answer.text[:200])}"
             if waited >= patience:
                 raise ComponentFailure(
                     f"the server {url} has failed for {waited:.0f} seconds, last with {wrong}; see "
@@ -339,8 +346,3 @@ class ServedPolicy(Policy):
                 LOG.warning("waiting up to %.0f s for the server %s: %s", patience, url, wrong)
             time.sleep(wait)
             waited, wait = waited + wait, min(SLOWEST, 2 * wait)
-
-
-def _as_drawn(sampling: Sampling) -> bool:
-    """Whether tokens are drawn from the model's own distribution."""
-    return sampling.temperature == 1 and sampling.top_p == 1

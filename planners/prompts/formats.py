@@ -77,6 +77,7 @@ def compact_names(task: Task) -> dict[str, str]:
 def _named(task: Task, names: tuple[str, ...], prompt: str) -> dict[str, str]:
     constants = dict(task.domain.constants)
     own = [name for name, _ in task.problem.objects if name not in constants]
+    names = tuple(name for name in names if name not in constants)
     if set(own) <= set(names):
         return {}
     if len(own) > len(names):

@@ -26,7 +26,8 @@ from planners.pddl import read_task
 from planners.pddl.printing import print_task
 from planners.processes import free_port, last_words, stop
 from planners.records import Turn
-from planners.training.fine_tuning import Lesson, fine_tune
+from planners.training.fine_tuning import fine_tune
+from planners.training.lessons import Lesson
 from planners.training.loop import Facts
 from planners.training.settings import Adapter, Training
 

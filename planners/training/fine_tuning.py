@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
@@ -20,13 +20,11 @@ from planners.models.checkpoint import (
     weights_hash,
     with_adapter,
 )
-from planners.models.embedded import in_order, object_names, with_words
+from planners.models.embedded import with_words
 from planners.models.likelihood import Row, heard, own_tokens, supervised
-from planners.pddl import Task, canonical
-from planners.pddl.isomorphism import symmetries
-from planners.pddl.renaming import rename, shuffle
 from planners.prompts.formats import PROMPTS
-from planners.records import Turn, content_hash, turn_texts
+from planners.records import content_hash
+from planners.training.lessons import Lesson, vary
 from planners.training.loop import (
     Facts,
     Fit,
@@ -44,32 +42,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from planners.training.loop import Objective
-
-_WORD = re.compile(r"[^\s()]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """One completion to learn, and the task that it answers.
-
-    `weight` is its advantage, of either sign, for REINFORCE and NFT. `logprob` is its
-    log-probability under the policy that wrote it. `token_ids` are those that it was sampled as,
-    if known: a text can be tokenised otherwise than it was written. `turns`: its turns, if it has
-    several; the tool's are read and not learned, and so are the first `silent` ones.
-    """
-
-    task: Task
-    completion: str
-    weight: float = 1.0
-    logprob: float | None = None
-    token_ids: tuple[int, ...] = ()
-    turns: tuple[Turn, ...] = ()
-    silent: int = 0
-
-    @property
-    def parts(self) -> list[str]:
-        """The text of each turn."""
-        return turn_texts(self.completion, [turn.characters for turn in self.turns])
 
 
 def fine_tune(
@@ -147,9 +119,12 @@ def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
 
     Raises InvalidInput if supervised learning gets a weight below zero, or none above it.
     """
+    weights = {lesson.weight for lesson in lessons}
+    known = [lesson.logprob for lesson in lessons if lesson.logprob is not None]
+    if not all(map(math.isfinite, (*weights, *known))):
+        raise InvalidInput("a lesson has a weight or log-probability that is no finite number")
     if method != "sft":
         return OBJECTIVES[method]
-    weights = {lesson.weight for lesson in lessons}
     if lessons and (min(weights) < 0 or max(weights) == 0):
         raise InvalidInput(
             f"the training set has weights from {min(weights):g} to {max(weights):g}: supervised "
@@ -211,8 +186,11 @@ class Batches:
         rng = Random(self.seed)
         while True:
             # New names and a new order in each epoch.
+            # A failure is weighed by how likely it has become since it was written, as it was.
             varied = [
-                vary(lesson, self.tokenizer, self.training, self.prompt, rng)
+                lesson
+                if lesson.weight < 0 and lesson.logprob is not None
+                else vary(lesson, self.tokenizer, self.training, self.prompt, rng)
                 for lesson in self.lessons
             ]
             rows = [
@@ -277,61 +255,3 @@ def _ids_of_turns(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[in
     if ids[-1] in tokenizer.all_special_ids:
         ids.pop()
     return [*ids, end]
-
-
-def vary(
-    lesson: Lesson, tokenizer: PreTrainedTokenizerFast, training: Training, prompt: str, rng: Random
-) -> Lesson:
-    """The same lesson with other object names and in another order, as the settings ask.
-
-    In domains whose objects the model knows by sorted order, the new names are those of a symmetry
-    of the task's map, so that a name still says where a cell is, and the order stays.
-    """
-    if lesson.task.domain.name in in_order(tokenizer):
-        return _mirrored(lesson, prompt, rng) if training.rename else lesson
-    names_of = PROMPTS[prompt].names
-    pool = PROMPTS[prompt].pool or object_names(tokenizer) if training.rename else ()
-    problem, constants = lesson.task.problem, dict(lesson.task.domain.constants)
-    own = [name for name, _ in problem.objects if name not in constants]
-    # The completion has the names that the prompt gives: `written` leads from these to the names
-    # of the varied problem, and what the prompt then gives comes on top.
-    given = names_of(lesson.task)
-    if len(pool) >= len(own):
-        shown = {name: given.get(name, name) for name in own}
-        problem = rename(problem, shown)
-        written = dict(zip(shown.values(), rng.sample(pool, len(own)), strict=True))
-        problem = rename(problem, written)
-    else:
-        written = {shown: name for name, shown in given.items()}
-    if training.shuffle:
-        problem = shuffle(problem, rng)
-    task = replace(lesson.task, problem=problem)
-    again = names_of(task)
-    words = {**again, **{word: again.get(name, name) for word, name in written.items()}}
-    return _answering(lesson, task, words)
-
-
-def _mirrored(lesson: Lesson, prompt: str, rng: Random) -> Lesson:
-    """The same lesson turned or mirrored by one of its map's symmetries, drawn at random."""
-    mapped = rng.choice(symmetries(lesson.task))
-    if all(name == image for name, image in mapped.items()):
-        return lesson
-    # The facts are sorted again, as the model knows them. The objects are the same ones as before.
-    problem = canonical(rename(lesson.task.problem, mapped))
-    task = replace(lesson.task, problem=replace(problem, objects=lesson.task.problem.objects))
-    given, again = PROMPTS[prompt].names(lesson.task), PROMPTS[prompt].names(task)
-    words = {
-        given.get(name, name): again.get(mapped.get(name, name), mapped.get(name, name))
-        for name in (*given, *mapped)
-    }
-    return _answering(lesson, task, words)
-
-
-def _answering(lesson: Lesson, task: Task, words: dict[str, str]) -> Lesson:
-    """The lesson for a task that is its own under other names; `words` lead to those names."""
-    parts = [_WORD.sub(lambda word: words.get(word[0], word[0]), part) for part in lesson.parts]
-    completion = "".join(parts)
-    if completion == lesson.completion:
-        return replace(lesson, task=task)
-    turns = tuple(Turn(len(part), 0) for part in parts) if lesson.turns else ()
-    return replace(lesson, task=task, completion=completion, token_ids=(), turns=turns)

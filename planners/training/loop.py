@@ -154,7 +154,13 @@ def fit(
             # 3. Sum the gradient over all processes, clip its norm, and step at the scheduled rate.
             optimizer.zero_grad(set_to_none=True)
             losses.append(_added_up(model, learner.backward(rows)))
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+            if not math.isfinite(losses[-1] + norm):
+                raise ComponentFailure(
+                    f"step {step} has the loss {losses[-1]:g} and a gradient of {norm:g}, so that "
+                    "nothing can be learned from here on: lower training.learning_rate, or look "
+                    "for weights that are out of range"
+                )
             optimizer.param_groups[0]["lr"] = how.rate(step, steps)
             optimizer.step()
             on_step(step, losses[-1])

@@ -115,6 +115,7 @@ def mean_loss(model: PreTrainedModel, rows: Sequence[Row], batch: int) -> float:
     import torch
 
     total = 0.0
+    model.eval()  # without dropout
     with torch.inference_mode():
         for chosen in by_length(rows, batch):
             part = [rows[i] for i in chosen]

@@ -21,7 +21,7 @@ from planners.policies.validating import validate
 from planners.prompts.extraction import CALL_END, CALL_START
 from planners.prompts.formats import PROMPTS
 from planners.records import Plan, Turn
-from planners.training.fine_tuning import Lesson
+from planners.training.lessons import Lesson
 
 ATTEMPTS = 1000
 """Draws in a row without a usable task after which the settings are refused."""

@@ -276,7 +276,7 @@ def test_a_lake_forgets_a_user(lake: str, tmp_path: Path) -> None:
         log.close()
         load_requests(store)
         asked = {one.id for one in store.traces("e-1") if word in one.text}
-        erased = forget(store, user=word)
+        erased = forget(store, user=[word])
         assert {one.trace for one in store.every(Forgotten)} == asked
     assert (erased.traces, erased.left) == (4, [])
     assert sum(kept in row["text"] for row in contents(lake)["traces"]) == 4

@@ -15,7 +15,8 @@ from planners.models.likelihood import summed_logprobs
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
-from planners.training.fine_tuning import Lesson, encode, fine_tune, hold_back
+from planners.training.fine_tuning import encode, fine_tune, hold_back
+from planners.training.lessons import Lesson
 from planners.training.loop import Optimisation, fit
 from planners.training.objectives import (
     completion_loss,

@@ -16,7 +16,8 @@ from planners.models.hardware import use_threads
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
-from planners.training.fine_tuning import Lesson, encode
+from planners.training.fine_tuning import encode
+from planners.training.lessons import Lesson
 from planners.training.loop import Optimisation, fit
 from tests.conftest import blocks_task
 

@@ -18,7 +18,8 @@ from planners.policies.local import LocalPolicy
 from planners.policies.validating import ValidatingPolicy, validate
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
-from planners.training.fine_tuning import encode, vary
+from planners.training.fine_tuning import encode
+from planners.training.lessons import vary
 from planners.training.objectives import completion_loss
 from planners.training.settings import Training
 from planners.training.warmup import warm_up_lessons

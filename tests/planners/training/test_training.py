@@ -27,7 +27,8 @@ from planners.prompts.formats import OBJECT_NAMES, PROMPTS
 from planners.records import Plan
 from planners.training.curriculum import Pretraining
 from planners.training.distributed import fine_tune_in
-from planners.training.fine_tuning import Lesson, encode, fine_tune, vary, weights_hash
+from planners.training.fine_tuning import encode, fine_tune, weights_hash
+from planners.training.lessons import Lesson, vary
 from planners.training.loop import length_batches, preflight
 from planners.training.objectives import completion_loss
 from planners.training.pretraining import build_tokenizer, pretrain
