@@ -117,7 +117,7 @@ def study(
 
     Each run has a process and a warehouse of its own, which is taken into this one when it is
     finished. Killed, the same command goes on. Workers elsewhere need the warehouse's folder.
-    `posterity query "FROM study_effects"`, `report` and `view` show how far arms are from the first.
+    The view `study_effects`, `report` and `view` show how far each arm is from the first.
     """
     with one_message():
         from flows.experiments.tables import Workers

@@ -319,12 +319,20 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
         for number in range(25):
             user = "alice" if number % 3 == 0 else "bob"
             own = body(number, user=user, metadata={"note": word} if user == "alice" else None)
-            if user == "alice":  # a task that nobody else has, and that names its objects
+            if number == 0:  # a task that bob has too, with words that are no part of it
+                shared = own["problem"]
+                named = shared.replace("(define (problem ", f"(define (problem {word}")
+                own["problem"] = f"{named}; {word}\n"
+            elif number == 1:
+                own["problem"] = shared
+            elif user == "alice":  # one that nobody else has, and that names its objects
                 own["problem"] = re.sub(r"\bb(\d)\b", rf"{word}\1", own["problem"])
                 own["domain"] = f"{DOMAINS['blocksworld'].text}; {word}\n"
             told = httpx.post(f"{url}/plans", json=own, timeout=WAIT).json()
             said = {"trace": told["trace"], "feedback": "accept", "comment": word, "user": user}
-            if user == "bob":
+            if number == 2:  # of what bob was answered
+                said["user"] = "alice"
+            elif user == "bob":
                 del said["comment"]
             heard = httpx.post(f"{url}/feedback", json=said, timeout=WAIT)
             assert heard.status_code == 200, heard.text

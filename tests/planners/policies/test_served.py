@@ -292,6 +292,50 @@ def completion(**changes: Any) -> dict[str, Any]:
     return {"model": "tiny", "choices": [choice], "usage": {"completion_tokens": 5}, **changes}
 
 
+CHOICE: dict[str, Any] = {"message": {"content": "(pickup b1)"}, "finish_reason": "stop"}
+LOGPROBS = {"content": [{"token": "(", "logprob": float("nan")}]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"choices": [{**CHOICE, "finish_reason": "abort"}]},
+        {"choices": [{**CHOICE, "finish_reason": None}]},
+        {"choices": [{**CHOICE, "logprobs": LOGPROBS}]},
+        {"choices": [{**CHOICE, "logprobs": {"content": [{"token": "(", "logprob": 5.0}]}}]},
+        {"choices": [{**CHOICE, "token_ids": [1.7]}]},
+        {"choices": [{**CHOICE, "token_ids": [-1]}]},
+        {"choices": [{**CHOICE, "token_ids": [2**40]}]},
+        {"choices": [{"text": None, "finish_reason": "stop"}]},
+        {"usage": {"completion_tokens": -5}},
+        {"usage": {"completion_tokens": float("inf")}},
+    ],
+)
+def test_an_odd_answer_is_refused_and_not_recorded(
+    changes: dict[str, Any], at: At, faulty: Callable[[Answer], str]
+) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, json.dumps(completion(**changes)).encode()
+
+    with pytest.raises(ComponentFailure, match="answered what is no completion"):
+        at([faulty(answer)]).sample(["b1"], Sampling(), [7])
+
+
+def test_what_a_server_says_names_no_key(
+    faulty: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def echo(body: dict[str, Any]) -> tuple[int, Any]:
+        return 401, {"error": "the key sk-SECRET is wrong"}
+
+    monkeypatch.setenv("POSTERITY_API_KEY", " sk-SECRET\n")
+    policy = ServedPolicy([faulty(echo)], "tiny", patience=0.0)
+    with closing(policy), pytest.raises(InvalidInput, match=r"the key \*\*\* is wrong"):
+        policy.sample(["b1"], Sampling(), [7])
+    monkeypatch.setenv("POSTERITY_API_KEY", "sk-\nSECRET")
+    with pytest.raises(InvalidInput, match=r"POSTERITY_API_KEY holds characters that no key has$"):
+        ServedPolicy(["http://127.0.0.1:9/v1"], "tiny")
+
+
 def test_a_busy_server_is_asked_again(at: At, faulty: Callable[[Answer], str]) -> None:
     asked = []
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from planners.checking.checker import Checker
 from planners.domains import DOMAINS
-from planners.errors import InvalidInput
+from planners.errors import ComponentFailure, InvalidInput
 from planners.models.checkpoint import load
 from planners.models.embedded import EMBEDDED, embedded_base, in_order, object_names
 from planners.models.likelihood import IGNORED, collate
@@ -27,7 +27,7 @@ from planners.prompts.formats import OBJECT_NAMES, PROMPTS
 from planners.records import Plan
 from planners.training.curriculum import Pretraining
 from planners.training.distributed import fine_tune_in
-from planners.training.fine_tuning import encode, fine_tune, weights_hash
+from planners.training.fine_tuning import Batches, encode, fine_tune, weights_hash
 from planners.training.lessons import Lesson, vary
 from planners.training.loop import length_batches, preflight
 from planners.training.objectives import completion_loss
@@ -116,6 +116,54 @@ def test_renaming_changes_prompt_and_completion_alike() -> None:
     assert changed.completion != lesson.completion
 
 
+def test_a_goal_that_is_no_conjunction_of_atoms_is_shuffled_as_it_is() -> None:
+    text = print_problem(blocks_task(3, 1, 0).problem).replace("(:goal (and", "(:goal (or")
+    task = read_task(DOMAINS["blocksworld"].text, text)
+    changed = vary(Lesson(task, "(pickup b1)\n"), build_tokenizer(), SETTINGS, "pddl", Random(1))
+    assert changed.task.problem.goal[0] == "or"
+
+
+def test_a_constant_that_is_named_like_a_prompts_objects_keeps_its_name_alone() -> None:
+    domain = """(define (domain d) (:requirements :strips) (:constants b1 a) (:predicates (on ?x))
+        (:action off :parameters (?x) :precondition (on ?x) :effect (not (on ?x))))"""
+    problem = """(define (problem p) (:domain d) (:objects x y) (:init (on x) (on y) (on b1))
+        (:goal (on y)))"""
+    task = read_task(domain, problem)
+    for prompt in ("compact", "letters"):
+        plan = Plan((("off", "x"), ("off", "b1")))
+        written = PROMPTS[prompt].restate(task, "", plan)
+        assert PROMPTS[prompt].read(task, written).plan == plan
+        for seed in range(20):
+            changed = vary(Lesson(task, written), build_tokenizer(), SETTINGS, prompt, Random(seed))
+            names = [name for name, _ in changed.task.problem.objects]
+            assert len(set(names)) == len(names)
+            found = PROMPTS[prompt].read(changed.task, changed.completion).plan
+            assert found is not None
+            assert Checker(changed.task).check(found).valid
+
+
+def test_a_failure_is_weighed_as_it_was_written_and_the_rest_is_renamed() -> None:
+    """Its chance is compared with that when it was written, which is of its own words."""
+    task = blocks_task(4, 1, 0)
+    told = [Lesson(task, "(pickup b1)\n", weight, -1.0) for weight in (-0.5, 0.5)]
+    batches = iter(Batches(told, build_tokenizer(), replace(SETTINGS, batch=2), "compact", 3))
+    own = encode(told[:1], build_tokenizer(), "compact")[0]
+    for _ in range(5):
+        rows = {weight: (head, tail) for head, tail, weight, _ in next(batches)}
+        assert rows[-0.5] == own
+        assert rows[0.5][0] != own[0]
+
+
+def test_what_is_no_number_ends_training(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ComponentFailure, match=r"nothing can be learned.*training.learning_rate"):
+        fine_tune(tiny_checkpoint, lessons(), replace(SETTINGS, learning_rate=1e30),
+                  tmp_path / "x", **TOLD)  # fmt: skip
+    assert not (tmp_path / "x").exists()
+    odd = [replace(lessons()[0], weight=float("nan")), *lessons()[1:]]
+    with pytest.raises(InvalidInput, match="no finite number"):
+        fine_tune(tiny_checkpoint, odd, SETTINGS, tmp_path / "x", **TOLD)
+
+
 def test_lessons_in_a_prompts_own_names_are_renamed_too() -> None:
     found = DOMAINS["childsnack"].solved_example(2, 3, Random(0))
     assert found is not None
@@ -138,10 +186,11 @@ def test_lessons_in_a_prompts_own_names_are_renamed_too() -> None:
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.sampled_from(["lines", "upper case", "calls", "json"]),
     st.integers(0, 999),
 )
 def test_a_varied_lesson_answers_its_varied_prompt(
-    prompt: str, domain: str, renamed: bool, shuffled: bool, pool: bool, seed: int
+    prompt: str, domain: str, renamed: bool, shuffled: bool, pool: bool, form_of: str, seed: int
 ) -> None:
     """Whatever changes names or order: what is taught is valid for what is asked."""
     entry, form = DOMAINS[domain], PROMPTS[prompt]
@@ -149,7 +198,13 @@ def test_a_varied_lesson_answers_its_varied_prompt(
     if found is None:  # no walk from this seed
         return
     task = read_task(entry.text, print_problem(found[0]))
-    lesson = Lesson(task, form.restate(task, str(found[1]), found[1]))
+    written = form.restate(task, str(found[1]), found[1])
+    actions = [line.strip("()").split() for line in written.splitlines()]
+    written = {
+        "lines": written, "upper case": written.upper(), "json": json.dumps(actions),
+        "calls": "\n".join(f"{name}({', '.join(rest)})" for name, *rest in actions),
+    }[form_of]  # fmt: skip
+    lesson = Lesson(task, written)
     tokenizer = build_tokenizer((domain,), OBJECT_NAMES if pool else ())
     how = replace(SETTINGS, rename=renamed, shuffle=shuffled)
     changed = vary(lesson, tokenizer, how, prompt, Random(seed))

@@ -1,0 +1,85 @@
+"""Checkpoints from anywhere: none of their code is run, and nothing is made up that they lack."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from planners.errors import CheckpointError
+from planners.models.checkpoint import (
+    adapted,
+    described,
+    load,
+    read_tokenizer,
+    reading,
+    save,
+    with_adapter,
+)
+from planners.models.costs import shape_of
+
+
+def copied(checkpoint: Path, folder: Path) -> Path:
+    shutil.copytree(checkpoint, folder / "x")
+    return folder / "x"
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """transformers would fill them at random, differently each time."""
+    folder = copied(tiny_checkpoint, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    gone = next(name for name in weights if "q_proj" in name)
+    del weights[gone]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"lacks 1 weights of its model: {gone}"):
+        load(folder)
+
+
+def test_a_checkpoints_own_code_is_not_run(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is anybody asked whether it may be."""
+    folder, ran = copied(tiny_checkpoint, tmp_path), tmp_path / "ran"
+    (folder / "conf.py").write_text(f"open({str(ran)!r}, 'w').write('x')\n")
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoConfig": "conf.C", "AutoModelForCausalLM": "conf.M", "AutoTokenizer": "conf.T"}
+    config |= {"model_type": "zzz", "auto_map": own}
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    for look in (load, reading, read_tokenizer, shape_of):
+        with pytest.raises(CheckpointError):
+            look(folder)
+    assert not ran.exists()
+
+
+def test_an_adapter_has_its_own_weights_and_all_of_them(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = load(tiny_checkpoint)
+    save(with_adapter(model, 2, 4, 0.0), tokenizer, tmp_path / "adapter")
+    assert adapted(tmp_path / "adapter", tiny_checkpoint) is not None
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights = load_file(file)
+    save_file(dict(list(weights.items())[1:]), file)
+    with pytest.raises(CheckpointError, match="its configuration asks for"):
+        load(tmp_path / "adapter", tiny_checkpoint)
+    file.rename(file.with_name("zzz.safetensors"))
+    torch.save(weights, file.with_suffix(".bin"))
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
+        load(tmp_path / "adapter", tiny_checkpoint)
+
+
+def test_weights_outside_of_the_folder_are_refused_and_every_template_is_hashed(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = copied(tiny_checkpoint, tmp_path)
+    before = described(folder)
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "default.jinja").write_text("x")
+    assert described(folder).keys() - before.keys() == {"additional_chat_templates/default.jinja"}
+    index = {"weight_map": {"model.embed_tokens.weight": "sub/w.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="names weights outside of its folder"):
+        load(folder)
