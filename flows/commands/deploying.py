@@ -90,8 +90,10 @@ def forget(
                 trace=trace,
             )  # fmt: skip
         watch.say(f"{found.traces} traces erased")
+        if found.tainted:
+            watch.say("of all that was ever forgotten:")
         for experiment, generation, learned in found.tainted:
-            how = f"learned from {learned} of those forgotten" if learned else "descends from it"
+            how = f"learned from {learned} traces" if learned else "descends from one that did"
             watch.say(f"generation {generation} of {experiment} {how}")
         for path in found.left:
             watch.say(f"{path} is a copy of before, and still holds them: delete it")

@@ -44,6 +44,8 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     if last is not None and (not last.promoted or last.decided_by == "person"):
         verb = "deployed" if last.promoted else "not promoted"
         done += f"; generation {last.generation} is {verb}: {escape(last.reason)}"
+    if last is not None and not last.promoted:  # nothing goes on by itself
+        left = f"`posterity promote {last.generation}` deploys it anyway, then {left}"
     return f"{done}; {escape(left)}"
 
 

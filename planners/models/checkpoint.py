@@ -85,7 +85,7 @@ def adapted(folder: Path, base: Path | None, trainable: bool = False) -> PeftMod
         expected = get_peft_model_state_dict(model).keys()
         with safe_open(folder / ADAPTER_WEIGHTS, "pt") as weights:
             found = set(weights.keys())
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, UserWarning) as error:
         raise _unreadable(folder, error) from error
     if found != expected:
         raise CheckpointError(
@@ -109,9 +109,12 @@ def with_adapter(model: PreTrainedModel, rank: int, alpha: int, dropout: float) 
 
 @contextmanager
 def _without_peft_warnings() -> Iterator[None]:
-    """Silence the warning that peft reads a transformers property by its old name."""
+    """Silence the warning that peft reads a transformers property by its old name, and make one of
+    an adapter that lacks weights an error.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
         yield
 
 

@@ -60,8 +60,8 @@ class File:
         return str(self.path)
 
     def absolute(self) -> File:
-        """The same file, with an absolute path."""
-        return File(self.path.absolute())
+        """The same file, with an absolute path, whatever links lead to it."""
+        return File(self.path.resolve())
 
     @property
     def checkpoints(self) -> Path:

@@ -48,9 +48,10 @@ def test_a_checkpoints_own_code_is_not_run(
     config |= {"model_type": "zzz", "auto_map": own}
     (folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    for look in (load, reading, read_tokenizer, shape_of):
+    for look in (load, reading, shape_of):
         with pytest.raises(CheckpointError):
             look(folder)
+    assert read_tokenizer(folder).eos_token == "</s>"
     assert not ran.exists()
 
 
@@ -63,7 +64,7 @@ def test_an_adapter_has_its_own_weights_and_all_of_them(
     file = tmp_path / "adapter" / "adapter_model.safetensors"
     weights = load_file(file)
     save_file(dict(list(weights.items())[1:]), file)
-    with pytest.raises(CheckpointError, match="its configuration asks for"):
+    with pytest.raises(CheckpointError, match="missing adapter keys"):
         load(tmp_path / "adapter", tiny_checkpoint)
     file.rename(file.with_name("zzz.safetensors"))
     torch.save(weights, file.with_suffix(".bin"))
