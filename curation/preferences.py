@@ -261,7 +261,8 @@ def _unexplained(
     strength = np.maximum(np.abs(alone), np.abs(jointly))
     p, by_itself = 2 * norm.sf(strength), 2 * norm.sf(np.abs(alone))
     suspects = [i for i in np.argsort(-strength, kind="stable") if p[i] <= SUSPECT][:SUSPECTS]
-    given = np.where(p <= SUSPECT, p, np.maximum(by_itself, 2 * norm.sf(np.abs(jointly))))
+    # Those beyond SUSPECTS are compared with nothing, and so are not told.
+    given = np.where(p <= SUSPECT, 1.0, np.maximum(by_itself, 2 * norm.sf(np.abs(jointly))))
     for one in suspects:
         others = [other for other in suspects if other != one]
         scores = [_score_given(strata, x[:, others], x[:, one]) if others else alone[one]]
