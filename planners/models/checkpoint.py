@@ -135,7 +135,7 @@ def _model(folder: Path, dtype: str | None = None) -> PreTrainedModel:
             output_loading_info=True,
             **OURS,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # what odd files make of its readers: many types
         raise _unreadable(folder, error) from error
     if missing := sorted(told["missing_keys"]):  # transformers would fill them at random
         raise CheckpointError(
@@ -154,7 +154,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **OURS)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise _unreadable(folder, error) from error
     if tokenizer.eos_token_id is None:
         raise CheckpointError(
@@ -165,7 +165,8 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 def _unreadable(folder: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"the checkpoint {folder} cannot be loaded: {str(error).splitlines()[0]}"
+        f"the checkpoint {folder} cannot be loaded: "
+        f"{[*str(error).splitlines(), type(error).__name__][0]}"
     )
 
 
@@ -179,9 +180,10 @@ def reading(folder: Path | str) -> tuple[PreTrainedTokenizerFast, int]:
 
     try:
         config = AutoConfig.from_pretrained(folder, **OURS)
-    except (OSError, ValueError, KeyError) as error:
+        context = int(config.max_position_embeddings)
+    except Exception as error:
         raise _unreadable(folder, error) from error
-    return read_tokenizer(folder), int(config.max_position_embeddings)
+    return read_tokenizer(folder), context
 
 
 def save(

@@ -320,8 +320,9 @@ class ServedPolicy(Policy):
         import httpx
 
         patience = self.patience if patience is None else patience
-        waited, wait, said = 0.0, self.pause, False
+        begun, tries, wait, said = time.monotonic(), 0, self.pause, False
         while True:
+            tries += 1
             try:
                 answer = request()
             except httpx.RequestError as error:
@@ -336,7 +337,8 @@ class ServedPolicy(Policy):
                 if not busy:
                     return json_of(answer, url)
                 wrong = f"status {answer.status_code}: {self._without_key(answer.text[:200])}"
-            if waited >= patience:
+            waited = time.monotonic() - begun
+            if waited >= patience and (tries > 1 or not patience):
                 raise ComponentFailure(
                     f"the server {url} has failed for {waited:.0f} seconds, last with {wrong}; see "
                     "that it runs, then run the same command again"
@@ -345,4 +347,4 @@ class ServedPolicy(Policy):
                 said = True
                 LOG.warning("waiting up to %.0f s for the server %s: %s", patience, url, wrong)
             time.sleep(wait)
-            waited, wait = waited + wait, min(SLOWEST, 2 * wait)
+            wait = min(SLOWEST, 2 * wait)

@@ -77,6 +77,8 @@ def fine_tune(
         rows = encode(learned, tokenizer, prompt)
         fewest = preflight(rows, tokenizer.eos_token_id, model.config.max_position_embeddings)
         unseen = encode(held, tokenizer, prompt)
+        if held:
+            preflight(unseen, tokenizer.eos_token_id, model.config.max_position_embeddings)
         before = mean_loss(model, unseen, training.batch) if held else None
         # 2. The steps, continuing an interrupted run.
         source = Batches(learned, tokenizer, training, prompt, seed)
@@ -209,8 +211,8 @@ def _identity(
 ) -> str:
     """Hash of a training run's inputs; an interrupted run continues only if it is the same."""
     learned = (
-        f"{lesson.task.key} {lesson.weight!r} {lesson.token_ids} {lesson.completion}"
-        f"{lesson.turns or ''}"
+        f"{lesson.task.key} {lesson.weight!r} {lesson.logprob} {lesson.token_ids} "
+        f"{lesson.completion}{lesson.turns or ''}{lesson.silent}"
         for lesson in lessons
     )
     return content_hash(weights_hash(start), repr(training), prompt, str(seed), *learned)
