@@ -189,16 +189,16 @@ def _within(
     chance, finest = _chance(strata, scores, float(np.abs(z).max()), rng, least)
     # 2. Which of the traits that look unlike chance are not explained by others?
     raw = [values[strata.rows] for (_, _, values), _, _ in told]
-    p, explained = _unexplained(strata, x, raw, *np.split(z, 2))
+    by_itself, given_others = np.split(z, 2)
+    p, explained = _unexplained(strata, x, raw, by_itself, given_others)
     for one, others in explained.items():
         told[one][2].extend(labelled(*told[other][0][:2]) for other in others)
     # 3. The odds of each, with those that are told in the model.
     q = _false_discoveries(p)
     odds, low, high, flat = _odds(strata, x, np.flatnonzero(q <= GATE))
-    around = alone - strata.means(alone)[strata.task]
-    spread = strata.variance[:, None] * around**2
+    spread = strata.variance[:, None] * alone**2
     lean = (1 - 2 * strata.kept / strata.size)[strata.task][:, None]
-    skew, kurtosis = (spread * around * lean).sum(axis=0), (spread * around**2).sum(axis=0)
+    skew, kurtosis = (spread * alone * lean).sum(axis=0), (spread * alone**2).sum(axis=0)
     frame = pd.DataFrame(
         [
             (
@@ -212,8 +212,7 @@ def _within(
         ],
         columns=COLUMNS,
     )  # fmt: skip
-    strength = -np.abs(np.split(z, 2)[0])
-    order = np.lexsort((strength, frame["q"].to_numpy()))
+    order = np.lexsort((-np.abs(by_itself), frame["q"].to_numpy()))
     return frame.iloc[order].reset_index(drop=True), chance, finest
 
 

@@ -26,6 +26,12 @@ PURE = 0.9
 """
 
 
+def contested(kept: pd.Series, task: pd.Series) -> np.ndarray:
+    """Whether each trace is of a task that kept some of its traces and dropped some."""
+    mixed: np.ndarray = kept.groupby(task.to_numpy()).transform("nunique").eq(2).to_numpy()
+    return mixed
+
+
 def cases(kept: pd.Series, task: pd.Series, text: pd.Series) -> np.ndarray:
     """The places of the traces that were decided on one by one.
 
@@ -34,8 +40,7 @@ def cases(kept: pd.Series, task: pd.Series, text: pd.Series) -> np.ndarray:
     """
     alike = pd.factorize(pd.MultiIndex.from_arrays([task.to_numpy(), text.to_numpy()]))[0]
     size, chosen = np.bincount(alike), np.bincount(alike, weights=kept.to_numpy(dtype=float))
-    mixed = kept.groupby(task.to_numpy()).transform("nunique").to_numpy() == 2
-    repeated = np.unique(alike[mixed & (size[alike] > 1)])
+    repeated = np.unique(alike[contested(kept, task) & (size[alike] > 1)])
     pure = (chosen[repeated] == 0) | (chosen[repeated] == size[repeated])
     if not len(repeated) or pure.mean() < PURE:
         return np.arange(len(kept))

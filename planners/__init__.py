@@ -69,7 +69,7 @@ __getattr__, __dir__ = exporting(
         "DOMAINS": "planners.domains",
         "Domain": "planners.pddl.reader",
         "InvalidInput": "planners.errors",
-        "Lesson": "planners.training.fine_tuning",
+        "Lesson": "planners.training.lessons",
         "LocalPolicy": "planners.policies.local",
         "NotJudged": "planners.errors",
         "Outcome": "planners.records",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from curation.preferences import Preferences, preferences
-from curation.tasks import cases, labelled
+from curation.tasks import cases, contested, labelled
 from curation.vocabulary import unlisted
 from flows.audit.questions import UNLISTED, WANTED, clearest
 from planners.errors import InvalidInput
@@ -105,11 +105,11 @@ def _tell(found: Preferences) -> Iterator[str]:
 
 def _words(frame: pd.DataFrame, chosen: pd.Series, group: pd.Series) -> Iterator[str]:
     """Words that go with being kept within a group, of columns that are texts, named by nobody."""
-    mixed = chosen.groupby(group).transform("nunique").eq(2)
+    mixed = contested(chosen, group)
     # Group by group, in an order that has nothing to do with them.
     by_chance = pd.util.hash_array(group.astype(str).to_numpy(dtype=object))
     order = np.argsort(by_chance, kind="stable")
-    rows = order[mixed.to_numpy()[order]][:READ]
+    rows = order[mixed[order]][:READ]
     texts = {
         name: values for name, values in frame.items()
         if set(values.dropna().map(type)) == {str} and not _few(values)

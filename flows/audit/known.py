@@ -79,7 +79,7 @@ def chosen_from(warehouse: Warehouse, named: Experiment | None) -> tuple[list[Ex
     there = ", ".join(one.id for one in known)
     if not chosen:
         raise InvalidInput(f"{warehouse.place} holds no experiment; `posterity run` makes one")
-    if chosen[0] not in known and chosen[0].id not in {one.id for one in known}:
+    if chosen[0].id not in {one.id for one in known}:
         hint = f"it holds {there}: give its settings with --set" if there else "it holds none"
         raise InvalidInput(f"{chosen[0].id} is not in {warehouse.place}; {hint}, or run it")
     return chosen, check.skipped

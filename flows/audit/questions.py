@@ -11,7 +11,7 @@ import pandas as pd
 from curation.own import curator_named
 from curation.preferences import Preferences, preferences, spent_at
 from curation.price import change, numeric
-from curation.tasks import acceptance, cases, labelled, share_interval
+from curation.tasks import acceptance, cases, contested, labelled, share_interval
 from curation.vocabulary import unlisted
 from flows.audit.ledger import Audit, Trained
 from flows.audit.weights import how_stale, is_it_reinforce, what_others_keep
@@ -67,10 +67,10 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
     if not clear:
-        mixed = valid.groupby("task")["kept"].transform("nunique").eq(2)
+        asked = int(contested(valid["kept"], valid["task"]).sum())
         found.say(
-            f"  no preference within a task is named: {int(mixed.sum())} valid traces are of tasks "
-            "that kept some of them and dropped some"
+            f"  no preference within a task is named: {asked} valid traces are of tasks that kept "
+            "some of them and dropped some"
         )
     _tell_between(trained, found, explained)
     for trait, reason in explained.unanswered.items():
@@ -85,12 +85,13 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
 
 
 def _decided(trained: Trained) -> pd.DataFrame:
-    """The valid traces of the pool that were decided on one by one (`curation.tasks.cases`)."""
+    """The valid traces of the pool that were decided on one by one (`curation.tasks.cases`), with
+    their `text`.
+    """
     valid = trained.pool[trained.pool["valid"]]
-    if valid.empty:
-        return valid
-    text = valid["trace"].map(trained.whole.set_index("trace")["text"])
-    return valid.iloc[cases(valid["kept"].astype(bool), valid["task"], text)]
+    texts = trained.whole.set_index("trace")["text"]
+    valid = valid.assign(text=texts.reindex(valid["trace"]).fillna("").to_numpy())
+    return valid.iloc[cases(valid["kept"].astype(bool), valid["task"], valid["text"])]
 
 
 def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> None:
@@ -112,8 +113,7 @@ def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> Non
 def what_nobody_listed(trained: Trained, found: Audit) -> None:
     """Preferences within tasks for features that are no listed trait."""
     valid = _decided(trained)
-    texts = trained.whole.set_index("trace")["text"].reindex(valid["trace"]).fillna("")
-    prose = [_ACTION.sub(" ", text) for text in texts]  # words that are in no action
+    prose = [_ACTION.sub(" ", text) for text in valid["text"]]  # words that are in no action
     plans = valid["plan"].fillna("").tolist()
     seed = derive_seed(trained.experiment.seed, trained.index, "unlisted") % 2**32
     told = unlisted(valid["kept"].astype(bool), valid["task"], plans, prose, seed)

@@ -73,11 +73,12 @@ def answer(source: Source, sql: str) -> pa.Table:
 
 def shown(table: pa.Table) -> tuple[list[str], list[list[object]]]:
     """The names of a result's columns, and its first rows, long values cut."""
-    rows = [
-        [f"{str(one)[:CELL]}..." if len(str(one)) > CELL else one for one in row]
-        for row in rows_of(table.slice(0, SHOWN))
-    ]
-    return names_of(table), rows
+    return names_of(table), [list(map(_cut, row)) for row in rows_of(table.slice(0, SHOWN))]
+
+
+def _cut(value: object) -> object:
+    text = str(value)
+    return f"{text[:CELL]}..." if len(text) > CELL else value
 
 
 def chart(table: pa.Table) -> str:
@@ -92,7 +93,7 @@ def chart(table: pa.Table) -> str:
         raise InvalidInput(
             "a chart needs rows with a first column to go along, and at least one numeric column"
         )
-    if not np.abs(frame[numeric].to_numpy(dtype=float)).max(initial=0) < LARGEST:
+    if (np.abs(frame[numeric].to_numpy(dtype=float)) > LARGEST).any():  # what is missing is a gap
         raise InvalidInput(f"a chart needs numbers, all of them below {LARGEST:g}")
     along = frame[across]
     if not pd.api.types.is_numeric_dtype(along):

@@ -9,10 +9,10 @@ import pandas as pd
 from flows.report.figures import PALETTE, below, drawing, lines, percent, whole_generations
 from flows.report.history import Runs
 from flows.report.parts import Section
+from planners.domains.folder import SPLITS
 from warehouse.reading import query_sql
 from warehouse.store import Warehouse
 
-SPLITS = ("train", "heldout", "larger")
 DASHES = ("-", "--", ":", "-.")
 
 

@@ -20,6 +20,7 @@ from flows.loop.plan import require_fit
 from flows.progress import Watch, at_work, summary
 from flows.schedule.workers import Submit, calling, require_installed
 from flows.study.reading import Run, Study
+from planners.domains.folder import SPLITS
 from planners.errors import ComponentFailure, InvalidInput, PosterityError
 from planners.processes import end_with_parent
 from warehouse.findings import Member
@@ -29,8 +30,6 @@ from warehouse.store import Warehouse
 
 FEW = 3
 """Seeds, below which a study says how little they tell."""
-SPLITS = ("train", "heldout", "larger")
-"""In the order in which effects are told."""
 LOOK_EVERY = 2.0
 """Seconds between looks at what the runs are doing."""
 

@@ -63,3 +63,7 @@ def test_an_empty_result_has_its_columns(form: str) -> None:
 def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(InvalidInput, match="unknown format 'xml'; known: csv, json, parquet"):
         require_form("xml")
+
+
+def test_a_name_is_given_once() -> None:
+    assert names_of(result("SELECT 1 AS a, 2 AS a_1, 3 AS a, 4 AS a")) == ["a", "a_1", "a_2", "a_3"]

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -26,13 +25,11 @@ def require_form(form: str) -> None:
 def names_of(result: pa.Table) -> list[str]:
     """The columns' names; the second of a name is `name_1`, as DuckDB does it."""
     found: list[str] = []
-    seen: Counter[str] = Counter()
     for name in result.column_names:
-        unique = f"{name}_{seen[name]}" if seen[name] else name
+        unique, number = name, 0
         while unique in found:
-            seen[name] += 1
-            unique = f"{name}_{seen[name]}"
-        seen[name] += 1
+            number += 1
+            unique = f"{name}_{number}"
         found.append(unique)
     return found
 
@@ -93,11 +90,9 @@ def _told(value: object, unknown: object = None) -> object:
     """A value that CSV or JSON cannot write itself."""
     if value is None:
         return unknown
-    return value.hex() if isinstance(value, bytes) else value if _simple(value) else str(value)
-
-
-def _simple(value: object) -> bool:
-    return isinstance(value, str | int | float)
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _plain(value: object) -> object:

@@ -25,6 +25,6 @@ SELECT
     logprob,
     behaviour_logprob,
     importance,
-    -- R (Z_pi / Z_beta) / (pi / beta), as in curation/rewards.py and curation/staleness.py.
+    -- R (Z_pi / Z_beta) / (pi / beta), as in curation/rewards.py.
     reward * valid_ratio / importance AS effective_reward
 FROM ratios
