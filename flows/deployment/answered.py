@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -88,7 +88,7 @@ KINDS: dict[str, TypeAdapter[Any]] = {
 def as_line(what: Answered | Told) -> bytes:
     """A line of the log, its end included."""
     kind = "answered" if isinstance(what, Answered) else "told"
-    content = {"kind": kind, **asdict(what)}
+    content = {"kind": kind} | {one.name: getattr(what, one.name) for one in fields(what)}
     return json.dumps(content, default=datetime.isoformat).encode() + b"\n"
 
 

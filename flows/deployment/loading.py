@@ -36,6 +36,8 @@ UNREADABLE = "unreadable.jsonl"
 """The file beside that folder that keeps lines which this version cannot read."""
 OWN_PURPOSE = ("correction", "shadow")
 """Endpoints whose traces have a purpose of the same name; of all others it is request."""
+LAST = 10
+"""How far those who answer go before the loader."""
 NO_TASK = "its prompt holds no planning task"
 
 
@@ -180,6 +182,7 @@ def main(warehouse: str, seconds: float) -> None:
     """Load what there is every few seconds, unless another process has the warehouse, and once more
     when standard input closes.
     """
+    # os.nice(LAST)
     place = place_of(warehouse)
     folder, ends = place.landing / REQUESTS, False
     while not ends:

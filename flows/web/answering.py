@@ -182,7 +182,7 @@ class Deployed:
     """The generations of an experiment that answer: the deployed one, or one by its number."""
 
     def __init__(self, warehouse: str, experiment: Experiment) -> None:
-        self.warehouse, self.experiment = warehouse, experiment
+        self.warehouse, self.experiment, self.id = warehouse, experiment, experiment.id
         self._answerers: dict[int, Answerer] = {}
         self._lock, self._loading = threading.Lock(), threading.Lock()
         self._seen: int | None = None
@@ -215,10 +215,10 @@ class Deployed:
             self._held = None
 
     def _look(self, store: Warehouse) -> None:
-        made = [one.index for one in store.generations(self.experiment.id)]
+        made = [one.index for one in store.generations(self.id)]
         self.known = made
         newest = made[-1]
-        refused = {one.generation for one in store.promotions(self.experiment.id)}
+        refused = {one.generation for one in store.promotions(self.id)}
         if self.experiment.promote == "if-preferred" and newest in refused:
             newest = self.current  # it had its chance
         users = self.experiment.deployment
@@ -254,7 +254,7 @@ class Deployed:
     def chosen(self, model: str, session: str | None) -> int:
         """The generation that a model's name means. Raises InvalidInput where there is none."""
         name, _, number = model.partition("@")
-        if name not in (self.experiment.name, self.experiment.id) or (
+        if name not in (self.experiment.name, self.id) or (
             number and (not number.isdecimal() or int(number) not in self.known)
         ):
             raise InvalidInput(

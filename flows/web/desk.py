@@ -105,7 +105,7 @@ class Desk:
                 Answered(
                     nonce=nonce,
                     endpoint=endpoint,
-                    experiment=self.deployed.experiment.id,
+                    experiment=self.deployed.id,
                     generation=answerer.generation,
                     weights=answerer.weights,
                     received=received,

@@ -41,7 +41,8 @@ class Unlearned(Policy, ABC):
             if row not in known:
                 rows[prompt].append(row)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for prompt, answers in zip(rows, pool.map(self.answers, rows), strict=True):
+            each = pool.map if len(rows) > 1 else map
+            for prompt, answers in zip(rows, each(self.answers, rows), strict=True):
                 yield {
                     row: Completion(answers[seeds[row] % len(answers)], "stop")
                     for row in rows[prompt]
