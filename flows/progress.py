@@ -13,6 +13,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from flows.experiments.experiment import Experiment
 from planners.errors import harmless
@@ -49,8 +50,9 @@ class Watch:
         if not self.console.is_terminal:
             self.console.width = LINE
 
-    def say(self, text: str) -> None:
-        self.console.print(harmless(text), highlight=False, soft_wrap=True)
+    def say(self, text: str, heading: str = "") -> None:
+        """Print a line, which may hold what a model wrote: no markup in it counts."""
+        self.console.print(Text.assemble((heading, "bold"), harmless(text)), soft_wrap=True)
 
     @contextmanager
     def telling(self, folder: Path, experiment: str) -> Iterator[None]:
@@ -111,7 +113,7 @@ class Watch:
         if self.console.quiet:
             return
         line = summary(warehouse, experiment.id)[generation].line(experiment)
-        self.say(f"[bold]generation {generation}[/]: {line}")
+        self.say(f": {line}", heading=f"generation {generation}")
 
 
 class ProgressFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -166,8 +167,11 @@ def teachers(
                 f"{len(found.traces)} lessons of generation {generation}, by their influence on "
                 f"{found.targets} of its traces; share of all positive influence:"
             )
-            for trace, score in list(zip(found.traces, found.scores, strict=True))[:top]:
-                watch.say(f"  {trace}  {score:.1%}")
+            for trace, text, score in list(
+                zip(found.traces, found.texts, found.scores, strict=True)
+            )[:top]:
+                watch.say(f"  {trace}  {score:5.1%}  {shorten(text, 70, placeholder=' ...')}")
+            watch.say(f"look at one: posterity show {found.traces[0]}")
             if check:
                 whole, first, lot = without_them(store, named, generation, behaviour, found, watch)
                 watch.say(

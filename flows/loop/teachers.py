@@ -32,11 +32,13 @@ TARGETS = 200
 
 @dataclass(frozen=True, slots=True)
 class Teachers:
-    """The lessons of a generation, the most influential first: trace ids and `scores` (their share
-    of all positive influence), and the number of `targets` that stand for the behaviour.
+    """The lessons of a generation, the most influential first: trace ids, their `texts` and
+    `scores` (their share of all positive influence), and the number of `targets` that stand for the
+    behaviour.
     """
 
     traces: tuple[str, ...]
+    texts: tuple[str, ...]
     scores: tuple[float, ...]
     targets: int
 
@@ -61,8 +63,13 @@ def teachers(
     total *= [one.weight for one in taught]
     order = np.argsort(-total, kind="stable")
     whole = max(float(total[total > 0].sum()), 1e-30)
-    traces = tuple(taught[i].trace for i in order)
-    return Teachers(traces, tuple(float(total[i]) / whole for i in order), len(targets))
+    ranked = [taught[i] for i in order]
+    return Teachers(
+        traces=tuple(one.trace for one in ranked),
+        texts=tuple(one.text for one in ranked),
+        scores=tuple(float(score) for score in total[order] / whole),
+        targets=len(targets),
+    )
 
 
 def without_them(

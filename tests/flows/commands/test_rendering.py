@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.progress import Watch
 from planners.errors import InvalidInput, harmless, redacted
 from tests.flows.commands.test_cli import posterity
 
@@ -44,6 +45,11 @@ def test_a_completion_cannot_command_the_terminal(tmp_path: Path) -> None:
 def _trace(folder: Path) -> str:
     found = posterity("query", "SELECT trace FROM traces", "--format", "csv", folder=folder)
     return found.stdout.split()[1]
+
+
+def test_what_a_run_or_an_audit_says_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Watch().say("'[/foo] [bold]x' is kept more often \x1b[31m", heading="[red]")
+    assert capsys.readouterr().out == "[red]'[/foo] [bold]x' is kept more often \\x1b[31m\n"
 
 
 def test_lines_and_tabs_stay() -> None:
