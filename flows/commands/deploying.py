@@ -46,17 +46,19 @@ def deploy(
         from flows.experiments.reading import load_experiment
         from flows.generations.begun import as_begun
         from flows.progress import Watch
-        from flows.web.gateway import put_before_users
         from warehouse.places.connect import place_of
         from warehouse.store import Warehouse
 
-        settings = load_experiment(experiment, changes)
+        settings, watch = load_experiment(experiment, changes), Watch()
         if continue_as is not None:
             with Warehouse(warehouse, read_only=True) as store:
                 settings = as_begun(store, settings, continue_as)
+        watch.say(f"loading the deployed generation of {settings.id}")
+        from flows.web.gateway import put_before_users  # and with it torch, which takes seconds
+
         where = str(place_of(warehouse).absolute())
         also = list(names or ())
-        put_before_users(where, settings, host, port, also, waiting, json_logs, Watch())
+        put_before_users(where, settings, host, port, also, waiting, json_logs, watch)
 
 
 @app.command()

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
-from rich.text import Text
-
 from flows.experiments.experiment import Experiment
 from flows.progress import Advance, Progress, Watch, summary
 from warehouse.store import Warehouse
@@ -44,10 +42,10 @@ class Told(Watch):
         super().__init__(watch.console)
         self.name = key_of(name)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, heading: str = "") -> None:
         """Print a line, and add it to the log of the run in Prefect's pages."""
-        super().say(text)
-        _log(Text.from_markup(text).plain)
+        super().say(text, heading)
+        _log(heading + text)
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:

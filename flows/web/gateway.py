@@ -65,34 +65,39 @@ def put_before_users(
     if place.published.is_new and not place.is_new:
         with suppress(Busy), for_a_moment(place), Warehouse(place) as store:
             store.publish()
-    deployed = Deployed(warehouse, experiment)
-    with deployed.reading() as store:
-        folder = requests_folder(store)
-    log = Log(folder)
     source = Source(warehouse)
     hosts = ["127.0.0.1", "localhost", "[::1]", *([] if is_loopback(host) else names or ["*"])]
-    desk = Desk(deployed, log, waiting)
-    app = make_app(desk, [*hosts, *names], source=source, log_requests=log_requests)
-    with bound(host, port) as listening, _loader(warehouse):
-        url = f"http://{host}:{listening.getsockname()[1]}"
-        watch.say(f"generation {deployed.current} of {experiment.id} answers at {url}/v1")
-        watch.say(f"pages to look at it and to try it: {url}/try")
-        if not is_loopback(host):
-            watch.say("without TLS: put a proxy with TLS before it")
-        watch.say(f"users are told apart by a hash; with {SECRET} they are known again later")
-        # What is loaded by now stays: collecting garbage need not look at it each time, which takes
-        # a tenth of a second, and holds up all requests.
-        gc.collect()
-        gc.freeze()
-        # Threads hand over after half a millisecond instead of five: requests wait for each.
-        sys.setswitchinterval(5e-4)
-        # Uvicorn gives the signal back once it has stopped; its default would kill what follows.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        try:
-            serve(app, source, listening, GRACE)
-        finally:
-            deployed.close()
-            log.close()
+    with bound(host, port) as listening:  # a port that is taken is told before anything is loaded
+        deployed = Deployed(warehouse, experiment)
+        with deployed.reading() as store:
+            folder = requests_folder(store)
+        log = Log(folder)
+        desk = Desk(deployed, log, waiting)
+        app = make_app(desk, [*hosts, *names], source=source, log_requests=log_requests)
+        with _loader(warehouse):  # until the log is closed
+            _tell(watch, deployed, f"http://{host}:{listening.getsockname()[1]}", host)
+            # What is loaded by now stays: collecting garbage need not look at it each time, which
+            # takes a tenth of a second, and holds up all requests.
+            gc.collect()
+            gc.freeze()
+            # Threads hand over after half a millisecond instead of five: requests wait for each.
+            sys.setswitchinterval(5e-4)
+            # Uvicorn gives the signal back once it stopped; its default would kill what follows.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            try:
+                serve(app, source, listening, GRACE)
+            finally:
+                deployed.close()
+                log.close()
+
+
+def _tell(watch: Watch, deployed: Deployed, url: str, host: str) -> None:
+    """Say who answers, and where."""
+    watch.say(f"generation {deployed.current} of {deployed.id} answers at {url}/v1")
+    watch.say(f"pages to look at it and to try it: {url}/try")
+    if not is_loopback(host):
+        watch.say("without TLS: put a proxy with TLS before it")
+    watch.say(f"users are told apart by a hash; with {SECRET} they are known again later")
 
 
 @contextmanager
