@@ -19,11 +19,6 @@ __all__ = [
 __getattr__, __dir__ = exporting(
     __name__,
     {
-        "CURATORS": "curation.curators",
-        "Curator": "curation.curators",
-        "Options": "curation.curators",
-        "Selection": "curation.curators",
-        "curate": "curation.curators",
-        "keep": "curation.curators",
+        "curation.curators": "CURATORS Curator Options Selection curate keep",
     },
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curation.equivalence import gradient
-from planners.models.likelihood import Row, by_length, summed_logprobs
+from planners.models.likelihood import Row, logprobs_of
 
 if TYPE_CHECKING:
     import torch
@@ -56,14 +56,8 @@ def _moved(
     model: PreTrainedModel, kept: Sequence[torch.Tensor], by: torch.Tensor, rows: Sequence[Row]
 ) -> np.ndarray:
     """Log-probabilities of rows with the weights moved."""
-    import torch
-
     _set(model, kept, by)
-    found = np.zeros(len(rows))
-    with torch.inference_mode():
-        for chosen in by_length(rows, BATCH):
-            found[chosen] = summed_logprobs(model, [rows[i] for i in chosen]).cpu().numpy()
-    return found
+    return logprobs_of(model, rows, 1.0).numpy()
 
 
 def _set(model: PreTrainedModel, kept: Sequence[torch.Tensor], by: torch.Tensor) -> None:

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from hashlib import blake2b
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pandas as pd
 
 from curation.curators import CURATORS, Curator, NothingKept, Options, curate
 from planners.errors import InvalidInput
+from planners.files import files_hash
 
 _RUN: dict[str, str] = {}
 """The hash of the code of each module that was run here."""
@@ -103,7 +103,7 @@ def code_of(name: str) -> str:
         files = _files(module)
     if not files:
         raise InvalidInput(f"there is no module {module!r} for the curator {name!r}; {ASK}")
-    return blake2b(b"".join(file.read_bytes() for file in files), digest_size=16).hexdigest()
+    return files_hash(files)
 
 
 def _files(module: str) -> list[Path]:

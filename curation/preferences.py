@@ -22,7 +22,16 @@ import numpy as np
 import pandas as pd
 
 from curation.strata import RIDGE, Strata, inclusion, odds_of
-from curation.tasks import BETWEEN, FEWEST, NOTABLE, PERMUTED, Column, between_tasks, labelled
+from curation.tasks import (
+    BETWEEN,
+    FEWEST,
+    NOTABLE,
+    PERMUTED,
+    Column,
+    between_tasks,
+    false_discoveries,
+    labelled,
+)  # fmt: skip
 
 ALIKE = 0.98
 """Correlation within tasks from which two traits are tested as one."""
@@ -158,7 +167,7 @@ def _within(
     told: list[tuple[Column, np.ndarray, list[str]]] = []
     for column in columns:
         name, level, values = column
-        x = strata.centred(values[:, None])[:, 0] if len(strata.rows) else np.zeros(0)
+        x = strata.within(values[strata.rows]) if len(strata.rows) else np.zeros(0)
         spread = np.sqrt((x**2).mean()) if len(x) else 0.0
         if spread < 1e-9 * max(1.0, np.abs(values).max()):
             why = "the same for all traces of a task that were not all kept or all dropped"
@@ -166,7 +175,7 @@ def _within(
             continue
         unit = x if level else x / spread
         for (other, other_level, _), known, also in told:
-            if abs(_correlation(unit, known)) > ALIKE:
+            if abs(unit @ known / np.sqrt((unit @ unit) * (known @ known))) > ALIKE:
                 label = labelled(name, level)
                 if (name, level) != (other, other_level) and label not in also:
                     also.append(label)
@@ -194,7 +203,7 @@ def _within(
     for one, others in explained.items():
         told[one][2].extend(labelled(*told[other][0][:2]) for other in others)
     # 3. The odds of each, with those that are told in the model.
-    q = _false_discoveries(p)
+    q = false_discoveries(p)
     odds, low, high, flat = _odds(strata, x, np.flatnonzero(q <= GATE))
     spread = strata.variance[:, None] * alone**2
     lean = (1 - 2 * strata.kept / strata.size)[strata.task][:, None]
@@ -268,29 +277,18 @@ def _unexplained(
         scores += [_score_among_equals(strata, raw[other], x[:, one]) for other in others]
         given[one] = max([p[one], *(2 * norm.sf(np.abs(scores)))])
     # None would be told, and one would be if it were alone: which one cannot be said.
-    if suspects and _false_discoveries(given).min() > GATE >= _false_discoveries(by_itself).min():
+    if suspects and false_discoveries(given).min() > GATE >= false_discoveries(by_itself).min():
         first = min(suspects, key=lambda i: by_itself[i])
         given[first] = by_itself[first]
         return given, {first: [i for i in suspects if i != first and by_itself[i] <= GATE]}
     return given, {}
 
 
-def _false_discoveries(p: np.ndarray) -> np.ndarray:
-    """q by p (Benjamini and Hochberg 1995)."""
-    from statsmodels.stats.multitest import multipletests
-
-    found: np.ndarray = multipletests(p, method="fdr_bh")[1]
-    return found
-
-
 def _score_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
     """The score of a trait, in standard errors, at the odds that others have without it."""
     beta, _ = odds_of(strata, others)
     chance, variance = inclusion(strata, others @ beta)
-    every = np.column_stack([x, others])
-    centre = strata.sums(every * variance[:, None]) / strata.sums(variance[:, None])
-    around = every - centre[strata.task]
-    information = (around * variance[:, None]).T @ around + RIDGE * np.eye(every.shape[1])
+    information = strata.information(np.column_stack([x, others]), variance)
     own = 1 / np.linalg.inv(information)[0, 0]
     return float(x @ (strata.label - chance) / np.sqrt(own))
 
@@ -315,10 +313,6 @@ def _score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> flo
     rate = kept * (size - kept) / np.maximum(size * (size - 1.0), 1)
     spread = float((around**2 * rate[part]).sum())
     return float(around @ label) / np.sqrt(spread) if spread > 1e-9 else 0.0
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    return float(one @ other / np.sqrt((one @ one) * (other @ other)))
 
 
 def _chance(

@@ -96,15 +96,11 @@ def by_lot(weight: pd.Series, task: pd.Series, valid: pd.Series, seed: int) -> p
 
     So many traces are learned from each task as before, and as many of them are valid.
     """
-    rng = np.random.default_rng(seed)
-    lot = pd.Series(rng.random(len(weight)), weight.index)
-    strata = [task, valid.astype(bool)]
-    drawn = pd.DataFrame({"weight": weight.to_numpy()}).groupby(
-        [one.to_numpy() for one in strata], sort=False
-    )["weight"]
-    shuffled = np.empty(len(weight))
-    for rows in drawn.indices.values():
-        shuffled[rows] = weight.to_numpy()[rows][np.argsort(lot.to_numpy()[rows])]
+    lot = np.random.default_rng(seed).random(len(weight))
+    before, shuffled = weight.to_numpy(), np.empty(len(weight))
+    strata = pd.DataFrame({"task": task.to_numpy(), "valid": valid.to_numpy(dtype=bool)})
+    for rows in strata.groupby(["task", "valid"]).indices.values():
+        shuffled[rows] = before[rows][np.argsort(lot[rows])]
     return pd.Series(shuffled, weight.index)
 
 

@@ -94,7 +94,8 @@ def simulated(choose: Choose, pool: pd.DataFrame, seed: int = 0, draws: int = DR
     `pool` has all samples, with the columns that the curator reads, `trace` and `task` among them.
     """
     rng = np.random.default_rng(seed)
-    place, size = _tasks(pool)
+    place = pd.factorize(pool["task"].to_numpy())[0]
+    size = np.bincount(place)
     start = np.cumsum(size) - size
     order = np.argsort(place, kind="stable")
     total = np.zeros(len(pool))
@@ -106,11 +107,6 @@ def simulated(choose: Choose, pool: pd.DataFrame, seed: int = 0, draws: int = DR
         weight = again["trace"].map(choose(again)).fillna(0.0).to_numpy(dtype=float)
         np.add.at(total, drawn, weight)
     return total / draws * size[place]
-
-
-def _tasks(pool: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    place = pd.factorize(pool["task"].to_numpy())[0]
-    return place, np.bincount(place)
 
 
 # ------------------------------------------------------------ replay

@@ -43,21 +43,19 @@ class Strata:
             chosen[rows].astype(float),
         )  # fmt: skip
 
-    def centred(self, values: np.ndarray) -> np.ndarray:
-        """Values (rows, columns) of the pool, minus their mean in each task."""
-        return values[self.rows] - self.means(values[self.rows])[self.task]
-
-    def means(self, x: np.ndarray) -> np.ndarray:
-        """The mean over each task, (tasks, columns); `x` has the rows of the strata."""
-        return self.sums(x) / self.size[:, None]
-
     def sums(self, x: np.ndarray) -> np.ndarray:
-        """The sum over each task."""
+        """The sum over each task, (tasks, ...); `x` has the rows of the strata."""
         return np.add.reduceat(x, self.starts, axis=0)
 
     def within(self, values: np.ndarray) -> np.ndarray:
         """Values of the strata's rows, minus their mean in each task."""
-        return values - self.means(values[:, None])[self.task, 0]
+        return values - (self.sums(values) / self.size)[self.task]
+
+    def information(self, x: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """The information of the conditional likelihood on the odds of the columns of `x`."""
+        centre = self.sums(x * variance[:, None]) / self.sums(variance)[:, None]
+        around = x - centre[self.task]
+        return (around * variance[:, None]).T @ around + RIDGE * np.eye(x.shape[1])
 
     @property
     def starts(self) -> np.ndarray:
@@ -93,9 +91,7 @@ def odds_of(strata: Strata, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     information = np.eye(x.shape[1])
     for _ in range(STEPS):
         chance, variance = inclusion(strata, x @ beta)
-        centre = strata.sums(x * variance[:, None]) / strata.sums(variance[:, None])
-        around = x - centre[strata.task]
-        information = (around * variance[:, None]).T @ around + RIDGE * np.eye(x.shape[1])
+        information = strata.information(x, variance)
         step = np.linalg.solve(information, x.T @ (strata.label - chance) - RIDGE * beta)
         beta += np.clip(step, -1, 1)
         if np.abs(step).max() < CLOSE:
@@ -109,17 +105,17 @@ def inclusion(strata: Strata, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shift = -np.maximum.reduceat(eta, strata.starts)
     alone = (strata.kept == 1)[task]
     weight = np.exp(eta + shift[task])
-    softmax = weight / strata.sums(weight[:, None])[task, 0]
+    softmax = weight / strata.sums(weight)[task]
     if alone.all():
         return softmax, softmax
     # Find each task's intercept for which the chances add up to the number of kept traces.
     intercept = shift + np.log(wanted / np.maximum(strata.size - wanted, 0.5))
     for _ in range(STEPS):
         p = 1 / (1 + np.exp(-np.clip(eta + intercept[task], -40, 40)))
-        spread = np.maximum(strata.sums((p * (1 - p))[:, None])[:, 0], 1e-9)
-        intercept += np.clip((wanted - strata.sums(p[:, None])[:, 0]) / spread, -2, 2)
+        spread = np.maximum(strata.sums(p * (1 - p)), 1e-9)
+        intercept += np.clip((wanted - strata.sums(p)) / spread, -2, 2)
     v = p * (1 - p)
-    centre = strata.sums((p * v)[:, None])[:, 0] / spread
+    centre = strata.sums(p * v) / spread
     several = np.clip(p * (1 - (centre[task] - p) * (1 - p) / spread[task]), 1e-9, 1)
     n = strata.size.astype(float)
     scaled = v * (n / (n - 1))[task]

@@ -5,6 +5,8 @@ Traces of a task are kept or dropped together, so that every test and interval c
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -19,8 +21,6 @@ Column = tuple[str, str, np.ndarray]
 """A trait, its level ("" for a number), and one value per trace."""
 NOTABLE = 0.1
 """Shift of a mean between tasks, in standard deviations, from which it is told."""
-
-
 PURE = 0.9
 """Share of repeated texts whose copies were all kept or all dropped, from which a text is one case.
 """
@@ -47,6 +47,21 @@ def cases(kept: pd.Series, task: pd.Series, text: pd.Series) -> np.ndarray:
     return np.unique(alike, return_index=True)[1]
 
 
+def false_discoveries(p: np.ndarray | pd.Series) -> np.ndarray:
+    """q by p (Benjamini and Hochberg 1995)."""
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p))
+
+
+def wilson(part: Any, whole: Any) -> tuple[Any, Any]:
+    """Wilson's 95% interval of a share, element by element."""
+    z = 1.959963984540054
+    centre = (part + z**2 / 2) / (whole + z**2)
+    wide = z * np.sqrt(part * (whole - part) / whole + z**2 / 4) / (whole + z**2)
+    return centre - wide, centre + wide
+
+
 def labelled(trait: str, level: str) -> str:
     """The name of a trait, with its level if it has levels: `first_action=stack`."""
     return f"{trait}={level}" if level else trait
@@ -58,8 +73,6 @@ def share_interval(part: np.ndarray, size: np.ndarray) -> tuple[float, float]:
     A task's traces are alike, so that they count as fewer: as many as would vary as much if they
     were independent, and as many as there are tasks where no trace differs.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
     tasks, total = len(size), size.sum()
     share = part.sum() / total
     count = float(tasks)
@@ -68,7 +81,7 @@ def share_interval(part: np.ndarray, size: np.ndarray) -> tuple[float, float]:
         # A task that has most of the traces leaves few others to see how tasks differ.
         most = min(total, total**2 / (size**2).sum() * (total / tasks))
         count = float(np.clip(share * (1 - share) / spread, 1, most))
-    low, high = proportion_confint(share * count, count, method="wilson")
+    low, high = wilson(share * count, count)
     return float(low), float(high)
 
 
@@ -127,7 +140,6 @@ def between_tasks(
     test must also pass a wild cluster bootstrap.
     """
     from scipy.stats import t as student
-    from statsmodels.stats.multitest import multipletests
 
     size = np.bincount(tasks).astype(float)
     kept = np.bincount(tasks, weights=chosen)
@@ -154,6 +166,6 @@ def between_tasks(
         rows.append((name, level, pool, learned, (learned - pool) / spread, p, np.nan))
     frame = pd.DataFrame(rows, columns=BETWEEN)
     if len(frame):
-        frame["q"] = multipletests(frame["p"], method="fdr_bh")[1]
+        frame["q"] = false_discoveries(frame["p"])
         frame = frame.sort_values(["q", "p"], kind="stable").reset_index(drop=True)
     return frame

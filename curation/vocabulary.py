@@ -61,7 +61,7 @@ def unlisted(
     for row, found in enumerate(told):
         x[row, [place[name] for name in found if name in place]] = 1
     label = strata.label.astype(bool)
-    mean, count = strata.means(x), x.sum(axis=0)
+    mean, count = strata.sums(x) / strata.size[:, None], x.sum(axis=0)
     shares = x[label].mean(axis=0), strata.kept @ mean / strata.kept.sum()
     x -= mean[strata.task]
     spread = np.sqrt((x**2 * strata.variance[:, None]).sum(axis=0))

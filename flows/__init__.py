@@ -18,8 +18,8 @@ __all__ = [
 __getattr__, __dir__ = exporting(
     __name__,
     {
-        "Experiment": "flows.experiments.experiment",
-        "load_experiment": "flows.experiments.reading",
-        "run": "flows.front",
+        "flows.experiments.experiment": "Experiment",
+        "flows.experiments.reading": "load_experiment",
+        "flows.front": "run",
     },
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
+from uuid import uuid4
 
 from planners.errors import ComponentFailure, InvalidInput, NotJudged, PddlError
 
@@ -41,6 +42,16 @@ def read_plan(path: Path) -> str:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
 
 
+def files_hash(files: Iterable[Path]) -> str:
+    """Hash of the contents of these files, in order."""
+    digest = blake2b(digest_size=16)
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def require_new(folder: Path, hint: str = "") -> None:
     """Raise InvalidInput if a new folder cannot be made here: it is not empty, or not possible."""
     try:
@@ -65,8 +76,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
     partial = folder  # nothing is deleted that was not made here
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        partial.chmod(0o777 & ~_umask())
+        made = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
+        made.mkdir()
+        partial = made
         yield partial
         os.replace(partial, folder)
     except OSError as error:
@@ -77,11 +89,6 @@ def new_folder(folder: Path) -> Iterator[Path]:
     finally:
         if partial != folder:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _umask() -> int:
-    os.umask(mask := os.umask(0))
-    return mask
 
 
 @contextmanager

@@ -11,12 +11,13 @@ from typing import Any
 
 
 def exporting(
-    package: str, homes: Mapping[str, str]
+    package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """A package's `__getattr__`, and its `__dir__`, by which a prompt completes the names.
 
-    `homes` maps each public name to its defining module.
+    `modules` maps each module to the public names that it defines, separated by blanks.
     """
+    homes = {name: module for module, names in modules.items() for name in names.split()}
 
     def find(name: str) -> Any:
         if name not in homes:

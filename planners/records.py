@@ -169,8 +169,10 @@ class Policy(Protocol):
     name: str
 
     def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
-        """Raise InvalidInput if prompts are known to be too long to leave room for an answer."""
-        ...
+        """Raise InvalidInput if prompts are known to be too long to leave room for an answer. By
+        default, any prompt is accepted.
+        """
+        return None
 
     def stream(
         self,
@@ -194,12 +196,6 @@ class Policy(Protocol):
         for some in self.stream(prompts, sampling, seeds):
             found |= some
         return [found[row] for row in range(len(prompts))]
-
-    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float | None]:
-        """Natural log-probability of each (prompt, completion) pair's completion given its prompt,
-        summed over tokens; None if the backend reports none.
-        """
-        ...
 
 
 def content_hash(*parts: str, length: int = 32) -> str:

@@ -17,8 +17,7 @@ __all__ = [
 __getattr__, __dir__ = exporting(
     __name__,
     {
-        "Limits": "warehouse.sandbox.query",
-        "Warehouse": "warehouse.store",
-        "ask": "warehouse.sandbox.query",
+        "warehouse.sandbox.query": "Limits ask",
+        "warehouse.store": "Warehouse",
     },
 )

@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from planners.errors import InvalidInput
+from planners.files import files_hash
 from warehouse import schema
 from warehouse.load import arrow_schema, as_arrow
 from warehouse.records import Landed, Mark, Record
@@ -43,7 +43,7 @@ def land(folder: Path, kind: type[Record], rows: Sequence[Record]) -> Path:
         stream.flush()
         os.fsync(stream.fileno())
     # Renamed last: a loader never sees a partial file under a final name.
-    landed = folder / f"{table.name}.{_hash(partial)}{ENDING}"
+    landed = folder / f"{table.name}.{files_hash([partial])}{ENDING}"
     partial.replace(landed)
     return landed
 
@@ -121,7 +121,7 @@ def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
     if table is None:
         raise InvalidInput(f"{path}: {name!r} is not a table of the warehouse")
     try:
-        found = _hash(path)
+        found = files_hash([path])
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     if digest != found:
@@ -136,10 +136,6 @@ def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
         return table, rows.cast(arrow_schema(table))
     except (pa.ArrowException, ValueError) as error:
         raise InvalidInput(f"{path}: its values are not those of {name} here: {error}") from error
-
-
-def _hash(path: Path) -> str:
-    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def take_in(warehouse: Warehouse, part: Path) -> None:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from warehouse import schema as tables
 from warehouse.records import Record
 
-Rows: TypeAlias = Sequence[Record] | Sequence[Mapping[str, Any]] | pa.Table | pd.DataFrame
+Rows: TypeAlias = Sequence[Record] | Sequence[Mapping[str, Any]] | pa.Table
 MODULUS = 2**61
 UNCOUNTED = ("ledger", "schema_version")
 """Tables that are not in the ledger."""
@@ -41,21 +41,14 @@ def arrow_schema(table: sa.Table) -> pa.Schema:
     return pa.schema([(c.name, _ARROW[type(c.type)], c.nullable) for c in table.columns])
 
 
-def insert(
-    connection: sa.Connection,
-    table: sa.Table,
-    rows: Rows,
-) -> int:
+def insert(connection: sa.Connection, table: sa.Table, rows: Rows) -> int:
     """Insert rows in the connection's transaction, and count them in the ledger; rows whose key
     already exists are skipped. Returns the number of new rows.
     """
     if not len(rows):
         return 0
     raw: Any = connection.connection.driver_connection
-    if isinstance(rows, pd.DataFrame):
-        fresh = pa.Table.from_pandas(rows, arrow_schema(table), preserve_index=False)
-    else:
-        fresh = rows if isinstance(rows, pa.Table) else as_arrow(table, rows)
+    fresh = rows if isinstance(rows, pa.Table) else as_arrow(table, rows)
     # DuckDB enforces no keys here (`schema.keyless`); the slower statement runs only if needed.
     if not _all_new(connection, raw, table, fresh):
         with registered(raw, "fresh_rows", fresh):
@@ -136,6 +129,11 @@ def tallied(table: sa.Table) -> sa.Select[Any]:
 
 
 # ------------------------------------------------------------ rows as Arrow data
+
+
+def quoted(text: object) -> str:
+    """The text as a SQL string literal."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 def _all_new(connection: sa.Connection, raw: Any, table: sa.Table, rows: pa.Table) -> bool:
@@ -220,8 +218,6 @@ def _versions(verdicts: Rows) -> set[str]:
     """The checker versions in rows of verdicts."""
     if isinstance(verdicts, pa.Table):
         return set(verdicts["checker_version"].to_pylist())
-    if isinstance(verdicts, pd.DataFrame):
-        return set(verdicts["checker_version"])
     return set(_values(verdicts, "checker_version")) if len(verdicts) else set()
 
 

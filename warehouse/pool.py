@@ -192,8 +192,7 @@ def written_texts(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
 ) -> pd.DataFrame:
     """The same for all deployed traces of a generation, with or without a plan, with `text`."""
-    where = OWN
-    return _witnesses(warehouse, experiment, traits, where, generation, ", text")
+    return _witnesses(warehouse, experiment, traits, OWN, generation, ", text")
 
 
 def _witnesses(
@@ -201,7 +200,10 @@ def _witnesses(
     besides: str = "",
 ) -> pd.DataFrame:  # fmt: skip
     for name, sql in traits.items():
-        _require_trait(name, sql)
+        try:
+            require_expression(sql)
+        except InvalidInput as error:
+            raise InvalidInput(f"the trait {name!r} is not SQL over a trace: {error}") from error
     # The line break ends a `--` comment in a trait, which would swallow the parenthesis.
     told = "".join(f', ({_bare(sql)}\n) AS "{PREFIX}{name}"' for name, sql in traits.items())
     try:
@@ -228,13 +230,6 @@ def traits_of(frame: pd.DataFrame) -> pd.DataFrame:
         if isinstance(first, (list, dict, np.ndarray)):
             found[name] = column.astype(str)
     return found
-
-
-def _require_trait(name: str, sql: str) -> None:
-    try:
-        require_expression(sql)
-    except InvalidInput as error:
-        raise InvalidInput(f"the trait {name!r} is not SQL over a trace: {error}") from error
 
 
 def _bare(sql: str) -> str:

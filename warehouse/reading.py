@@ -15,8 +15,7 @@ import sqlalchemy as sa
 
 from warehouse import records, schema
 from warehouse.load import read_frame
-from warehouse.places.connect import Place
-from warehouse.places.file import DATABASE_ERRORS
+from warehouse.places.connect import Place, explained
 from warehouse.records import Answer, Generation, Promotion, Record, Task, Trace
 from warehouse.sandbox.query import ended_after
 from warehouse.schema import TABLES
@@ -35,11 +34,8 @@ class Reader:
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         """A connection; database errors become one PosterityError that says what to do."""
-        try:
-            with self.engine.connect() as connection:
-                yield connection
-        except DATABASE_ERRORS as error:
-            raise self.place.explain(error) from error
+        with explained(self.place), self.engine.connect() as connection:
+            yield connection
 
     # ------------------------------------------------------------ queries
 
@@ -96,11 +92,7 @@ class Reader:
 
     def done(self, experiment: str, generation: int, stage: str) -> set[int]:
         """The parts of a stage that are complete."""
-        m = schema.marks.c
-        chosen = sa.select(m.part).where(
-            m.experiment == experiment, m.generation == generation, m.stage == stage
-        )
-        return {row["part"] for row in self.rows(chosen)}
+        return {part for of, part in self.marks(experiment, stage) if of == generation}
 
     def marks(self, experiment: str, stage: str) -> set[tuple[int, int]]:
         """The complete parts of a stage, as pairs of generation and part."""
@@ -163,12 +155,6 @@ class Reader:
         t = schema.traces.c
         answered = sa.select(t.task).where(t.experiment == experiment)
         return self._tasks(_tasks().where(schema.tasks.c.task.in_(answered)))
-
-    def verdicts(self, experiment: str) -> int:
-        """Number of verdicts on an experiment's traces, superseded ones included."""
-        j = schema.judgements.c
-        counted = sa.select(sa.func.count().label("n")).where(j.experiment == experiment)
-        return int(self.rows(counted)[0]["n"])
 
     def _tasks(self, chosen: sa.Select[Any]) -> list[Task]:
         return [Task(key=row.pop("task"), **row) for row in self.rows(chosen)]

@@ -18,8 +18,7 @@ from warehouse.choice.decide import choose, decide
 from warehouse.choice.rules import RULES
 from warehouse.findings import Forgotten
 from warehouse.load import Rows, amend, erase, insert, supersede
-from warehouse.places.connect import Place, connect, place_of
-from warehouse.places.file import DATABASE_ERRORS
+from warehouse.places.connect import Place, connect, explained, place_of
 from warehouse.places.lease import Lease
 from warehouse.reading import Reader
 from warehouse.records import Domain, Feedback, Mark, Promotion, Record, Task
@@ -78,10 +77,8 @@ class Warehouse(Reader):
 
     def publish(self) -> None:
         """Let readers in other processes see what is written so far."""
-        try:
+        with explained(self.place):
             self.place.publish(self.engine)
-        except DATABASE_ERRORS as error:
-            raise self.place.explain(error) from error
 
     @contextmanager
     def working_on(self, experiment: str) -> Iterator[None]:
@@ -91,10 +88,8 @@ class Warehouse(Reader):
         next write raises LeaseLost and writes nothing.
         """
         try:
-            with self.place.lease(self.engine, experiment) as self._lease:
+            with explained(self.place), self.place.lease(self.engine, experiment) as self._lease:
                 yield
-        except DATABASE_ERRORS as error:
-            raise self.place.explain(error) from error
         finally:
             self._lease = None
 
@@ -107,13 +102,12 @@ class Warehouse(Reader):
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction: everything in it is written, or nothing."""
-        try:
-            with self.place.turn(self.engine), self.engine.begin() as connection:
-                if self._lease is not None:
-                    self._lease.require(connection)
-                yield connection
-        except DATABASE_ERRORS as error:
-            raise self.place.explain(error) from error
+        with (
+            explained(self.place), self.place.turn(self.engine), self.engine.begin() as connection
+        ):  # fmt: skip
+            if self._lease is not None:
+                self._lease.require(connection)
+            yield connection
 
     # ------------------------------------------------------------ writing
 
@@ -172,8 +166,7 @@ class Warehouse(Reader):
                 if generation is not None:
                     old &= table.c.generation == generation
                 amend(connection, table, old)
-            for table, rows in _by_table(found).items():
-                insert(connection, table, rows)
+            _add(connection, _by_table(found))
 
     def replace_figures(
         self, experiment: str, generation: int, question: str, found: Iterable[Record]
@@ -183,8 +176,7 @@ class Warehouse(Reader):
         old = (a.c.experiment == experiment) & (a.c.generation == generation)
         with self.writing() as connection:
             amend(connection, a, old & (a.c.question == question))
-            for table, rows in _by_table(found).items():
-                insert(connection, table, rows)
+            _add(connection, _by_table(found))
 
     def hear(self, feedback: Sequence[Feedback], besides: Iterable[Record]) -> None:
         """Write users' feedback, in place of what was said of the same traces before, and other
@@ -228,10 +220,8 @@ class Warehouse(Reader):
 
     def rewrite(self) -> None:
         """Write the file anew without what was erased, and its snapshot."""
-        try:
+        with explained(self.place):
             self.place.rewrite(self.engine)
-        except DATABASE_ERRORS as error:
-            raise self.place.explain(error) from error
         self.engine = connect(self.place)
         self.publish()
 

@@ -94,7 +94,6 @@ class Checker:
         self._numbers = Numbers()
         self._memo: dict[Action, Step] = {}
         self._kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
-        self._objects = tuple(task.problem.objects)
         self.init = self._numbers.of(task.problem.init)
         needs, forbids, self._goal_rest = _stated(task.domain, task.problem.goal)
         self._goal_needs, self._goal_forbids = map(self._numbers.of, (needs, forbids))
@@ -136,10 +135,6 @@ class Checker:
             if failure is not None:
                 return self._verdict(Outcome.PRECONDITION_FAILED, index, failure)
         return self._judge_goal(plan, state, values)
-
-    def check_many(self, plans: Iterable[Plan]) -> list[Verdict]:
-        """The verdict on each plan, in order."""
-        return [self.check(plan) for plan in plans]
 
     def literal(self, plan: Plan) -> tuple[list[Step], Ids] | None:
         """A plan's steps and the goal's atoms, numbered as in `init`.
@@ -204,7 +199,7 @@ class Checker:
             lambda atom: self._numbers.get(atom, -1) in state,
             values,
             self._kinds,
-            self._objects,
+            self.task.problem.objects,
             self._clock,
         )
         if not self.task.domain.rules:
@@ -246,20 +241,19 @@ class Checker:
         if self.task.metric is not None:
             exact = value_of(self.task.metric, {}, self._world(state, values))
             cost = None if exact is None else _as_cost(exact)
-        detail = self._noted("")
-        return Verdict(Outcome.VALID, None, detail, cost, CHECKER, CHECKER_VERSION)
+        return self._verdict(Outcome.VALID, None, "", cost)
 
     def _unmet(self, needs: Ids, forbids: Ids, state: set[int]) -> list[str]:
         """The literals that do not hold, in PDDL."""
         wrong = self._numbers.show(forbids & state)
         return self._numbers.show(needs - state) + [f"(not {atom})" for atom in wrong]
 
-    def _verdict(self, outcome: Outcome, step: int | None, detail: str) -> Verdict:
-        return Verdict(outcome, step, self._noted(detail), None, CHECKER, CHECKER_VERSION)
-
-    def _noted(self, detail: str) -> str:
-        """A detail, followed by what the reader let pass."""
-        return "; ".join(filter(None, (detail, *(f"note: {note}" for note in self.task.notes))))
+    def _verdict(
+        self, outcome: Outcome, step: int | None, detail: str, cost: float | None = None
+    ) -> Verdict:
+        """A verdict whose detail is followed by what the reader let pass."""
+        told = filter(None, (detail, *(f"note: {note}" for note in self.task.notes)))
+        return Verdict(outcome, step, "; ".join(told), cost, CHECKER, CHECKER_VERSION)
 
 
 def _as_cost(exact: Number) -> float:
@@ -304,7 +298,7 @@ def _plain(domain: Domain, name: str) -> Plain:
     adds, deletes, other = literals(schema.effect)
     # `literals` takes (when ...) and assignments for atoms.
     partly = bool(rest or other) or any(
-        part[0] in ("forall", "when") or _numeric(part) for part in adds
+        part[0] in ("forall", "when") or part[0] in ASSIGNMENTS for part in adds
     )
     if partly:
         adds, deletes = [], []
@@ -333,10 +327,6 @@ def _pick(atom: Atom, place: dict[str, int]) -> Pick:
     if len(atom) == 1:
         return lambda words: atom
     return itemgetter(*(place[word] for word in atom))
-
-
-def _numeric(part: Formula) -> bool:
-    return part[0] in ASSIGNMENTS
 
 
 @lru_cache(maxsize=1024)

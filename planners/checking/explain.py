@@ -110,15 +110,18 @@ def _unmet(
                              f"{_help(run, atom, wanted, timeout)}")  # fmt: skip
     for part in rest:
         if not run.true(part, env):
-            values = dict.fromkeys(_fluents(part, env))
-            known = [f"{show(list(fluent))} is {_value(run, fluent)}" for fluent in values]
+            values = {of: run.numbers.get(of) for of in _fluents(part, env)}
+            known = [
+                f"{show(of)} is {'undefined' if value is None else number_text(value)}"
+                for of, value in values.items()
+            ]
             lines.append("; ".join([f"  {formula_text(part, env)} does not hold", *known]))
     return lines
 
 
 def _history(run: Replay, atom: Atom, wanted: bool, changes: Changes) -> str:
     """That an atom is false, or true where it must not be, and since which step."""
-    text = f"{show(list(atom))} is {'false' if wanted else 'true and must not be'}"
+    text = f"{show(atom)} is {'false' if wanted else 'true and must not be'}"
     if atom[0] in run.task.domain.derived:
         return f"{text}: rules derive it from other facts"
     if atom in changes:
@@ -193,7 +196,3 @@ def _fluents(part: object, env: dict[str, str]) -> Iterator[Atom]:
     elif isinstance(part, tuple):
         for inner in part:
             yield from _fluents(inner, env)
-
-
-def _value(run: Replay, fluent: Atom) -> str:
-    return number_text(run.numbers[fluent]) if fluent in run.numbers else "undefined"

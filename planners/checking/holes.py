@@ -60,7 +60,7 @@ def exploits(tasks: Sequence[Task], states: int = STATES) -> Iterator[Exploit]:
             left = ("and", *(other for other in goals if other != goal))
             blind = replace(task, problem=replace(task.problem, goal=left))
             if (plan := _search(seeing, blind, states)) is not None:
-                yield Exploit(f"the goal {show(list(goal))}", task, plan)
+                yield Exploit(f"the goal {show(goal)}", task, plan)
 
 
 def _without(domain: Domain) -> Iterator[tuple[str, Domain]]:
@@ -73,11 +73,11 @@ def _without(domain: Domain) -> Iterator[tuple[str, Domain]]:
         needs, forbids, _ = literals(schema.precondition)
         for part in [*needs, *(("not", atom) for atom in forbids)]:
             rest = _and(schema.precondition, part)
-            name = f"the precondition {_text(part)} of {schema.name}"
+            name = f"the precondition {show(part)} of {schema.name}"
             yield name, changed(replace(schema, precondition=rest))
         for atom in literals(schema.effect)[1]:
             rest = _and(schema.effect, ("not", atom))
-            name = f"that {schema.name} deletes {show(list(atom))}"
+            name = f"that {schema.name} deletes {show(atom)}"
             yield name, changed(replace(schema, effect=rest))
         for number, (variable, kinds) in enumerate(schema.parameters):
             if kinds != (OBJECT,):
@@ -92,11 +92,6 @@ def _and(formula: Formula, part: Formula) -> Formula:
     needs, forbids, _ = literals(formula)
     every = [*needs, *(("not", atom) for atom in forbids)]
     return ("and", *(one for one in every if one != part))
-
-
-def _text(literal: Formula) -> str:
-    negative = literal[0] == "not"
-    return f"(not {show(list(literal[1]))})" if negative else show(list(literal))
 
 
 def _search(seeing: _Seeing, blind: Task, states: int) -> Plan | None:

@@ -65,7 +65,10 @@ def _replay_one(task: Task, plan: Plan) -> Opinion:
 
 def kairos(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
     """The opinions of kairos-planner's validator. Raises InvalidInput if it is not installed."""
-    module = _module("kairos", "kairos")
+    try:
+        module = importlib.import_module("kairos")
+    except ImportError as error:
+        raise _missing("kairos", "the package kairos") from error
     try:
         task = module.parse_problem(problem, module.parse_domain(domain))
     except module.PddlError as error:
@@ -190,13 +193,6 @@ def _told(error: Exception) -> str:
 
 
 REFEREES: dict[str, Referee] = {"replay": replayed, "kairos": kairos, "val": val, "up": up}
-
-
-def _module(name: str, referee: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise _missing(referee, f"the package {name}") from error
 
 
 def _missing(referee: str, what: str) -> InvalidInput:

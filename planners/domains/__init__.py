@@ -10,6 +10,7 @@ from random import Random
 
 from planners.domains import blocksworld, walking
 from planners.domains.worlds import WORLDS, World
+from planners.errors import InvalidInput
 from planners.pddl import read_domain
 from planners.records import Plan, Problem
 
@@ -68,3 +69,10 @@ DOMAINS = {
         for name, world in WORLDS.items()
     },
 }
+
+
+def domain_named(name: str) -> DomainEntry:
+    """A domain of the registry. Raises InvalidInput if there is none of this name."""
+    if name not in DOMAINS:
+        raise InvalidInput(f"unknown domain {name!r}; known: {', '.join(DOMAINS)}")
+    return DOMAINS[name]

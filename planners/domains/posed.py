@@ -8,9 +8,8 @@ from random import Random
 
 from planners.checking.check import judge_text
 from planners.checking.checker import checker_for
-from planners.domains import DOMAINS
+from planners.domains import domain_named
 from planners.domains.task_sets import fresh_tasks
-from planners.errors import InvalidInput
 from planners.pddl.printing import print_problem
 from planners.prompts.formats import PROMPTS
 from planners.records import Verdict, derive_seed
@@ -39,9 +38,7 @@ def pose(
 
     Raises InvalidInput if there is no such domain, or there are not that many tasks.
     """
-    if domain not in DOMAINS:
-        raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
-    text, rng = DOMAINS[domain].text, Random(derive_seed(seed, "posed", domain))
+    text, rng = domain_named(domain).text, Random(derive_seed(seed, "posed", domain))
     found = []
     for one in islice(fresh_tasks(domain, sizes, horizons, rng), count):
         problem = print_problem(one.problem)

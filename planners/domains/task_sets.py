@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from planners.domains import DOMAINS
+from planners.domains import DOMAINS, domain_named
 from planners.errors import InvalidInput
 from planners.files import new_folder, require_new
 from planners.pddl import Task, canonical, read_task
@@ -40,11 +40,9 @@ def generate(domain: str, size: int, horizon: int, seed: int = 0) -> tuple[Task,
     `DOMAINS` says what `size` and `horizon` count. Raises InvalidInput if there is no such domain
     or no task of that size and horizon is found.
     """
-    if domain not in DOMAINS:
-        raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
-    rng = Random(derive_seed(seed, "tasks", domain))
+    text, rng = domain_named(domain).text, Random(derive_seed(seed, "tasks", domain))
     found = next(fresh_tasks(domain, (size, size), (horizon, horizon), rng))
-    return read_task(DOMAINS[domain].text, print_problem(found.problem)), found.plan
+    return read_task(text, print_problem(found.problem)), found.plan
 
 
 def fresh_tasks(

@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planners.errors import CheckpointError, ComponentFailure
+from planners.files import files_hash
 from planners.models.attention import use_shared_prompts
 from planners.models.hardware import hardware
 
@@ -243,13 +244,3 @@ def _described(file: Path) -> str:
             read = {key: value for key, value in told.items() if key not in UNREAD}
             text = json.dumps(read, sort_keys=True).encode()
     return blake2b(text, digest_size=16).hexdigest()
-
-
-def files_hash(files: Iterable[Path]) -> str:
-    """Hash of the contents of these files, in order."""
-    digest = blake2b(digest_size=16)
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -51,12 +51,12 @@ def names_in_pddl(domains: Sequence[str]) -> list[str]:
 
 def object_names(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """The object names that are one token each in a tokenizer; empty if it lists none."""
-    return list(getattr(tokenizer, "init_kwargs", {}).get("object_names", []))
+    return list(tokenizer.init_kwargs.get("object_names", []))
 
 
 def in_order(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """Domains (PDDL names) where the model learned that an object's name says where it is."""
-    return list(getattr(tokenizer, "init_kwargs", {}).get("in_order", []))
+    return list(tokenizer.init_kwargs.get("in_order", []))
 
 
 def with_words(

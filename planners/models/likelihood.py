@@ -37,6 +37,8 @@ def supervised(row: Sequence[Any]) -> int:
     return sum(one >= 0 for one in row[1])
 
 
+MEASURED = 16
+"""Completions per batch when log-probabilities are computed."""
 IGNORED = -100
 """Label of positions without loss, which torch's cross-entropy skips by default."""
 
@@ -68,6 +70,17 @@ def summed_logprobs(
 
     each, row = _each(model, rows, temperature)
     return torch.zeros(len(rows), dtype=each.dtype, device=each.device).index_add(0, row, each)
+
+
+def logprobs_of(model: PreTrainedModel, rows: Sequence[Row], temperature: float) -> torch.Tensor:
+    """The same for any number of rows, on the CPU and without gradients."""
+    import torch
+
+    found = torch.zeros(len(rows), dtype=torch.float64)
+    with torch.inference_mode():
+        for chosen in by_length(rows, MEASURED):
+            found[chosen] = summed_logprobs(model, [rows[i] for i in chosen], temperature).cpu()
+    return found
 
 
 def token_logprobs(model: PreTrainedModel, row: Row) -> list[float]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import product
+from operator import eq, ge, gt, le, lt
 from typing import Any
 
 from planners.clock import Clock
@@ -21,11 +21,12 @@ from planners.pddl.formulas import (
     number_text,
 )
 from planners.pddl.reader import Domain
-from planners.pddl.sexpr import show
+from planners.pddl.sexpr import show, words_of
 from planners.records import Atom, Formula
 
 Binding = dict[str, str]
 MOST_CHANGES = 1_000_000
+ORDER = {"=": eq, "<": lt, "<=": le, ">": gt, ">=": ge}
 SIGNS = {"increase": "+", "decrease": "-", "scale-up": "*", "scale-down": "/"}
 TOGETHER = {"assign": 0, "increase": 1, "decrease": 1, "scale-up": 2, "scale-down": 2}
 """Effects of one group may change a fluent together: their order makes no difference."""
@@ -61,13 +62,6 @@ def substitute(formula: Any, binding: Binding) -> Any:
     return formula
 
 
-def bindings(parameters: Parameters, binding: Binding, world: World) -> Iterator[Binding]:
-    """Every extension of a binding by objects for the quantified parameters."""
-    for names in product(*(world.of_types(kinds) for _, kinds in parameters)):
-        world.clock.tick()
-        yield {**binding, **{p: n for (p, _), n in zip(parameters, names, strict=True)}}
-
-
 def holds(formula: Formula, binding: Binding, world: World, wanted: bool = True) -> bool:
     """Whether a condition is true, or where `wanted` is False, whether it is false.
 
@@ -93,7 +87,7 @@ def holds(formula: Formula, binding: Binding, world: World, wanted: bool = True)
         example = head == "exists"
         sure = wanted == example
         leaves = list(_leaves(formula[2], example, sure))
-        return _binds(formula[1], leaves, binding, world) == sure
+        return any(True for _ in _bindings_that_meet(formula[1], leaves, binding, world)) == sure
     if head == "=":
         same = binding.get(formula[1], formula[1]) == binding.get(formula[2], formula[2])
         return same == wanted
@@ -123,26 +117,19 @@ def _leaves(formula: Formula, wanted: bool, sure: bool) -> Iterator[Leaf]:
         yield formula, wanted, sure
 
 
-def _binds(parameters: Parameters, leaves: Sequence[Leaf], binding: Binding, world: World) -> bool:
-    """Whether some objects for the parameters meet all leaves.
+def _bindings_that_meet(
+    parameters: Parameters, leaves: Sequence[Leaf], binding: Binding, world: World
+) -> Iterator[Binding]:
+    """Every extension of a binding by objects for the parameters that meets all leaves. It is one
+    dictionary, which changes from one to the next.
 
     Objects are chosen for one parameter after the other. A leaf is evaluated as soon as its last
     parameter is chosen, so that a choice that cannot succeed is left at once (backtracking).
     """
-    return any(True for _ in _bindings_that_meet(parameters, leaves, binding, world))
-
-
-def _bindings_that_meet(
-    parameters: Parameters, leaves: Sequence[Leaf], binding: Binding, world: World
-) -> Iterator[Binding]:
-    """Every extension of a binding by objects for the parameters that meets all leaves.
-
-    It is one dictionary, which changes from one to the next.
-    """
     choices = {name: world.of_types(kinds) for name, kinds in parameters}
     if not all(choices.values()):
         return
-    words = [(leaf, choices.keys() & set(_words(leaf[0]))) for leaf in leaves]
+    words = [(leaf, choices.keys() & set(words_of(leaf[0]))) for leaf in leaves]
     names = _in_order(list(choices), [names for _, names in words])
     ready: list[list[Leaf]] = [[] for _ in range(len(names) + 1)]
     for leaf, own in words:
@@ -223,25 +210,12 @@ def _flat(rule: Rule) -> tuple[Parameters, Formula]:
     return parameters, body
 
 
-def _words(part: Any) -> Iterator[str]:
-    if isinstance(part, str):
-        yield part
-    elif isinstance(part, tuple):
-        for inner in part:
-            yield from _words(inner)
-
-
 def _compare(formula: Formula, binding: Binding, world: World) -> bool | None:
     """Whether a comparison holds; None where a side is undefined."""
     left, right = value_of(formula[2], binding, world), value_of(formula[3], binding, world)
     if left is None or right is None:
         return None
-    operator = formula[1]
-    if operator == "=":
-        return left == right
-    if operator in ("<", "<="):
-        return left < right or (operator == "<=" and left == right)
-    return left > right or (operator == ">=" and left == right)
+    return bool(ORDER[formula[1]](left, right))
 
 
 def value_of(expression: Any, binding: Binding, world: World) -> Number | None:
@@ -294,7 +268,7 @@ def _collect(effect: Formula, binding: Binding, world: World, found: Changes) ->
     elif head == "not":
         found.deletes.add(substitute(effect[1], binding))
     elif head == "forall":
-        for inner in bindings(effect[1], binding, world):
+        for inner in solutions(effect[1], ("and",), binding, world):
             _collect(effect[2], inner, world, found)
     elif head == "when":
         if holds(effect[1], binding, world):

@@ -201,13 +201,9 @@ def condition(words: Any, scope: Scope) -> Formula:
     if not words:
         return ("and",)
     head = _head(words)
-    if head in ("and", "or"):
-        return (head, *(condition(part, scope) for part in words[1:]))
-    if head in ("not", "imply"):
-        if len(words) != (2 if head == "not" else 3):
-            raise PddlError(
-                f"{head!r} takes {'one' if head == 'not' else 'two'}: {show(words)[:80]}"
-            )
+    if head in ("not", "imply") and len(words) != (2 if head == "not" else 3):
+        raise PddlError(f"{head!r} takes {'one' if head == 'not' else 'two'}: {show(words)[:80]}")
+    if head in ("and", "or", "not", "imply"):
         return (head, *(condition(part, scope) for part in words[1:]))
     if head in ("forall", "exists"):
         if len(words) != 3:

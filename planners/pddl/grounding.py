@@ -76,10 +76,6 @@ class Grounded:
         """The atoms of a state, in the order of `bits`; static atoms are not among them."""
         return [atom for atom, bit in self.bits.items() if state >> bit & 1]
 
-    def applicable(self, state: int) -> list[GroundAction]:
-        """Every ground action that is applicable in a state, in a fixed order."""
-        return [step for step, _ in self.successors(state)]
-
     def successors(self, state: int) -> Successors:
         """Every applicable ground action with the state after it; cached per state."""
         found = self._successors.get(state)

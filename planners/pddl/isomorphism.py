@@ -19,7 +19,7 @@ from typing import Any
 
 from planners.errors import InvalidInput
 from planners.pddl.reader import Domain, Task, changing
-from planners.pddl.sexpr import parse
+from planners.pddl.sexpr import parse, words_of
 from planners.records import Formula, content_hash
 
 SYMMETRIES = 64
@@ -49,13 +49,8 @@ def shape(task: Task) -> str:
 @lru_cache(maxsize=256)
 def fixed(domain: Domain) -> frozenset[str]:
     """The constants that a domain's actions or rules name: no other can stand for one of them."""
-    named = set(_words([part for part in parse(domain.text)[1:] if part[:1] != [":constants"]]))
+    named = set(words_of([part for part in parse(domain.text)[1:] if part[:1] != [":constants"]]))
     return frozenset(name for name, _ in domain.constants if name in named)
-
-
-def _words(parts: Any) -> Iterable[str]:
-    for part in parts:
-        yield from [part] if isinstance(part, str) else _words(part)
 
 
 def symmetries(task: Task) -> tuple[dict[str, str], ...]:
@@ -124,7 +119,7 @@ def _connected(arguments: Sequence[tuple[str, ...]]) -> list[str]:
 def _mentions(task: Task) -> list[tuple[Any, tuple[str, ...]]]:
     """Every fact, numeric value and goal, split into the rest of it and its objects in order."""
     goal = task.problem.goal
-    parts = goal[1:] if goal and goal[0] == "and" else (goal,)
+    parts = goal[1:] if goal[0] == "and" else (goal,)
     known = {name for name, _ in task.problem.objects}
     return [
         *((("init", atom[0]), tuple(atom[1:])) for atom in task.problem.init),

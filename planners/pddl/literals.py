@@ -38,8 +38,6 @@ def is_atom(formula: Formula) -> bool:
 
 def goal_atoms(goal: Formula) -> list[Atom]:
     """The atoms of a conjunctive goal. Raises InvalidInput if the goal is anything else."""
-    if goal == ("and",):
-        return []
     literals = list(goal[1:]) if goal[0] == "and" else [goal]
     for literal in literals:
         if any(not isinstance(part, str) for part in literal):

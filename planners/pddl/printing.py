@@ -16,9 +16,9 @@ from planners.pddl.formulas import (
     Parameters,
     number_text,
 )
-from planners.pddl.reader import Fluent, Task
+from planners.pddl.reader import Task
 from planners.pddl.sexpr import show
-from planners.records import Formula, Problem
+from planners.records import Atom, Formula, Problem
 
 Binding = dict[str, str]
 
@@ -53,7 +53,7 @@ def without_constants(task: Task) -> Task:
     return replace(task, problem=replace(task.problem, objects=own))
 
 
-def value_text(fluent: Fluent, value: Number) -> str:
+def value_text(fluent: Atom, value: Number) -> str:
     """A numeric value as PDDL text: `(= (fuel truck1) 7)`."""
     return f"(= {show(fluent)} {number_text(value)})"
 
@@ -69,7 +69,7 @@ def formula_text(formula: Formula, binding: Binding | None = None) -> str:
 
 
 def _goal(goal: Formula) -> str:
-    if goal and goal[0] == "and":
+    if goal[0] == "and":
         return "(and" + "".join(f"\n    {formula_text(part)}" for part in goal[1:]) + ")"
     return formula_text(goal)
 

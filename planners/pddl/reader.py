@@ -49,8 +49,6 @@ from planners.pddl.renaming import canonical, keyed
 from planners.pddl.sexpr import Words, located, parse, show
 from planners.records import Atom, Formula, Problem, content_hash
 
-Fluent = tuple[str, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class ActionSchema:
@@ -70,7 +68,6 @@ class Domain:
     """
 
     name: str
-    requirements: frozenset[str]
     types: dict[str, Types]
     constants: tuple[tuple[str, str], ...]
     predicates: dict[str, tuple[Types, ...]]
@@ -99,7 +96,7 @@ class Task:
 
     domain: Domain
     problem: Problem
-    values: tuple[tuple[Fluent, Number], ...]
+    values: tuple[tuple[Atom, Number], ...]
     metric: Any | None
     key: str
     maximize: bool = False
@@ -120,7 +117,6 @@ def read_domain(text: str) -> Domain:
             require_supported(section)
     require_known(sections, DOMAIN_SECTIONS)
     single = by_name([one for one in sections if one[0] not in (":action", ":derived")])
-    requirements = frozenset(map(show, single.get(":requirements", [":strips"])))
     types = types_of(single.get(":types", []))
     constants = objects_of(single.get(":constants", []), types, "constant")
     predicates = signatures_of(single.get(":predicates", []), types, "predicate")
@@ -136,7 +132,7 @@ def read_domain(text: str) -> Domain:
     rules = strata([rule_of(section, scope) for section in sections if section[0] == ":derived"])
     _require_underived(sections, actions, {rule.predicate for part in rules for rule in part})
     return Domain(
-        tree[1][1], requirements, types, constants, predicates, functions, actions, show(tree),
+        tree[1][1], types, constants, predicates, functions, actions, show(tree),
         tuple(f"domain {note}" for note in tree.notes), rules,
     )  # fmt: skip
 
@@ -235,7 +231,7 @@ def read_task(domain_text: str | Path, problem_text: str | Path, any_domain: boo
     derived = domain.derived
     if stated_anyway := [atom for atom in init if atom[0] in derived]:
         raise PddlError(
-            f"{show(list(stated_anyway[0]))} is derived by rules of the domain",
+            f"{show(stated_anyway[0])} is derived by rules of the domain",
             sections[":init"].line,
         )
     goal_section = sections.get(":goal", Words())
@@ -270,16 +266,16 @@ def _require_domain(sections: list[Words], domain: str) -> None:
 @located
 def _init(
     words: list[Any], scope: Scope
-) -> tuple[tuple[Atom, ...], tuple[tuple[Fluent, Number], ...]]:
+) -> tuple[tuple[Atom, ...], tuple[tuple[Atom, Number], ...]]:
     atoms: dict[Atom, None] = {}
-    values: dict[Fluent, Number] = {}
+    values: dict[Atom, Number] = {}
     for entry in words:
         _fact(entry, scope, atoms, values)
     return tuple(atoms), tuple(values.items())
 
 
 @located
-def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Fluent, Number]) -> None:
+def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Atom, Number]) -> None:
     """Add one entry of (:init ...) to `atoms` or `values`."""
     if not isinstance(entry, list) or not entry:
         raise PddlError(f"expected a fact in parentheses, found {show(entry)[:80]}")
@@ -312,7 +308,7 @@ def _metric(words: list[Any] | None, scope: Scope) -> tuple[Any | None, bool]:
 
 
 def task_key(
-    domain: Domain, problem: Problem, values: tuple[tuple[Fluent, Number], ...] = (),
+    domain: Domain, problem: Problem, values: tuple[tuple[Atom, Number], ...] = (),
     metric: Any | None = None, maximize: bool = False,
 ) -> str:  # fmt: skip
     """Hash of the canonical PDDL. The order of objects, facts and goals does not matter, nor does

@@ -31,7 +31,7 @@ def rename(problem: Problem, names: dict[str, str]) -> Problem:
 
 def shuffle(problem: Problem, rng: Random) -> Problem:
     """The problem with its objects, facts and goals in random order."""
-    goals = problem.goal[1:] if problem.goal[:1] == ("and",) else (problem.goal,)
+    goals = problem.goal[1:] if problem.goal[0] == "and" else (problem.goal,)
     return Problem(
         problem.domain,
         problem.name,
@@ -39,11 +39,6 @@ def shuffle(problem: Problem, rng: Random) -> Problem:
         tuple(rng.sample(problem.init, len(problem.init))),
         ("and", *rng.sample(goals, len(goals))),
     )
-
-
-def restore_plan(plan: Plan, names: dict[str, str]) -> Plan:
-    """A plan translated from made-up names to the task's own, by the inverse of `names`."""
-    return rename_plan(plan, {made_up: name for name, made_up in names.items()})
 
 
 def rename_plan(plan: Plan, names: dict[str, str]) -> Plan:
@@ -54,7 +49,7 @@ def rename_plan(plan: Plan, names: dict[str, str]) -> Plan:
 def canonical(problem: Problem) -> Problem:
     """The problem with sorted objects, facts and goals, so that equal keys give equal texts."""
     goal = problem.goal
-    if goal and goal[0] == "and":
+    if goal[0] == "and":
         goal = ("and", *sorted(goal[1:], key=lambda part: repr(keyed(part))))
     return Problem(
         problem.domain,

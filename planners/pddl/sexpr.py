@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -95,6 +95,15 @@ def parse(text: str) -> Words:
     tree: Words = stack[0][0]
     tree.notes = tuple(notes)
     return tree
+
+
+def words_of(part: Any) -> Iterator[str]:
+    """Every word of a nested list or tuple, in order."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, list | tuple):
+        for inner in part:
+            yield from words_of(inner)
 
 
 def show(expression: Any) -> str:

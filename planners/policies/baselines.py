@@ -25,9 +25,6 @@ class Unlearned(Policy, ABC):
     def answers(self, prompt: str) -> Sequence[str]:
         """The possible answers to a prompt; the seed picks one."""
 
-    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
-        """Accept any prompt."""
-
     def stream(
         self,
         prompts: Sequence[str],
@@ -47,10 +44,6 @@ class Unlearned(Policy, ABC):
                     row: Completion(answers[seeds[row] % len(answers)], "stop")
                     for row in rows[prompt]
                 }
-
-    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
-        """Return None for each pair: there is no distribution."""
-        return [None] * len(pairs)
 
 
 class ScriptedPolicy(Unlearned):

@@ -17,7 +17,7 @@ import numpy as np
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts, reasoning_tokens, stop_ids
 from planners.models.hardware import one_thread_each, out_of_memory
-from planners.models.likelihood import Row, by_length, summed_logprobs
+from planners.models.likelihood import Row, logprobs_of
 from planners.policies.decoding import draw, even_batches
 from planners.policies.lines import begin
 from planners.records import Completion, Heard, Policy, Prompt, Sampling
@@ -25,8 +25,6 @@ from planners.records import Completion, Heard, Policy, Prompt, Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-MEASURED = 16
-"""Completions per batch when log-probabilities are computed."""
 OPERATIONS = 2e12
 """Operations of a batch on a CPU, at most: less than a minute at 40 GFLOP/s, as a core does."""
 SHRINK = 0.8
@@ -234,29 +232,19 @@ class LocalPolicy(Policy):
             for text, ids, (own, drawn) in zip(texts, cut, scores, strict=True)
         ]
 
-    def logprobs(self, pairs: Sequence[tuple[str, str]], temperature: float = 1.0) -> list[float]:
-        """Summed log-probability (nats) of each completion and its end token, given its prompt, of
-        the model at a temperature.
-        """
+    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Summed log-probability (nats) of each completion and its end token, given its prompt."""
         if not pairs:
             return []
         eos = self.tokenizer.eos_token_id
         heads = self.encode([prompt for prompt, _ in pairs], 0)
         tails = self.tokenizer([text for _, text in pairs], add_special_tokens=False)["input_ids"]
         rows = [(head, [*tail, eos]) for head, tail in zip(heads, tails, strict=True)]
-        return self.row_logprobs(rows, temperature)
+        return self.row_logprobs(rows)
 
     def row_logprobs(self, rows: Sequence[Row], temperature: float = 1.0) -> list[float]:
-        """The same for token ids of prompts and completions, as they were sampled."""
-        import torch
-
-        found = torch.zeros(len(rows), dtype=torch.float64)
-        with torch.inference_mode():
-            for chosen in by_length(rows, MEASURED):
-                found[chosen] = summed_logprobs(
-                    self.model, [rows[i] for i in chosen], temperature
-                ).cpu()
-        return found.tolist()
+        """The same for token ids as they were sampled, of the model at a temperature."""
+        return logprobs_of(self.model, rows, temperature).tolist()
 
 
 def _uniform(seed: int, count: int) -> np.ndarray:

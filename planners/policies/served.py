@@ -48,8 +48,6 @@ PROBED = 5.0
 """Seconds that a server may fail at a way of asking before the next one is tried."""
 QUIETLY = 5.0
 """Seconds of waiting for a server before a line says so."""
-TOO_BUSY = 429
-SERVERS_FAULT = 500
 SAME = 1e-3
 """Nats within which two log-probabilities of a token are the same."""
 LOG = logging.getLogger(__name__)
@@ -109,9 +107,6 @@ class ServedPolicy(Policy):
                     "name what it serves with model.server.model, or start it with that model"
                 )
 
-    def require_room(self, prompts: Sequence[str], sampling: Sampling) -> None:
-        """Accept any prompt: the server itself refuses those that it cannot take."""
-
     def stream(
         self,
         prompts: Sequence[Prompt],
@@ -140,10 +135,6 @@ class ServedPolicy(Policy):
                 # Otherwise leaving the pool would first complete every queued request.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-
-    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
-        """Return None for each pair: these servers have no common interface that scores a text."""
-        return [None] * len(pairs)
 
     def load_adapter(self, name: str, folder: str) -> None:
         """Load a LoRA adapter into each running server, as vLLM does, and use it from now on.
@@ -226,11 +217,9 @@ class ServedPolicy(Policy):
             "seed": seed % SEEDS,
             **(NEUTRAL if self._ways[0].neutral else {}),
         }
-        if self._ways[0].prompt == "text":
-            return {**body, "prompt": prompt, "logprobs": max(1, alike)}
-        if self._ways[0].prompt == "ids" and self._tokenizer is not None:
-            if isinstance(prompt, str):
-                [prompt] = map(tuple, encode_prompts(self._tokenizer, [prompt]))
+        if self._ways[0].prompt != "chat":
+            if self.tokenizer is not None and isinstance(prompt, str):
+                [prompt] = map(tuple, encode_prompts(self.tokenizer, [prompt]))
             return {**body, "prompt": prompt, "logprobs": max(1, alike)}
         more = {"top_logprobs": alike} if alike else {}
         messages = [{"role": "user", "content": prompt}]
@@ -257,9 +246,9 @@ class ServedPolicy(Policy):
                 f"{self._without_key(str(answer)[:200])}"
             ) from error
         text, reasoning = answered.text, until_end(answered.tokens)
-        if self._ways[0].prompt == "ids" and self._tokenizer is not None:
-            text = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-            reasoning = reasoning_tokens(self._tokenizer, ids)
+        if self.tokenizer is not None:
+            text = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+            reasoning = reasoning_tokens(self.tokenizer, ids)
         # A sum over only some of the tokens would be wrong, so it is None.
         each = answered.logprobs
         logprob = sum(each) if each and len(each) == written else None
@@ -328,7 +317,7 @@ class ServedPolicy(Policy):
             except httpx.RequestError as error:
                 wrong = f"{type(error).__name__}: {error}"
             else:
-                busy = answer.status_code >= SERVERS_FAULT or answer.status_code == TOO_BUSY
+                busy = answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS
                 if answer.is_error and (not busy or not patience):
                     raise InvalidInput(
                         f"the server {url} refused a request, status {answer.status_code}: "

@@ -172,10 +172,6 @@ class ValidatingPolicy(Policy):
             if not rows:
                 return
 
-    def logprobs(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float | None]:
-        """Those of the policy, for completions of one turn."""
-        return self.policy.logprobs(pairs)
-
     def _told(self, prompt: str, said: Completion) -> Completion | None:
         """The tool's turn after one of the model's; None if that is no call."""
         if said.finish_reason != "stop":

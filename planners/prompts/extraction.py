@@ -131,7 +131,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     for what, ended, begun in (("tagged", _TAGGED, _TAG), ("fenced", _FENCED, _FENCE_BEGUN)):
         if blocks := _blocks(answer, ended, begun):
             told = [_read_block(block, schemas) for block, bad in blocks if not bad]
-            marked = _the_one(what, told, bool(blocks))
+            marked = _the_one(what, told)
             return _unless_another(marked, answer[list(ended.finditer(answer))[-1].end() :])
     # 3. Another form than lines of actions.
     if (plan := _in_a_form(answer, schemas)) is not None:
@@ -140,7 +140,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     runs, before, after = _runs(answer)
     if not runs:
         return whole
-    found = _the_one("listed", [extract_lines(run) for run, bad in runs if not bad], True)
+    found = _the_one("listed", [extract_lines(run) for run, bad in runs if not bad])
     if found.plan is not None and (name := _mentioned(before, after, found.plan, schemas)):
         reason = f"ambiguous: text outside the plan also contains the action ({name} ...)"
         return Extraction(None, reason)
@@ -245,16 +245,16 @@ def _taken_back(before: str) -> bool:
     return bool(_TAKEN_BACK.search(lines[-1]))
 
 
-def _the_one(what: str, found: list[Extraction], any_at_all: bool) -> Extraction:
+def _the_one(what: str, found: list[Extraction]) -> Extraction:
     """The plan that all of these agree on; no plan if one is broken or two differ."""
     for extraction in found:
         if extraction.plan is None:
             return Extraction(None, f"a {what} plan is broken: {extraction.reason}")
     if any(extraction != found[0] for extraction in found):
         return Extraction(None, f"ambiguous: {len(found)} {what} plans that differ")
-    if not found and any_at_all:
+    if not found:
         return Extraction(None, f"the only {what} plan is announced as one that does not work")
-    return found[0] if found else Extraction(None, f"the {what} plan is empty")
+    return found[0]
 
 
 def _runs(answer: str) -> tuple[list[tuple[str, bool]], str, str]:

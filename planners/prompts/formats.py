@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from string import ascii_lowercase
 
 from planners.errors import InvalidInput
 from planners.pddl import Task
 from planners.pddl.literals import goal_atoms
 from planners.pddl.reader import changing, compares
-from planners.pddl.renaming import rename, rename_plan, restore_plan
+from planners.pddl.renaming import rename, rename_plan
 from planners.prompts import language
 from planners.prompts.extraction import Extraction, extract
 from planners.records import Plan
@@ -65,16 +66,12 @@ def _require_atoms(task: Task, prompt: str) -> None:
         )
 
 
-def compact_names(task: Task) -> dict[str, str]:
-    """New names for a task's objects in its compact prompt; empty if all keep their own.
+def _named(task: Task, names: tuple[str, ...], prompt: str) -> dict[str, str]:
+    """New names for a task's objects in a prompt; empty if all keep their own.
 
     Constants belong to the domain and always keep theirs. Raises InvalidInput if there are more
     objects than names.
     """
-    return _named(task, OBJECT_NAMES, "compact")
-
-
-def _named(task: Task, names: tuple[str, ...], prompt: str) -> dict[str, str]:
     constants = dict(task.domain.constants)
     own = [name for name, _ in task.problem.objects if name not in constants]
     names = tuple(name for name in names if name not in constants)
@@ -88,8 +85,10 @@ def _named(task: Task, names: tuple[str, ...], prompt: str) -> dict[str, str]:
     return dict(zip(own, names, strict=False))
 
 
+compact_names = partial(_named, names=OBJECT_NAMES, prompt="compact")
 LETTERS = (*ascii_lowercase, *(f"{one}{other}" for one in "ab" for other in ascii_lowercase))
 """Object names in prompts of letters; a tokenizer of English has a token for each of the first."""
+letter_names = partial(_named, names=LETTERS, prompt="letters")
 
 
 def letters(task: Task) -> str:
@@ -118,14 +117,6 @@ def letters(task: Task) -> str:
     return "".join(row + "\n" for row in rows)
 
 
-def letter_names(task: Task) -> dict[str, str]:
-    """New names for a task's objects in its prompt of letters; empty if all keep their own.
-
-    Raises InvalidInput if there are more objects than letters.
-    """
-    return _named(task, LETTERS, "letters")
-
-
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
     """How a task is written for a policy. Any change of the text needs a new version.
@@ -151,7 +142,8 @@ class PromptFormat:
         found = extract(completion, schemas)
         if found.plan is None:
             return found
-        return Extraction(restore_plan(found.plan, names))
+        own = {made_up: name for name, made_up in names.items()}
+        return Extraction(rename_plan(found.plan, own))
 
     def restate(self, task: Task, completion: str, plan: Plan) -> str:
         """An answer given in the task's own names, rewritten as an answer to this prompt."""

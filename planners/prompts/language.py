@@ -119,7 +119,7 @@ def _say(formula: Formula) -> str:
     head, *rest = formula
     if head == "and":
         return _list(map(_say, rest))
-    if head in CONNECTIVES or not _is_atom(formula):
+    if head in CONNECTIVES or not all(isinstance(part, str) for part in rest):
         return f"not: {_say(rest[0])}" if head == "not" else formula_text(formula)
     return _fact(formula)
 
@@ -132,10 +132,6 @@ def _fact(atom: Atom) -> str:
     if len(objects) == 1:
         return f"{objects[0]} is {words}"
     return f"{objects[0]} {words} {', '.join(objects[1:])}"
-
-
-def _is_atom(formula: Formula) -> bool:
-    return all(isinstance(part, str) for part in formula)
 
 
 def _words(name: str) -> str:

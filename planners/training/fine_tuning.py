@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +27,6 @@ from planners.records import content_hash
 from planners.training.lessons import Lesson, vary
 from planners.training.loop import (
     Facts,
-    Fit,
     Optimisation,
     fit,
     is_first,
@@ -60,7 +59,7 @@ def fine_tune(
 
     `prompt` names the prompt format. If `start` is an adapter, `base` is its base. `plain`: without
     the start's chat template, from here on, and with a token for each word of the lessons. An
-    interrupted run continues when called again. Returns the known fields of `Fit`. Raises
+    interrupted run continues when called again. Returns its facts. Raises
     InvalidInput if the lessons would teach nothing, or have weights that the method cannot learn.
     """
     import torch
@@ -98,22 +97,22 @@ def fine_tune(
         # 3. The outcome. Only one of several processes writes.
         after = mean_loss(model, unseen, training.batch) if held else None
     tenth = max(1, len(losses) // 10)
-    facts = Fit(
-        rows=len(learned),
-        steps=len(losses),
-        supervised_tokens=source.supervised_tokens,
-        min_supervised_tokens=fewest,
-        first_loss=sum(losses[:tenth]) / tenth,
-        last_loss=sum(losses[-tenth:]) / tenth,
-        validation_rows=len(held),
-        validation_loss_before=before,
-        validation_loss_after=after,
-        losses=tuple(round(loss, 5) for loss in losses),
-    )
+    facts = {
+        "rows": len(learned),
+        "steps": len(losses),
+        "supervised_tokens": source.supervised_tokens,
+        "min_supervised_tokens": fewest,
+        "first_loss": sum(losses[:tenth]) / tenth,
+        "last_loss": sum(losses[-tenth:]) / tenth,
+        "validation_rows": len(held),
+        "validation_loss_before": before,
+        "validation_loss_after": after,
+        "losses": tuple(round(loss, 5) for loss in losses),
+    }
     if is_first():
         save(outer, tokenizer, folder)
         state.forget()
-    return {name: value for name, value in asdict(facts).items() if value is not None}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:

@@ -37,28 +37,11 @@ WINDOW = 16
 """Batches whose rows are sorted by length together: little padding, order still random."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The facts of a training run.
-
-    Losses are in nats per supervised token: over the first and last tenth of the steps, on the
-    held-out validation rows before and after training, and of each step.
-    """
-
-    rows: int
-    steps: int
-    supervised_tokens: int
-    min_supervised_tokens: int
-    first_loss: float
-    last_loss: float
-    validation_rows: int = 0
-    validation_loss_before: float | None = None
-    validation_loss_after: float | None = None
-    losses: tuple[float, ...] = ()
-
-
 Facts = dict[str, float | int | tuple[float, ...]]
-"""The known fields of a Fit, by name."""
+"""The facts of a training run by name, those that are known. Losses are in nats per supervised
+token: over the first and last tenth of the steps, on the held-out validation rows before and after
+training, and of each step.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +54,6 @@ class Optimisation:
 
     learning_rate: float
     warmup: int = 50
-    weight_decay: float = 0.01
     micro: int | None = None
 
     def rate(self, step: int, steps: int) -> float:
@@ -112,10 +94,15 @@ def length_batches(rows: Sequence[R], batch: int, rng: Random) -> Iterator[list[
     order = rng.sample(range(len(rows)), len(rows))
     for start in range(0, len(order), batch * WINDOW):
         window = [rows[i] for i in order[start : start + batch * WINDOW]]
-        window.sort(key=lambda row: len(row[0]) + len(row[1]))
-        chunks = [window[i : i + batch] for i in range(0, len(window), batch)]
-        rng.shuffle(chunks)
-        yield from chunks
+        yield from in_chunks(window, batch, rng)
+
+
+def in_chunks(rows: list[R], batch: int, rng: Random) -> list[list[R]]:
+    """Rows in batches of similar length, in random order."""
+    rows.sort(key=lambda row: len(row[0]) + len(row[1]))
+    chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    rng.shuffle(chunks)
+    return chunks
 
 
 def fit(
@@ -138,7 +125,7 @@ def fit(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=how.learning_rate,
         betas=(0.9, 0.98),
-        weight_decay=how.weight_decay,
+        weight_decay=0.01,
         fused=True,
     )
     losses = state.restore(optimizer) if state else []

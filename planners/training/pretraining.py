@@ -25,7 +25,7 @@ from planners.pddl.reader import changing
 from planners.prompts.formats import OBJECT_NAMES, PROMPTS, compact
 from planners.records import derive_seed
 from planners.training.curriculum import Mixture, Pretraining, examples
-from planners.training.loop import WINDOW, Optimisation, fit
+from planners.training.loop import WINDOW, Optimisation, fit, in_chunks
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -116,10 +116,7 @@ def pretraining_batches(
         rows = [
             (text, [*plan, tokenizer.eos_token_id]) for text, plan in zip(texts, plans, strict=True)
         ]
-        rows.sort(key=lambda row: len(row[0]) + len(row[1]))
-        chunks = [rows[i : i + batch] for i in range(0, len(rows), batch)]
-        rng.shuffle(chunks)
-        yield from chunks
+        yield from in_chunks(rows, batch, rng)
 
 
 def _batches(

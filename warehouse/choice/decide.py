@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from warehouse import schema
 from warehouse.choice.rules import Rule
-from warehouse.load import amend, arrow_schema, enter, registered, tallied
+from warehouse.load import amend, arrow_schema, enter, quoted, registered, tallied
 
 POOL = """
     SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens
@@ -74,7 +74,7 @@ def choose(
     admitted = ", ".join(map(str, generations))
     for number in range(shares):
         share = f"hash(task) % {shares} = {number}"
-        pool = POOL.format(experiment=_literal(experiment), generations=admitted, share=share)
+        pool = POOL.format(experiment=quoted(experiment), generations=admitted, share=share)
         sql = DECIDED.format(pool=pool, chosen=rule.chosen, kept=rule.kept, dropped=rule.dropped)
         # A view: the pool is read twice, and never held.
         connection.exec_driver_sql(f"CREATE OR REPLACE TEMP VIEW {NOW} AS {sql}")
@@ -96,7 +96,7 @@ def _write(
     """Write how the decisions in NOW differ from those that stand. `left`: the condition of those
     whose trace has left the pool. `share`: that of the tasks which are decided on.
     """
-    s, name = schema.selections, _literal(experiment)
+    s, name = schema.selections, quoted(experiment)
     changed = " OR ".join(f"old.{field} IS DISTINCT FROM now.{field}" for field in FIELDS)
     connection.exec_driver_sql(
         f"INSERT INTO selections BY NAME SELECT {name} AS experiment, {generation} AS since, "
@@ -114,7 +114,3 @@ def _write(
     stood = (s.c.experiment == experiment) & s.c.until.is_(None) & (s.c.since < generation)
     ended = stood & sa.text(f"{share} AND (trace IN ({again}) OR {left})")
     amend(connection, s, ended, until=generation - 1)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

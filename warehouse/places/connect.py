@@ -64,6 +64,19 @@ def place_of(warehouse: Path | str | Place) -> Place:
     return File(Path(warehouse))
 
 
+@contextmanager
+def explained(place: Place, engine: sa.Engine | None = None) -> Iterator[None]:
+    """Make of a database's errors one that says what to do; any error closes an `engine`."""
+    try:
+        yield
+    except BaseException as error:
+        if engine is not None:
+            engine.dispose()
+        if isinstance(error, DATABASE_ERRORS):
+            raise place.explain(error) from error
+        raise
+
+
 _mine = False
 """Whether it is this process that has it for a moment, which waits for nobody."""
 
@@ -112,16 +125,14 @@ def connect(place: Place, read_only: bool = False, memory: str | None = None) ->
             time.sleep(0.1)
     if version is not None and version < schema.SCHEMA_VERSION:
         engine.dispose()
-        try:
+        with explained(place):
             place.back_up(version)
-        except DATABASE_ERRORS as error:
-            raise place.explain(error) from error
         # To migrate it needs a connection that writes, even if the caller only reads.
-        engine, version = _open(place, read_only=False)
+        engine, _ = _open(place, read_only=False)
         _create(engine, place)
         if read_only:
             engine.dispose()
-            engine, version = _open(place, read_only, memory)
+            engine, _ = _open(place, read_only, memory)
     elif not read_only:
         _create(engine, place)
     return engine
@@ -132,16 +143,10 @@ def _open(place: Place, read_only: bool, memory: str | None = None) -> tuple[sa.
     newer.
     """
     engine = place.engine(read_only, memory)
-    try:
+    with explained(place, engine):
         with engine.connect() as connection:
             version = _version(connection)
         _check_version(version, place)
-    except DATABASE_ERRORS as error:
-        engine.dispose()
-        raise place.explain(error) from error
-    except BaseException:
-        engine.dispose()
-        raise
     return engine, version
 
 
@@ -175,25 +180,18 @@ def _check_version(version: int | None, place: Place) -> None:
 
 def _create(engine: sa.Engine, place: Place) -> None:
     """Create missing tables or migrate, in one transaction; replace views to match the code."""
-    try:
-        with place.turn(engine), engine.begin() as connection:
-            version = _version(connection)  # read again: another process may have migrated it
-            schema.keyless().create_all(connection)
-            if version is None:
-                fresh = schema.schema_version.insert().values(version=schema.SCHEMA_VERSION)
-                connection.execute(fresh)
-            elif version < schema.SCHEMA_VERSION:
-                migrate(connection, version)
-            if version != schema.SCHEMA_VERSION:
-                open_ledger(connection)
-            for name in VIEWS:
-                connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
-    except DATABASE_ERRORS as error:
-        engine.dispose()
-        raise place.explain(error) from error
-    except BaseException:
-        engine.dispose()
-        raise
+    with explained(place, engine), place.turn(engine), engine.begin() as connection:
+        version = _version(connection)  # read again: another process may have migrated it
+        schema.keyless().create_all(connection)
+        if version is None:
+            fresh = schema.schema_version.insert().values(version=schema.SCHEMA_VERSION)
+            connection.execute(fresh)
+        elif version < schema.SCHEMA_VERSION:
+            migrate(connection, version)
+        if version != schema.SCHEMA_VERSION:
+            open_ledger(connection)
+        for name in VIEWS:
+            connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
 
 
 def view_grain(name: str) -> str:

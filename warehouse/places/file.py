@@ -7,8 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from planners.errors import Busy, ComponentFailure, InvalidInput
+from warehouse.load import quoted
 
 DatabaseError = DBAPIError | duckdb.Error
 DATABASE_ERRORS = (DBAPIError, duckdb.Error)
@@ -123,11 +123,10 @@ class File:
         """
         fresh = self.path.with_name(self.path.name + ".rewritten")
         fresh.unlink(missing_ok=True)
-        quoted = str(fresh).replace("'", "''")
         # Without a transaction around it, since DuckDB detaches nothing within one.
         raw: Any = engine.raw_connection().driver_connection
         [(name,)] = raw.execute("SELECT current_database()").fetchall()
-        raw.execute(f"ATTACH '{quoted}' AS fresh")
+        raw.execute(f"ATTACH {quoted(fresh)} AS fresh")
         raw.execute(f'COPY FROM DATABASE "{name}" TO fresh')
         raw.execute("DETACH fresh")
         engine.dispose()
@@ -138,11 +137,9 @@ class File:
         """No lease is needed: the process that writes the file has it alone."""
         return nullcontext()
 
-    @contextmanager
-    def turn(self, engine: sa.Engine) -> Iterator[None]:
+    def turn(self, engine: sa.Engine) -> AbstractContextManager[object]:
         """Wait for other threads that write; DuckDB itself keeps out other processes."""
-        with TURN:
-            yield
+        return TURN
 
     def back_up(self, version: int) -> None:
         """Copy a file that nobody has open to `FILE.schema-N.backup`, whole or not at all."""
@@ -242,12 +239,11 @@ class Still(File):
             f"duckdb:///:memory:{uuid4().hex}", poolclass=sa.QueuePool,
             connect_args={"config": limited(memory, read_only)},
         )  # fmt: skip
-        quoted = str(self.path).replace("'", "''")
 
         def attach(raw: Any, _: object) -> None:
             known = "SELECT count(*) FROM duckdb_databases() WHERE database_name = 'posterity'"
             if not raw.execute(known).fetchone()[0]:
-                raw.execute(f"ATTACH IF NOT EXISTS '{quoted}' AS posterity (READ_ONLY)")
+                raw.execute(f"ATTACH IF NOT EXISTS {quoted(self.path)} AS posterity (READ_ONLY)")
             raw.execute("USE posterity")
             _lock(raw)
 

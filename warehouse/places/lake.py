@@ -23,8 +23,9 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from planners.errors import ComponentFailure, InvalidInput
+from warehouse.load import quoted
 from warehouse.places.file import DatabaseError, limited
-from warehouse.places.lease import Lease, leased, quoted
+from warehouse.places.lease import Lease, leased
 
 PREFIX = "ducklake:"
 NAME = "warehouse"

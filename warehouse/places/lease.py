@@ -18,6 +18,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from planners.errors import Busy, LeaseLost
+from warehouse.load import quoted
 from warehouse.places.file import DATABASE_ERRORS
 
 EXPIRES, EVERY = 60, 15
@@ -124,8 +125,3 @@ def leased(engine: sa.Engine, experiment: str) -> Iterator[Lease]:
 
 def _execute(connection: sa.Connection, sql: str) -> None:
     connection.exec_driver_sql(f"CALL postgres_execute('catalogue', {quoted(sql)})")
-
-
-def quoted(text: object) -> str:
-    """The text as a SQL string literal."""
-    return "'" + str(text).replace("'", "''") + "'"

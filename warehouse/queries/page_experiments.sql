@@ -1,5 +1,5 @@
 -- One row per experiment or source: its settings, how many generations and tasks it has.
-SELECT e.experiment, e.name, e.seed, e.config, e.code_version,
+SELECT e.experiment, e.name, e.seed, e.config,
     coalesce(g.generations, 0) AS generations,
     coalesce(k.tasks, 0) AS tasks
 FROM experiments AS e

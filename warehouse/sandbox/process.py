@@ -15,7 +15,6 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import duckdb
@@ -25,7 +24,8 @@ from sqlalchemy.exc import DBAPIError
 
 from planners.errors import PosterityError
 from warehouse.places.connect import place_of
-from warehouse.sandbox.query import NOWHERE, is_lake, require_select
+from warehouse.places.lake import Lake
+from warehouse.sandbox.query import NOWHERE, require_select
 
 BATCH = 10_000
 """Rows written to the stream at a time."""
@@ -63,7 +63,7 @@ def answer(request: dict[str, Any]) -> None:
         _traits(request)
         return
     place, memory = place_of(request["place"]), bytes_of(request["memory"])
-    lake = is_lake(place)
+    lake = isinstance(place, Lake)  # whose queries have a network, and a server not to reach
     give_up_writing(network=lake)  # first: what follows handles untrusted SQL
     limit(memory, request["seconds"])
     require_select(request["sql"], lake)
@@ -71,10 +71,7 @@ def answer(request: dict[str, Any]) -> None:
     with engine.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
-        reader = raw.execute(request["sql"]).to_arrow_reader(BATCH)
-        with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as stream:
-            for batch in _at_most(reader, request["rows"], memory):
-                stream.write_batch(batch)
+        _write(raw.execute(request["sql"]).to_arrow_reader(BATCH), request["rows"], memory)
 
 
 def _traits(request: dict[str, Any]) -> None:
@@ -84,24 +81,25 @@ def _traits(request: dict[str, Any]) -> None:
     limit(memory, request["seconds"])
     with duckdb.connect(config={**NOWHERE, "memory_limit": request["memory"]}) as connection:
         connection.register("pool", pq.read_table(request["parquet"]))
-        reader = connection.execute(request["sql"]).to_arrow_reader(BATCH)
-        with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as stream:
-            for batch in _at_most(reader, request["rows"], memory):
-                stream.write_batch(batch)
+        _write(connection.execute(request["sql"]).to_arrow_reader(BATCH), request["rows"], memory)
 
 
-def _at_most(reader: pa.RecordBatchReader, rows: int, size: int) -> Iterator[pa.RecordBatch]:
-    """Pass batches on; refuse the result once it has more rows or bytes than allowed."""
+def _write(reader: pa.RecordBatchReader, rows: int, size: int) -> None:
+    """Write a result; refuse it once it has more rows or bytes than allowed."""
     taken = held = 0
-    for batch in reader:
-        taken, held = taken + len(batch), held + batch.nbytes
-        if taken > rows:
-            refuse(
-                f"the result has more than {rows:,} rows; add a LIMIT, or allow more with --rows"
-            )
-        if held > size:
-            refuse("the result is larger than the query's memory; select less, or raise --memory")
-        yield batch
+    with pa.ipc.new_stream(sys.stdout.buffer, reader.schema) as stream:
+        for batch in reader:
+            taken, held = taken + len(batch), held + batch.nbytes
+            if taken > rows:
+                refuse(
+                    f"the result has more than {rows:,} rows; add a LIMIT, or allow more with "
+                    "--rows"
+                )
+            if held > size:
+                refuse(
+                    "the result is larger than the query's memory; select less, or raise --memory"
+                )
+            stream.write_batch(batch)
 
 
 def give_up_writing(network: bool) -> bool:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from planners.errors import InvalidInput
 from warehouse.places.connect import connect, place_of
-from warehouse.places.lake import NAME, Lake
+from warehouse.places.lake import NAME
 
 SOURCES = frozenset(
     ("range", "generate_series", "generate_subscripts", "unnest", "repeat", "repeat_row")
@@ -166,8 +166,3 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
         tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     ):
         yield from _nodes(child)
-
-
-def is_lake(place: object) -> bool:
-    """Whether queries have a network, and with it a server that they must not reach."""
-    return isinstance(place, Lake)
