@@ -72,7 +72,7 @@ FILL = (
     """,
     """
     INSERT INTO generations
-    SELECT experiment, g, g - 1, 'parent', checkpoint, weights_hash, 'h', '{{}}'
+    SELECT experiment, g, g - 1, 'parent', checkpoint, weights_hash, 'h', '{{}}', NULL
     FROM generations, range(1, 1 + {deployed}) AS t(g)
     """,
 )

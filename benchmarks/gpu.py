@@ -248,21 +248,20 @@ def pretrained(size: Size) -> Figures:
     """A base for all ten domains, and the loop with it."""
     base = OUT / ("gpu-base-tiny" if size is TINY else "gpu-base")
     if not base.is_dir():
-        _posterity(
-            "pretrain", "--out", str(base), "--domains", ",".join(DOMAINS), "--names", "48",
-            "--tail", "0.4", "--in-order", "floortile,sokoban,transport", *size.pretrained,
-        )  # fmt: skip
+        words = ("pretrain", "--out", str(base), "--domains", ",".join(DOMAINS), "--names", "48",
+                 "--tail", "0.4", "--in-order", "floortile,sokoban,transport")  # fmt: skip
+        subprocess.run(_command(*words, *size.pretrained), check=True)
     made = json.loads((base / "pretraining.json").read_text("utf-8"))
     options = ["--set", f"model.base={base}"]
     if size is TINY:
         options += ["--set", "generations=0"]  # it learned nothing that could be selected
-    [shown] = _loops(size, "ten-domains", [], options)
+    [shown] = _loops(size, "ten-domains", ["0"], options)
     return {"last loss": made["last_loss"], **shown}
 
 
 def quickstart(size: Size) -> Figures:
     """The quickstart, as it is on a CPU but for the size of a batch."""
-    [shown] = _loops(size, "quickstart", [], [])
+    [shown] = _loops(size, "quickstart", ["0"], [])
     return shown
 
 
@@ -286,7 +285,7 @@ def _loops(size: Size, preset: str, seeds: list[str], options: list[str]) -> lis
     started, begun = [], time.perf_counter()
     if size is TINY:
         options = [*_few(preset), *options]
-    for seed in seeds or ["0"]:
+    for seed in seeds:
         family = preset.removesuffix("-control")
         file = OUT / f"gpu-{family}-{seed}{'-tiny' if size is TINY else ''}.duckdb"
         words = ["run", preset, "--plain", "--warehouse", str(file), "--set", f"seed={seed}"]
@@ -320,10 +319,6 @@ def _few(preset: str) -> list[str]:
 
 def _command(*words: str) -> list[str]:
     return [sys.executable, "-m", "flows", *words]
-
-
-def _posterity(*words: str) -> None:
-    subprocess.run(_command(*words), check=True)
 
 
 PARTS: dict[str, Callable[[Size], Figures]] = {

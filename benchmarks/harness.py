@@ -63,7 +63,7 @@ def taken(work: Work) -> Taken:
     _forget_peak()
     started, start = _cpu(), time.perf_counter()
     work()
-    return Taken(_cpu() - started, time.perf_counter() - start, _peak())
+    return Taken(_cpu() - started, time.perf_counter() - start, peak())
 
 
 def _cpu() -> float:
@@ -80,10 +80,10 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak() -> float | None:
-    """The most memory since, in GB."""
+def peak(process: int | str = "self") -> float | None:
+    """The most memory that a process held, or this one since it was forgotten, in GB."""
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e9
     return None

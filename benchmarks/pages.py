@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import httpx
 
-from benchmarks.harness import Row, Scale, compared, say
+from benchmarks.harness import Row, Scale, compared, peak, say
 from benchmarks.warehouse import fill
 from flows.experiments.reading import load_experiment
 from planners.domains import DOMAINS
@@ -55,7 +54,7 @@ def pages(scale: Scale) -> list[Row]:
             try:
                 return _asked(url, number, scans, scale.runs)
             finally:
-                say(f"the server held {_most(server.pid):.2f} GB at most")
+                say(f"the server held {peak(server.pid) or 0:.2f} GB at most")
                 server.terminate()
 
 
@@ -115,9 +114,3 @@ def _name(path: Path) -> None:
             "SELECT ? AS experiment, g AS position, g AS generation, "
             "true AS promoted, 'always' AS decided_by, '' AS reason FROM range(6) AS r(g)", [ID]
         )  # fmt: skip
-
-
-def _most(pid: int) -> float:
-    """Gigabytes that a process held at most."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) * 1024 / 1e9 if found else statistics.nan

@@ -113,14 +113,12 @@ def some_rows(number: int) -> list[Record]:
     return found
 
 
-def _without(row: Record, name: str) -> Record:
-    return {column: value for column, value in row.items() if column != name}
-
-
 def _loads(folder: Path, number: int, runs: int) -> list[Row]:
     say(f"making {number} traces to load")
     every = some_rows(number)
-    kept = [records.Trace(id=one["trace"], **_without(one, "trace")) for one in every]
+    kept = [
+        records.Trace(**{"id" if k == "trace" else k: v for k, v in one.items()}) for one in every
+    ]
     arrow = pa.Table.from_pylist(every, schema=arrow_schema(schema.traces))
     files = (folder / f"load{i}.duckdb" for i in count())
     unit = "CPU s a trace"

@@ -204,7 +204,7 @@ def summary(warehouse: Warehouse, experiment: str) -> list[Progress]:
 
 def cell(value: float | int | None) -> str:
     """A share as a percentage, a count as it is."""
-    if value is None:  # a split without tasks
+    if value is None or value != value:  # a split without tasks; NaN in a frame
         return "-"
     return f"{value:.1%}" if isinstance(value, float) else str(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
     frame = foreign_rows(file, traits)
     for name, what in ((kept, "--kept"), (group, "--group")):
         if name not in frame:
-            raise InvalidInput(f"{file} has no column {name!r} ({what}); it has {_list(frame)}")
+            known = ", ".join(map(str, frame.columns[:20]))
+            raise InvalidInput(f"{file} has no column {name!r} ({what}); it has {known}")
     known = frame[frame[kept].notna() & frame[group].notna()]
     chosen = _flag(known[kept], kept)
     asked = known[list(traits)] if traits else _plain(known.drop(columns=[kept, group]))
@@ -67,7 +69,9 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
     yield from _tell(found)
     yield from _words(besides.iloc[one], chosen.iloc[one], known[group].iloc[one])
     if found.found.empty and found.between.empty:
-        raise InvalidInput(f"no trait of {file} can be answered: {_reasons(found)}")
+        first = islice(found.unanswered.items(), 5)
+        why = "; ".join(f"{trait}: {reason}" for trait, reason in first)
+        raise InvalidInput(f"no trait of {file} can be answered: {why}")
 
 
 def traits_named(given: Sequence[str]) -> dict[str, str]:
@@ -152,11 +156,3 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
                 values.astype(str) if few else values.str.len()
             )
     return pd.DataFrame(found)
-
-
-def _list(frame: pd.DataFrame) -> str:
-    return ", ".join(map(str, frame.columns[:20]))
-
-
-def _reasons(found: Preferences) -> str:
-    return "; ".join(f"{trait}: {why}" for trait, why in list(found.unanswered.items())[:5])

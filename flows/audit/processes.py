@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 
 from flows.audit.generation import asked
 from flows.audit.ledger import Audit
@@ -17,6 +15,7 @@ from flows.experiments.experiment import Experiment
 from flows.progress import Advance
 from planners.errors import ComponentFailure
 from planners.models.hardware import share_with
+from planners.processes import end_with_parent
 from warehouse.places.connect import Place
 from warehouse.store import Warehouse
 
@@ -47,15 +46,9 @@ def side_by_side(
 
 def _begin(processes: int) -> None:
     """Prepare a process: it ends silently with Ctrl-C, and with its parent whatever ends that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the audit waits for its pool at Ctrl-C
     share_with(processes)
-
-    def end_with_parent() -> None:
-        if (parent := parent_process()) is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _ask(place: Place, experiment: Experiment, index: int) -> Audit:

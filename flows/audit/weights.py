@@ -218,9 +218,8 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         # REINFORCE averages over all traces written, not over the valid ones alone (paper, §3).
         longer = None if ratio is None else ratio * written / len(valid)
         measures = {"cosine": cosine, "error": error, "norm_ratio": longer}
-        implies = f"reward {curator_named(name).implies}"
         note = (
-            implies
+            f"reward {curator_named(name).implies}"
             if cosine is not None
             else "the sampled gradient is not significantly different from zero"
         )

@@ -6,15 +6,21 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+from flows.commands.terminal import (
+    DEFAULT,
+    Changes,
+    ContinueAs,
+    Named,
+    WarehouseFile,
+    app,
+    one_message,
+)
 from planners.errors import InvalidInput
 
 
 @app.command()
 def deploy(
-    experiment: Annotated[
-        str, typer.Argument(help="A preset's name or a TOML file.")
-    ] = "quickstart",
+    experiment: Named = "quickstart",
     host: Annotated[str, typer.Option(help="Where to listen; by default this machine alone.")]
     = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
@@ -30,10 +36,7 @@ def deploy(
     ] = False,
     changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,
-    continue_as: Annotated[
-        str | None,
-        typer.Option(help="Deploy this experiment as it was begun.", metavar="ID"),
-    ] = None,
+    continue_as: ContinueAs = None,
 ) -> None:  # fmt: skip
     """Put the deployed generation before users: an API like OpenAI's, planning, and feedback.
 

@@ -34,7 +34,3 @@ def main() -> None:
             )
         sys.stderr.write(told)
         sys.exit(FAILED)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,22 +9,26 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message, tell_error
+from flows.commands.terminal import (
+    DEFAULT,
+    Changes,
+    ContinueAs,
+    Named,
+    WarehouseFile,
+    app,
+    one_message,
+    tell_error,
+)
 from planners.checking.checker import PLAN_SECONDS
 from planners.errors import InvalidInput, harmless
 
 
 @app.command()
 def run(
-    experiment: Annotated[
-        str, typer.Argument(help="A preset's name or a TOML file.")
-    ] = "quickstart",
+    experiment: Named = "quickstart",
     changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,
-    continue_as: Annotated[
-        str | None,
-        typer.Option(help="Go on with this experiment as it was begun.", metavar="ID"),
-    ] = None,
+    continue_as: ContinueAs = None,
     prefect: Annotated[
         bool | None,
         typer.Option(
@@ -135,9 +139,7 @@ def study(
 
 @app.command()
 def plan(
-    experiment: Annotated[
-        str, typer.Argument(help="A preset's name or a TOML file.")
-    ] = "quickstart",
+    experiment: Named = "quickstart",
     changes: Changes = None,
 ) -> None:
     """Tokens, memory and time of an experiment on this machine, before anything starts.

@@ -13,6 +13,8 @@ from flows.commands.terminal import (
     INTERRUPTED,
     STOPPED,
     Changes,
+    ContinueAs,
+    Named,
     WarehouseFile,
     app,
     errors,
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def serve(
-    experiment: Annotated[
-        str, typer.Argument(help="A preset's name or a TOML file.")
-    ] = "quickstart",
+    experiment: Named = "quickstart",
     cron: Annotated[
         str | None, typer.Option("--cron", help="When: '0 3 * * *' is every night at three.")
     ] = None,
@@ -42,13 +42,7 @@ def serve(
     port: Annotated[
         int, typer.Option(help="Port of the Prefect server that is started if none is configured.")
     ] = PORT,
-    continue_as: Annotated[
-        str | None,
-        typer.Option(
-            help="Go on with this experiment as it was begun, whatever its file says now.",
-            metavar="ID",
-        ),
-    ] = None,
+    continue_as: ContinueAs = None,
 ) -> None:
     """Schedule an experiment: each firing makes the next generation, never two at once.
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from flows.generations.judging import READING
+from flows.generations.judging import reading_of
 from flows.pages.trace import one_trace
 from planners.checking.steps import steps
 from planners.errors import NotJudged
 from planners.pddl import Task
 from planners.pddl.pictures import draw
-from planners.prompts.formats import READABLE
 from planners.records import Plan
 from warehouse.records import Decision, Feedback, Trace
 from warehouse.store import Warehouse
@@ -37,8 +36,7 @@ def show(warehouse: Warehouse, trace: str) -> Iterator[str]:
     )
     yield f"task {task.key}: {task.domain}, size {task.size}{horizon}"
     yield from ("", task.pddl.strip(), "", "completion:", found.text.strip(), "")
-    reading = READABLE.get(found.prompt_format, READING)
-    plan = reading.read(task.parsed, found.text).plan
+    plan = reading_of(found.prompt_format).read(task.parsed, found.text).plan
     if plan is not None:
         yield from _steps(task.parsed, plan)
     yield from ("", _verdict(warehouse, found))

@@ -61,6 +61,17 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: table.key=value. Repeatable."),
 ]
+Named = Annotated[str, typer.Argument(help="A preset's name or a TOML file.")]
+OnlyOne = Annotated[
+    str | None,
+    typer.Argument(help="A preset or TOML file; default: the only experiment there is."),
+]
+ContinueAs = Annotated[
+    str | None,
+    typer.Option(
+        help="Go on with this experiment as it was begun, whatever its file says now.", metavar="ID"
+    ),
+]
 DEFAULT = "posterity.duckdb"
 INTERRUPTED = FAILED = 3
 STOPPED = "interrupted; nothing finished is lost: run the same command again to resume"

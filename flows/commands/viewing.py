@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.terminal import DEFAULT, Changes, WarehouseFile, app, one_message
+from flows.commands.terminal import (
+    DEFAULT,
+    Changes,
+    OnlyOne,
+    WarehouseFile,
+    app,
+    named_or_none,
+    one_message,
+)
 from planners.errors import InvalidInput
 
 
@@ -54,10 +62,7 @@ def view(
 @app.command()
 def push(
     repository: Annotated[str, typer.Argument(help="OWNER/NAME on the hub.")],
-    experiment: Annotated[
-        str | None,
-        typer.Argument(help="A preset or TOML file; default: the only experiment there is."),
-    ] = None,
+    experiment: OnlyOne = None,
     generation: Annotated[
         int | None, typer.Option(min=0, help="Default: the deployed one.")
     ] = None,
@@ -79,14 +84,13 @@ def push(
     """
     with one_message():
         from flows.audit.known import the_one
-        from flows.experiments.reading import load_experiment
         from flows.generations.checkpoints import checkpoint_of
         from flows.generations.lineage import deployed
         from flows.sharing.card import card
         from flows.sharing.push import parcel
         from warehouse.store import Warehouse
 
-        named = None if experiment is None else load_experiment(experiment, changes)
+        named = named_or_none(experiment, changes)
         with Warehouse(warehouse, read_only=True) as store:
             chosen = the_one(store, named)
             which = deployed(store, chosen) if generation is None else generation
@@ -103,10 +107,7 @@ def push(
 @app.command()
 def track(
     tracker: Annotated[str, typer.Argument(help="mlflow, wandb, trackio or tensorboard.")],
-    experiment: Annotated[
-        str | None,
-        typer.Argument(help="A preset or TOML file; default: the only experiment there is."),
-    ] = None,
+    experiment: OnlyOne = None,
     generation: Annotated[int | None, typer.Option(min=0, help="Default: all.")] = None,
     at: Annotated[
         str | None,
@@ -131,13 +132,12 @@ def track(
     """
     with one_message():
         from flows.audit.known import the_one
-        from flows.experiments.reading import load_experiment
         from flows.progress import Watch
         from flows.tracking.sheets import sheets
         from flows.tracking.trackers import send
         from warehouse.store import Warehouse
 
-        named, watch = None if experiment is None else load_experiment(experiment, changes), Watch()
+        named, watch = named_or_none(experiment, changes), Watch()
         with Warehouse(warehouse, read_only=True) as store:
             found = sheets(store, the_one(store, named), generation, files)
             count = send(tracker, found, at, lambda sheet: watch.say(sheet.key))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from flows.commands.terminal import (
     DEFAULT,
+    Changes,
+    OnlyOne,
     WarehouseFile,
     app,
     errors,
@@ -19,9 +21,6 @@ from flows.commands.terminal import (
     readable,
 )
 from planners.errors import harmless
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -62,7 +61,7 @@ def query(
 
     Views: progress, coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions,
     lineage, best_plans, disagreements, implicit_reward, selection_differential, deployments,
-    shadows, tainted, forecasts, study_effects.
+    shadows, tainted, forecasts, study_effects, turns, tool_calls.
     """
     with one_message():
         from flows.commands.output import require_known, write_result
@@ -219,16 +218,8 @@ def report(
 @app.command()
 def promote(
     generation: Annotated[int, typer.Argument(min=0, help="The generation to deploy.")],
-    experiment: Annotated[
-        str | None,
-        typer.Argument(
-            help="A preset or TOML file; default: the only experiment in the warehouse."
-        ),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting the run was started with. Repeatable."),
-    ] = None,
+    experiment: OnlyOne = None,
+    changes: Changes = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask.")] = "",
     warehouse: WarehouseFile = DEFAULT,
 ) -> None:

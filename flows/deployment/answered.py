@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from planners.errors import InvalidInput
 from planners.records import SEEDS, content_hash
@@ -100,5 +100,5 @@ def of_line(line: bytes) -> Answered | Told:
             {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
         )
         return found
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(f"a line of the log cannot be read: {str(error)[:200]}") from error

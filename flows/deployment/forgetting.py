@@ -62,9 +62,9 @@ def forget(
 
 def _wait_for_the_last_answers(warehouse: Warehouse) -> None:
     """A gateway closes a segment of its log after two seconds; then what is in it can be loaded."""
-    opened, until = set(requests_folder(warehouse).glob(f"*{OPEN}")), monotonic() + LONGEST
+    opened, until = set(requests_folder(warehouse.place).glob(f"*{OPEN}")), monotonic() + LONGEST
     while opened and monotonic() < until:
-        complete_segments(requests_folder(warehouse))  # also those of a gateway that died
+        complete_segments(requests_folder(warehouse.place))  # also those of a gateway that died
         opened = {path for path in opened if path.exists()}
         sleep(0.1)
 
@@ -88,5 +88,5 @@ def _erase(warehouse: Warehouse, named: Sequence[str], said: Sequence[str]) -> E
 
 def _unreadable(warehouse: Warehouse) -> list[Path]:
     """Where lines are kept that could not be loaded, if there are any: they may be anybody's."""
-    kept = requests_folder(warehouse).parent / UNREADABLE
+    kept = requests_folder(warehouse.place).parent / UNREADABLE
     return [kept] if kept.exists() else []

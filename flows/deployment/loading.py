@@ -16,9 +16,8 @@ from flows.generations.identity import CODE_VERSION
 from flows.generations.judging import VERSION, judgement, reading_of
 from planners.checking.checker import CHECKER, checker_for
 from planners.errors import Busy, PosterityError, Waiting
-from planners.prompts.formats import PROMPTS
 from planners.records import content_hash
-from warehouse.places.connect import for_a_moment, place_of
+from warehouse.places.connect import Place, for_a_moment, place_of
 from warehouse.records import Domain, Feedback, Landed, Record, Request, Task, Trace, utc
 from warehouse.store import Warehouse
 from warehouse.verdicts import Unjudged
@@ -36,8 +35,6 @@ UNREADABLE = "unreadable.jsonl"
 """The file beside that folder that keeps lines which this version cannot read."""
 OWN_PURPOSE = ("correction", "shadow")
 """Endpoints whose traces have a purpose of the same name; of all others it is request."""
-LAST = 10
-"""How far those who answer go before the loader."""
 NO_TASK = "its prompt holds no planning task"
 
 
@@ -50,9 +47,9 @@ class Loaded:
     unreadable: int = 0
 
 
-def requests_folder(warehouse: Warehouse) -> Path:
+def requests_folder(place: Place) -> Path:
     """Where the answers to users are written down before they are in the warehouse."""
-    return warehouse.place.landing / REQUESTS
+    return place.landing / REQUESTS
 
 
 def load_requests(warehouse: Warehouse) -> Loaded:
@@ -60,7 +57,7 @@ def load_requests(warehouse: Warehouse) -> Loaded:
     the record that it was loaded are written in one transaction. What is said of a trace that was
     forgotten, or stands beside one, is dropped.
     """
-    found, folder = Loaded(), requests_folder(warehouse)
+    found, folder = Loaded(), requests_folder(warehouse.place)
     if not folder.is_dir():
         return found
     known = {one.file for one in warehouse.every(Landed)}
@@ -87,7 +84,10 @@ def _load(warehouse: Warehouse, segment: Path, found: Loaded) -> None:
             found.unreadable += 1
             with (segment.parent.parent / UNREADABLE).open("ab") as kept:
                 kept.write(line)
-    feedback = [_feedback(one) for one in told.values()]
+    feedback = [
+        Feedback(one.trace, one.accepted, one.score, one.comment, one.user, utc(one.given))
+        for one in told.values()
+    ]
     warehouse.hear(feedback, [*rows, Landed(segment.name, answers + len(told))])
     found.answers += answers
     found.feedback += len(told)
@@ -140,7 +140,7 @@ def records_of(answer: Answered) -> Iterable[Record]:
         yield Unjudged(trace.id, CHECKER, VERSION, NO_TASK, trace.experiment)
     else:
         checker = checker_for(task.domain_pddl, task.pddl)
-        yield judgement(checker, trace, reading_of(answer.prompt_format, PROMPTS["pddl"]))
+        yield judgement(checker, trace, reading_of(answer.prompt_format))
 
 
 def _task(answer: Answered) -> tuple[Domain, Task]:
@@ -151,10 +151,6 @@ def _task(answer: Answered) -> tuple[Domain, Task]:
     task = checker_for(text, problem).task
     domain = Domain.of(task.domain.name, text)
     return domain, Task.of(domain, task.key, len(task.problem.objects), None, problem)
-
-
-def _feedback(told: Told) -> Feedback:
-    return Feedback(told.trace, told.accepted, told.score, told.comment, told.user, utc(told.given))
 
 
 def _json(content: object) -> str | None:
@@ -182,9 +178,8 @@ def main(warehouse: str, seconds: float) -> None:
     """Load what there is every few seconds, unless another process has the warehouse, and once more
     when standard input closes.
     """
-    # os.nice(LAST)
     place = place_of(warehouse)
-    folder, ends = place.landing / REQUESTS, False
+    folder, ends = requests_folder(place), False
     while not ends:
         ends = bool(select.select([sys.stdin], [], [], seconds)[0])
         if not (folder.is_dir() and complete_segments(folder)):

@@ -114,6 +114,15 @@ def _file_text(path: Path) -> str:
         raise InvalidInput(f"the experiment file {path} cannot be read: {error}") from error
 
 
+def leaves(settings: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting in nested tables by its dotted name, as `--set` takes it."""
+    if isinstance(settings, dict):
+        for name, value in sorted(settings.items()):
+            yield from leaves(value, f"{path}.{name}" if path else name)
+    else:
+        yield path, settings
+
+
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():

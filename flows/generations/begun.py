@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
 
 from flows.experiments.experiment import Experiment
+from flows.experiments.reading import leaves
 from planners.errors import InvalidInput
 from warehouse import records
 from warehouse.store import Warehouse
@@ -17,21 +17,12 @@ from warehouse.store import Warehouse
 def resolved(warehouse: Warehouse, experiment: Experiment, begun: str | None) -> Experiment:
     """The experiment that a schedule goes on with: as given, or as begun under the id `begun`.
 
-    Raises InvalidInput where the experiment has changed since it was begun.
+    Raises InvalidInput, with the differences, where this name was begun with other settings only.
     """
     if begun is not None:
         return as_begun(warehouse, experiment, begun)
-    require_unchanged(warehouse, experiment)
-    return experiment
-
-
-def require_unchanged(warehouse: Warehouse, experiment: Experiment) -> None:
-    """Raise InvalidInput, with the differences, where this name was begun with other settings only.
-
-    A schedule goes on with what it began.
-    """
     if (twin := near_twin(warehouse, experiment)) is None:
-        return
+        return experiment
     raise InvalidInput(
         f"{experiment.name} has changed since {twin.id} was begun: {twin.told}. Go on with "
         f"it as it was with --continue-as {twin.id}, or begin a new experiment under another name, "
@@ -79,23 +70,15 @@ class Difference:
 
 def differences(before: str, after: str) -> list[Difference]:
     """How two configurations, JSON objects both, differ."""
-    old, new = _settings(json.loads(before)), _settings(json.loads(after))
+    old, new = (
+        {name: json.dumps(value) for name, value in leaves(json.loads(text))}
+        for text in (before, after)
+    )
     return [
         Difference(name, old.get(name), new.get(name))
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
-
-
-def _settings(content: dict[str, Any], path: str = "") -> dict[str, str]:
-    """Each setting in nested tables by its dotted name, as JSON."""
-    found: dict[str, str] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            found |= _settings(value, f"{path}{key}.")
-        else:
-            found[path + key] = json.dumps(value)
-    return found
 
 
 def as_begun(warehouse: Warehouse, experiment: Experiment, begun: str) -> Experiment:

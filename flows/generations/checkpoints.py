@@ -49,14 +49,12 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
     if not folder.is_dir():
         raise InvalidInput(
             f"the checkpoint of generation {generation} is missing at {folder}; put it back "
-            "beside the "
-            "warehouse, or start over in a new warehouse"
+            "beside the warehouse, or start over in a new warehouse"
         )
     if made.weights_hash not in (UNKNOWN, weights_hash(folder)):
         raise InvalidInput(
             f"the weights in {folder} are not those that generation {generation} of "
-            f"{experiment.id} was "
-            "recorded with; restore them, or start a new experiment"
+            f"{experiment.id} was recorded with; restore them, or start a new experiment"
         )
     changed = _changed(folder, made.files)
     if changed:

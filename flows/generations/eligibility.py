@@ -64,7 +64,7 @@ def _barred_tasks(
         own = domains.get(_bare(task.domain_pddl))
         if own is None:
             reasons[key] = f"its domain {task.domain} is not among the experiment's domains"
-        elif (same := measured.get(_shape_in(own, task))) is not None:
+        elif (same := measured.get(shape(read_task(own, task.pddl)))) is not None:
             reasons[key] = (
                 f"reserved for evaluation: it equals {same.split} task {same.key} up to "
                 "object names"
@@ -98,11 +98,7 @@ def as_curated(
     """A pool as it was when a generation was curated: without traces of users and sources that came
     later, and with the feedback of that time.
     """
-    then = warehouse.query(
-        "ingested_decisions",
-        experiment=experiment.id,
-        generation=generation,
-    )
+    then = warehouse.query("ingested_decisions", experiment=experiment.id, generation=generation)
     there = pool[(pool["purpose"] == "deploy") | pool["trace"].isin(then["trace"])]
     accepted = there["trace"].map(then.set_index("trace")["accepted"].astype(object))
     return there.assign(accepted=accepted.where(accepted.notna(), None))
@@ -111,10 +107,6 @@ def as_curated(
 def _bare(domain: str) -> str:
     """A domain's text without comments and layout."""
     return show(parse(domain))
-
-
-def _shape_in(domain: str, task: Task) -> str:
-    return shape(read_task(domain, task.pddl))
 
 
 def require_sources(warehouse: Warehouse, experiment: Experiment) -> None:

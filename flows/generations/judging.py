@@ -21,7 +21,7 @@ VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
 """The version of a verdict: that of the checker, and of the extraction before it."""
 
 
-def reading_of(written: str, own: PromptFormat) -> PromptFormat:
+def reading_of(written: str, own: PromptFormat = READING) -> PromptFormat:
     """The format that reads answers to a prompt of the format `written`: that format, or the
     experiment's own where it is a version that is gone.
     """
@@ -111,6 +111,4 @@ class Again:
         found = self.known[text]
         if isinstance(found, Unjudged):
             return found
-        return replace(
-            found, trace=trace.id, generation=trace.generation, purpose=trace.purpose
-        )  # fmt: skip
+        return replace(found, trace=trace.id, generation=trace.generation, purpose=trace.purpose)

@@ -96,7 +96,7 @@ def _require_source(warehouse: Warehouse, source: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", source):
         raise InvalidInput(
             f"invalid source name {source[:120]!r}; use up to 100 letters, digits, and _ . -, the "
-            "first a letter or digit"
+            "first no dot or dash"
         )
     known = warehouse.experiment(source)
     if known is not None and known.config != NO_SETTINGS:

@@ -50,8 +50,8 @@ def judge(
     by default the checker that the experiment's settings describe.
 
     Raises CanaryAccepted where the checker accepts a broken plan, CheckerDisputed where a plan that
-    it calls valid is not by the naive replay, and ComponentFailure where
-    workers leave a trace unjudged.
+    it calls valid is not by the naive replay, and ComponentFailure where workers leave a trace
+    unjudged.
     """
     # 1. Judge the traces that have no verdict of the present checker. Workers' verdicts are written
     # as they land, so that only the mark is left to write.
@@ -200,10 +200,6 @@ def _search_holes(
             advance(1)
     _require_rejected(warehouse, judged)
     warehouse.write(judged, Mark(experiment.id, 0, stage))
-
-
-def _size(task: Task) -> tuple[int, str]:
-    return len(task.parsed.problem.objects), task.key
 
 
 def _require_rejected(warehouse: Warehouse, judged: Sequence[Canary]) -> None:

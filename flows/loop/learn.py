@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from curation.curators import window
 from flows.experiments.experiment import Experiment
-from flows.generations.checkpoints import checkpoint_of, files_of, use_machine
+from flows.generations.checkpoints import Checkpoint, checkpoint_of, files_of, use_machine
 from flows.generations.identity import training_set_hash
 from flows.generations.lessons import as_lessons
 from flows.generations.lineage import ancestors, parent_of, start_of
@@ -19,6 +21,7 @@ from planners.models.checkpoint import weights_hash
 from planners.records import derive_seed
 from planners.training.distributed import fine_tune_in
 from planners.training.fine_tuning import fine_tune
+from planners.training.lessons import Lesson
 from warehouse.choice.rules import RULES
 from warehouse.pool import lessons_of
 from warehouse.records import Generation, Mark
@@ -91,3 +94,22 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         files_of(folder),
     )
     warehouse.write([made], Mark(experiment.id, generation, "train"))
+
+
+def trained_again(
+    warehouse: Warehouse, experiment: Experiment, generation: int, lessons: Sequence[Lesson],
+    folder: Path,
+) -> Checkpoint:  # fmt: skip
+    """The weights that a generation would have if it had learned these lessons, in `folder`."""
+    start = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
+    use_machine(experiment)
+    fine_tune(
+        start.folder,
+        lessons,
+        experiment.training,
+        folder,
+        prompt=experiment.model.prompt,
+        seed=derive_seed(experiment.seed, generation, "train"),
+        base=start.base,
+    )
+    return Checkpoint(folder, "", start.base)

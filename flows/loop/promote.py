@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 
-import pandas as pd
-
 from flows.audit.audit import audit
 from flows.deployment.preferred import is_preferred
 from flows.experiments.experiment import Experiment
@@ -52,7 +50,7 @@ def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: i
 
 def promote_by_hand(
     warehouse: Warehouse, experiment: Experiment, generation: int, reason: str
-) -> Promotion:
+) -> None:
     """Record a person's decision to deploy a generation, and publish it, since a gateway reads what
     is published; the next is made from it.
 
@@ -70,9 +68,8 @@ def promote_by_hand(
                 f"generation {half_made} of {experiment.id} is unfinished; let `posterity run` "
                 "finish it first"
             )
-    decision = _decide(warehouse, experiment, generation, True, "person", reason)
+    _decide(warehouse, experiment, generation, True, "person", reason)
     warehouse.publish()
-    return decision
 
 
 def without_forgotten(
@@ -103,11 +100,13 @@ def without_forgotten(
 
 def _decide(
     warehouse: Warehouse, experiment: Experiment, generation: int, good: bool, by: str, reason: str
-) -> Promotion:
-    decision = Promotion(
-        experiment=experiment.id, generation=generation, promoted=good, decided_by=by, reason=reason
-    )
-    return warehouse.promote(decision)
+) -> None:
+    warehouse.promote(
+        Promotion(
+            experiment=experiment.id, generation=generation, promoted=good, decided_by=by,
+            reason=reason,
+        )
+    )  # fmt: skip
 
 
 def _always(
@@ -123,7 +122,9 @@ def _if_better(
     from scipy.stats import t
 
     parent = parent_of(warehouse, experiment, generation)
-    both = _heldout_coverage(warehouse, experiment).reindex(columns=[parent, generation]).dropna()
+    found = warehouse.query("heldout_by_sample", experiment=experiment.id)
+    shares = found.pivot(index="sample", columns="generation", values="solved")
+    both = shares.reindex(columns=[parent, generation]).dropna()
     if len(both) < 2:
         return (
             False,
@@ -138,13 +139,6 @@ def _if_better(
         f"seeds: {low:+.1%} to {high:+.1%}"
     )
     return bool(low > 0), told
-
-
-def _heldout_coverage(warehouse: Warehouse, experiment: Experiment) -> pd.DataFrame:
-    """Share of held-out tasks solved: one row per sample, one column per generation."""
-    return warehouse.query("heldout_by_sample", experiment=experiment.id).pivot(
-        index="sample", columns="generation", values="solved"
-    )
 
 
 def _if_audited(

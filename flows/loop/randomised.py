@@ -19,18 +19,17 @@ from curation.price import Effect, by_lot, effect, numeric
 from flows.audit.ledger import Audit
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Curation
-from flows.generations.checkpoints import Checkpoint, checkpoint_of, use_machine
+from flows.generations.checkpoints import Checkpoint, checkpoint_of
 from flows.generations.lessons import as_lessons
-from flows.generations.lineage import start_of
 from flows.loop.forecast import FIXED
 from flows.loop.judge import judge
+from flows.loop.learn import trained_again
 from flows.loop.prepare import prepare
 from flows.loop.sample import deploy
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from planners.models.checkpoint import load, save
 from planners.records import derive_seed
-from planners.training.fine_tuning import fine_tune
 from warehouse.pool import TRAITS, completions_of, pool_traits, traits_of, written_traits
 from warehouse.store import Warehouse
 
@@ -89,18 +88,8 @@ def _trained(
 ) -> Checkpoint:  # fmt: skip
     """The weights of an arm: all as for the generation, but for which traces are learned."""
     taught = [replace(one, weight=lot[one.trace]) for one in completions_of(warehouse, sorted(lot))]
-    start = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
-    use_machine(experiment)
-    fine_tune(
-        start.folder,
-        as_lessons(taught, experiment.model.prompt),
-        experiment.training,
-        folder,
-        prompt=experiment.model.prompt,
-        seed=derive_seed(experiment.seed, generation, "train"),
-        base=start.base,
-    )
-    return Checkpoint(folder, "", start.base)
+    lessons = as_lessons(taught, experiment.model.prompt)
+    return trained_again(warehouse, experiment, generation, lessons, folder)
 
 
 def _written(

@@ -5,7 +5,6 @@ it is trained without the first of them.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +15,16 @@ from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import checkpoint_of, use_machine
 from flows.generations.lessons import as_lessons
 from flows.generations.lineage import start_of
+from flows.loop.learn import trained_again
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from planners.models.checkpoint import load
 from planners.policies.local import LocalPolicy
 from planners.records import derive_seed
-from planners.training.fine_tuning import encode, fine_tune
+from planners.training.fine_tuning import encode
 from planners.training.lessons import Lesson
 from warehouse.pool import completions_of, lessons_of, traits_of, written_traits
+from warehouse.records import Taught
 from warehouse.store import Warehouse
 
 TARGETS = 200
@@ -49,8 +50,7 @@ def teachers(
     """Rank a generation's lessons by their influence on the deployed traces that satisfy a SQL
     condition over a trace. Raises InvalidInput if there is no such trace.
     """
-    taught = lessons_of(warehouse, experiment.id, generation)
-    rows, targets = _rows(warehouse, experiment, generation, behaviour)
+    taught, rows, targets = _rows(warehouse, experiment, generation, behaviour)
     use_machine(experiment)
     total = np.zeros(len(rows))
     for index in (start_of(warehouse, experiment, generation), generation):
@@ -79,33 +79,23 @@ def without_them(
     """Train the generation again on all lessons, without the tenth that is most influential, and
     without a tenth by lot. Returns the mean log-probability of the behaviour's traces of each.
     """
-    lessons, targets = _rows(warehouse, experiment, generation, behaviour)
-    place = {one.trace: i for i, one in enumerate(lessons_of(warehouse, experiment.id, generation))}
+    taught, lessons, targets = _rows(warehouse, experiment, generation, behaviour)
     tenth = max(1, len(lessons) // 10)
     seed = derive_seed(experiment.seed, generation, "teachers")
     lot = np.random.default_rng(seed).permutation(len(lessons))[:tenth]
-    left_out: tuple[list[int], ...] = (
-        [],
-        [place[trace] for trace in found.traces[:tenth]],
-        lot.tolist(),
-    )
-    start = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
+    left_out: list[set[str]] = [
+        set(),
+        set(found.traces[:tenth]),
+        {taught[i].trace for i in lot},
+    ]
     told, prompt = [], experiment.model.prompt
-    use_machine(experiment)
     with watch.bar("train again", len(left_out)) as advance:
         for out in left_out:
             with tempfile.TemporaryDirectory(prefix="posterity-teachers-") as scratch:
+                left = [b for a, b in zip(taught, lessons, strict=True) if a.trace not in out]
                 folder = Path(scratch) / "weights"
-                fine_tune(
-                    start.folder,
-                    [one for i, one in enumerate(lessons) if i not in set(out)],
-                    experiment.training,
-                    folder,
-                    prompt=prompt,
-                    seed=derive_seed(experiment.seed, generation, "train"),
-                    base=start.base,
-                )
-                policy = LocalPolicy(*load(folder, start.base))
+                made = trained_again(warehouse, experiment, generation, left, folder)
+                policy = LocalPolicy(*load(made.folder, made.base))
                 told.append(
                     float(np.mean(policy.row_logprobs(encode(targets, policy.tokenizer, prompt))))
                 )
@@ -115,8 +105,8 @@ def without_them(
 
 def _rows(
     warehouse: Warehouse, experiment: Experiment, generation: int, behaviour: str
-) -> tuple[Sequence[Lesson], Sequence[Lesson]]:
-    """A generation's lessons, and the traces of the behaviour."""
+) -> tuple[list[Taught], list[Lesson], list[Lesson]]:
+    """The traces that taught a generation, as lessons too, and the traces of the behaviour."""
     if generation < 1 or warehouse.generation(experiment.id, generation) is None:
         raise InvalidInput(f"{experiment.id} has no trained generation {generation}")
     if experiment.training.method != "sft":
@@ -130,6 +120,6 @@ def _rows(
             "traces are asked about"
         )
     prompt = experiment.model.prompt
-    lessons = as_lessons(lessons_of(warehouse, experiment.id, generation), prompt)
+    taught = lessons_of(warehouse, experiment.id, generation)
     chosen = sorted(asked)[:TARGETS]
-    return lessons, as_lessons(completions_of(warehouse, chosen), prompt)
+    return taught, as_lessons(taught, prompt), as_lessons(completions_of(warehouse, chosen), prompt)

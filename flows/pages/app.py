@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Coroutine
 from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -64,6 +64,7 @@ STATIC = {
 OWN_SITE = ("same-origin", "none", "")
 """Values of Sec-Fetch-Site of requests that a person made here."""
 GOOD = {Outcome.VALID.value}
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Renderer:
@@ -77,7 +78,7 @@ class Renderer:
         )  # fmt: skip
         self.environment.globals.update(
             link=link, place="" if static else redacted(str(source.place)), trying=trying,
-            static=static, HEADINGS=HEADINGS, GOOD=GOOD,
+            static=static, HEADINGS=HEADINGS, GOOD=GOOD, cell=cell,
         )  # fmt: skip
         self.environment.filters.update(cell=_cell, harmless=harmless, short=lambda id: id[:10])
 
@@ -91,70 +92,64 @@ class Renderer:
 
 
 def _cell(value: Any) -> str:
-    """A value of a table: shares as percentages are told apart by their columns, not here."""
+    """Any value of a table; a share is no percentage here, as it is in `cell`."""
     if value is None or value != value:
         return "-"
-    if isinstance(value, float) and not isinstance(value, bool):
+    if isinstance(value, float):
         return f"{value:.4g}"
     return harmless(str(value))
 
 
 def pages(source: Source, renderer: Renderer) -> APIRouter:
     """The routes of all pages."""
-    router, show = APIRouter(), renderer.page
+    show = renderer.page
 
-    def told(make: Callable[..., Response]) -> Callable[..., Response]:
-        """Turn what Posterity raises into a page that says it."""
+    class Told(APIRoute):
+        """Turns what Posterity raises into a page that says it."""
 
-        @wraps(make)
-        def answer(*arguments: Any, **options: Any) -> Response:
-            try:
-                return make(*arguments, **options)
-            except PosterityError as error:
-                status = 404 if isinstance(error, InvalidInput) else 503
-                return show("error", status, message=str(error))
+        def get_route_handler(self) -> Handler:
+            handle = super().get_route_handler()
 
-        return answer
+            async def answer(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except PosterityError as error:
+                    status = 404 if isinstance(error, InvalidInput) else 503
+                    return show("error", status, message=str(error))
+
+            return answer
+
+    router = APIRouter(route_class=Told)
 
     @router.get("/")
-    @told
     def experiments() -> Response:
         groups = listed(source)
         return show("experiments", groups=groups, working=live.news(source))
 
     @router.get("/compare")
-    @told
     def compare(request: Request) -> Response:
         ids = request.query_params.getlist("id")
         figures = figures_of(source)
         with source.reading() as warehouse:
             sections = part(warehouse, "settings", ids) if len(ids) > 1 else []
-        return show("compare", ids=ids, figures=figures, sections=sections, cell=cell)
+        return show("compare", ids=ids, figures=figures, sections=sections)
 
     @router.get("/experiments/{id}")
-    @told
     def experiment(id: str) -> Response:
         found = experiment_page(source, id)
-        return show("experiment", page=found, parts=OF_ONE, cell=cell)
+        return show("experiment", page=found, parts=OF_ONE)
 
     @router.get("/parts/{name}")
-    @told
     def one_part(request: Request, name: str) -> Response:
         ids = request.query_params.getlist("id")
-
-        def make(warehouse: Any) -> Any:
-            return part(warehouse, name, ids)
-
-        sections = source.kept(("part", name, *ids), make)
+        sections = source.kept(("part", name, *ids), lambda store: part(store, name, ids))
         return show("part", sections=sections)
 
     @router.get("/experiments/{id}/generations/{index}")
-    @told
     def generation(id: str, index: int) -> Response:
-        return show("generation", page=generation_page(source, id, index), cell=cell)
+        return show("generation", page=generation_page(source, id, index))
 
     @router.get("/experiments/{id}/generations/{index}/rows")
-    @told
     def rows(id: str, index: int) -> Response:
         taught, reasons, outcomes = generation_rows(source, id, index)
         return show(
@@ -162,7 +157,6 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
         )
 
     @router.get("/experiments/{id}/tasks")
-    @told
     def tasks(request: Request, id: str) -> Response:
         given = dict(request.query_params)
         skip, most = _number(given, "skip"), _number(given, "most", ROWS)
@@ -176,16 +170,15 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
         )  # fmt: skip
 
     @router.get("/tasks/{key}")
-    @told
     def task(request: Request, key: str) -> Response:
         chosen = request.query_params.get("experiment")
         beside = request.query_params.getlist("show")
         return show("task", page=task_page(source, key, chosen, beside), beside=beside)
 
     @router.get("/experiments/{id}/traces")
-    @told
     def traces(request: Request, id: str) -> Response:
         given = dict(request.query_params)
+        most = _number(given, "most", ROWS)
         asked = Asked(
             generation=_number(given, "generation", None, least=-1),
             purpose=given.get("purpose") or None, outcome=given.get("outcome") or None,
@@ -194,26 +187,22 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
             sort=given.get("sort", ""), down=given.get("down") == "1",
             skip=_number(given, "skip"),
         )  # fmt: skip
-        found = trace_table(source, id, asked, _number(given, "most", ROWS))
         return show(
-            "traces", id=id, table=found, given=given, asked=asked, sorts=sorts_of(asked),
-            most=_number(given, "most", ROWS),
+            "traces", id=id, table=trace_table(source, id, asked, most), given=given, asked=asked,
+            sorts=sorts_of(asked), most=most,
         )  # fmt: skip
 
     @router.get("/traces/{id}")
-    @told
     def trace(id: str) -> Response:
         return show("trace", page=trace_page(source, id))
 
     @router.get("/traces/{id}/tokens")
-    @told
     def tokens(id: str) -> Response:
         with source.reading() as warehouse:
             found = tokens_of(warehouse, one_trace(warehouse, id))
         return show("tokens", tokens=found)
 
     @router.get("/sql")
-    @told
     def sql(request: Request) -> Response:
         asked, drawn = request.query_params.get("q", ""), request.query_params.get("chart") == "1"
         own = request.headers.get("sec-fetch-site", "") in OWN_SITE
@@ -229,12 +218,10 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
         names, rows = ([], []) if found is None else console.shown(found)
         return show(
             "sql", asked=asked, found=found, refused=refused, chart=drawn, figure=figure,
-            names=names, rows=rows,
-            catalogue=console.catalogue(source),
+            names=names, rows=rows, catalogue=console.catalogue(source),
         )  # fmt: skip
 
     @router.get("/sql/export")
-    @told
     def export(request: Request) -> Response:
         if request.headers.get("sec-fetch-site", "") not in OWN_SITE:
             raise InvalidInput("another site asks this; open it from the console")
@@ -245,7 +232,6 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
         return Response(content, media_type=console.MEDIA[form], headers={**GUARDS, **name})
 
     @router.get("/live")
-    @told
     def at_work() -> Response:
         return show("live", working=live.news(source), groups=listed(source))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -125,10 +124,7 @@ def _moved(site: Site, found: re.Match[str], up: str) -> str:
 
 def file_of(page: str) -> str:
     """The file of a page: no part of its name leads to another folder."""
-    parts = list(_harmless(page.strip("/").split("/")))
-    return "/".join(parts) + ".html" if parts != [""] else "index.html"
-
-
-def _harmless(parts: list[str]) -> Iterator[str]:
-    for part in parts:
-        yield part.replace(".", "%2E") if part and not part.strip(".") else part
+    if page == "/":
+        return "index.html"
+    parts = page.strip("/").split("/")
+    return "/".join(p if p.strip(".") else p.replace(".", "%2E") for p in parts) + ".html"

@@ -168,7 +168,6 @@ def generation_page(source: Source, id: str, index: int) -> GenerationPage:
     chosen = next((one for one in made if one.index == index), None)
     if chosen is None:
         raise InvalidInput(f"{id} has no generation {index}")
-
     figures = figures_of(source).get(id, [])
     return GenerationPage(
         id, chosen, json.loads(chosen.training or "{}"),

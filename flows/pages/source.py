@@ -46,19 +46,19 @@ class Source:
         """
         if not isinstance(self.place, File):
             return time.monotonic() // FRESH
-        published = _changed(self.place.published)
+        published = changed(self.place.published)
         if published and any(
             time.time() - one.at < LATE for one in at_work(self.place.checkpoints)
         ):
             return published
-        return published, _changed(self.place)
+        return published, changed(self.place)
 
     @contextmanager
     def reading(self) -> Iterator[Warehouse]:
         """The warehouse, read-only, while the block runs."""
         if isinstance(self.place, File) and not self._hold:
             published = self.place.published
-            if not published.path.exists() or _changed(published) < _changed(self.place):
+            if not published.path.exists() or changed(published) < changed(self.place):
                 with ExitStack() as stack:
                     store = self._opened_for_a_moment(self.place, stack)
                     if store is not None:
@@ -98,11 +98,9 @@ class Source:
         writer.
         """
         place, published = self.place, self.place.published
-        if not isinstance(place, File) or not isinstance(published, File):
+        if not isinstance(place, File) or published.is_new:
             return [str(place)]
-        if not published.path.exists():
-            return [str(place)]
-        newest = _changed(published) >= _changed(place)
+        newest = changed(published) >= changed(place)
         return [str(published)] if newest else [str(place), str(published)]
 
     def kept(self, name: Hashable, make: Callable[[Warehouse], T]) -> T:
@@ -117,7 +115,7 @@ class Source:
         return made[name]  # type: ignore[return-value]
 
 
-def _changed(place: object) -> int:
+def changed(place: object) -> int:
     """When a file was written last, in nanoseconds; 0 if there is none."""
     if not isinstance(place, File) or not place.path.exists():
         return 0

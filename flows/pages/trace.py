@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flows.generations.judging import READING
+from flows.generations.judging import reading_of
 from flows.pages.drawings import Picture, picture
 from flows.pages.links import Row, rows_of
 from flows.pages.source import Source
@@ -14,7 +14,7 @@ from planners.checking.explain import explain
 from planners.checking.steps import Step, steps
 from planners.errors import InvalidInput, NotJudged, PosterityError
 from planners.pddl import Task as Parsed
-from planners.prompts.formats import READABLE
+from planners.pddl.printing import formula_text
 from planners.records import Plan, turn_texts
 from warehouse.records import Decision, Feedback, Request, Task, Trace
 from warehouse.store import Warehouse
@@ -85,16 +85,14 @@ def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
         trace, task, thought, answer if mark else last,
         judged[0] if judged else None, refused[-1].reason if refused else "", advice, moved,
         drawn, goal,
-        sorted(warehouse.every(Decision, trace=trace.id), key=_place),
+        sorted(
+            warehouse.every(Decision, trace=trace.id), key=lambda one: (one.experiment, one.since)
+        ),
         warehouse.every(Feedback, trace=trace.id),
         next(iter(warehouse.every(Request, trace=trace.id)), None),
         warehouse.every(Opinion, trace=trace.id),
         rows_of(siblings),
     )  # fmt: skip
-
-
-def _place(one: Decision) -> tuple[str, int]:
-    return one.experiment, one.since
 
 
 def _replayed(
@@ -105,8 +103,7 @@ def _replayed(
     """
     try:
         parsed = task.parsed
-        reading = READABLE.get(trace.prompt_format, READING)
-        plan = reading.read(parsed, trace.text).plan
+        plan = reading_of(trace.prompt_format).read(parsed, trace.text).plan
     except PosterityError:
         return [], None, [], []
     return *replayed(parsed, plan or Plan(())), goal_lines(parsed)
@@ -125,8 +122,6 @@ def replayed(task: Parsed, plan: Plan) -> tuple[list[Step], Picture | None, list
 
 def goal_lines(task: Parsed) -> list[str]:
     """The goal as PDDL, a part of a conjunction on each line."""
-    from planners.pddl.printing import formula_text
-
     goal = task.problem.goal
     parts = goal[1:] if goal and goal[0] == "and" else [goal]
     return [formula_text(part, {}) for part in parts]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from flows.experiments.reading import leaves
 from flows.report.figures import PALETTE, beside, drawing, lines, whole_generations
 from flows.report.parts import Section
 from warehouse.reading import query_sql
@@ -97,7 +98,10 @@ def forecasts(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 def settings(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """The settings of every experiment, and those in which they differ."""
     found = warehouse.query("report_settings").itertuples()
-    config = {row.experiment: dict(_leaves(json.loads(row.config))) for row in found}
+    config = {
+        row.experiment: {name: json.dumps(one) for name, one in leaves(json.loads(row.config))}
+        for row in found
+    }
     chosen = {id: config[id] for ids in runs.values() for id in ids if id in config}
     if not chosen:
         return
@@ -113,12 +117,3 @@ def settings(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
         ["In these settings the experiments differ."] if len(differ) else [],
         table=differ if len(differ) else None, folded=folded,
     )  # fmt: skip
-
-
-def _leaves(tree: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every setting by its path, as in `--set`, with its value as JSON."""
-    if isinstance(tree, dict) and tree:
-        for key, value in sorted(tree.items()):
-            yield from _leaves(value, f"{path}.{key}" if path else key)
-    else:
-        yield path, json.dumps(tree)

@@ -94,7 +94,7 @@ def progress(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
         return
     shown = found[["experiment", *(key for key, _ in HEADINGS)]].copy()
     for key in shown.columns[1:]:
-        shown[key] = [cell(None if pd.isna(value) else value) for value in found[key]]
+        shown[key] = found[key].map(cell)
     shown.columns = ["experiment", *(title.format(samples="n") for _, title in HEADINGS)]
     yield Section("Every generation", query_sql("report_progress"), table=shown)
 
@@ -144,8 +144,8 @@ def attempts(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             for number, (generation, rows) in enumerate(told.groupby("generation")):
                 ks = range(1, int(rows["samples"].min()) + 1)
                 shares = [pass_at(k, rows) for k in ks]
-                hatch = PALETTE[number % len(PALETTE)]
-                axes.plot(ks, shares, "o-", color=hatch, label=f"generation {generation}")
+                colour = PALETTE[number % len(PALETTE)]
+                axes.plot(ks, shares, "o-", color=colour, label=f"generation {generation}")
             axes.set_xticks(list(ks))
             axes.set_xlabel("k, samples of a task")
             axes.set_ylabel("pass@k")

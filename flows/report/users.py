@@ -21,12 +21,12 @@ def users(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     found = warehouse.query("report_deployments")
     for name, ids in runs.items():
         for id in ids:
+            label = name if len(ids) == 1 else id
             told = found[(found["experiment"] == id) & (found["told"] > 0)]
             if not told.empty:
-                label = name if len(ids) == 1 else id
                 yield _shares(label, told)
                 yield from _exceptions(warehouse, label, id)
-            yield from _shadows(warehouse, name if len(ids) == 1 else id, id)
+            yield from _shadows(warehouse, label, id)
 
 
 def _shares(name: str, told: pd.DataFrame) -> Section:

@@ -63,11 +63,11 @@ def next_of(
         _call_it(f"{name}: waits for users")
         return Completed(message=str(error))
     except NotPromoted as error:
-        _tell("promotion.stopped", experiment, warehouse, error)
+        _tell("promotion.stopped", name, warehouse, error)
         return Failed(message=str(error))
     except PosterityError as error:
         _call_it(f"{name}: failed")
-        _tell("firing.failed", experiment, warehouse, error)
+        _tell("firing.failed", name, warehouse, error)
         return Failed(message=f"{error} ({ADVICE.format(warehouse=warehouse)})")
 
 
@@ -114,9 +114,8 @@ def _call_it(name: str) -> None:
         name_run(flow_run.id, name)
 
 
-def _tell(event: str, experiment: str, warehouse: str, error: PosterityError) -> None:
+def _tell(event: str, name: str, warehouse: str, error: PosterityError) -> None:
     """Emit an event that Prefect's automations can act on."""
-    name = Path(experiment).stem
     resource = {
         "prefect.resource.id": f"posterity.experiment.{name}",
         "prefect.resource.name": name,

@@ -6,12 +6,10 @@ import json
 import re
 from collections.abc import Iterator
 
-import pandas as pd
-
 from flows.audit.questions import WANTED
 from flows.experiments.experiment import Experiment
 from flows.generations.identity import CODE_VERSION
-from flows.progress import HEADINGS, cell
+from flows.progress import HEADINGS, cell, summary
 from flows.report.audit_page import answers, named_in
 from planners.errors import InvalidInput, harmless
 from planners.models.hub import HUB_ID
@@ -109,14 +107,10 @@ def _origin(warehouse: Warehouse, experiment: Experiment, made: Generation) -> I
 
 
 def _figures(warehouse: Warehouse, experiment: str, generation: int) -> str:
-    found = warehouse.query("report_progress")
-    found = found[(found["experiment"] == experiment) & (found["generation"] <= generation)]
-    names = [title.format(samples="n") for _, title in HEADINGS]
-    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    for row in found.to_dict("records"):
-        cells = [cell(None if pd.isna(row[key]) else row[key]) for key, _ in HEADINGS]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    told = [row for row in summary(warehouse, experiment) if row.generation <= generation]
+    rows = [[title.format(samples="n") for _, title in HEADINGS], ["---"] * len(HEADINGS)]
+    rows += [[cell(getattr(row, key)) for key, _ in HEADINGS] for row in told]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _audit(warehouse: Warehouse, experiment: str, generation: int) -> Iterator[str]:

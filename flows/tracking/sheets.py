@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.experiments.experiment import Experiment
+from flows.experiments.reading import leaves
 from flows.generations.checkpoints import checkpoint_of
 from flows.progress import summary
 from planners.errors import InvalidInput
@@ -55,7 +56,10 @@ def sheets(
         experiment.id,
         experiment.id,
         experiment.name,
-        dict(_flat(json.loads(experiment.canonical()))),
+        {
+            name: one if isinstance(one, str) else json.dumps(one)
+            for name, one in leaves(json.loads(experiment.canonical()))
+        },
         tuple((row.generation, _numbers(asdict(row))) for row in summary(warehouse, experiment.id)),
     )
     for one in made:
@@ -91,15 +95,6 @@ def _of_generation(
         texts,
         folder,
     )
-
-
-def _flat(settings: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as pairs: `training.steps`, `300`."""
-    if isinstance(settings, dict):
-        for name, value in settings.items():
-            yield from _flat(value, f"{path}.{name}" if path else name)
-    else:
-        yield path, settings if isinstance(settings, str) else json.dumps(settings)
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:

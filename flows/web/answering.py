@@ -15,6 +15,7 @@ from flows.experiments.experiment import Experiment
 from flows.generations.judging import READING
 from flows.generations.lineage import deployed
 from flows.generations.policies import policy_of
+from flows.pages.source import changed
 from planners.errors import Busy, ComponentFailure, InvalidInput, PosterityError
 from planners.pddl import Task
 from planners.policies.local import LocalPolicy
@@ -185,7 +186,7 @@ class Deployed:
         self.warehouse, self.experiment, self.id = warehouse, experiment, experiment.id
         self._answerers: dict[int, Answerer] = {}
         self._lock, self._loading = threading.Lock(), threading.Lock()
-        self._seen: int | None = None
+        self._seen = 0
         self._held: Warehouse | None = None
         """A lake, open: others of this process then need not connect to it anew."""
         with self.reading() as store:
@@ -225,23 +226,13 @@ class Deployed:
         tried = users is not None and bool(users.candidate or users.shadow)
         self.candidate: int | None = newest if tried and newest != self.current else None
 
-    def _published(self) -> int | None:
-        """When the snapshot was written, if it is a file: it is read again when that changes."""
-        place = place_of(self.warehouse).published
-        if not isinstance(place, File) or not place.path.exists():
-            return None
-        return place.path.stat().st_mtime_ns
-
-    def refresh(self) -> int | None:
-        """Look which generation is deployed now; load it before it answers. Returns it if it is
-        another one than before.
-        """
-        if (seen := self._published()) == self._seen and seen is not None:
-            return None
+    def refresh(self) -> None:
+        """Look which generation is deployed now; load it before it answers."""
+        if (seen := changed(place_of(self.warehouse).published)) == self._seen and seen:
+            return
         try:
             with self.reading() as store:
-                found, before = deployed(store, self.experiment), self.current
-                if found != before:
+                if (found := deployed(store, self.experiment)) != self.current:
                     self.of(found)
                     self.current = found
                 self._look(store)
@@ -249,7 +240,6 @@ class Deployed:
             self._let_go_of_lake()  # PostgreSQL may have been started again
             raise
         self._seen = seen  # only now: if it could not be read, it is tried again
-        return found if found != before else None
 
     def chosen(self, model: str, session: str | None) -> int:
         """The generation that a model's name means. Raises InvalidInput where there is none."""

@@ -14,6 +14,7 @@ from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from flows.deployment.answered import Endpoint
 from flows.importing.line import task_in
 from flows.pages.app import Renderer, pages
 from flows.pages.source import Source
@@ -22,6 +23,7 @@ from flows.web.guard import Guard, Metrics, refusal
 from flows.web.keys import known_keys
 from flows.web.live import Live
 from flows.web.protocol import (
+    Asked,
     Chat,
     Completing,
     Judged,
@@ -103,33 +105,11 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/v1/chat/completions")
     async def chat(asked: Chat) -> Response:
-        task = await _task_in(asked.prompt)
-
-        def answer(live: Live | None = None) -> Coroutine[Any, Any, list[Given]]:
-            return desk.answer(
-                asked, "chat", asked.prompt, asked.most, task, count=asked.n, live=live
-            )
-
-        if asked.stream:
-            return await streamed(desk, asked, "chat.completion.chunk", delta, answer)
-        given = await answer()
-        message = [{"message": {"role": "assistant", "content": g.completion.text}} for g in given]
-        return completed(asked.model, given, "chat.completion", message)
+        return await _answered(desk, asked, "chat", asked.prompt, asked.most)
 
     @app.post("/v1/completions")
     async def completions(asked: Completing) -> Response:
-        task = await _task_in(asked.text)
-
-        def answer(live: Live | None = None) -> Coroutine[Any, Any, list[Given]]:
-            return desk.answer(
-                asked, "completions", asked.text, asked.max_tokens, task, count=asked.n, live=live
-            )
-
-        if asked.stream:
-            return await streamed(desk, asked, "text_completion", text_of, answer)
-        given = await answer()
-        texts = [{"text": g.completion.text} for g in given]
-        return completed(asked.model, given, "text_completion", texts)
+        return await _answered(desk, asked, "completions", asked.text, asked.max_tokens)
 
     @app.post("/v1/plans")
     async def plans(asked: Planning) -> dict[str, Any]:
@@ -156,9 +136,25 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
         return {**told, **(judged(verdict) if verdict else {})}
 
 
-async def _task_in(prompt: str) -> tuple[str, str] | None:
-    """The planning task that a prompt holds. Most hold none, and need no thread to find it."""
-    return await asyncio.to_thread(task_in, prompt) if "define" in prompt.lower() else None
+async def _answered(
+    desk: Desk, asked: Asked, endpoint: Endpoint, prompt: str, most: int | None
+) -> Response:
+    """Completions of a prompt, as a stream where one is asked for."""
+    # Most prompts hold no task, and need no thread to find it.
+    task = await asyncio.to_thread(task_in, prompt) if "define" in prompt.lower() else None
+
+    def answer(live: Live | None = None) -> Coroutine[Any, Any, list[Given]]:
+        return desk.answer(asked, endpoint, prompt, most, task, count=asked.n, live=live)
+
+    is_chat = endpoint == "chat"
+    kind, piece = ("chat.completion", delta) if is_chat else ("text_completion", text_of)
+    if asked.stream:
+        return await streamed(desk, asked, f"{kind}.chunk" if is_chat else kind, piece, answer)
+    given = await answer()
+    texts = [piece(one.completion.text) for one in given]
+    return completed(
+        asked.model, given, kind, [{"message": t["delta"]} for t in texts] if is_chat else texts
+    )
 
 
 async def _look(desk: Desk) -> None:

@@ -124,24 +124,32 @@ class Desk:
                 )
                 for nonce, seed, one in zip(nonces, seeds, completions, strict=True)
             ]
-            await asyncio.gather(
-                *(asyncio.wrap_future(self.log.append(as_line(line))) for line in lines)
-            )
+            await self._write_down(*lines)
         finally:
             self.waiting -= 1
         self._memory.keep(lines)
         for line in lines:
-            other = self.deployed.shadow(line.generation, line.nonce)
-            busy = 2 * (self.waiting + len(self._shadows)) >= self.most
-            if other is not None and not busy:  # users come first
-                shadow = self.go_on(self._in_silence(other, line, sampling))
-                self._shadows.add(shadow)
-                shadow.add_done_callback(self._shadows.discard)
+            self._begin_shadow(line, sampling)
         tokens = answerer.tokens(prompt)
         return [
             Given(line.trace, one, answerer.generation, tokens)
             for line, one in zip(lines, completions, strict=True)
         ]
+
+    async def _write_down(self, *lines: Answered | Told, in_order: bool = False) -> None:
+        """Return once the lines are on disk."""
+        await asyncio.gather(
+            *(asyncio.wrap_future(self.log.append(as_line(one), in_order)) for one in lines)
+        )
+
+    def _begin_shadow(self, beside: Answered, sampling: Sampling) -> None:
+        """Let another generation answer the same in silence, if one does and has time for it."""
+        other = self.deployed.shadow(beside.generation, beside.nonce)
+        busy = 2 * (self.waiting + len(self._shadows)) >= self.most
+        if other is not None and not busy:  # users come first
+            shadow = self.go_on(self._in_silence(other, beside, sampling))
+            self._shadows.add(shadow)
+            shadow.add_done_callback(self._shadows.discard)
 
     def go_on(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Work that is finished even where nobody waits for it any more."""
@@ -166,7 +174,7 @@ class Desk:
                 weights=answerer.weights, policy=answerer.policy.name, corrects=beside.trace,
                 latency_ms=_since(begun), **_written(completion),
             )  # fmt: skip
-            await asyncio.wrap_future(self.log.append(as_line(line)))
+            await self._write_down(line)
 
     async def _asked(
         self, asked: Asked, prompt: str, most: int | None, seeds: list[int], session: str | None,
@@ -232,7 +240,7 @@ class Desk:
             trace=said.trace, accepted=said.feedback == "accept", given=now, score=said.score,
             comment=said.comment, user=user,
         )  # fmt: skip
-        lines, wanted = [as_line(told)], None
+        lines, wanted = list[Answered | Told]([told]), None
         if said.plan is not None:
             wanted = replace(
                 answer, nonce=uuid4().hex, endpoint="correction", weights="", received=now,
@@ -241,13 +249,8 @@ class Desk:
                 plan_tokens=len(said.plan.split()), logprob=None, sampling_logprob=None, user=user,
                 corrects=said.trace, turn_characters=None, turn_tokens=None,
             )  # fmt: skip
-            lines += [
-                as_line(wanted),
-                as_line(Told(trace=wanted.trace, accepted=True, given=now, user=user)),
-            ]
-        await asyncio.gather(
-            *(asyncio.wrap_future(self.log.append(line, in_order=True)) for line in lines)
-        )
+            lines += [wanted, Told(trace=wanted.trace, accepted=True, given=now, user=user)]
+        await self._write_down(*lines, in_order=True)
         if wanted is None:
             return None
         self._memory.keep([wanted])

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from flows.deployment.loading import requests_folder
 from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
+from flows.pages.app import LOOPBACK
 from flows.pages.serving import bound, serve
 from flows.pages.source import Source
 from flows.progress import Watch
@@ -65,15 +66,11 @@ def put_before_users(
     if place.published.is_new and not place.is_new:
         with suppress(Busy), for_a_moment(place), Warehouse(place) as store:
             store.publish()
-    source = Source(warehouse)
-    hosts = ["127.0.0.1", "localhost", "[::1]", *([] if is_loopback(host) else names or ["*"])]
+    source, anybody = Source(warehouse), [] if names or is_loopback(host) else ["*"]
     with bound(host, port) as listening:  # a port that is taken is told before anything is loaded
-        deployed = Deployed(warehouse, experiment)
-        with deployed.reading() as store:
-            folder = requests_folder(store)
-        log = Log(folder)
-        desk = Desk(deployed, log, waiting)
-        app = make_app(desk, [*hosts, *names], source=source, log_requests=log_requests)
+        deployed, log = Deployed(warehouse, experiment), Log(requests_folder(place))
+        desk, hosts = Desk(deployed, log, waiting), [*LOOPBACK, *names, *anybody]
+        app = make_app(desk, hosts, source=source, log_requests=log_requests)
         with _loader(warehouse):  # until the log is closed
             _tell(watch, deployed, f"http://{host}:{listening.getsockname()[1]}", host)
             # What is loaded by now stays: collecting garbage need not look at it each time, which

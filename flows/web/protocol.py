@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
-from planners.records import SEEDS, Completion, Sampling, Verdict
+from planners.records import SEEDS, Sampling, Verdict
 
 LONGEST = 256 * 1024
 """Characters of a prompt."""
@@ -175,18 +173,3 @@ def judged(verdict: Verdict) -> Any:
         "valid": verdict.valid, "outcome": verdict.outcome.value, "step": verdict.step,
         "explanation": verdict.detail,
     }  # fmt: skip
-
-
-def usage(prompt_tokens: int, completions: list[Completion]) -> dict[str, int]:
-    """How many tokens a request took."""
-    written = sum(one.reasoning_tokens + one.plan_tokens for one in completions)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": written,
-        "total_tokens": prompt_tokens + written,
-    }
-
-
-def pieces(text: str) -> Iterator[str]:
-    """A text in pieces, for a stream."""
-    yield from re.findall(r"\S*\s*", text)[:-1]

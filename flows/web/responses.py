@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from flows.web.desk import Desk, Given
 from flows.web.live import Live
-from flows.web.protocol import Asked, error_body, pieces, usage
+from flows.web.protocol import Asked, error_body
 from planners.errors import ComponentFailure, PosterityError
 
 
@@ -46,7 +47,12 @@ def completed(model: str, given: list[Given], kind: str, choices: list[Any]) -> 
 
 
 def _usage(given: list[Given]) -> dict[str, int]:
-    return usage(given[0].prompt_tokens, [one.completion for one in given])
+    """How many tokens a request took."""
+    prompt = given[0].prompt_tokens
+    written = sum(g.completion.reasoning_tokens + g.completion.plan_tokens for g in given)
+    return {
+        "prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written,
+    }  # fmt: skip
 
 
 def delta(text: str) -> dict[str, dict[str, str]]:
@@ -84,7 +90,8 @@ async def streamed(
             text, sent = one.completion.text, live.sent[index]
             if not text.startswith(sent):
                 raise ComponentFailure(f"the answer {one.trace} was kept with another text")
-            for more in pieces(text[len(sent) :]):  # all of it, from a model server
+            # All of it, from a model server that tells no tokens: word by word.
+            for more in re.findall(r"\S*\s*", text[len(sent) :])[:-1]:
                 yield _choice(index, piece(more))
             yield _choice(index, piece(""), one.completion.finish_reason)
 

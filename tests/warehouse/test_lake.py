@@ -261,7 +261,7 @@ def test_a_lake_forgets_a_user(lake: str, tmp_path: Path) -> None:
     word, kept = "zzebrastripes", "bobstayshere"
     with Warehouse(lake) as store:
         store.write([records.Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
-        log = Log(requests_folder(store))
+        log = Log(requests_folder(store.place))
         for number, user in enumerate([word, kept] * 4):
             said = answer(number, user=user, text=f"{user} {number}", metadata={"note": user})
             log.append(as_line(said)).result(timeout=10)
@@ -272,7 +272,7 @@ def test_a_lake_forgets_a_user(lake: str, tmp_path: Path) -> None:
                 load_requests(store)
                 with store.engine.connect() as connection:
                     connection.exec_driver_sql("CALL ducklake_flush_inlined_data('warehouse')")
-                log = Log(requests_folder(store))
+                log = Log(requests_folder(store.place))
         log.close()
         load_requests(store)
         asked = {one.id for one in store.traces("e-1") if word in one.text}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -195,8 +196,11 @@ def _create(engine: sa.Engine, place: Place) -> None:
 
 
 def view_grain(name: str) -> str:
-    """The sentence on a view's rows: the first line of its SQL."""
-    return view_sql(name).splitlines()[0].removeprefix("-- ")
+    """The sentence on a view's rows: the first of its SQL's comment."""
+    told = takewhile(lambda line: line.startswith("--"), view_sql(name).splitlines())
+    return (
+        " ".join(line.removeprefix("-- ") for line in told).split(". ")[0].removesuffix(".") + "."
+    )
 
 
 def view_sql(name: str) -> str:

@@ -119,7 +119,7 @@ def test_a_line_that_cannot_be_loaded_holds_up_no_other(
 ) -> None:
     warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
     good, far, empty = answer(1), answer(2), answer(3, problem="")
-    log = Log(requests_folder(warehouse))
+    log = Log(requests_folder(warehouse.place))
     for line in (as_line(far).replace(b'"seed": 0', b'"seed": %d' % 2**63), as_line(empty),
                  as_line(good)):  # fmt: skip
         log.append(line).result(timeout=10)
@@ -134,7 +134,7 @@ def test_what_was_forgotten_stays_so_and_another_keeps_his_own(warehouse: Wareho
     first = answer(1)
 
     def load(*what: Answered | Told) -> None:
-        log = Log(requests_folder(warehouse))
+        log = Log(requests_folder(warehouse.place))
         for one in what:
             log.append(as_line(one), in_order=True).result(timeout=10)
         log.close()
@@ -167,7 +167,7 @@ def test_each_line_is_loaded_once_and_the_last_word_counts(
 ) -> None:
     warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
     first, text = answer(1), answer(2, domain=None, problem=None)
-    folder = requests_folder(warehouse)
+    folder = requests_folder(warehouse.place)
     log = Log(folder, lanes=1)
     lines = [as_line(first), as_line(first), as_line(text), b"nonsense\n"]
     lines += [as_line(Told(trace=first.trace, accepted=said, given=NOW)) for said in (True, False)]

@@ -131,7 +131,7 @@ def test_users_are_answered_with_the_tool(asked: Path, tmp_path: Path) -> None:
     shutil.copytree(f"{asked}.checkpoints", f"{path}.checkpoints")
     path.write_bytes(asked.read_bytes())
     with Warehouse(path) as store:
-        folder = requests_folder(store)
+        folder = requests_folder(store.place)
         store.publish()
 
     async def asking() -> list[Planned]:

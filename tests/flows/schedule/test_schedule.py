@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from flows.commands.terminal import app
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
-from flows.generations.begun import as_begun, differences, require_unchanged
+from flows.generations.begun import as_begun, differences, resolved
 from flows.generations.lineage import next_generation
 from flows.iterate import iterate
 from flows.progress import Watch
@@ -130,10 +130,10 @@ def test_a_changed_experiment_is_refused_with_what_changed(finished: Path) -> No
     training = {"steps": 4, "batch": 8}
     changed = Experiment.model_validate(small(training=training, generations=7))
     with Warehouse(finished, read_only=True) as store:
-        require_unchanged(store, EXPERIMENT)
-        require_unchanged(store, changed.model_copy(update={"name": "another"}))
+        resolved(store, EXPERIMENT, None)
+        resolved(store, changed.model_copy(update={"name": "another"}), None)
         with pytest.raises(InvalidInput, match=r"training\.steps: 3, now 4\. Go on .*") as told:
-            require_unchanged(store, changed)
+            resolved(store, changed, None)
         assert f"--continue-as {EXPERIMENT.id}" in str(told.value)
         begun = as_begun(store, changed, EXPERIMENT.id)
     assert begun.id == EXPERIMENT.id

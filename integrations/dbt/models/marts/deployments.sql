@@ -38,7 +38,7 @@ by_user AS (
     FROM answers
     GROUP BY experiment, generation, day, coalesce(user_hash, trace)
 ),
-opinions AS (
+effective AS (
     -- Kish's effective number of answers, if those of a user are alike.
     SELECT experiment, generation, day, sum(told) ** 2 / nullif(sum(told * told), 0) AS opinions
     FROM by_user
@@ -47,7 +47,7 @@ opinions AS (
 shares AS (
     SELECT c.*, c.accepted / nullif(c.told, 0) AS acceptance, o.opinions AS n
     FROM counted AS c
-    JOIN {{ source('warehouse', 'opinions') }} AS o
+    JOIN effective AS o
         ON o.experiment = c.experiment AND o.generation = c.generation AND o.day = c.day
 )
 SELECT
