@@ -76,6 +76,7 @@ class Row:
     odds: float = 2.0
     copied: bool = False
     few: int = 0
+    odd: int = 0
 
     def pool(self, seed: int) -> Pool:
         """A pool of this kind."""
@@ -84,6 +85,8 @@ class Row:
         traits = traits_of(task, rng, self.extra)
         if self.copied:
             traits["copy"] = traits["plan_length"] * 2
+        for number in range(self.odd):  # each is another number for one trace alone
+            traits[f"odd{number}"] = (np.arange(self.count) == rng.integers(self.count)) * 1.0
         weight = None
         if self.taste:
             liked = traits[self.taste]
@@ -108,6 +111,7 @@ NULL = (
     Row("few kept", 2000, 250, few=12),
     Row("a copied trait", 2000, 250, copied=True),
     Row("five generations", 10000, 400),
+    Row("ten numbers with one odd trace each", 2000, 60, odd=10),
 )
 POWER = (
     Row("a mark, odds 2", 2000, 250, thinned, taste="fenced"),
@@ -116,6 +120,8 @@ POWER = (
     Row("plan length, odds 2, 200 traces", 200, 25, thinned, taste="plan_length"),
     Row("plan length with its copy", 2000, 250, thinned, taste="plan_length", copied=True),
     Row("a mark, one trace a task, odds 3", 2000, 400, taste="fenced", odds=3.0),
+    Row("plan length, one trace a task, odds 2.5", 2000, 60, taste="plan_length", odds=2.5),
+    Row("the same with three such numbers", 2000, 60, taste="plan_length", odds=2.5, odd=3),
 )
 
 

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 import pandas as pd
 
-from curation.strata import RIDGE, Strata, inclusion, odds_of
+from curation.strata import RIDGE, Strata, Tails, inclusion, odds_of
 from curation.tasks import (
     BETWEEN,
     FEWEST,
@@ -41,8 +40,8 @@ ENOUGH = 20
 """Permutations that look as unlike chance after which no more are drawn. With PERMUTED of them
 GATE is out of reach by then.
 """
-WORK = 4e7
-"""Rows drawn in all permutations together, at most."""
+WORK, FEWEST_DRAWN = 4e7, 199
+"""Rows drawn in all permutations together, at most; but at least so many permutations."""
 SUSPECT, SUSPECTS = 0.05, 25
 """p up to which a trait may be told, and is compared with each other such one; the most of them."""
 TIED = 0.3
@@ -60,9 +59,10 @@ class Preferences:
     """The traits that go with being kept.
 
     `found`, within tasks: one row per trait, or per level of one, smallest q first (COLUMNS; odds
-    ratios with 95% intervals, numeric traits per standard deviation within tasks; `also` names
-    traits that are nearly equal). `between` tasks: the mean of a trait over the pool's traces and
-    over the kept ones, if each trace had its task's mean (BETWEEN; `shift` in standard deviations).
+    ratios with 95% intervals, numeric traits per standard deviation within tasks; `traces`: those
+    of tasks in which it differs; `also` names traits that are nearly equal). `between` tasks: the
+    mean of a trait over the pool's traces and over the kept ones, if each trace had its task's mean
+    (BETWEEN; `shift` in standard deviations).
     `unanswered`: why a trait is not in `found`. `chance`: the share of permutations of the labels
     that look as unlike chance as the labels do; it is at least `finest`, as so many were drawn.
     """
@@ -194,8 +194,10 @@ def _within(
     inverse = np.linalg.inv(information)
     jointly = x @ (inverse / np.sqrt(np.diag(inverse)))
     scores = np.hstack([alone, jointly])
-    z = scores.T @ strata.label
-    chance, finest = _chance(strata, scores, float(np.abs(z).max()), rng, least)
+    count = int(np.clip(_affordable(strata), FEWEST_DRAWN, PERMUTED))
+    tails = Tails(strata, scores, rng, count)
+    z = tails.credible(scores.T @ strata.label)
+    chance, finest = _chance(strata, scores, tails, float(np.abs(z).max()), rng, least)
     # 2. Which of the traits that look unlike chance are not explained by others?
     raw = [values[strata.rows] for (_, _, values), _, _ in told]
     by_itself, given_others = np.split(z, 2)
@@ -208,14 +210,15 @@ def _within(
     spread = strata.variance[:, None] * alone**2
     lean = (1 - 2 * strata.kept / strata.size)[strata.task][:, None]
     skew, kurtosis = (spread * alone * lean).sum(axis=0), (spread * alone**2).sum(axis=0)
+    differ = strata.size @ (np.abs(strata.sums(x**2)) > 1e-9)
     frame = pd.DataFrame(
         [
             (
-                name, level, int(values.sum()) if level else len(values), *ratio, p[i], q[i],
+                name, level, int(differ[i]), *ratio, p[i], q[i],
                 "conditional, nearly separated" if flat[i] else "conditional", ", ".join(also),
                 float(skew[i]), float(kurtosis[i]),
             )
-            for i, (((name, level, values), _, also), ratio) in enumerate(
+            for i, (((name, level, _), _, also), ratio) in enumerate(
                 zip(told, zip(odds, low, high, strict=True), strict=True)
             )
         ],
@@ -315,20 +318,28 @@ def _score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> flo
     return float(around @ label) / np.sqrt(spread) if spread > 1e-9 else 0.0
 
 
+def _affordable(strata: Strata) -> float:
+    """How many permutations may be drawn in the time that there is."""
+    drawn = strata.kept.sum() if (strata.kept == 1).all() else len(strata.rows)
+    return WORK / max(1, int(drawn))
+
+
 def _chance(
-    strata: Strata, scores: np.ndarray, largest: float, rng: np.random.Generator, least: float
-) -> tuple[float, float]:
+    strata: Strata, scores: np.ndarray, tails: Tails, largest: float, rng: np.random.Generator,
+    least: float,
+) -> tuple[float, float]:  # fmt: skip
     """The share of permutations whose largest statistic is at least as large (max-T), and the
     smallest share that so many permutations can have: `least`, if they do not take too long.
 
     If it is large there is no need of all of them, and their share among those until then is as
     valid (Besag and Clifford 1991, sequential Monte Carlo p-values).
     """
-    drawn = max(1, int(strata.kept.sum() if (strata.kept == 1).all() else len(strata.rows)))
     wanted = max(PERMUTED, int(np.ceil(1 / least)))
-    count, beyond = int(np.clip(WORK / drawn, 199, wanted)), 0
-    for number, places in enumerate(islice(strata.permutations(rng), count), 1):
-        beyond += np.abs(scores[places].sum(axis=0)).max() >= largest - 1e-12
+    count, beyond = int(np.clip(_affordable(strata), FEWEST_DRAWN, wanted)), 0
+    for number, places in enumerate(strata.permuted(rng, count), 1):
+        z = scores[places].sum(axis=0)
+        far = np.flatnonzero(np.abs(z) >= largest - 1e-12)
+        beyond += (np.abs(tails.credible(z[far], far)) >= largest - 1e-12).any()
         if beyond == ENOUGH:
             return beyond / number, 1 / (1 + count)
     return (1 + beyond) / (1 + count), 1 / (1 + count)

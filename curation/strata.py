@@ -68,17 +68,47 @@ class Strata:
         n, k = self.size.astype(float), self.kept
         return (k * (n - k) / (n * (n - 1)))[self.task]
 
-    def permutations(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """The places of kept traces, if each task had kept as many at random; without end."""
+    def permuted(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+        """The places of kept traces, if each task had kept as many at random; `count` times."""
         alone = self.kept == 1
         starts, sizes = self.starts[alone], self.size[alone]
         several = np.flatnonzero(~alone[self.task])
         tasks = self.task[several]  # which is sorted
         first = np.arange(len(tasks)) - np.searchsorted(tasks, tasks) < self.kept[tasks]
-        while True:
+        for _ in range(count):
             one = starts + (rng.random(len(starts)) * sizes).astype(int)
             order = np.argsort(tasks + rng.random(len(tasks)))  # shuffled within each task
             yield np.concatenate([one, several[order[first]]])
+
+
+class Tails:
+    """How large each column of `scores` gets by chance, in permutations of the labels."""
+
+    def __init__(
+        self, strata: Strata, scores: np.ndarray, rng: np.random.Generator, count: int
+    ) -> None:
+        drawn = [scores[places].sum(axis=0) for places in strata.permuted(rng, count)]
+        self.sorted = np.sort(np.abs(drawn), axis=0)
+
+    def credible(self, z: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+        """Scores (..., columns) as large as a normal one that chance exceeds as often, if they are
+        smaller so.
+
+        A trait of one odd trace is at six standard errors as often as that one is kept. `which`:
+        the places of the scores, if these are not all.
+        """
+        from scipy.stats import norm
+
+        known = self.sorted if which is None else self.sorted[:, which]
+        count, size = len(known), np.abs(z)
+        beyond = np.empty(size.shape, dtype=int)
+        for i in range(size.shape[-1]):
+            beyond[..., i] = count - np.searchsorted(known[:, i], size[..., i] - 1e-6)
+        # Beyond all that was drawn, it grows as it did up to there.
+        last = size * norm.isf(0.5 / count) / np.maximum(known[-1], 1e-12)
+        own = np.where(beyond > 0, norm.isf(np.maximum(beyond, 1) / count / 2), last)
+        found: np.ndarray = np.sign(z) * np.minimum(size, own)
+        return found
 
 
 def odds_of(strata: Strata, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

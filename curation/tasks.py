@@ -21,8 +21,9 @@ Column = tuple[str, str, np.ndarray]
 """A trait, its level ("" for a number), and one value per trace."""
 NOTABLE = 0.1
 """Shift of a mean between tasks, in standard deviations, from which it is told."""
-PURE = 0.9
-"""Share of repeated texts whose copies were all kept or all dropped, from which a text is one case.
+SHARED = 0.5
+"""How much copies of a text share their fate, between 0 (as other traces of their task) and 1 (in
+all cases), from which a text is one case.
 """
 
 
@@ -38,13 +39,17 @@ def cases(kept: pd.Series, task: pd.Series, text: pd.Series) -> np.ndarray:
     Where equal texts of a task share their fate, as if a judge of texts had decided, copies say
     nothing new, and permuting them would make any trait seem to matter: then the first of each.
     """
-    alike = pd.factorize(pd.MultiIndex.from_arrays([task.to_numpy(), text.to_numpy()]))[0]
-    size, chosen = np.bincount(alike), np.bincount(alike, weights=kept.to_numpy(dtype=float))
-    repeated = np.unique(alike[contested(kept, task) & (size[alike] > 1)])
-    pure = (chosen[repeated] == 0) | (chosen[repeated] == size[repeated])
-    if not len(repeated) or pure.mean() < PURE:
-        return np.arange(len(kept))
-    return np.unique(alike, return_index=True)[1]
+    of, label = pd.factorize(task.to_numpy())[0], kept.to_numpy(dtype=float)
+    alike = pd.factorize(pd.MultiIndex.from_arrays([of, text.to_numpy()]))[0]
+    first = np.unique(alike, return_index=True)[1]
+    # Pairs of copies of which one was kept, and how many there would be if a task's traces were
+    # kept at random.
+    size, chosen = np.bincount(alike), np.bincount(alike, weights=label)
+    many, some = np.bincount(of).astype(float), np.bincount(of, weights=label)
+    apart = 2 * some * (many - some) / np.maximum(many * (many - 1), 1)
+    expected = (size * (size - 1) / 2 * apart[of[first]]).sum()
+    differ = (chosen * (size - chosen)).sum()
+    return first if expected > 0 and 1 - differ / expected >= SHARED else np.arange(len(kept))
 
 
 def false_discoveries(p: np.ndarray | pd.Series) -> np.ndarray:

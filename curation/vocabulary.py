@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from curation.strata import Strata
+from curation.strata import Strata, Tails
 from curation.tasks import FEWEST, PERMUTED
 
 MOST = 1000
@@ -69,10 +69,12 @@ def unlisted(
     if not asked.any():
         return pd.DataFrame(columns=COLUMNS)
     x, spread = x[:, asked] / spread[asked], spread[asked]
-    score = x[label].sum(axis=0)
+    # A feature that few traces have is far from a normal one, and would set the bar for all others.
     rng = np.random.default_rng(seed)
-    drawn = islice(strata.permutations(rng), PERMUTED)
-    largest = np.sort([np.abs(x[places].sum(axis=0)).max() for places in drawn])
+    tails = Tails(strata, x, rng, PERMUTED)
+    score = tails.credible(x[label].sum(axis=0))
+    drawn = np.array([x[places].sum(axis=0) for places in strata.permuted(rng, PERMUTED)])
+    largest = np.sort(np.abs(tails.credible(drawn)).max(axis=-1))
     beyond = PERMUTED - np.searchsorted(largest, np.abs(score) - 1e-6)
     frame = pd.DataFrame(
         {

@@ -41,6 +41,8 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
     known = frame[frame[kept].notna() & frame[group].notna()]
     chosen = _flag(known[kept], kept)
     asked = known[list(traits)] if traits else _plain(known.drop(columns=[kept, group]))
+    gaps = asked.isna().sum()
+    asked = _filled(asked, known[group])
     mixed = chosen.groupby(known[group]).nunique().eq(2).sum()
     yield (
         f"{file}: {len(frame)} rows, {len(frame) - len(known)} without {kept} or {group}; "
@@ -53,13 +55,14 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
             f"nothing can be asked of {file}: "
             + (why if chosen.nunique() < 2 else "no column can be a trait; name one with --trait")
         )
+    for name, count in gaps[gaps > 0].items():
+        yield f"{name} is unknown for {count} rows, which say nothing of it"
     besides = known.drop(columns=[kept, group, *traits])
-    whole = pd.Series(list(map(tuple, besides.astype(str).to_numpy())), known.index)
-    one = cases(chosen, known[group], whole)
+    one = cases(chosen, known[group], _compared(besides))
     if len(one) < len(known):
         yield (
-            f"{len(known) - len(one)} rows repeat another of their group and share its fate: each "
-            "different row counts once"
+            f"{len(known) - len(one)} rows repeat another of their group and mostly share its "
+            "fate: each different text counts once"
         )
     found = preferences(
         chosen.iloc[one].reset_index(drop=True),
@@ -114,10 +117,7 @@ def _words(frame: pd.DataFrame, chosen: pd.Series, group: pd.Series) -> Iterator
     by_chance = pd.util.hash_array(group.astype(str).to_numpy(dtype=object))
     order = np.argsort(by_chance, kind="stable")
     rows = order[mixed[order]][:READ]
-    texts = {
-        name: values for name, values in frame.items()
-        if set(values.dropna().map(type)) == {str} and not _few(values)
-    }  # fmt: skip
+    texts = {name: values for name, values in frame.items() if _is_text(values)}
     for name, values in texts.items():
         prose = [text[:LONGEST] for text in values.fillna("").iloc[rows]]
         told = unlisted(chosen.iloc[rows], group.iloc[rows], [""] * len(rows), prose)
@@ -126,6 +126,40 @@ def _words(frame: pd.DataFrame, chosen: pd.Series, group: pd.Series) -> Iterator
         if len(clear):
             told_of = clearest(clear, f" of {name}")
             yield f"within groups, though not listed (it may go with what is): {told_of}"
+
+
+def _filled(asked: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
+    """Traits without gaps: an unknown number is the mean of its group, so that it says nothing
+    within it; an unknown level is one of its own; and so is that a number is unknown.
+    """
+    found = {}
+    for name, values in asked.items():
+        if not values.isna().any() or values.isna().all():
+            found[name] = values
+        elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+            numbers = values.astype(float)
+            means = numbers.groupby(group).transform("mean").fillna(numbers.mean())
+            found |= {name: numbers.fillna(means), f"{name} is unknown": values.isna()}
+        else:
+            found[name] = values.astype(object).where(values.notna(), "unknown").astype(str)
+    return pd.DataFrame(found)
+
+
+def _compared(frame: pd.DataFrame) -> pd.Series:
+    """The part of each row by which rows of a group are copies: its texts, or all of it where it has
+    none. A column that is another one in each row, such as a row's name, tells nothing.
+    """
+    rest = frame.loc[:, [values.nunique() < len(frame) for _, values in frame.items()]]
+    texts = [name for name, values in rest.items() if _is_text(values)]
+    told = rest[texts or list(rest)].astype(str)
+    if told.empty:
+        return pd.Series(np.arange(len(frame)), frame.index)
+    return pd.Series(list(map(tuple, told.to_numpy())), frame.index)
+
+
+def _is_text(values: pd.Series) -> bool:
+    """Whether a column holds texts, and more than levels of a trait."""
+    return set(values.dropna().map(type)) == {str} and not _few(values)
 
 
 def _few(values: pd.Series) -> bool:

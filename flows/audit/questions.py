@@ -11,7 +11,7 @@ import pandas as pd
 from curation.own import curator_named
 from curation.preferences import Preferences, preferences, spent_at
 from curation.price import change, numeric
-from curation.tasks import acceptance, cases, contested, labelled, share_interval
+from curation.tasks import acceptance, cases, labelled, share_interval
 from curation.vocabulary import unlisted
 from flows.audit.ledger import Audit, Trained
 from flows.audit.weights import how_stale, is_it_reinforce, what_others_keep
@@ -53,6 +53,7 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         expected |= way is None and not declared.keys().isdisjoint(row["also"].split(", "))
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
         measures |= {"declared": float(expected), "named": float(index in clear)}
+        measures |= {"chance": explained.chance}
         alike = f"; nearly equal: {row['also']}" if row["also"] else ""
         found.note(trained.index, "preferences", name, measures, row["method"] + alike)
         if index not in clear:
@@ -67,11 +68,7 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
     if not clear:
-        asked = int(contested(valid["kept"], valid["task"]).sum())
-        found.say(
-            f"  no preference within a task is named: {asked} valid traces are of tasks that kept "
-            "some of them and dropped some"
-        )
+        found.say(f"  no preference within a task is named: {evidence(explained, len(valid))}")
     _tell_between(trained, found, explained)
     for trait, reason in explained.unanswered.items():
         found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
@@ -82,6 +79,18 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
     elif unknown:
         found.unanswered(trained.index, "max_undeclared_odds_ratio")
         found.say(f"  no answer for {', '.join(unknown)}: {explained.unanswered[unknown[0]]}")
+
+
+def evidence(explained: Preferences, count: int) -> str:
+    """How much there was to see a preference by, in `count` traces."""
+    told = explained.found
+    if told.empty:
+        return "no trait differs within a task that kept some of its traces and dropped some"
+    most = told.loc[told["traces"].idxmax()]
+    return (
+        f"of {count} valid traces, at most {most['traces']} are of tasks that kept some and "
+        f"dropped some, and in which a trait differs ({labelled(most['trait'], most['level'])})"
+    )
 
 
 def _decided(trained: Trained) -> pd.DataFrame:

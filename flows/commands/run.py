@@ -18,7 +18,7 @@ from flows.commands.terminal import (
     app,
     one_message,
     tell_error,
-)
+)  # fmt: skip
 from planners.checking.checker import PLAN_SECONDS
 from planners.errors import InvalidInput, harmless
 

@@ -60,8 +60,9 @@ def query(
     """Ask the warehouse in SQL. The query runs in a process that can write nothing.
 
     Views: progress, coverage, coverage_by_horizon, plan_length, verdicts, curated, decisions,
-    lineage, best_plans, disagreements, implicit_reward, selection_differential, deployments,
-    shadows, tainted, forecasts, study_effects, turns, tool_calls.
+    lineage, best_plans, disagreements, preferences, between_tasks, implicit_reward,
+    selection_differential, deployments, shadows, tainted, forecasts, study_effects, turns,
+    tool_calls.
     """
     with one_message():
         from flows.commands.output import require_known, write_result

@@ -74,9 +74,10 @@ def audit(
 ) -> None:
     """Ask what the loop rewards besides validity, how stale its replay is, and what it changed.
 
-    Figures go into the views implicit_reward and selection_differential and the table audits. Exit
-    1: a bound of the experiment's `[audit]` is broken. With --pool, a data set that was never in a
-    warehouse: what did its selection prefer within groups, and which groups weigh more?
+    Figures go into the views preferences, between_tasks, implicit_reward and
+    selection_differential, and the table audits. Exit 1: a bound of the experiment's `[audit]` is
+    broken. With --pool, a data set that was never in a warehouse: what did its selection prefer
+    within groups, and which groups weigh more?
     """
     if pool is not None:
         with one_message():

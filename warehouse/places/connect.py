@@ -39,6 +39,8 @@ VIEWS = (
     "lineage",
     "best_plans",
     "implicit_reward",
+    "preferences",
+    "between_tasks",
     "selection_differential",
     "progress",
     "disagreements",

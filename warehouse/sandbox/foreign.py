@@ -24,6 +24,8 @@ def foreign_rows(file: Path, traits: Mapping[str, str]) -> pd.DataFrame:
     The SQL reaches no file and no network. A row on which an expression fails has no value. Raises
     InvalidInput where the file is no Parquet, or an expression no SQL over its columns.
     """
+    # A column may be named as if it were SQL.
+    traits = {name: "" if sql.strip() == name else sql for name, sql in traits.items()}
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:

@@ -83,6 +83,14 @@ def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
         first = steps[steps["generation"] == 1].set_index(["name", "measure"])["value"]
         assert first["all-valid", "cosine"] == pytest.approx(1.0, abs=1e-6)  # all of its own
         assert first["all-valid", "norm_ratio"] == pytest.approx(valid_share(store), rel=1e-6)
+        asked = store.frame("SELECT * FROM preferences WHERE odds_ratio IS NOT NULL")
+        assert set(asked["generation"]) <= {1, 2}
+        assert len(asked)
+        assert asked["q"].between(0, 1).all()
+        assert asked["chance"].between(0, 1).all()
+        pool = store.frame("SELECT * FROM between_tasks WHERE trait = 'plan_length'")
+        assert pool["mean_pool"].notna().all()
+        assert len(pool)
         last = store.frame("SELECT trait FROM selection_differential WHERE generation = 2")
         assert "plan_length" in set(last["trait"]), "a number, with a next generation or without"
         told = store.frame("SELECT * FROM audits WHERE value IS NULL AND note = ''")

@@ -46,7 +46,13 @@ def test_a_preference_of_anyones_selection_is_named(tmp_path: Path) -> None:
     assert "though not listed" not in told, "a text of one word has nothing to name"
     failing = "bad=CASE WHEN score > 0 THEN CAST(answer AS INTEGER) ELSE 1 END"
     status, told = ask(answers(), tmp_path, *columns, "--trait", failing, "--trait", "s=score")
-    assert "no answer for bad: unknown for" in told
+    assert "bad is unknown for" in told
+    frame = answers()
+    frame["long"] = frame["answer"].str.len().where(np.arange(len(frame)) != 7)
+    status, told = ask(frame, tmp_path, *columns, "--trait", "long=long")
+    assert status == 0, told
+    assert "long is unknown for 1 rows, which say nothing of it" in told
+    assert "within groups: long, odds of being kept x0." in told, "one gap hides no preference"
 
 
 def chatty(odds: float, seed: int) -> pd.DataFrame:
@@ -68,6 +74,29 @@ def test_a_word_that_nobody_listed_is_named(tmp_path: Path) -> None:
     assert "(it may go with what is): 'word point' of answer, in " in told
     named = ["though not listed" in ask(chatty(1, s), tmp_path, *columns)[1] for s in range(1, 21)]
     assert sum(named) <= 3, "at most one in twenty, where nothing is preferred"
+
+
+def test_copies_count_once_whatever_else_is_in_their_rows(tmp_path: Path) -> None:
+    """A judge of texts decides by lot, and errs once in thirty rows; each row has a name."""
+    named = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        prompt = np.repeat(np.arange(60), 30)
+        of = prompt * 5 + rng.integers(0, 5, 1800)
+        texts = np.array(
+            [" ".join(rng.choice([*"abcdefgh"], rng.integers(4, 30))) for _ in range(300)]
+        )
+        kept = (rng.random(300) < 0.4)[of] ^ (rng.random(1800) < 0.03)
+        frame = pd.DataFrame({
+            "id": [f"row{number}" for number in range(1800)], "prompt": prompt,
+            "answer": texts[of], "accepted": kept, "time": rng.random(1800),
+        })  # fmt: skip
+        columns = ("--kept", "accepted", "--group", "prompt", "--trait", "n=length(answer)")
+        status, told = ask(frame, tmp_path, *columns)
+        assert status == 0, told
+        assert "rows repeat another of their group and mostly share its fate" in told
+        named += "within groups: n," in told
+    assert named <= 1
 
 
 @pytest.mark.parametrize(
