@@ -30,7 +30,7 @@ from curation.tasks import (
     between_tasks,
     false_discoveries,
     labelled,
-)  # fmt: skip
+)
 
 ALIKE = 0.98
 """Correlation within tasks from which two traits are tested as one."""

@@ -14,7 +14,7 @@ from flows.commands.terminal import (
     WarehouseFile,
     app,
     one_message,
-)  # fmt: skip
+)
 from planners.errors import InvalidInput
 
 

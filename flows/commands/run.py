@@ -339,11 +339,9 @@ def pretrain(
 
         require_new(out, " with --out")
         settings = Pretraining(
-            _known(domains), seed, steps, batch,
-            tail=tail, names=names, half=half, start=start,
-            in_order=_known(in_order) if in_order else (),
-            layers=layers, width=width, workers=workers, dtype=dtype,
-            size=_bounds("--size", size) if size else None,
+            _known(domains), seed, steps, batch, tail=tail, names=names, half=half, start=start,
+            in_order=_known(in_order) if in_order else (), layers=layers, width=width,
+            workers=workers, dtype=dtype, size=_bounds("--size", size) if size else None,
         )  # fmt: skip
         use_threads(threads)
         watch = Watch()

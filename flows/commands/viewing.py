@@ -15,7 +15,7 @@ from flows.commands.terminal import (
     app,
     named_or_none,
     one_message,
-)  # fmt: skip
+)
 from planners.errors import InvalidInput
 
 
