@@ -146,8 +146,8 @@ def _filled(asked: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
 
 
 def _compared(frame: pd.DataFrame) -> pd.Series:
-    """The part of each row by which rows of a group are copies: its texts, or the whole row where it
-    has none. A column that is another one in each row, such as a row's name, tells nothing.
+    """The part of each row by which rows of a group are copies: its texts, or all where it has
+    none. A column that is another one in each row, such as a name of the row, tells nothing.
     """
     rest = frame.loc[:, [values.nunique() < len(frame) for _, values in frame.items()]]
     texts = [name for name, values in rest.items() if _is_text(values)]
