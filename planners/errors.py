@@ -18,6 +18,8 @@ Each message says what is wrong, which value, why, and what to do next.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _IN_URL = re.compile(r"(://[^/@\s:]*):[^/@\s]+@")
 _ALONE = re.compile(r"(://)[^/@\s:]+@")
@@ -43,6 +45,13 @@ def harmless(text: str) -> str:
     turn the direction of writing, or that nobody sees, make a text look like another.
     """
     return _ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def problem(found: Mapping[str, Any], skip: int = 0) -> str:
+    """One of pydantic's problems in a line: where, without the first `skip` names, and what."""
+    where = ".".join(str(part) for part in found["loc"][skip:])
+    told = found["msg"].removeprefix("Value error, ")
+    return f"{where}: {told}" if where else told
 
 
 class PosterityError(Exception):

@@ -55,7 +55,7 @@ def deploy(
         settings, watch = load_experiment(experiment, changes), Watch()
         if continue_as is not None:
             with Warehouse(warehouse, read_only=True) as store:
-                settings = as_begun(store, settings, continue_as)
+                settings = as_begun(store, settings, continue_as, changes or ())
         watch.say(f"loading the deployed generation of {settings.id}")
         from flows.web.gateway import put_before_users  # and with it torch, which takes seconds
 

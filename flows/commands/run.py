@@ -70,7 +70,7 @@ def run(
         settings, watch = load_experiment(experiment, changes), Watch()
         if continue_as is not None:
             with Warehouse(warehouse, read_only=True) as store:
-                settings = as_begun(store, settings, continue_as)
+                settings = as_begun(store, settings, continue_as, changes or ())
         require_first(settings)  # what is missing is named before anything is written
         require_fit(settings)
         as_flow = prefect or (prefect is None and bool(settings.workers or server_configured()))

@@ -57,6 +57,7 @@ def serve(
 
         quiet()  # before Prefect is imported
 
+        from flows.experiments.reading import load_experiment
         from flows.progress import Watch
         from flows.schedule.automations import ADDRESS, OURS, address_of, automate
         from flows.schedule.serve import Schedule, alone, first_firing, patiently
@@ -74,19 +75,21 @@ def serve(
             if cron is None
             else f"first at {first_firing(cron, timezone):%Y-%m-%d %H:%M %Z}"
         )
-        settings = _checked(experiment, changes, warehouse, continue_as)
+        settings = load_experiment(experiment, changes)
         schedule = Schedule(
             str(Path(experiment).resolve()) if experiment.endswith(".toml") else experiment,
-            tuple(changes or ()), settings, str(place_of(warehouse).absolute()),
+            tuple(changes or ()), continue_as or settings.id, str(place_of(warehouse).absolute()),
             cron, timezone, interval, continue_as,
         )  # fmt: skip
         try:
-            with alone(schedule), prefect_server(watch, port):
-                if told is not None:
-                    patiently(lambda: automate(OURS, told), watch)
-                    watch.say("failures are posted to the address in POSTERITY_WEBHOOK")
-                watch.say(f"{settings.id} in {warehouse}: {when}; stop with Ctrl-C")
-                stay(schedule, watch)
+            with alone(schedule):
+                _require_able(settings, changes, warehouse, continue_as)
+                with prefect_server(watch, port):
+                    if told is not None:
+                        patiently(lambda: automate(OURS, told), watch)
+                        watch.say("failures are posted to the address in POSTERITY_WEBHOOK")
+                    watch.say(f"{schedule.experiment} in {warehouse}: {when}; stop with Ctrl-C")
+                    stay(schedule, watch)
         # Prefect's threads would not end by themselves.
         except SystemExit:  # its answer to SIGTERM
             os._exit(0)
@@ -95,19 +98,16 @@ def serve(
             os._exit(INTERRUPTED)
 
 
-def _checked(
-    source: str, changes: list[str] | None, warehouse: str, continue_as: str | None
-) -> Experiment:
-    """The experiment to schedule. Raises InvalidInput where every firing would fail."""
-    from flows.experiments.reading import load_experiment
+def _require_able(
+    settings: Experiment, changes: list[str] | None, warehouse: str, continue_as: str | None
+) -> None:
+    """Raise InvalidInput where every firing of an experiment would fail."""
     from flows.generations.begun import resolved
     from flows.generations.policies import require_first
     from flows.loop.plan import require_fit
     from warehouse.store import Warehouse
 
-    settings = load_experiment(source, changes)
     with Warehouse(warehouse) as store:
-        settings = resolved(store, settings, continue_as)
+        settings = resolved(store, settings, continue_as, changes or ())
         require_first(settings)
         require_fit(settings)
-    return settings

@@ -24,7 +24,7 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     reached = {generation for generation, _ in warehouse.marks(experiment.id, "judge")}
     decisions = warehouse.promotions(experiment.id)
     last = decisions[-1] if decisions else None
-    command, until = resuming(warehouse, experiment)
+    command = resuming(warehouse, experiment)
     by_rule = [one.decided_by for one in decisions if one.decided_by != "person"]
     if by_rule and by_rule[-1] != "always":  # it is no part of what the experiment is
         command += f" --set promote={by_rule[-1]}"
@@ -39,7 +39,7 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
             if reached
             else "nothing evaluated yet"
         )
-        left = f"`{command}` resumes and goes on to generation {until}"
+        left = f"`{command}` resumes"
     # That a generation was promoted by rule is no news.
     if last is not None and (not last.promoted or last.decided_by == "person"):
         verb = "deployed" if last.promoted else "not promoted"
@@ -49,22 +49,25 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     return f"{done}; {escape(left)}"
 
 
-def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str, int]:
-    """The command that resumes an experiment, and the last generation that it makes.
+def resuming(warehouse: Warehouse, experiment: records.Experiment) -> str:
+    """The command that resumes an experiment.
 
-    It has every setting that differs from the preset of this name. If there is no such preset, or
-    no settings lead from it to this experiment, the experiment is named by its id.
+    It has every setting that differs from the preset of this name, or from the quickstart. If these
+    are many, or lead nowhere, the experiment is named by its id, beside the file that it was begun
+    with if it is none of a preset: nobody recorded how far it goes.
     """
-    preset = load_experiment(experiment.name if experiment.name in PRESETS else "quickstart")
+    known = experiment.name in PRESETS
+    preset = load_experiment(experiment.name if known else "quickstart")
     changes = changes_to(preset, experiment)
     parts = ["posterity", "run", preset.name]
     if changes is None or len(changes) > MOST_CHANGES:
-        parts, changes = [*parts, "--continue-as", experiment.id], []
+        file = preset.name if known else "FILE.toml"
+        parts, changes = ["posterity", "run", file, "--continue-as", experiment.id], []
     for change in changes:
         parts += ["--set", change]
     if (place := str(warehouse.place).removesuffix(SNAPSHOT)) != DEFAULT:
         parts += ["--warehouse", place]
-    return shlex.join(parts), preset.generations
+    return shlex.join(parts)
 
 
 def changes_to(preset: Experiment, experiment: records.Experiment) -> list[str] | None:
@@ -73,7 +76,7 @@ def changes_to(preset: Experiment, experiment: records.Experiment) -> list[str] 
     changes += [
         f"{one.name}={one.after}"
         for one in differences(preset.canonical(), experiment.config)
-        if one.after is not None
+        if one.after is not None and one.name != "curation.code"  # it follows from the curator
     ]
     try:
         found = load_experiment(preset.name, changes)

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import leaves
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, problem
 from warehouse import records
 from warehouse.store import Warehouse
 
 
-def resolved(warehouse: Warehouse, experiment: Experiment, begun: str | None) -> Experiment:
+def resolved(
+    warehouse: Warehouse, experiment: Experiment, begun: str | None, changes: Sequence[str] = (),
+    served: str | None = None,
+) -> Experiment:  # fmt: skip
     """The experiment that a schedule goes on with: as given, or as begun under the id `begun`.
 
-    Raises InvalidInput, with the differences, where this name was begun with other settings only.
+    Raises InvalidInput, with the differences, where this name was begun with other settings only,
+    and where a schedule `served` another experiment than its file says now.
     """
     if begun is not None:
-        return as_begun(warehouse, experiment, begun)
+        return as_begun(warehouse, experiment, begun, changes)
+    if served not in (None, experiment.id):
+        recorded = warehouse.experiment(served)
+        changed = [] if recorded is None else differences(recorded.config, experiment.canonical())
+        told = "; ".join(map(str, changed)) or f"now they are those of {experiment.id}"
+        raise InvalidInput(
+            f"the settings have changed since {served} was served: {told}. Serve it again, as it is "
+            f"now or with --continue-as {served}"
+        )
     if (twin := near_twin(warehouse, experiment)) is None:
         return experiment
     raise InvalidInput(
@@ -81,9 +94,12 @@ def differences(before: str, after: str) -> list[Difference]:
     ]
 
 
-def as_begun(warehouse: Warehouse, experiment: Experiment, begun: str) -> Experiment:
+def as_begun(
+    warehouse: Warehouse, experiment: Experiment, begun: str, changes: Sequence[str] = ()
+) -> Experiment:
     """The experiment as it was begun under the id `begun`. Settings that do not determine contents
-    (number of generations, promotion, audit, servers) are those of `experiment`.
+    (number of generations, promotion, audit, servers) are those of `experiment`. Raises
+    InvalidInput where one of the `changes` (each like training.steps=100) is another.
 
     Raises InvalidInput where none was begun, or the two do not go together.
     """
@@ -99,9 +115,21 @@ def as_begun(warehouse: Warehouse, experiment: Experiment, begun: str) -> Experi
     if experiment.model.server is not None and content["model"].get("policy") == "served":
         content["model"] = {**content["model"], "server": experiment.model.server.model_dump()}
     try:
-        return Experiment.model_validate_json(json.dumps(content))
+        found = Experiment.model_validate_json(json.dumps(content))
     except ValidationError as error:
+        problems = map(problem, error.errors())
         raise InvalidInput(
-            f"{begun} cannot go on with what {experiment.name} asks for now: "
-            f"{'; '.join(problem['msg'] for problem in error.errors())}"
+            f"{begun} cannot go on with what {experiment.name} asks for now: {'; '.join(problems)}"
         ) from error
+    own, asked = (dict(leaves(one.model_dump(mode="json"))) for one in (found, experiment))
+    names = [change.partition("=")[0].strip() for change in changes]
+    lost = [
+        name for name in names
+        if any(own.get(leaf) != asked[leaf] for leaf in asked if f"{leaf}.".startswith(f"{name}."))
+    ]  # fmt: skip
+    if lost and lost != ["name"]:
+        raise InvalidInput(
+            f"{begun} goes on as it was begun, so --set {', '.join(lost)} would change nothing; "
+            "leave it out, or begin a new experiment without --continue-as"
+        )
+    return found

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from flows.importing.line import Line, task_in
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, problem
 
 DEEPEST = 12
 """Levels of an object that are looked through for a text."""
@@ -209,7 +209,7 @@ def _line(prompt: object, answer: object, **besides: Any) -> Line | None:
     try:
         return Line(completion=completion, domain=task[0], problem=task[1], **told)
     except ValidationError as error:
-        raise InvalidInput(error.errors()[0]["msg"]) from error
+        raise InvalidInput(problem(error.errors()[0])) from error
 
 
 def _text(value: object) -> str | None:

@@ -23,7 +23,7 @@ from flows.importing.formats import FORMATS, Read, imported
 from flows.importing.line import Line
 from planners.checking.checker import checker_for
 from planners.domains import DOMAINS
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, problem
 from planners.prompts.extraction import split_reasoning
 from planners.records import INGESTED
 from warehouse import records, schema
@@ -127,8 +127,8 @@ def _parse(line: bytes, form: str) -> Sequence[Read]:
         return [Line.model_validate_json(line)]
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidInput(f"{where}: {first['msg']}" if where else first["msg"]) from error
+        hint = "; is it of another --format?" if first["type"] == "extra_forbidden" else ""
+        raise InvalidInput(problem(first) + hint) from error
 
 
 class _Batch:

@@ -36,16 +36,18 @@ def next_of(
     warehouse: str,
     changes: tuple[str, ...] = (),
     continue_as: str | None = None,
+    serves: str | None = None,
 ) -> State[Any]:
     """Make the next generation of an experiment, or finish the one that is half made.
 
-    If its settings have changed since it was begun, nothing is made.
+    If its settings have changed since it was begun, or since it was served, nothing is made.
 
     Args:
         experiment: A preset's name, such as quickstart, or the path of a TOML file.
         warehouse: The warehouse's file, or its lake.
         changes: Settings to change, each like training.steps=100.
         continue_as: Go on with the experiment of this id as it was begun, whatever its file says.
+        serves: Make generations of the experiment of this id, and of no other that its file says.
     """
     log_to_pages()
     name = Path(experiment).stem
@@ -53,7 +55,7 @@ def next_of(
     try:
         settings = load_experiment(experiment, list(changes))
         with Warehouse(warehouse) as store:
-            settings = resolved(store, settings, continue_as)
+            settings = resolved(store, settings, continue_as, changes, serves)
             with store.working_on(settings.id):
                 return _make_next(store, settings)
     except Busy as error:

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from flows.experiments.experiment import Experiment
+from pydantic import ValidationError
+
 from flows.progress import Watch
 from flows.schedule.artifacts import name_run
 from flows.schedule.server import LOOK
-from planners.errors import Busy, InvalidInput
+from planners.errors import Busy, InvalidInput, problem
 from planners.records import content_hash
 from warehouse.places.connect import place_of
 from warehouse.places.file import File
@@ -42,14 +43,14 @@ GRACE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """An experiment to make, when, and in which warehouse.
+    """An experiment to make (by its id), when, and in which warehouse.
 
     `source` is the preset or TOML file, `changes` the values of `--set`, `interval` in seconds.
     """
 
     source: str
     changes: tuple[str, ...]
-    experiment: Experiment
+    experiment: str
     warehouse: str
     cron: str | None = None
     timezone: str = "UTC"
@@ -59,7 +60,7 @@ class Schedule:
     @property
     def name(self) -> str:
         """Name of the Prefect deployment: the experiment's id, and a hash of the warehouse."""
-        return f"{self.experiment.id}-{content_hash(self.warehouse, length=6)}"
+        return f"{self.experiment}-{content_hash(self.warehouse, length=6)}"
 
     @property
     def when(self) -> PrefectSchedule:
@@ -78,6 +79,7 @@ class Schedule:
             "warehouse": self.warehouse,
             "changes": list(self.changes),
             "continue_as": self.continue_as,
+            "serves": self.experiment,
         }
 
 
@@ -100,9 +102,10 @@ def first_firing(cron: str, timezone: str = "UTC", now: datetime | None = None) 
         CronSchedule(cron=cron, timezone=timezone)
         found: datetime = croniter(cron, now, max_years_between_matches=8).get_next(datetime)
     except (CroniterError, ValueError, KeyError) as error:
+        why = problem(error.errors()[0]) if isinstance(error, ValidationError) else error
         raise InvalidInput(
-            f"--cron {cron!r} never fires: {error}; five fields, minute hour day month weekday: "
-            "'0 3 * * *' is every night at three"
+            f"--cron {cron!r} is no cron expression, or never fires: {why}; five fields, minute "
+            "hour day month weekday: '0 3 * * *' is every night at three"
         ) from error
     return found
 
@@ -117,7 +120,7 @@ def alone(schedule: Schedule) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise Busy(
-            f"another process serves {schedule.experiment.id} in {schedule.warehouse}; stop it "
+            f"another process serves {schedule.experiment} in {schedule.warehouse}; stop it "
             "first, or serve another experiment"
         ) from error
     try:
@@ -150,7 +153,7 @@ def serve(schedule: Schedule, watch: Watch) -> None:
                 name,
                 schedule=schedule.when,
                 parameters=schedule.parameters,
-                tags=[schedule.experiment.name],
+                tags=[schedule.experiment.rpartition("-")[0]],
                 description=f"The next generation, in {schedule.warehouse}.",
                 limit=1,
                 paused=False,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, problem
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 STUDIES = ("paper", "error", "taste", "shrinkage", "fresh", "crossing")
@@ -93,9 +93,7 @@ def read_study(named: str) -> Study:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInput(f"the study {path} cannot be read: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidInput(f"the study {path}: {where}: {first['msg']}") from error
+        raise InvalidInput(f"the study {path}: {problem(error.errors()[0])}") from error
     if len(set(told.seeds)) < len(told.seeds):
         raise InvalidInput(f"the study {path}: a seed stands twice in {told.seeds}")
     runs = tuple(

@@ -32,7 +32,7 @@ from flows.web.protocol import (
 )
 from flows.web.responses import completed, delta, streamed, text_of
 from flows.web.trying import trying
-from planners.errors import InvalidInput, PosterityError
+from planners.errors import InvalidInput, PosterityError, problem
 
 TELL_AT = 5
 """Looks in a row that failed, until it is said."""
@@ -164,9 +164,12 @@ async def _look(desk: Desk) -> None:
     problems = 0
     while True:
         await asyncio.sleep(LOOK_EVERY)
+        before = desk.deployed.current
         try:
             await asyncio.to_thread(desk.deployed.refresh)
             problems = 0
+            if desk.deployed.current != before:
+                sys.stderr.write(f"generation {desk.deployed.current} answers from now on\n")
         except Exception as error:
             problems += 1
             if problems == TELL_AT:
@@ -181,15 +184,26 @@ def _refuse_with_bodies(app: FastAPI) -> None:
     async def malformed(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
-        return refusal(400, f"{where}: {first['msg']}" if where else first["msg"], where=where)
+        told = problem(first, skip=1)
+        if first["type"] == "json_invalid":
+            told, where = f"the body is no JSON: {first['ctx']['error']}", ""
+        elif "content" in first["loc"]:
+            told = "the content of a message is a text, or parts of the type text"
+        elif first["type"] == "string_pattern_mismatch":
+            told = f"{where}: not the id of a trace, as answers give it"
+        return refusal(400, told, where=where or None)
 
     @app.exception_handler(InvalidInput)
     async def refused(_: Request, error: InvalidInput) -> Response:
         message = str(error)
         if message.startswith("the model '") and "does not exist" in message:
             return refusal(404, message, code="model_not_found")
-        code = "context_length_exceeded" if "exceed the model's context" in message else None
-        return refusal(400, message, code=code)
+        if "exceed the model's context" in message:
+            told = (
+                f"{message.partition(';')[0]}; ask for fewer with max_tokens, or a shorter prompt"
+            )
+            return refusal(400, told, code="context_length_exceeded")
+        return refusal(400, message)
 
     @app.exception_handler(PosterityError)
     async def failed(_: Request, error: PosterityError) -> Response:

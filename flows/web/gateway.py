@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import os
 import signal
 import subprocess
 import sys
@@ -94,7 +95,16 @@ def _tell(watch: Watch, deployed: Deployed, url: str, host: str) -> None:
     watch.say(f"pages to look at it and to try it: {url}/try")
     if not is_loopback(host):
         watch.say("without TLS: put a proxy with TLS before it")
-    watch.say(f"users are told apart by a hash; with {SECRET} they are known again later")
+    if not os.environ.get(SECRET):
+        watch.say(
+            f"{SECRET} is not set: users are told apart by a hash, but not known again after a "
+            "restart, when `posterity forget --user` does not find what they asked before"
+        )
+    if deployed.experiment.deployment is None:
+        watch.say(
+            f"{deployed.id} has no [deployment]: no generation will learn from these answers; only "
+            "an experiment that has it when it is begun learns from its users"
+        )
 
 
 @contextmanager

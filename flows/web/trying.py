@@ -19,7 +19,7 @@ from flows.web.desk import Desk, Planned
 from flows.web.protocol import Judged, Planning
 from planners.checking.steps import Step
 from planners.domains import DOMAINS
-from planners.errors import InvalidInput, PosterityError
+from planners.errors import InvalidInput, PosterityError, problem
 from planners.pddl import read_task
 from planners.records import Plan
 
@@ -105,8 +105,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 def _words(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return problem(error.errors()[0])
     return str(error)
 
 

@@ -48,16 +48,21 @@ def _mask(numbers: Ids) -> int:
     return sum(1 << number for number in numbers)
 
 
-def reference_plan(domain: str, problem: str, seconds: float = 10.0) -> Plan | None:
-    """A plan by Fast Downward (LAMA's first plan), or None if it found none in `seconds`.
-
-    Raises InvalidInput if the extra is not installed.
-    """
+def require_reference() -> None:
+    """Raise InvalidInput if Fast Downward is not installed."""
     if importlib.util.find_spec("up_fast_downward") is None:
         raise InvalidInput(
             "reference plans need Fast Downward; install it with "
             "`pip install 'posterity[reference]'` (GPL, run as a process of its own)"
         )
+
+
+def reference_plan(domain: str, problem: str, seconds: float = 10.0) -> Plan | None:
+    """A plan by Fast Downward (LAMA's first plan), or None if it found none in `seconds`.
+
+    Raises InvalidInput if the extra is not installed.
+    """
+    require_reference()
     with TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "domain.pddl").write_text(domain, "utf-8")

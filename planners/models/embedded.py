@@ -38,9 +38,9 @@ def embedded_base(domains: Collection[str]) -> Path:
         return min(able, key=lambda folder: len(learned[folder]))
     known = "; ".join("+".join(of) for of in learned.values())
     raise InvalidInput(
-        f"no embedded base knows {', '.join(domains)}, only {known}; make one with "
-        f"`posterity pretrain --domains {','.join(domains)}` if they are built-in domains, or name "
-        "another model with model.base"
+        f"no embedded base knows {', '.join(domains)}, only {known}; name a language model with "
+        'model.base, and model.prompt = "pddl"; or, if they are built-in domains, make one with '
+        f"`posterity pretrain --domains {','.join(domains)}`"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from planners.checking.reference import reference_plan
+from planners.checking.reference import reference_plan, require_reference
 from planners.errors import InvalidInput
 from planners.prompts.language import BETWEEN
 from planners.records import Completion, Policy, Sampling, content_hash
@@ -74,10 +74,12 @@ class ScriptedPolicy(Unlearned):
 class PlannerPolicy(Unlearned):
     """Fast Downward (LAMA's first plan) with `seconds` per task: an upper bound for a model.
 
-    Its prompts are a domain and a problem in PDDL, the format "task".
+    Its prompts are a domain and a problem in PDDL, the format "task". Raises InvalidInput if the
+    planner is not installed.
     """
 
     def __init__(self, seconds: float = 10.0) -> None:
+        require_reference()
         self.seconds = seconds
         self.name = f"planner fast-downward {seconds:g}s"
 

@@ -135,7 +135,13 @@ def test_a_changed_experiment_is_refused_with_what_changed(finished: Path) -> No
         with pytest.raises(InvalidInput, match=r"training\.steps: 3, now 4\. Go on .*") as told:
             resolved(store, changed, None)
         assert f"--continue-as {EXPERIMENT.id}" in str(told.value)
-        begun = as_begun(store, changed, EXPERIMENT.id)
+        begun = as_begun(store, changed, EXPERIMENT.id, ["generations=7"])
+        with pytest.raises(InvalidInput, match=r"--set training\.steps would change nothing"):
+            as_begun(store, changed, EXPERIMENT.id, ["generations=7", "training.steps=4"])
+        # A file may become another experiment's, also one that somebody began by hand.
+        resolved(store, EXPERIMENT, None, served=EXPERIMENT.id)
+        with pytest.raises(InvalidInput, match=r"since other-1 was served"):
+            resolved(store, EXPERIMENT, None, served="other-1")
     assert begun.id == EXPERIMENT.id
     assert begun.generations == 7
 
