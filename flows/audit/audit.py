@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
-
 from curation.diversity import diversity, trend
 from flows.audit.generation import asked, empty
 from flows.audit.ledger import Audit
@@ -113,8 +111,8 @@ def _forecasts(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:
 def tell(found: Audit, watch: Watch) -> None:
     """Print the findings in words."""
     watch.say(
-        f"[bold]{found.experiment.id}[/], from the deployed and ingested traces that generations "
+        f"{found.experiment.id}, from the deployed and ingested traces that generations "
         "could learn from; evaluation traces only where it says so"
     )
     for line in (*found.lines, *found.broken):
-        watch.say(escape(line))
+        watch.say(line)

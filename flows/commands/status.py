@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 
-from rich.markup import escape
-
 from flows.commands.terminal import DEFAULT
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import PRESETS, load_experiment
@@ -43,10 +41,10 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     # That a generation was promoted by rule is no news.
     if last is not None and (not last.promoted or last.decided_by == "person"):
         verb = "deployed" if last.promoted else "not promoted"
-        done += f"; generation {last.generation} is {verb}: {escape(last.reason)}"
+        done += f"; generation {last.generation} is {verb}: {last.reason}"
     if last is not None and not last.promoted:  # nothing goes on by itself
         left = f"`posterity promote {last.generation}` deploys it anyway, then {left}"
-    return f"{done}; {escape(left)}"
+    return f"{done}; {left}"
 
 
 def resuming(warehouse: Warehouse, experiment: records.Experiment) -> str:

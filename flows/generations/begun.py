@@ -31,8 +31,8 @@ def resolved(
         changed = [] if recorded is None else differences(recorded.config, experiment.canonical())
         told = "; ".join(map(str, changed)) or f"now they are those of {experiment.id}"
         raise InvalidInput(
-            f"the settings have changed since {served} was served: {told}. Serve it again, as it is "
-            f"now or with --continue-as {served}"
+            f"the settings have changed since {served} was served: {told}. Serve it again, as it "
+            f"is now or with --continue-as {served}"
         )
     if (twin := near_twin(warehouse, experiment)) is None:
         return experiment
