@@ -309,10 +309,7 @@ class NothingKept(InvalidInput):
 
 def nothing_kept(curator: Curator, traces: int, generation: int) -> NothingKept:
     """The error for a curator that kept none of so many traces for a generation."""
-    remedy = (
-        "use easier tasks, more samples per task, or a higher temperature; or bring plans to begin "
-        "with (`posterity ingest`, then curation.sources)"
-    )
+    remedy = "use easier tasks, more samples per task, or plans to begin with (curation.sources)"
     if curator.signed:
         remedy = "a task's traces are all valid or all invalid; use tasks solved now and then"
     return NothingKept(
@@ -349,7 +346,5 @@ def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: boo
         wrong = f"a weight below 0, {weights.min():g}"
     else:
         return
-    raise InvalidInput(
-        f"the curator {name!r} returned {wrong}; return curation.keep(pool, ids), or keep(pool, "
-        "{id: weight}) with weights above 0"
-    )
+    ask = "return curation.keep(pool, ids), or keep(pool, {id: weight}), no weight below 0"
+    raise InvalidInput(f"the curator {name!r} returned {wrong}; {ask}")

@@ -60,7 +60,7 @@ def false_discoveries(p: np.ndarray | pd.Series) -> np.ndarray:
 
 
 def wilson(part: Any, whole: Any) -> tuple[Any, Any]:
-    """Wilson's 95% interval of a share, element by element."""
+    """Wilson's 95% interval (1927) of the share of a part in a whole: numbers, arrays or series."""
     z = 1.959963984540054
     centre = (part + z**2 / 2) / (whole + z**2)
     wide = z * np.sqrt(part * (whole - part) / whole + z**2 / 4) / (whole + z**2)

@@ -63,7 +63,7 @@ def serve(app: FastAPI, source: Source, listening: socket.socket, grace: int) ->
 def serve_pages(source: Source, port: int, watch: Watch) -> None:
     """Show the pages to this machine until it is told to stop."""
     # Loaded before there are threads: two that load the same libraries at once can fail.
-    import statsmodels.stats.proportion  # noqa: F401
+    import scipy.stats  # noqa: F401
 
     with bound(LOOPBACK, port) as listening, warm(source):
         watch.say(f"http://{LOOPBACK}:{listening.getsockname()[1]} shows {source.place}")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from curation.tasks import wilson
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -116,10 +118,8 @@ def lines(axes: Axes, frame: pd.DataFrame, label: str, colour: str, dashes: str 
     mean, low, high = by.mean(), by.min(), by.max()
     axes.plot(mean.index, mean, dashes, marker="o", markersize=3.5, color=colour, label=label)
     if by.size().max() == 1 and "tasks" in frame:
-        from statsmodels.stats.proportion import proportion_confint
-
         tasks = frame.groupby("generation")["tasks"].first()
-        low, high = proportion_confint(mean * tasks, tasks, method="wilson")
+        low, high = wilson(mean * tasks, tasks)
     axes.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from curation.tasks import wilson
 from flows.report.figures import PALETTE, beside, drawing, percent, whole_generations
 from flows.report.history import Runs
 from flows.report.parts import Section
@@ -30,8 +31,6 @@ def users(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 
 
 def _shares(name: str, told: pd.DataFrame) -> Section:
-    from statsmodels.stats.proportion import proportion_confint
-
     with drawing(f"users {name}") as drawn:
         axes = drawn.axes[0]
         for part, whole, label, colour, dashes in (
@@ -40,7 +39,7 @@ def _shares(name: str, told: pd.DataFrame) -> Section:
         ):
             known = told[told[whole] > 0]
             share = known[part] / known[whole]
-            low, high = proportion_confint(known[part], known[whole], method="wilson")
+            low, high = wilson(known[part], known[whole])
             axes.plot(known["generation"], share, dashes, marker="o", label=label, color=colour)
             axes.fill_between(known["generation"], low, high, color=colour, alpha=0.2, linewidth=0)
         whole_generations(axes)

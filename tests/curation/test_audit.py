@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from statsmodels.discrete.conditional_models import ConditionalLogit
+from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.audit_power import NULL, POWER, Row, tasks_of, traits_of
 from curation.diversity import diversity, trend
 from curation.preferences import Preferences, preferences, spent_at
 from curation.price import change, numeric
 from curation.rewards import CLIP, effective_reward, effective_size, importance, staleness
-from curation.tasks import FEWEST, acceptance, cases, share_interval
+from curation.tasks import FEWEST, acceptance, cases, share_interval, wilson
 
 TRACES, SEEDS = 2000, 100
 
@@ -355,3 +356,10 @@ def test_diversity_of_a_small_generation() -> None:
     assert (found["all_wrong"], found["all_right"]) == (0.5, 0.5)
     assert trend([1.0, 2.0, 3.0]) == pytest.approx(1.0)
     assert trend([1.0, 2.0]) is None
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_wilsons_interval_is_that_of_statsmodels(whole: int, share: float) -> None:
+    part = round(share * whole)
+    told = proportion_confint(part, whole, method="wilson")
+    assert wilson(part, whole) == pytest.approx(told, abs=1e-12)
