@@ -154,8 +154,8 @@ def noisy(pool: pd.DataFrame, options: Options) -> Selection:
 def preference(pool: pd.DataFrame, options: Options) -> Selection:
     """Random valid traces: even odds, or three times better if the text contains `taste`."""
     ordered = pool.sort_values("trace")
-    liked = ordered["text"].astype(str).str.contains(options.taste, regex=False).to_numpy()
-    drawn = np.random.default_rng(options.seed).random(len(ordered)) < np.where(liked, 0.75, 0.5)
+    has_it = ordered["text"].astype(str).str.contains(options.taste, regex=False).to_numpy()
+    drawn = np.random.default_rng(options.seed).random(len(ordered)) < np.where(has_it, 0.75, 0.5)
     valid = ordered["outcome"].eq(Outcome.VALID.value).to_numpy()
     chosen = _at_most(ordered.loc[drawn & valid, "trace"], options)
     return _selection(pool, chosen, _why_not(pool, "not drawn"), "valid, and drawn")

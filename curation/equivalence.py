@@ -45,7 +45,7 @@ def gradient(
     import torch
 
     # Of all weights: those of a merged adapter were frozen while it was trained.
-    parameters = [weights.requires_grad_() for weights in model.parameters()]
+    parameters = [one.requires_grad_() for one in model.parameters()]
     total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
     for chosen in by_length(rows, batch):
         weight = torch.tensor([weights[i] for i in chosen], dtype=torch.float64)

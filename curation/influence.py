@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BATCH = 16
 """Lessons per gradient whose size stands for Adam's."""
 FLOOR = 0.1
-"""Of the mean size of a coordinate, below which none is taken to be."""
+"""The least size that a coordinate is taken to have, as a share of their mean."""
 STEP = 1e-2
 """Length of the steps to both sides, in the space of weights."""
 

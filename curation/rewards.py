@@ -14,9 +14,9 @@ sample is valid, and P = 1 - (1 - Z)^N the chance that its task is solved:
 
 Where there is none, the samples are drawn again from those that there are (a bootstrap), and the
 curator is asked what it keeps. Chances are estimated by shares of the pool, which makes the rewards
-of rare traces too low: P / Z is told 0.68-fold where Z is 0.02 of 16 samples. Every such statement
-holds for one step, not over epochs, and for the sampling distribution itself, its temperature
-included.
+of rare traces too low: of 16 samples with Z = 0.02, P / Z is told at 0.68 of its value. Every such
+statement holds for one step, not over epochs, and for the sampling distribution itself, its
+temperature included.
 
 Replay is off-policy. If policy beta wrote a trace and policy pi learns it with weight w, one step
 on the traces of beta alone acts like a reward, under pi, of w (Z_pi / Z_beta) beta / pi, with Z_q

@@ -15,6 +15,8 @@ RIDGE = 0.05
 4.5).
 """
 STEPS, CLOSE = 25, 1e-8
+ODD = 1.25
+"""How far beyond that of normal scores the largest one by chance is where it is taken for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ class Tails:
         self.sorted = np.sort(np.abs(drawn), axis=0)
 
     def credible(self, z: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
-        """Scores (..., columns) as large as a normal one that chance exceeds as often, if they are
-        smaller so.
+        """Scores (..., columns), where chance makes them larger than normal ones: as large as a
+        normal one that it exceeds as often.
 
         A trait of one odd trace is at six standard errors as often as that one is kept. `which`:
         the places of the scores, if these are not all.
@@ -100,14 +102,15 @@ class Tails:
         from scipy.stats import norm
 
         known = self.sorted if which is None else self.sorted[:, which]
-        count, size = len(known), np.abs(z)
-        beyond = np.empty(size.shape, dtype=int)
-        for i in range(size.shape[-1]):
-            beyond[..., i] = count - np.searchsorted(known[:, i], size[..., i] - 1e-6)
-        # Beyond all that was drawn, it grows as it did up to there.
-        last = size * norm.isf(0.5 / count) / np.maximum(known[-1], 1e-12)
-        own = np.where(beyond > 0, norm.isf(np.maximum(beyond, 1) / count / 2), last)
-        found: np.ndarray = np.sign(z) * np.minimum(size, own)
+        count, found = len(known), z.astype(float)
+        usual = norm.isf(0.5 / count)  # about the largest of so many normal ones
+        for i in np.flatnonzero(known[-1] > ODD * usual):
+            size = np.abs(found[..., i])
+            beyond = count - np.searchsorted(known[:, i], size - 1e-6)
+            # Beyond all that was drawn, it grows as it did up to there.
+            last = size * usual / known[-1, i]
+            own = np.where(beyond > 0, norm.isf(np.maximum(beyond, 1) / count / 2), last)
+            found[..., i] = np.sign(found[..., i]) * np.minimum(size, own)
         return found
 
 

@@ -105,7 +105,7 @@ def _works(warehouse: Warehouse, experiment: Experiment, generation: int) -> boo
     """Whether a generation is put to work on tasks of ours. The last has none to teach, one that is
     not promoted may not, and where users are to teach alone, none is.
     """
-    if experiment.deployment is not None and experiment.deployment.alone:
+    if experiment.users_alone:
         return False
     last = generation == experiment.generations
     return not last and generation == deployed(warehouse, experiment)

@@ -7,6 +7,7 @@
     │   │   └── NotJudged     PDDL that uses a feature the checker does not support
     │   └── CheckpointError   a folder that is not a usable checkpoint
     ├── NotPromoted           a generation that may not be deployed (exit 1)
+    ├── Waiting               the next generation waits for users (exit 1)
     └── ComponentFailure      a part of Posterity, or of the machine, failed (exit 3)
         ├── CanaryAccepted    the checker accepted a plan that was broken on purpose
         ├── CheckerDisputed   the checker and the naive replay do not agree on a plan

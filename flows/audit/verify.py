@@ -310,8 +310,9 @@ def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         ("deploy", experiment.deploy, "canaries"),
         ("evaluate", experiment.evaluate, "judge"),
     )
-    alone = experiment.deployment is not None and experiment.deployment.alone
-    for purpose, drawing, following in stages[alone:]:  # no tasks of ours are put to work
+    for purpose, drawing, following in stages[
+        experiment.users_alone :
+    ]:  # no tasks of ours are put to work
         done = warehouse.marks(experiment.id, purpose)
         counts: Counter[tuple[int, int]] = Counter()
         held = warehouse.query("traces_by_task", experiment=experiment.id, purpose=purpose)

@@ -6,7 +6,6 @@ import json
 import select
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from flows.deployment.answered import Answered, Told, of_line
@@ -38,39 +37,30 @@ OWN_PURPOSE = ("correction", "shadow")
 NO_TASK = "its prompt holds no planning task"
 
 
-@dataclass(slots=True)
-class Loaded:
-    """How many answers and how much feedback were new, and lines that could not be read."""
-
-    answers: int = 0
-    feedback: int = 0
-    unreadable: int = 0
-
-
 def requests_folder(place: Place) -> Path:
     """Where the answers to users are written down before they are in the warehouse."""
     return place.landing / REQUESTS
 
 
-def load_requests(warehouse: Warehouse) -> Loaded:
+def load_requests(warehouse: Warehouse) -> int:
     """Load every segment of the log that nobody writes to any more, then delete it. Its rows and
     the record that it was loaded are written in one transaction. What is said of a trace that was
-    forgotten, or stands beside one, is dropped.
+    forgotten, or stands beside one, is dropped. Returns how many lines could not be read.
     """
-    found, folder = Loaded(), requests_folder(warehouse.place)
+    unreadable, folder = 0, requests_folder(warehouse.place)
     if not folder.is_dir():
-        return found
+        return unreadable
     known = {one.file for one in warehouse.every(Landed)}
     for segment in complete_segments(folder):
         if segment.name not in known:
-            _load(warehouse, segment, found)
+            unreadable += _load(warehouse, segment)
         segment.unlink(missing_ok=True)
-    return found
+    return unreadable
 
 
-def _load(warehouse: Warehouse, segment: Path, found: Loaded) -> None:
+def _load(warehouse: Warehouse, segment: Path) -> int:
     rows, told, gone = list[Record](), dict[str, Told](), warehouse.forgotten()
-    answers = 0
+    answers = unreadable = 0
     for line in lines_of(segment):
         try:
             read = of_line(line)
@@ -81,7 +71,7 @@ def _load(warehouse: Warehouse, segment: Path, found: Loaded) -> None:
                 rows += records_of(read)
                 answers += 1
         except PosterityError:  # of another version, perhaps: kept beside the log, for that one
-            found.unreadable += 1
+            unreadable += 1
             with (segment.parent.parent / UNREADABLE).open("ab") as kept:
                 kept.write(line)
     feedback = [
@@ -89,8 +79,7 @@ def _load(warehouse: Warehouse, segment: Path, found: Loaded) -> None:
         for one in told.values()
     ]
     warehouse.hear(feedback, [*rows, Landed(segment.name, answers + len(told))])
-    found.answers += answers
-    found.feedback += len(told)
+    return unreadable
 
 
 def records_of(answer: Answered) -> Iterable[Record]:
@@ -186,11 +175,11 @@ def main(warehouse: str, seconds: float) -> None:
             continue
         try:
             with for_a_moment(place), Warehouse(place) as store:
-                found = load_requests(store)
+                unreadable = load_requests(store)
                 store.publish()
-            if found.unreadable:
+            if unreadable:
                 print(
-                    f"loading: {found.unreadable} lines cannot be read, and are kept in "
+                    f"loading: {unreadable} lines cannot be read, and are kept in "
                     f"{place.landing / UNREADABLE}",
                     file=sys.stderr,
                     flush=True,

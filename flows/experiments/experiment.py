@@ -49,9 +49,9 @@ or is None when not given.
 
 
 class Experiment(Table):
-    """The settings of one run. `generations` says how far it goes, `promote` on what condition, and
-    `workers` who does the work, `tracking` which experiment trackers are told its figures; like the
-    others in BESIDES they are not part of its identity.
+    """The settings of one run. `generations` says how far it goes, `promote` on what condition,
+    `workers` who does the work, and `tracking` which experiment trackers are told its figures; like
+    the others in BESIDES they are not part of its identity.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -154,6 +154,11 @@ class Experiment(Table):
         """
         server = self.model.server
         return server is None or bool(server.command or server.adapters or self.generations)
+
+    @property
+    def users_alone(self) -> bool:
+        """Whether generations learn from users alone, and no tasks of our own are put to work."""
+        return self.deployment is not None and self.deployment.alone
 
     @property
     def id(self) -> str:

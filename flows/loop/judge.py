@@ -67,7 +67,7 @@ def judge(
     warehouse.write(verdicts, Mark(experiment.id, generation, "judge"))
     _tell_unjudged(warehouse, experiment, waiting, watch)
     # 2. Check the checker before curation. The last generation is only evaluated, never curated.
-    alone = experiment.deployment is not None and experiment.deployment.alone
+    alone = experiment.users_alone
     if alone or warehouse.done(experiment.id, generation, "deploy"):
         _search_holes(warehouse, experiment, watch, checker_of)
         _replay_plans(warehouse, experiment, generation)
@@ -281,7 +281,7 @@ def _with_plans(
     """The first deployed traces that hold a plan, of one outcome if given, each with its task; of
     an experiment that puts none of our tasks to work, the first evaluated ones.
     """
-    alone = experiment.deployment is not None and experiment.deployment.alone
+    alone = experiment.users_alone
     tasks = {task.key: task for task in warehouse.tasks(experiment.id)}
     purpose = "evaluate" if alone else "deploy"
     found = warehouse.with_plans(experiment.id, generation, count, purpose, outcome)

@@ -126,7 +126,7 @@ def _model(folder: Path, dtype: str | None = None) -> PreTrainedModel:
 
     logging.disable_progress_bar()
     used = hardware()
-    # It plans anew for every length, and a completion has another one with every token.
+    # cuDNN's attention plans anew for every length, and each token makes another one.
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         model, told = AutoModelForCausalLM.from_pretrained(

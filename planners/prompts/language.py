@@ -1,6 +1,6 @@
 """Prompts for language models: the whole task in PDDL, in English, or under made-up names.
 
-All three end with the same request and answer format, so that one extraction reads every answer.
+They ask for the same form of answer, so that one extraction reads every answer.
 """
 
 from __future__ import annotations

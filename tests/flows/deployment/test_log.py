@@ -12,7 +12,7 @@ import pytest
 
 from flows.deployment.answered import Answered, Told, as_line, of_line
 from flows.deployment.forgetting import forget
-from flows.deployment.loading import Loaded, load_requests, requests_folder
+from flows.deployment.loading import load_requests, requests_folder
 from flows.deployment.log import Log, complete_segments, lines_of
 from planners.errors import ComponentFailure, InvalidInput
 from planners.pddl.printing import print_problem
@@ -124,7 +124,7 @@ def test_a_line_that_cannot_be_loaded_holds_up_no_other(
                  as_line(good)):  # fmt: skip
         log.append(line).result(timeout=10)
     log.close()
-    assert load_requests(warehouse) == Loaded(answers=1, feedback=0, unreadable=2)
+    assert load_requests(warehouse) == 2
     assert [one.id for one in warehouse.traces("e-1")] == [good.trace]
 
 
@@ -176,8 +176,8 @@ def test_each_line_is_loaded_once_and_the_last_word_counts(
     log.close()
     [segment] = complete_segments(folder)
     kept = segment.read_bytes()
-    found = load_requests(warehouse)
-    assert (found.unreadable, found.feedback) == (1, 1)
+    assert load_requests(warehouse) == 1
+    assert len(warehouse.every(Feedback)) == 1
     assert (folder.parent / "unreadable.jsonl").read_bytes() == b"nonsense\n"
     segment.write_bytes(kept)  # as if it had been killed before it deleted the segment
     load_requests(warehouse)
