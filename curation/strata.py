@@ -16,7 +16,7 @@ RIDGE = 0.05
 """
 STEPS, CLOSE = 25, 1e-8
 ODD = 1.25
-"""How far beyond that of normal scores the largest one by chance is where it is taken for another."""
+"""Times the usual largest score by chance, from which a score is not taken for a normal one."""
 
 
 @dataclass(frozen=True, slots=True)

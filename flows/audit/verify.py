@@ -310,9 +310,8 @@ def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         ("deploy", experiment.deploy, "canaries"),
         ("evaluate", experiment.evaluate, "judge"),
     )
-    for purpose, drawing, following in stages[
-        experiment.users_alone :
-    ]:  # no tasks of ours are put to work
+    # Where it learns from users alone, no tasks of ours are put to work.
+    for purpose, drawing, following in stages[experiment.users_alone :]:
         done = warehouse.marks(experiment.id, purpose)
         counts: Counter[tuple[int, int]] = Counter()
         held = warehouse.query("traces_by_task", experiment=experiment.id, purpose=purpose)
