@@ -225,3 +225,13 @@ def test_what_is_no_expression_is_refused(sql: str) -> None:
 def test_expressions_pass() -> None:
     for sql in ("text LIKE '%:%'", "plan_length + 1", "(SELECT max(size) FROM tasks)", "1 -- why"):
         require_expression(sql)
+
+
+def test_pivot_must_name_its_columns(tmp_path: Path) -> None:
+    file = tmp_path / "w.duckdb"
+    with Warehouse(file):
+        pass
+    pivot = "FROM (PIVOT (SELECT 'x' AS a, 1 AS b) ON a {}USING max(b))"
+    assert ask(file, pivot.format("IN ('x', 'y') ")).to_pylist() == [{"x": 1, "y": None}]
+    with pytest.raises(InvalidInput, match="PIVOT must name its columns"):
+        ask(file, pivot.format(""))

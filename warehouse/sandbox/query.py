@@ -126,6 +126,8 @@ def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
         # What is SQL, but no SELECT, is "not implemented": that needs no second sentence.
         other = tree.get("error_type") == "not implemented"
         why = "" if other else f" ({tree.get('error_message', 'it cannot be read')})"
+        if other and "pivot" in sql.lower():  # else DuckDB makes several statements of it
+            why = "; PIVOT must name its columns: FROM (PIVOT t ON a IN ('x', 'y') USING max(b))"
         raise InvalidInput(
             "a query is one SELECT, and only reads: start with SELECT, FROM, WITH, SHOW, DESCRIBE "
             f"or SUMMARIZE{why}"
