@@ -69,23 +69,29 @@ def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
     return found, check
 
 
-def chosen_from(warehouse: Warehouse, named: Experiment | None) -> tuple[list[Experiment], int]:
-    """The named experiment, or all of a warehouse, and its number of those by other versions.
+def chosen_from(
+    warehouse: Warehouse, named: Experiment | str | None
+) -> tuple[list[Experiment], int]:
+    """The experiment that is named, by its settings or its id, or all of a warehouse, and its
+    number of those by other versions.
 
     Raises InvalidInput if there is none, or the named one is missing.
     """
     known, check = experiments(warehouse)
-    chosen = known if named is None else [named]
-    there = ", ".join(one.id for one in known)
-    if not chosen:
+    ids = {one.id: one for one in known}
+    if named is None and not known:
         raise InvalidInput(f"{warehouse.place} holds no experiment; `posterity run` makes one")
-    if chosen[0].id not in {one.id for one in known}:
-        hint = f"it holds {there}: give its settings with --set" if there else "it holds none"
-        raise InvalidInput(f"{chosen[0].id} is not in {warehouse.place}; {hint}, or run it")
-    return chosen, check.skipped
+    if named is None:
+        return known, check.skipped
+    id = named if isinstance(named, str) else named.id
+    if id not in ids:
+        there = ", ".join(ids)
+        hint = f"it holds {there}: name one by its id" if there else "it holds none"
+        raise InvalidInput(f"{id} is not in {warehouse.place}; {hint}, or run it")
+    return [ids[id] if isinstance(named, str) else named], check.skipped
 
 
-def the_one(warehouse: Warehouse, named: Experiment | None) -> Experiment:
+def the_one(warehouse: Warehouse, named: Experiment | str | None) -> Experiment:
     """The named experiment, or the only one of a warehouse. Raises InvalidInput where there is
     none, or more than one.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -64,7 +65,7 @@ Changes = Annotated[
 Named = Annotated[str, typer.Argument(help="A preset's name or a TOML file.")]
 OnlyOne = Annotated[
     str | None,
-    typer.Argument(help="A preset or TOML file; default: the only experiment there is."),
+    typer.Argument(help="A preset, TOML file or id; default: the only experiment there is."),
 ]
 ContinueAs = Annotated[
     str | None,
@@ -73,6 +74,8 @@ ContinueAs = Annotated[
     ),
 ]
 DEFAULT = "posterity.duckdb"
+IDENTITY = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{12}")
+"""The id of an experiment: its name and the hash of its settings."""
 INTERRUPTED = FAILED = 3
 STOPPED = "interrupted; nothing finished is lost: run the same command again to resume"
 
@@ -93,13 +96,16 @@ def readable(warehouse: str) -> str:
     return warehouse
 
 
-def named_or_none(experiment: str | None, changes: list[str] | None) -> Experiment | None:
-    """The experiment that a command names, with its settings changed; None if it names none."""
+def named_or_none(experiment: str | None, changes: list[str] | None) -> Experiment | str | None:
+    """The experiment that a command names, with its settings changed; an id, as the warehouse has
+    it; None if it names none.
+    """
     from flows.experiments.reading import load_experiment
 
-    if experiment is None and changes:
-        raise InvalidInput("--set needs the EXPERIMENT whose settings it changes")
-    return None if experiment is None else load_experiment(experiment, changes)
+    is_id = experiment is not None and IDENTITY.fullmatch(experiment) is not None
+    if (experiment is None or is_id) and changes:
+        raise InvalidInput("--set needs the preset or the file whose settings it changes")
+    return experiment if experiment is None or is_id else load_experiment(experiment, changes)
 
 
 def tell_error(message: str) -> None:

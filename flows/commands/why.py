@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def audit(
     experiment: Annotated[
         str | None,
-        typer.Argument(help="A preset or TOML file; default: all experiments in the warehouse."),
+        typer.Argument(help="A preset, TOML file or id; default: all in the warehouse."),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -117,16 +117,18 @@ def audit(
 
 
 def _ask_arms(
-    warehouse: str, named: Experiment | None, generation: int, arms: int, watch: Watch
+    warehouse: str, chosen: Experiment | str | None, generation: int, arms: int, watch: Watch
 ) -> None:
     """Compare a generation with randomised arms; add the findings to those of the audit."""
     from flows.audit.audit import tell
+    from flows.audit.known import the_one
     from flows.loop.randomised import randomised
     from warehouse.store import Warehouse
 
-    if named is None:
+    if chosen is None:
         raise InvalidInput("say whose generation: posterity audit EXPERIMENT --by-lot N")
     with Warehouse(warehouse, read_only=True) as store:
+        named = the_one(store, chosen)
         found = randomised(store, named, generation, arms, watch)
     with Warehouse(warehouse) as store:
         store.replace_figures(named.id, generation, "randomised", found.records)
@@ -135,7 +137,7 @@ def _ask_arms(
 
 @app.command()
 def teachers(
-    experiment: Annotated[str, typer.Argument(help="A preset or TOML file.")],
+    experiment: Annotated[str, typer.Argument(help="A preset, TOML file or id.")],
     generation: Annotated[int, typer.Argument(help="The generation that does it.", min=1)],
     behaviour: Annotated[
         str,
@@ -155,14 +157,15 @@ def teachers(
     show the behaviour. `posterity show` shows a teacher.
     """
     with one_message():
-        from flows.experiments.reading import load_experiment
+        from flows.audit.known import the_one
         from flows.loop.teachers import teachers as ask
         from flows.loop.teachers import without_them
         from flows.progress import Watch
         from warehouse.store import Warehouse
 
-        watch, named = Watch(), load_experiment(experiment, changes)
+        watch, chosen = Watch(), named_or_none(experiment, changes)
         with Warehouse(warehouse, read_only=True) as store:
+            named = the_one(store, chosen)
             found = ask(store, named, generation, behaviour)
             watch.say(
                 f"{len(found.traces)} lessons of generation {generation}, by their influence on "

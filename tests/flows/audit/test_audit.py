@@ -18,7 +18,7 @@ from planners.errors import InvalidInput
 from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
-from warehouse import schema
+from warehouse import records, schema
 from warehouse.findings import Figure
 from warehouse.pool import TRAITS
 from warehouse.store import Warehouse
@@ -97,6 +97,20 @@ def test_the_audit_fills_its_views_and_repeats(run: Path) -> None:
         assert told.query("measure != 'trend'").empty or set(told["name"]) == {"trend"}
         counted = store.frame("SELECT count(*) AS n FROM audits")["n"][0]
         assert counted == store.count(schema.audits) > 50
+
+
+def test_an_experiment_is_named_by_its_id_too(run: Path) -> None:
+    with Warehouse(run / "posterity.duckdb", read_only=True) as store:
+        [one] = store.every(records.Experiment)
+    told = posterity("audit", one.id, folder=run)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout == posterity("audit", folder=run).stdout
+    other = posterity("audit", f"{one.id[:-12]}{12 * '0'}", folder=run)
+    assert other.returncode == 2
+    assert f"it holds {one.id}: name one by its id" in " ".join(other.stderr.split())
+    changed = posterity("audit", one.id, "--set", "seed=1", folder=run)
+    assert changed.returncode == 2
+    assert "--set needs the preset or the file" in changed.stderr
 
 
 def test_what_another_curator_would_have_kept_row_by_row(run: Path) -> None:
