@@ -196,7 +196,7 @@ def test_a_broken_bound_is_exit_1(run: Path) -> None:
     ("arguments", "message"),
     [
         (["tiny"], "is not in posterity.duckdb"),
-        (["--set", "audit.min_ess=0.9"], "--set needs the EXPERIMENT"),
+        (["--set", "audit.min_ess=0.9"], "--set needs the preset or the file"),
         (["small.toml", "--set", "audit.traits.x='text::INT'"], "the trait 'x' is not SQL"),
         (
             ["small.toml", "--set", "audit.traits.x=nowhere"],
