@@ -71,7 +71,7 @@ def unlisted(
     x, spread = x[:, asked] / spread[asked], spread[asked]
     # A feature that few traces have is far from a normal one, and would set the bar for all others.
     rng = np.random.default_rng(seed)
-    tails = Tails(strata, x, rng, PERMUTED // 3)
+    tails = Tails(strata, x, rng, PERMUTED)
     score = tails.credible(x[label].sum(axis=0))
     drawn = np.array([x[places].sum(axis=0) for places in strata.permuted(rng, PERMUTED)])
     largest = np.sort(np.abs(tails.credible(drawn)).max(axis=-1))
