@@ -337,9 +337,7 @@ def _chance(
     wanted = max(PERMUTED, int(np.ceil(1 / least)))
     count, beyond = int(np.clip(_affordable(strata), FEWEST_DRAWN, wanted)), 0
     for number, places in enumerate(strata.permuted(rng, count), 1):
-        z = scores[places].sum(axis=0)
-        far = np.flatnonzero(np.abs(z) >= largest - 1e-12)
-        beyond += (np.abs(tails.credible(z[far], far)) >= largest - 1e-12).any()
+        beyond += np.abs(tails.credible(scores[places].sum(axis=0))).max() >= largest - 1e-12
         if beyond == ENOUGH:
             return beyond / number, 1 / (1 + count)
     return (1 + beyond) / (1 + count), 1 / (1 + count)

@@ -89,27 +89,27 @@ class Tails:
     def __init__(
         self, strata: Strata, scores: np.ndarray, rng: np.random.Generator, count: int
     ) -> None:
-        drawn = [scores[places].sum(axis=0) for places in strata.permuted(rng, count)]
-        self.sorted = np.sort(np.abs(drawn), axis=0)
+        from scipy.stats import norm
 
-    def credible(self, z: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+        drawn = [scores[places].sum(axis=0) for places in strata.permuted(rng, count)]
+        self._sorted = np.sort(np.abs(drawn), axis=0)
+        # What 0.5, 1, 2, ... of so many normal scores exceed; the first is the usual largest one.
+        self._normal = norm.isf(np.r_[0.5, np.arange(1, count + 1) / 2] / count)
+        self._odd = np.flatnonzero(self._sorted[-1] > ODD * self._normal[0])
+
+    def credible(self, z: np.ndarray) -> np.ndarray:
         """Scores (..., columns), where chance makes them larger than normal ones: as large as a
         normal one that it exceeds as often.
 
-        A trait of one odd trace is at six standard errors as often as that one is kept. `which`:
-        the places of the scores, if these are not all.
+        A trait of one odd trace is at six standard errors as often as that one is kept.
         """
-        from scipy.stats import norm
-
-        known = self.sorted if which is None else self.sorted[:, which]
-        count, found = len(known), z.astype(float)
-        usual = norm.isf(0.5 / count)  # about the largest of so many normal ones
-        for i in np.flatnonzero(known[-1] > ODD * usual):
-            size = np.abs(found[..., i])
-            beyond = count - np.searchsorted(known[:, i], size - 1e-6)
+        found = z.astype(float)
+        for i in self._odd:
+            size, known = np.abs(found[..., i]), self._sorted[:, i]
+            beyond = len(known) - np.searchsorted(known, size - 1e-6)
             # Beyond all that was drawn, it grows as it did up to there.
-            last = size * usual / known[-1, i]
-            own = np.where(beyond > 0, norm.isf(np.maximum(beyond, 1) / count / 2), last)
+            last = size * self._normal[0] / known[-1]
+            own = np.where(beyond > 0, self._normal[beyond], last)
             found[..., i] = np.sign(found[..., i]) * np.minimum(size, own)
         return found
 

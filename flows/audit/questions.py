@@ -68,7 +68,7 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
     if not clear:
-        found.say(f"  no preference within a task is named: {evidence(explained, len(valid))}")
+        found.say(f"  no preference within a task is named: {_evidence(explained, len(valid))}")
     _tell_between(trained, found, explained)
     for trait, reason in explained.unanswered.items():
         found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
@@ -81,7 +81,7 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         found.say(f"  no answer for {', '.join(unknown)}: {explained.unanswered[unknown[0]]}")
 
 
-def evidence(explained: Preferences, count: int) -> str:
+def _evidence(explained: Preferences, count: int) -> str:
     """How much there was to see a preference by, in `count` traces."""
     told = explained.found
     if told.empty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
@@ -171,9 +172,8 @@ def teachers(
                 f"{len(found.traces)} lessons of generation {generation}, by their influence on "
                 f"{found.targets} of its traces; share of all positive influence:"
             )
-            for trace, text, score in list(
-                zip(found.traces, found.texts, found.scores, strict=True)
-            )[:top]:
+            ranked = zip(found.traces, found.texts, found.scores, strict=True)
+            for trace, text, score in islice(ranked, top):
                 watch.say(f"  {trace}  {score:5.1%}  {shorten(text, 70, placeholder=' ...')}")
             watch.say(f"look at one: posterity show {found.traces[0]}")
             if check:

@@ -98,10 +98,10 @@ def as_begun(
     warehouse: Warehouse, experiment: Experiment, begun: str, changes: Sequence[str] = ()
 ) -> Experiment:
     """The experiment as it was begun under the id `begun`. Settings that do not determine contents
-    (number of generations, promotion, audit, servers) are those of `experiment`. Raises
-    InvalidInput where one of the `changes` (each like training.steps=100) is another.
+    (number of generations, promotion, audit, servers) are those of `experiment`.
 
-    Raises InvalidInput where none was begun, or the two do not go together.
+    Raises InvalidInput where none was begun, the two do not go together, or one of the `changes`
+    (each like training.steps=100) would change nothing.
     """
     recorded = warehouse.experiment(begun)
     if recorded is None:

@@ -80,7 +80,7 @@ class Renderer:
             link=link, place="" if static else redacted(str(source.place)), trying=trying,
             static=static, HEADINGS=HEADINGS, GOOD=GOOD, cell=cell,
         )  # fmt: skip
-        self.environment.filters.update(cell=_cell, harmless=harmless, short=lambda id: id[:10])
+        self.environment.filters.update(value=_value, harmless=harmless, short=lambda id: id[:10])
 
     def text(self, name: str, **what: Any) -> str:
         """A template filled in."""
@@ -91,7 +91,7 @@ class Renderer:
         return HTMLResponse(self.text(name, **what), status, headers=GUARDS)
 
 
-def _cell(value: Any) -> str:
+def _value(value: Any) -> str:
     """Any value of a table; a share is no percentage here, as it is in `cell`."""
     if value is None or value != value:
         return "-"
