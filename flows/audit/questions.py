@@ -232,7 +232,12 @@ def mean_lengths(warehouse: Warehouse, experiment: str) -> dict[int, float]:
     return dict(zip(found["generation"], found["length"].astype(float), strict=True))
 
 
-QUESTIONS: tuple[Callable[[Trained, Audit], None], ...] = (
+Question = Callable[[Trained, Audit], None]
+OF_TRACES: tuple[Question, ...] = (
     what_is_preferred, what_nobody_listed, who_disputes, who_is_accepted, what_changed,
-    how_far_plans_drift, how_stale, what_others_keep, is_it_reinforce,
+    how_far_plans_drift,
 )  # fmt: skip
+OF_WEIGHTS: tuple[Question, ...] = (how_stale, what_others_keep, is_it_reinforce)
+"""Those that load the model; they read no traits."""
+PARTS = (OF_TRACES, OF_WEIGHTS)
+"""All questions. A generation's parts may be asked in processes of their own."""

@@ -11,7 +11,7 @@ from curation.rewards import effective_reward
 from flows.audit.audit import audit
 from flows.audit.generation import asked
 from flows.audit.processes import side_by_side
-from flows.audit.questions import QUESTIONS
+from flows.audit.questions import PARTS
 from flows.experiments.experiment import Experiment
 from flows.progress import Watch
 from planners.errors import InvalidInput
@@ -239,9 +239,9 @@ def test_generations_asked_side_by_side_give_the_same_findings(run: Path) -> Non
     experiment, heard = Experiment.model_validate(small()), []
     with Warehouse(run / "posterity.duckdb", read_only=True) as store:
         both = side_by_side(store.place, experiment, [1, 2], 2, heard.append)
-        one_by_one = [asked(store, experiment, index) for index in (1, 2)]
+        one_by_one = [asked(store, experiment, index, part) for index in (1, 2) for part in PARTS]
     assert both == one_by_one
-    assert sum(heard) == 2 * len(QUESTIONS)
+    assert sum(heard) == 2 * sum(map(len, PARTS))
 
 
 def test_an_error_in_a_process_is_the_users_message(run: Path) -> None:
