@@ -22,6 +22,8 @@ from warehouse.schema import TABLES
 from warehouse.verdicts import Judgement
 
 ANSWER = [field.name for field in fields(Answer)]
+SPAN = 200_000
+"""Traces that are sorted at a time."""
 R = TypeVar("R", bound=Record)
 
 
@@ -190,12 +192,30 @@ class Reader:
         chosen = _answers().add_columns(*told).outerjoin(schema.judgements, own)
         chosen = chosen.where(t.experiment == experiment).order_by(t.task, t.trace)
         names = list(Judgement.columns())
-        with self._reading() as connection:
-            for row in connection.execution_options(yield_per=2000).execute(chosen):
-                verdict = None
-                if row[count] is not None:
-                    verdict = Judgement(**dict(zip(names, row[count:], strict=True)))
-                yield Answer(*row[:count]), verdict
+        for first, last in self._spans(experiment):
+            with self._reading() as connection:
+                for row in connection.execute(chosen.where(t.task.between(first, last))):
+                    verdict = None
+                    if row[count] is not None:
+                        verdict = Judgement(**dict(zip(names, row[count:], strict=True)))
+                    yield Answer(*row[:count]), verdict
+
+    def _spans(self, experiment: str) -> Iterator[tuple[str, str]]:
+        """The tasks of an experiment's traces, as first and last of spans with about SPAN traces
+        each: DuckDB holds in memory what it sorts.
+        """
+        t = schema.traces.c
+        counted = sa.select(t.task, sa.func.count().label("traces"))
+        counted = counted.where(t.experiment == experiment).group_by(t.task).order_by(t.task)
+        some, span = 0, list[str]()
+        for row in self.rows(counted):
+            span.append(row["task"])
+            some += row["traces"]
+            if some >= SPAN:
+                yield span[0], span[-1]
+                some, span = 0, []
+        if span:
+            yield span[0], span[-1]
 
     def _answers(self, chosen: sa.Select[Any]) -> list[Answer]:
         with self._reading() as connection:

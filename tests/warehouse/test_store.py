@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
+from flows.generations.judging import VERSION
+from planners.checking.checker import CHECKER
 from planners.errors import ComponentFailure, InvalidInput
 from warehouse import schema
 from warehouse.findings import Figure
@@ -23,6 +25,7 @@ from warehouse.records import Mark, Task
 from warehouse.sandbox.query import ask
 from warehouse.schema import TABLES
 from warehouse.store import Warehouse
+from warehouse.verdicts import Judgement
 
 TASK = Task("k", "d", "blocksworld", 3, 1, "(...)")
 ROW = {stored: getattr(TASK, name) for name, stored in Task.columns().items()}
@@ -332,3 +335,17 @@ def test_memory_that_the_environment_allows(
     monkeypatch.setenv("POSTERITY_MEMORY", "lots")
     with pytest.raises(InvalidInput, match="expected a size such as 2GB"):
         Warehouse(path)
+
+
+@pytest.mark.parametrize("span", [1, 7, 10**9])
+def test_judged_traces_come_in_order_whatever_is_sorted_at_a_time(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, span: int
+) -> None:
+    monkeypatch.setattr("warehouse.reading.SPAN", span)
+    with Warehouse(finished, read_only=True) as store:
+        [experiment] = store.frame("SELECT DISTINCT experiment FROM traces")["experiment"]
+        came = list(store.judged(experiment, CHECKER, VERSION))
+        rows = store.frame("SELECT task, trace FROM traces ORDER BY task, trace")
+        verdicts = {one.trace: one for one in store.every(Judgement)}
+    assert [(one.task, one.id) for one, _ in came] == list(rows.itertuples(index=False, name=None))
+    assert {trace.id: verdict for trace, verdict in came} == verdicts
