@@ -17,7 +17,7 @@ HASHES = {
     "blocksworld": "689a895a5fd8",
     "rovers": "83ee8d5d07af",
     "sokoban": "ee8267a45366",
-    "ten-domains": "bbc47ba5b69c",
+    "ten-domains": "682c8a14f05a",
     "control": "9a868d305ac6",
     "reinforce": "442dc150c33f",
     "tiny": "5f6fd556b9e5",
