@@ -183,7 +183,7 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
             generation=_number(given, "generation", None, least=-1),
             purpose=given.get("purpose") or None, outcome=given.get("outcome") or None,
             task=given.get("task") or None,
-            pool=_number(given, "pool", None), reason=given.get("reason"),
+            pool=_number(given, "pool", None), reason=given.get("reason", ""),
             sort=given.get("sort", ""), down=given.get("down") == "1",
             skip=_number(given, "skip"),
         )  # fmt: skip

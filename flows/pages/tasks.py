@@ -115,7 +115,7 @@ class Asked:
     outcome: str | None = None
     task: str | None = None
     pool: int | None = None
-    reason: str | None = None
+    reason: str = ""
     sort: str = ""
     down: bool = False
     skip: int = 0

@@ -102,6 +102,8 @@ def progress(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
 def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """Coverage by generation: the mean over seeds, and the range between them."""
     found = warehouse.query("report_coverage")
+    seen = set(found["experiment"])  # a seed that is not evaluated yet hides no other
+    runs = {name: [id for id in ids if id in seen] for name, ids in runs.items()}
     for ids in runs.values():  # a mean of only some seeds would mislead
         reached = found[found["experiment"].isin(ids)].groupby("generation")["experiment"].nunique()
         late = found["generation"].isin(reached.index[reached < len(ids)])

@@ -71,9 +71,9 @@ def _exceptions(warehouse: Warehouse, name: str, id: str) -> Iterator[Section]:
         return
     wrong = int(told["accepted_invalid"].sum())
     words = [
-        f"{len(told)} users disagreed with the checker: they accepted {wrong} invalid plans and "
-        f"rejected {int(told['rejected_valid'].sum())} valid ones. The curator `feedback` learns "
-        "what was accepted, valid or not; `accepted-and-valid` does not."
+        f"users who disagreed with the checker: {len(told)}; they accepted {wrong} invalid plans "
+        f"and rejected {int(told['rejected_valid'].sum())} valid ones. The curator `feedback` "
+        "learns what was accepted, valid or not; `accepted-and-valid` does not."
     ]
     shown = told.head(MOST).rename(columns=lambda column: str(column).replace("_", " "))
     yield Section(

@@ -76,7 +76,7 @@ def _origin(warehouse: Warehouse, experiment: Experiment, made: Generation) -> I
     yield (
         "A language model that writes plans for planning tasks in PDDL, made by iterative "
         "deployment (arXiv 2512.24940): each generation learns from plans of its ancestors that a "
-        f"plan checker found valid and a curator kept. Domains: {_plain(domains)}. Prompts have "
+        f"plan checker judged and a curator kept. Domains: {_plain(domains)}. Prompts have "
         f"the format `{_plain(experiment.model.prompt)}` of Posterity."
     )
     rows = warehouse.query("report_lineage")

@@ -55,6 +55,7 @@ def run_study(
     with Warehouse(place) as store:
         if not isinstance(store.place, File):
             raise InvalidInput("a study needs a warehouse in a file: --warehouse FILE")
+        _require_same(store, study)
         done = {run.experiment.id for run in study.runs if _is_done(store, run)}
         store.write(_members(study, done))
     chains = [chain for chain in study.chains() if {r.experiment.id for r in chain} - done]
@@ -152,6 +153,17 @@ def _members(study: Study, ids: set[str]) -> list[Member]:
         for run in study.runs
         if run.experiment.id in ids
     ]
+
+
+def _require_same(store: Warehouse, study: Study) -> None:
+    """Raise InvalidInput where an arm that was run before is another one now."""
+    before = {(one.arm, one.seed): one for one in store.every(Member, study=study.name)}
+    for now in _members(study, {run.experiment.id for run in study.runs}):
+        if before.get((now.arm, now.seed), now) != now:
+            raise InvalidInput(
+                f"the arm {now.arm!r} of the study {study.name} has other settings, or another "
+                "place, than when it was run; give the changed study a name of its own"
+            )
 
 
 def _is_done(store: Warehouse, run: Run) -> bool:

@@ -69,12 +69,12 @@ def _require_atoms(task: Task, prompt: str) -> None:
 def _named(task: Task, names: tuple[str, ...], prompt: str) -> dict[str, str]:
     """New names for a task's objects in a prompt; empty if all keep their own.
 
-    Constants belong to the domain and always keep theirs. Raises InvalidInput if there are more
-    objects than names.
+    Constants belong to the domain and always keep theirs, and no object is named like an action.
+    Raises InvalidInput if there are more objects than names.
     """
     constants = dict(task.domain.constants)
     own = [name for name, _ in task.problem.objects if name not in constants]
-    names = tuple(name for name in names if name not in constants)
+    names = tuple(n for n in names if n not in constants and n not in task.domain.actions)
     if set(own) <= set(names):
         return {}
     if len(own) > len(names):

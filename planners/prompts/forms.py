@@ -56,9 +56,11 @@ def in_json(text: str, schemas: Container[str]) -> Plan | None:
     if not text.lstrip().startswith(("[", "{")) or len(text) > LARGEST:
         return None
     try:
-        return _plan_of(json.loads(text, object_pairs_hook=_once), schemas)
+        found = _plan_of(json.loads(text, object_pairs_hook=_once), schemas)
+        str(found).encode()  # an escape may stand for half a character, which is none
     except (ValueError, RecursionError):
         return None
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -109,6 +109,13 @@ class Pretraining:
     def __post_init__(self) -> None:
         if self.width % 64:
             raise InvalidInput(f"--width is a multiple of 64, the width of two heads: {self.width}")
+        for name in self.domains if self.size else ():
+            smallest, largest = self.sizes[name]
+            if not DOMAINS[name].smallest <= smallest <= largest:
+                raise InvalidInput(
+                    f"--size {smallest}-{largest}: tasks of {name} have sizes from "
+                    f"{DOMAINS[name].smallest}, the smaller one first"
+                )
         for name in self.in_order:
             if name not in self.domains:
                 raise InvalidInput(

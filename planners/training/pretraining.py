@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from planners.domains import DOMAINS
+from planners.errors import InvalidInput
 from planners.models.checkpoint import load, save, weights_hash
 from planners.models.embedded import names_in_pddl
 from planners.models.hardware import hardware, use_hardware
@@ -154,6 +155,12 @@ def pretrain(
         model = build_model(settings.seed, len(tokenizer), settings.layers, settings.width)
     else:
         model, tokenizer = load(settings.start)
+        words = vocabulary(settings.domains, settings.object_names)
+        if missing := sorted(set(words) - tokenizer.get_vocab().keys()):
+            raise InvalidInput(
+                f"the base {settings.start} does not know {len(missing)} words of these domains "
+                f"and names, such as {', '.join(missing[:5])}; name its own domains and --names"
+            )
         tokenizer.init_kwargs["in_order"] = names_in_pddl(settings.in_order)
     model = model.float().to(hardware().device)
     losses: list[float] = []

@@ -71,8 +71,8 @@ SELECT
     coverage,
     reference,
     effect,
-    effect - CASE WHEN over_tasks > 0 THEN greatest(over_seeds, over_tasks) END AS low,
-    effect + CASE WHEN over_tasks > 0 THEN greatest(over_seeds, over_tasks) END AS high,
+    effect - CASE WHEN seeds > 1 AND over_tasks > 0 THEN greatest(over_seeds, over_tasks) END AS low,
+    effect + CASE WHEN seeds > 1 AND over_tasks > 0 THEN greatest(over_seeds, over_tasks) END AS high,
     unanimous_effect
 FROM summed
 ORDER BY study, position, split, generation

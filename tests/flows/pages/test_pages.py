@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from fastapi.testclient import TestClient
 from playwright.sync_api import Page, expect
 
+from flows.pages.app import Renderer, make_pages
+from flows.pages.source import Source
 from tests.flows.pages.conftest import shown
 from tests.processes import posterity, small_toml
 from warehouse.store import Warehouse
@@ -242,6 +245,21 @@ def test_a_run_is_watched_while_it_works(tmp_path: Path, opened: Open) -> None:
             expect(page.locator("#live-figures")).to_contain_text("Generation 2", timeout=20_000)
             page.close()
         assert run.wait(timeout=60) == 0, "nobody stood in its way"
+
+
+def test_a_pool_without_a_reason_is_a_page(site: str, experiment: str) -> None:
+    answer = httpx.get(f"{site}/experiments/{experiment}/traces?pool=1")
+    assert (answer.status_code, "In the pool of" in answer.text) == (200, True)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_bundle_says_nothing_of_users(hostile: Path, experiment: str, static: bool) -> None:
+    source = Source(str(hostile))
+    pages = make_pages(source, renderer=Renderer(source, static=static))
+    with TestClient(pages, base_url="http://127.0.0.1") as client:
+        page = client.get(f"/experiments/{experiment}").text
+    assert "/parts/coverage?" in page
+    assert ("/parts/users?" in page) != static
 
 
 def test_a_bundle_needs_no_server(

@@ -3,6 +3,7 @@
 import html
 import re
 import shutil
+from dataclasses import replace
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
@@ -19,12 +20,13 @@ from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
 from flows.progress import Watch
 from flows.report.figures import DARK, PALETTE, drawing, lines, percent, stacked
-from flows.report.page import OUTCOMES, SECTIONS, pass_at, report, runs_of
+from flows.report.page import OUTCOMES, SECTIONS, coverage, pass_at, report, runs_of
 from planners.errors import InvalidInput
 from planners.models.hardware import use_threads
 from tests.browser import look
 from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
+from warehouse import records
 from warehouse.sandbox.query import ask
 from warehouse.store import Warehouse
 
@@ -102,6 +104,18 @@ def test_words_say_the_figures(audited: Path) -> None:
         )["mean"][0]  # fmt: skip
     told = f"mean of 2 seeds: from generation 0 to 1, coverage of deployed tasks {first:.1%}"
     assert any(told in line for line in words)
+
+
+def test_a_seed_that_is_not_evaluated_hides_no_other(audited: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    shutil.copy(audited, path)
+    with Warehouse(path) as store:
+        before = [section.words for section in coverage(store, runs_of(store))]
+        begun = store.every(records.Experiment)[0]
+        store.write([replace(begun, id=f"{begun.name}-0123456789ab", hash="0" * 32, seed=7)])
+        runs = runs_of(store)
+        assert [len(ids) for ids in runs.values()] == [3]
+        assert [section.words for section in coverage(store, runs)] == before
 
 
 def test_nothing_to_report_and_nowhere_to_write(finished: Path, tmp_path: Path) -> None:

@@ -91,11 +91,28 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
     assert (counts["control"] == counts["shortest"]).all(), "the control learns from as many"
     again = ran(*STUDIED, folder=tmp_path)
     assert "6 runs, 6 of them finished before" in again.stdout
+    written(tmp_path, STUDY.replace("training.steps = 3", "training.steps = 4"))
+    changed = ran(*STUDIED, folder=tmp_path)
+    assert (changed.returncode, "a name of its own" in changed.stderr) == (2, True)
     checked = ran("verify", "--warehouse", "w.duckdb", folder=tmp_path)
     assert checked.returncode == 0, checked.stdout
     told = ran("report", "--warehouse", "w.duckdb", folder=tmp_path)
     assert told.returncode == 0
     assert "Study curated</h2>" in (tmp_path / "posterity.html").read_text("utf-8")
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        with store.writing() as connection:
+            connection.exec_driver_sql(
+                "DELETE FROM judgements WHERE generation = 1 AND experiment IN "
+                "(SELECT experiment FROM studies WHERE arm = 'all' AND seed = 1)"
+            )
+        halfway = store.query("report_effects")
+        with store.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM studies WHERE seed = 1")
+        alone = store.frame("FROM study_effects")
+    assert set(halfway["generation"]) == {0}, "the last that every run has"
+    assert set(halfway["arm"]) == {"control", "all"}
+    assert len(alone) == 12, "two arms, two generations, three splits"
+    assert alone["low"].isna().all(), "one seed has no interval over seeds"
 
 
 def test_a_warehouse_is_taken_in_once(finished: Path, tmp_path: Path) -> None:

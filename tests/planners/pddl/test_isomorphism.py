@@ -81,3 +81,11 @@ def test_a_constant_that_an_action_names_stands_for_itself() -> None:
 
 def test_a_task_without_static_facts_has_no_symmetry_but_one() -> None:
     assert symmetries(generate("blocksworld", 4, 2)[0]) == ({},)
+
+
+@pytest.mark.parametrize("goal", ["(and (at y))", "(and (at y) (at y))", "(and (and (at y)))"])
+def test_a_goal_written_otherwise_is_the_same_task(goal: str) -> None:
+    domain = NAMED.format(way="north")
+    plain = TWO.format(way="north", back="south")
+    other = plain.replace("(:goal (at y))", f"(:goal {goal})")
+    assert shape(read_task(domain, plain)) == shape(read_task(domain, other))

@@ -153,6 +153,7 @@ FORMS: list[tuple[str, Plan | None]] = [
     ('[{"name": "pickup", "arguments": "junk"}]', None),
     ('{"answer": 42}', None),
     ("[1, 2]", None),
+    ('["(stack \\ud800 b)"]', None),  # half a character, which nothing can store
     # as functions
     ("pickup(a)\nstack(a, b)", AB),
     ("pickup(a)\nstack(a,b)", AB),

@@ -42,6 +42,16 @@ def test_letters_are_as_agreed() -> None:
     )
 
 
+@pytest.mark.parametrize(("prompt", "word"), [("letters", "a"), ("compact", "b1")])
+def test_no_object_is_named_like_an_action(prompt: str, word: str) -> None:
+    domain = f"""(define (domain d) (:predicates (at ?x) (done ?x)) (:action {word}
+    :parameters (?x) :precondition (at ?x) :effect (done ?x)))"""
+    problem = "(define (problem p) (:domain d) (:objects foo) (:init (at foo)) (:goal (done foo)))"
+    task = read_task(domain, problem)
+    [named] = {*PROMPTS[prompt].write(task).split()} & {"a", "b", "b1", "b2"}
+    assert PROMPTS[prompt].read(task, f"({word} {named})").plan == Plan(((word, "foo"),))
+
+
 def test_compact_tells_types_and_static_facts_once() -> None:
     domain = """(define (domain roads) (:requirements :typing) (:types place car)
     (:constants home - place) (:predicates (road ?a ?b - place) (in ?c - car ?p - place))

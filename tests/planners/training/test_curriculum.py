@@ -38,6 +38,12 @@ def test_a_domain_in_order_must_be_taught() -> None:
         Pretraining(("ferry",), in_order=("sokoban",))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (6, 5)])
+def test_sizes_that_no_task_has_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(InvalidInput, match="tasks of blocksworld have sizes from 2"):
+        Pretraining(size=size)
+
+
 def test_in_order_a_cells_name_says_where_it_is() -> None:
     """As in the prompts of written tasks, whose objects are sorted: columns, each from below."""
     settings = Pretraining(("sokoban",), names=48, in_order=("sokoban",))

@@ -277,6 +277,9 @@ def test_a_base_that_is_trained_further_says_from_where(tmp_path: Path) -> None:
     assert str(manifest["command"]).endswith(f"--in-order rovers --start {tmp_path / 'a'}")
     assert in_order(load(tmp_path / "a")[1]) == []
     assert in_order(load(tmp_path / "b")[1]) == ["rover"]
+    with pytest.raises(InvalidInput, match="words of these domains and names, such as"):
+        pretrain(tmp_path / "c", replace(further, domains=("spanner",), in_order=()))
+    assert not (tmp_path / "c").exists()
 
 
 def test_the_embedded_bases_are_those_recorded() -> None:
