@@ -115,6 +115,9 @@ def _figures(warehouse: Warehouse, experiment: str, generation: int) -> str:
 
 def _audit(warehouse: Warehouse, experiment: str, generation: int) -> Iterator[str]:
     """Traits that the audit named in the choice that this generation learned from."""
+    if generation == 0:
+        yield "It learned from no choice yet."
+        return
     found = warehouse.query("report_audits")
     asked = found[(found["experiment"] == experiment) & (found["generation"] == generation)]
     _, told = answers(asked, "preferences")

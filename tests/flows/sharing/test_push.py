@@ -141,3 +141,12 @@ def test_a_card_holds_no_markup_of_the_data(finished: Path, tmp_path: Path) -> N
         said = [line for line in card(store, one, 1).splitlines() if "promoted by person" in line]
     assert len(said) == 1
     assert not set("<>[]`|*") & set(said[0])
+
+
+def test_the_card_of_the_base_claims_no_choice(finished: Path) -> None:
+    with Warehouse(finished, read_only=True) as store:
+        [one], _ = experiments(store)
+        base, child = (card(store, one, generation) for generation in (0, 1))
+    assert "It learned from no choice yet." in base
+    assert "was not run on this generation" not in base
+    assert "was not run on this generation" in child
