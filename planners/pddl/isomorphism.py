@@ -13,11 +13,12 @@ change places and every cell its name with the one opposite, the mirror image is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from planners.errors import InvalidInput
+from planners.pddl.literals import conjuncts
 from planners.pddl.reader import Domain, Task, changing
 from planners.pddl.sexpr import parse, words_of
 from planners.records import Formula, content_hash
@@ -119,22 +120,13 @@ def _connected(arguments: Sequence[tuple[str, ...]]) -> list[str]:
 def _mentions(task: Task) -> list[tuple[Any, tuple[str, ...]]]:
     """Every fact, numeric value and goal, split into the rest of it and its objects in order."""
     # Nested or repeated, the parts of a conjunction ask for the same.
-    parts = dict.fromkeys(_conjuncts(task.problem.goal))
+    parts = dict.fromkeys(conjuncts(task.problem.goal))
     known = {name for name, _ in task.problem.objects}
     return [
         *((("init", atom[0]), tuple(atom[1:])) for atom in task.problem.init),
         *((("value", fluent[0], value), tuple(fluent[1:])) for fluent, value in task.values),
         *((("goal", _hollow(part, known)), tuple(_objects(part, known))) for part in parts),
     ]
-
-
-def _conjuncts(goal: Formula) -> Iterator[Formula]:
-    """The parts of a conjunction, those of conjunctions in it included."""
-    if goal[0] != "and":
-        yield goal
-        return
-    for part in goal[1:]:
-        yield from _conjuncts(part)
 
 
 def _hollow(formula: Formula | str, known: set[str]) -> Any:

@@ -17,18 +17,25 @@ def literals(formula: Formula) -> tuple[list[Atom], list[Atom], list[Formula]]:
     needs: list[Atom] = []
     forbids: list[Atom] = []
     rest: list[Formula] = []
-    stack = [formula]
-    while stack:
-        part = stack.pop()
-        if part[0] == "and":
-            stack.extend(reversed(part[1:]))
-        elif is_atom(part):
+    for part in conjuncts(formula):
+        if is_atom(part):
             needs.append(part)
         elif part[0] == "not" and is_atom(part[1]):
             forbids.append(part[1])
         else:
             rest.append(part)
     return needs, forbids, rest
+
+
+def conjuncts(formula: Formula) -> Iterator[Formula]:
+    """The parts of a conjunction, in order, those of conjunctions in it included."""
+    stack = [formula]
+    while stack:
+        part = stack.pop()
+        if part[0] == "and":
+            stack.extend(reversed(part[1:]))
+        else:
+            yield part
 
 
 def is_atom(formula: Formula) -> bool:
