@@ -252,7 +252,7 @@ FILL: tuple[str, ...] = (
     SELECT
         'quickstart-0123456789ab' AS experiment, md5('task' || i) AS task,
         CASE WHEN i % 10 < 8 THEN 'train' WHEN i % 10 = 8 THEN 'heldout' ELSE 'larger' END AS split,
-        i AS position
+        i AS position, 3 + i % 10 AS horizon
     FROM range({tasks}) AS r(i)
     """,
     """

@@ -218,6 +218,27 @@ MIGRATIONS = (
             _enter(1, "experiment_tasks", (*_PLACE_10, "generation")),
         ),
     ),
+    Migration(
+        12,
+        "horizons of tasks by experiment",
+        (
+            _enter(-1, "experiment_tasks", (*_PLACE_10, "generation")),
+            # Built again: DuckDB cannot update a table that this transaction has altered.
+            """
+            CREATE TABLE experiment_tasks_12 (
+                experiment VARCHAR NOT NULL, task VARCHAR NOT NULL, split VARCHAR NOT NULL,
+                position BIGINT NOT NULL, generation BIGINT, horizon BIGINT
+            )
+            """,
+            """
+            INSERT INTO experiment_tasks_12 BY NAME
+            SELECT e.*, k.horizon FROM experiment_tasks AS e LEFT JOIN tasks AS k USING (task)
+            """,
+            "DROP TABLE experiment_tasks",
+            "ALTER TABLE experiment_tasks_12 RENAME TO experiment_tasks",
+            _enter(1, "experiment_tasks", (*_PLACE_10, "generation", "horizon")),
+        ),
+    ),
 )
 
 

@@ -138,9 +138,10 @@ WITNESSES = """
     SELECT
         t.trace, t.experiment, t.generation, t.purpose, t.task, t.sample, t.text,
         t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob, t.sampling_logprob, t.policy,
-        k.domain, k.size, k.horizon, v.outcome, v.plan_length, v.cost, v.redundant, v.plan
+        k.domain, k.size, e.horizon, v.outcome, v.plan_length, v.cost, v.redundant, v.plan
     FROM traces AS t
     JOIN tasks AS k ON k.task = t.task
+    LEFT JOIN experiment_tasks AS e ON e.experiment = :experiment AND e.task = t.task
     LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
     WHERE t.experiment = :experiment AND (
             t.purpose = 'deploy' OR t.purpose IN ('request', 'correction') AND EXISTS (

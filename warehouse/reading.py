@@ -135,7 +135,7 @@ class Reader:
         split and position.
         """
         e = schema.experiment_tasks.c
-        chosen = _tasks(e.split, e.position).join(
+        chosen = _tasks(e.split, e.position, e.horizon).join(
             schema.experiment_tasks, e.task == schema.tasks.c.task
         )
         chosen = chosen.where(e.experiment == experiment).order_by(e.split, e.position)
@@ -268,10 +268,13 @@ def _answers() -> sa.Select[Any]:
 
 
 def _tasks(*besides: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """The select of tasks with their domain's PDDL and further columns."""
+    """The select of tasks with their domain's PDDL, and columns besides or instead."""
     k, d = schema.tasks, schema.domains
-    return sa.select(k, d.c.pddl.label("domain_pddl"), *besides).join(
-        d, d.c.domain_hash == k.c.domain_hash
+    own = [column for column in k.c if column.name not in {other.name for other in besides}]
+    return (
+        sa.select(*own, d.c.pddl.label("domain_pddl"), *besides)
+        .select_from(k)
+        .join(d, d.c.domain_hash == k.c.domain_hash)
     )
 
 

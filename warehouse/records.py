@@ -102,7 +102,7 @@ class Task(Record):
     domain_hash: str = stored("The domain it belongs to.")
     domain: str = stored("Name of that domain.")
     size: int = stored("Size as the domain's generator counts it, for example blocks.")
-    horizon: int | None = stored("Graded difficulty, for example moves of an optimal plan.")
+    horizon: int | None = stored("Graded difficulty for whoever wrote the task first.")
     pddl: str = stored("The problem's PDDL text.")
     domain_pddl: str = ""
     split: str | None = None
@@ -131,6 +131,7 @@ class Place(Record):
     split: str = stored("train (deployed, learned from), heldout, larger than trained, or fresh.")
     position: int = stored("Place of the task in its split, from 0.")
     generation: int | None = stored("The generation that a fresh task is for.", default=None)
+    horizon: int | None = stored("Graded difficulty as this experiment drew it.", default=None)
 
 
 @dataclass(frozen=True, slots=True)

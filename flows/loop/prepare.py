@@ -79,7 +79,9 @@ def _generated_tasks(experiment: Experiment, watch: Watch) -> Tasks:
             source = fresh_tasks(name, wanted.sizes, wanted.horizons, rng, seen)
             for one in _drawn(source, wanted.count, f"{split} {name} tasks", watch):
                 tasks.append(_task_of(domain, one))
-                places.append(Place(experiment.id, one.key, split, position[split]))
+                places.append(
+                    Place(experiment.id, one.key, split, position[split], horizon=one.horizon)
+                )
                 position[split] += 1
                 shapes.setdefault(split, []).append((one.key, one.shape))
         require_no_leak(shapes)
@@ -146,7 +148,8 @@ def pose_fresh(warehouse: Warehouse, experiment: Experiment, generation: int, wa
         source = fresh_tasks(name, wanted.sizes, wanted.horizons, rng, seen, shares)
         label = f"generation {generation}: fresh {name} tasks"
         for one in _drawn(source, wanted.count, label, watch):
-            places.append(Place(experiment.id, one.key, FRESH, first + len(tasks), generation))
+            position = first + len(tasks)
+            places.append(Place(experiment.id, one.key, FRESH, position, generation, one.horizon))
             tasks.append(_task_of(domain, one))
     warehouse.regrade(tasks)
     warehouse.write([*tasks, *places], Mark(experiment.id, generation, FRESH))

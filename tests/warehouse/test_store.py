@@ -150,6 +150,15 @@ def test_an_older_schema_is_backed_up_and_migrated(
     assert {file.name for file in tmp_path.glob("old*")} == {path.name, backup.name}
 
 
+def test_a_task_of_an_experiment_keeps_its_horizon(tmp_path: Path) -> None:
+    """Schema 11: the horizon was the task's, whichever experiment had written it."""
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute((SCHEMAS[0].parent / "11.sql").read_text("utf-8"))
+    with Warehouse(path) as store:
+        assert store.frame("SELECT horizon FROM experiment_tasks")["horizon"].tolist() == [4]
+
+
 def test_ingested_traces_get_their_one_generation(tmp_path: Path) -> None:
     """Schema 6: -1 in every table, and what users had said is a field of the decision."""
     path = tmp_path / "old.duckdb"

@@ -65,9 +65,11 @@ def random_rows(seed: int) -> tuple[list[Row], list[Row], list[Row], list[Row], 
     ]
     splits = [rng.choice(["train", "heldout", "larger"]) for _ in tasks]
     places = [
-        {"experiment": "e", "task": t["task"], "split": s, "position": i}
+        {"experiment": "e", "task": t["task"], "split": s, "position": i, "horizon": t["horizon"]}
         for i, (t, s) in enumerate(zip(tasks, splits, strict=True))
     ]
+    for task in tasks:
+        task["horizon"] = rng.randint(4, 6)  # another experiment wrote it first
     traces, judgements, selections = [], [], []
     for generation in range(3):
         for task in tasks:
@@ -181,7 +183,8 @@ def test_views_agree_with_plain_python(seed: int) -> None:
                 "disagreements",
             )
         }
-    task_of = {t["task"]: t for t in tasks}
+    horizons = {p["task"]: p["horizon"] for p in places}
+    task_of = {t["task"]: t | {"horizon": horizons[t["task"]]} for t in tasks}
     split_of = {p["task"]: p["split"] for p in places}
     verdict_of = {j["trace"]: j for j in judgements}
     for grade in ("size", "horizon"):

@@ -11,9 +11,10 @@ chosen AS (
     SELECT * EXCLUDE (place) FROM ranked ORDER BY place, generation, outcome LIMIT :most
 )
 
-SELECT c.*, k.domain, k.size, k.horizon, t.sample, t.logprob,
+SELECT c.*, k.domain, k.size, e.horizon, t.sample, t.logprob,
     t.reasoning_tokens + t.plan_tokens AS tokens
 FROM chosen AS c
 JOIN tasks AS k ON k.task = c.task
+LEFT JOIN experiment_tasks AS e ON e.experiment = :experiment AND e.task = c.task
 JOIN traces AS t ON t.trace = c.trace
 ORDER BY c.generation, c.purpose, c.task, t.sample, c.trace

@@ -7,9 +7,10 @@ WITH chosen AS (
     LIMIT :most OFFSET :skip
 )
 
-SELECT c.*, k.domain, k.size, k.horizon, t.purpose, t.sample, t.logprob,
+SELECT c.*, k.domain, k.size, e.horizon, t.purpose, t.sample, t.logprob,
     t.reasoning_tokens + t.plan_tokens AS tokens
 FROM chosen AS c
 JOIN tasks AS k ON k.task = c.task
+LEFT JOIN experiment_tasks AS e ON e.experiment = :experiment AND e.task = c.task
 JOIN traces AS t ON t.trace = c.trace
 ORDER BY c.task, c.trace

@@ -9,7 +9,7 @@ SELECT
     e.split,
     k.domain,
     k.size,
-    k.horizon,
+    e.horizon,
     min(r.generation) FILTER (WHERE r.valid > 0) AS solved_since,
     arg_max(r.valid, r.generation) AS valid,
     arg_max(r.samples, r.generation) AS samples,
@@ -19,5 +19,5 @@ FROM experiment_tasks AS e
 JOIN tasks AS k ON k.task = e.task
 LEFT JOIN results AS r ON r.task = e.task
 WHERE e.experiment = :experiment
-GROUP BY e.split, e.position, k.domain, k.size, k.horizon, e.task
+GROUP BY e.split, e.position, k.domain, k.size, e.horizon, e.task
 ORDER BY e.split, e.position

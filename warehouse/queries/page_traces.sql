@@ -14,9 +14,10 @@ WITH chosen AS (
     LIMIT :most OFFSET :skip
 )
 
-SELECT c.* EXCLUDE (place), k.domain, k.size, k.horizon, v.outcome, v.step, v.plan_length AS actions
+SELECT c.* EXCLUDE (place), k.domain, k.size, e.horizon, v.outcome, v.step, v.plan_length AS actions
 FROM chosen AS c
 JOIN tasks AS k ON k.task = c.task
+LEFT JOIN experiment_tasks AS e ON e.experiment = :experiment AND e.task = c.task
 LEFT JOIN stg_verdicts AS v ON v.trace = c.trace
 ORDER BY
     CASE :sort WHEN 'tokens' THEN tokens WHEN 'logprob' THEN logprob END * :sign NULLS LAST,

@@ -13,10 +13,11 @@ WITH chosen AS (
     LIMIT :most OFFSET :skip
 )
 
-SELECT c.*, k.domain, k.size, k.horizon, t.sample, t.logprob,
+SELECT c.*, k.domain, k.size, e.horizon, t.sample, t.logprob,
     t.reasoning_tokens + t.plan_tokens AS tokens
 FROM chosen AS c
 JOIN tasks AS k ON k.task = c.task
+LEFT JOIN experiment_tasks AS e ON e.experiment = :experiment AND e.task = c.task
 JOIN traces AS t ON t.trace = c.trace
 ORDER BY
     CASE :sort WHEN 'actions' THEN actions WHEN 'step' THEN step END * :sign NULLS LAST,

@@ -1,6 +1,7 @@
 """Fresh tasks: each generation is put to work on tasks that no other has, and says which."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -63,6 +64,19 @@ def test_a_run_that_stops_and_goes_on_draws_the_same_tasks(worked: Path, tmp_pat
         with Warehouse(path) as store:
             iterate(store, renewed(curriculum=True), QUIET, last=last)
     assert contents(path) == contents(worked)
+
+
+def test_fresh_tasks_depend_on_no_other_experiment(worked: Path, tmp_path: Path) -> None:
+    """A task may be in the warehouse already, with another horizon."""
+    experiment = renewed(curriculum=True)
+    with Warehouse(worked, read_only=True) as store:
+        alone = store.tasks(experiment.id)
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        store.write([*(replace(task, horizon=9) for task in alone)])
+        iterate(store, experiment, QUIET)
+        assert store.tasks(experiment.id) == alone
+        found = store.frame("SELECT DISTINCT horizon FROM coverage_by_horizon")
+        assert 9 not in set(found["horizon"])
 
 
 def test_verify_misses_what_was_not_asked(worked: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ SELECT
     r.task,
     k.domain,
     k.size,
-    k.horizon,
+    e.horizon,
     r.best.plan_length AS plan_length,
     t.generation,
     t.purpose,
@@ -24,3 +24,4 @@ SELECT
 FROM ranked AS r
 JOIN {{ source('warehouse', 'traces') }} AS t ON t.trace = r.best.trace
 JOIN {{ source('warehouse', 'tasks') }} AS k ON k.task = r.task
+LEFT JOIN {{ source('warehouse', 'experiment_tasks') }} AS e ON e.experiment = r.experiment AND e.task = r.task

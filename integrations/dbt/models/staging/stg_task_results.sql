@@ -5,7 +5,7 @@ SELECT
     e.split,
     k.domain,
     k.size,
-    k.horizon,
+    e.horizon,
     s.task,
     s.samples,
     s.valid,
