@@ -13,18 +13,21 @@ change places and every cell its name with the one opposite, the mirror image is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from planners.errors import InvalidInput
-from planners.pddl.literals import conjuncts
 from planners.pddl.reader import Domain, Task, changing
 from planners.pddl.sexpr import parse, words_of
 from planners.records import Formula, content_hash
 
 SYMMETRIES = 64
 """At most so many symmetries of a task are searched for."""
+DUAL = {"and": "or", "or": "and", "forall": "exists", "exists": "forall"}
+Bound = Mapping[str, str]
+"""New names of the variables in scope."""
 Mention = tuple[int, tuple[str, ...]]
 """A fact or goal: a number for everything but its objects, and its objects in order."""
 
@@ -119,14 +122,54 @@ def _connected(arguments: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _mentions(task: Task) -> list[tuple[Any, tuple[str, ...]]]:
     """Every fact, numeric value and goal, split into the rest of it and its objects in order."""
-    # Nested or repeated, the parts of a conjunction ask for the same.
-    parts = dict.fromkeys(conjuncts(task.problem.goal))
+    # In another order, nested or repeated, the parts of a goal ask for the same.
+    parts = dict.fromkeys(_wishes(task.problem.goal))
     known = {name for name, _ in task.problem.objects}
     return [
         *((("init", atom[0]), tuple(atom[1:])) for atom in task.problem.init),
         *((("value", fluent[0], value), tuple(fluent[1:])) for fluent, value in task.values),
-        *((("goal", _hollow(part, known)), tuple(_objects(part, known))) for part in parts),
+        *(
+            (("goal", path, _hollow(part, known)), tuple(_objects(part, known)))
+            for path, part in parts
+        ),
     ]
+
+
+def _wishes(
+    goal: Formula,
+    asked: bool = True,
+    path: tuple[str, ...] = ("and",),
+    bound: Bound = MappingProxyType({}),
+) -> Iterator[tuple[tuple[str, ...], Formula]]:
+    """The atoms and comparisons of a goal, each with the connectives above it, outermost first.
+
+    Negations are carried down to them. A variable is named after its types and the place of its
+    quantifier. Which atoms stand beside each other under an `or` is not told.
+    """
+    head = goal[0]
+    if head == "not":
+        yield from _wishes(goal[1], not asked, path, bound)
+    elif head == "imply":
+        yield from _wishes(("or", ("not", goal[1]), goal[2]), asked, path, bound)
+    elif head in DUAL:
+        connective = head if asked else DUAL[head]
+        quantified = head in ("forall", "exists")
+        variables = goal[1] if quantified else ()
+        parts = dict.fromkeys(goal[2:] if quantified else goal[1:])
+        needless = connective == path[-1] or (len(parts) == 1 and not variables)
+        under = path if needless else (*path, connective)
+        named = {name: f"?{len(under)} {' '.join(kinds)}" for name, kinds in variables}
+        for part in parts:
+            yield from _wishes(part, asked, under, {**bound, **named})
+    else:
+        yield (*path, "" if asked else "not"), _bound(goal, bound)
+
+
+def _bound(part: Any, names: Bound) -> Any:
+    """A formula whose variables have other names."""
+    if isinstance(part, tuple):
+        return tuple(_bound(one, names) for one in part)
+    return names.get(part, part) if isinstance(part, str) else part
 
 
 def _hollow(formula: Formula | str, known: set[str]) -> Any:

@@ -89,3 +89,31 @@ def test_a_goal_written_otherwise_is_the_same_task(goal: str) -> None:
     plain = TWO.format(way="north", back="south")
     other = plain.replace("(:goal (at y))", f"(:goal {goal})")
     assert shape(read_task(domain, plain)) == shape(read_task(domain, other))
+
+
+WISH = "(or (at x) (exists (?c - cell) (and (at ?c) (not (road ?c x north)))))"
+
+
+@pytest.mark.parametrize(
+    ("goal", "same"),
+    [
+        ("(or (exists (?c - cell) (and (not (road ?c x north)) (at ?c))) (at x))", True),
+        ("(or (at x) (or (exists (?d - cell) (and (at ?d) (not (road ?d x north))))))", True),
+        ("(not (and (not (at x)) (forall (?c - cell) (imply (at ?c) (road ?c x north)))))", True),
+        ("(or (at y) (exists (?c - cell) (and (at ?c) (not (road ?c y north)))))", True),
+        (
+            "(or (or (at x) (at x)) (exists (?c - cell) (not (imply (at ?c) (road ?c x north)))))",
+            True,
+        ),
+        ("(or (at y) (exists (?c - cell) (and (at ?c) (not (road ?c x north)))))", False),
+        ("(or (at x) (exists (?c - cell) (and (at ?c) (road ?c x north))))", False),
+        ("(or (at x) (forall (?c - cell) (and (at ?c) (not (road ?c x north)))))", False),
+        ("(and (at x) (exists (?c - cell) (and (at ?c) (not (road ?c x north)))))", False),
+        ("(or (at x) (exists (?c - way) (and (at x) (not (road x x ?c)))))", False),
+    ],
+)
+def test_a_goal_with_connectives_is_compared_by_what_it_asks(goal: str, same: bool) -> None:
+    domain = NAMED.format(way="north").replace(":typing", ":adl")
+    alike = TWO.format(way="north", back="north").replace("(at x)", "(at x) (at y)")
+    one, other = (alike.replace("(:goal (at y))", f"(:goal {asked})") for asked in (WISH, goal))
+    assert (shape(read_task(domain, one)) == shape(read_task(domain, other))) is same
