@@ -18,7 +18,7 @@ from flows.generations.policies import first_weights
 from flows.generations.tasks import FRESH
 from flows.progress import Watch
 from planners.domains import DOMAINS
-from planners.domains.folder import canonical_text, read_folder
+from planners.domains.folder import HELD_OUT, canonical_text, read_folder
 from planners.domains.task_sets import GradedTask, fresh_tasks
 from planners.pddl import read_domain
 from planners.pddl.isomorphism import require_no_leak, shape
@@ -113,6 +113,11 @@ def _folder_tasks(experiment: Experiment, watch: Watch) -> Tasks:
     domain = Domain.of(read_domain(folder.domain).name, folder.domain)
     for copy, other in folder.copies:
         watch.say(f"{copy} is {other} under other object names: left out")
+    if not folder.splits["heldout"]:
+        watch.say(
+            "no held-out problems, so how far a plan carries over is not measured; put some in "
+            f"heldout/ (of {HELD_OUT} or more beside domain.pddl every {HELD_OUT}th is held out)"
+        )
     tasks, places = list[Task](), list[Place]()
     for split, found in folder.splits.items():
         for position, one in enumerate(found):

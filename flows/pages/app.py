@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -116,6 +117,8 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
                 except PosterityError as error:
                     status = 404 if isinstance(error, InvalidInput) else 503
                     return show("error", status, message=str(error))
+                except RequestValidationError:
+                    return show("error", 404, message=f"there is no page {request.url.path}")
 
             return answer
 
@@ -124,7 +127,7 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
     @router.get("/")
     def experiments() -> Response:
         groups = listed(source)
-        return show("experiments", groups=groups, working=live.news(source))
+        return show("experiments", groups=groups, working=live.news(source), whole=True)
 
     @router.get("/compare")
     def compare(request: Request) -> Response:

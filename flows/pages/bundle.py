@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 from fastapi.testclient import TestClient
 
 from flows.pages.app import STATIC, Renderer, make_pages
+from flows.pages.experiments import listed
 from flows.pages.links import link, rows_of
 from flows.pages.source import Source
 from flows.pages.tasks import LARGEST, Asked, Table
@@ -48,12 +49,14 @@ class Site:
 
     def __init__(self, source: Source, ids: list[str], traces: int) -> None:
         self.source, self.ids = source, ids
+        self.groups = listed(source, ids)
         self.renderer = Renderer(source, static=True)
         # Its exceptions are ours to see; nothing is asked over a network.
         self.client = TestClient(
             make_pages(source, renderer=self.renderer), base_url="http://127.0.0.1"
         )
         with source.reading() as warehouse:
+            self.whole = {one.id for one in warehouse.every(Experiment)} <= set(ids)
             self.chosen = {
                 id: warehouse.query("page_chosen", experiment=id, most=traces) for id in ids
             }
@@ -68,12 +71,22 @@ class Site:
 
     def text(self, page: str) -> str:
         """A page as it is served, with what it would load later."""
+        if page == "/":
+            # Of these experiments alone: others may not be for whoever gets the bundle.
+            return self._loaded(
+                self.renderer.text(
+                    "experiments", groups=self.groups, working=None, whole=self.whole
+                )
+            )
         for id in self.ids:
             if page == link("experiments", id, "traces"):
                 return self._traces(id)
             if page == link("experiments", id, "tasks"):
                 return self._got(link("experiments", id, "tasks", most=LARGEST))
-        return LAZY.sub(lambda lazy: self._got(html.unescape(lazy[1])), self._got(page))
+        return self._loaded(self._got(page))
+
+    def _loaded(self, text: str) -> str:
+        return LAZY.sub(lambda lazy: self._got(html.unescape(lazy[1])), text)
 
     def _got(self, address: str) -> str:
         answer = self.client.get(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,9 @@ def _figures(warehouse: Warehouse) -> dict[str, list[Progress]]:
     return by
 
 
-def listed(source: Source) -> dict[str, list[Listed]]:
-    """Experiments by the name of the group whose members differ by their seed alone; sources under
-    "traces made elsewhere".
+def listed(source: Source, chosen: Collection[str] | None = None) -> dict[str, list[Listed]]:
+    """Experiments, all or the chosen ones, by the name of the group whose members differ by their
+    seed alone; sources under "traces made elsewhere".
     """
     with source.reading() as warehouse:
         known = {row.experiment: row for row in warehouse.query("page_experiments").itertuples()}
@@ -69,9 +70,12 @@ def listed(source: Source) -> dict[str, list[Listed]]:
             told[0] if told else None, told[-1] if told else None,
         )  # fmt: skip
 
-    groups = {name: [one(id) for id in ids] for name, ids in runs.items()}
-    sources = [one(id) for id, row in known.items() if row.config == NO_SETTINGS]
-    return groups | ({"traces made elsewhere": sources} if sources else {})
+    sources = [id for id, row in known.items() if row.config == NO_SETTINGS]
+    groups = {
+        name: [one(id) for id in ids if chosen is None or id in chosen]
+        for name, ids in [*runs.items(), ("traces made elsewhere", sources)]
+    }
+    return {name: members for name, members in groups.items() if members}
 
 
 def require_experiment(warehouse: Warehouse, id: str) -> Experiment:

@@ -65,8 +65,8 @@ def read_folder(folder: Path) -> TaskFolder:
     domain = read_pddl(folder / "domain.pddl")
     with naming(folder / "domain.pddl"):
         read_domain(domain)
-    files = {split: sorted((folder / split).glob("*.pddl")) for split in SPLITS}
-    flat = sorted(path for path in folder.glob("*.pddl") if path.name != "domain.pddl")
+    files = {split: _problems(folder / split) for split in SPLITS}
+    flat = _problems(folder)
     if files["train"] and flat:
         raise InvalidInput(
             f"{folder} has problems in train/ and beside its domain.pddl, such as {flat[0].name}: "
@@ -91,6 +91,14 @@ def read_folder(folder: Path) -> TaskFolder:
         splits["heldout"] = beside[HELD_OUT - 1 :: HELD_OUT]
         splits["train"] = [task for i, task in enumerate(beside, 1) if i % HELD_OUT]
     return TaskFolder(domain, splits, copies)
+
+
+def _problems(folder: Path) -> list[Path]:
+    """The files of a folder that hold problems."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.suffix.lower() == ".pddl")
+    return sorted(path for path in found if path.name != "domain.pddl")
 
 
 def _read(folder: Path, path: Path, domain: str) -> FolderTask:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import Page, expect
 
 from flows.pages.app import Renderer, make_pages
+from flows.pages.bundle import bundled
 from flows.pages.source import Source
+from flows.progress import Watch
 from tests.flows.pages.conftest import shown
 from tests.processes import posterity, small_toml
+from warehouse.records import Experiment
 from warehouse.store import Warehouse
 
 Open = Callable[..., Page]
@@ -250,6 +254,28 @@ def test_a_run_is_watched_while_it_works(tmp_path: Path, opened: Open) -> None:
 def test_a_pool_without_a_reason_is_a_page(site: str, experiment: str) -> None:
     answer = httpx.get(f"{site}/experiments/{experiment}/traces?pool=1")
     assert (answer.status_code, "In the pool of" in answer.text) == (200, True)
+
+
+def test_a_generation_that_is_no_number_is_told_on_a_page(site: str, experiment: str) -> None:
+    answer = httpx.get(f"{site}/experiments/{experiment}/generations/abc")
+    assert (answer.status_code, "there is no page" in answer.text) == (404, True)
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_a_bundle_of_chosen_experiments_does_not_name_the_others(
+    finished: Path, experiment: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.duckdb"
+    path.write_bytes(finished.read_bytes())
+    with Warehouse(path) as store:
+        [own] = store.every(Experiment, id=experiment)
+        store.write([replace(own, id="secret-0123456789ab", name="secret")])
+    source, watch = Source(str(path), hold=True), Watch(quiet=True)
+    for ids, named in (([experiment], False), ([], True)):
+        folder = tmp_path / str(named)
+        bundled(source, folder, ids, 3, watch)
+        texts = [page.read_text("utf-8") for page in folder.rglob("*.html")]
+        assert any("secret" in text for text in texts) is named
 
 
 @pytest.mark.parametrize("static", [False, True])
