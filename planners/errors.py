@@ -22,10 +22,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_IN_URL = re.compile(r"(://[^/@\s:]*):[^/@\s]+@")
-_ALONE = re.compile(r"(://)[^/@\s:]+@")
+# A path that was made of a URL has one slash. A password may hold anything, also @ and spaces; but
+# a port is none.
+_IN_URL = re.compile(r"(:/+[^/@\s:]*):(?!\d{1,5}(?:[/\s'\"\],)]|$))(?:\S*|[^@\n/]*)@")
+_ALONE = re.compile(r"(:/+)[^/@\s:]+@")
 _NAMED = re.compile(
-    r"((?:password|\bapi_?key|\b(?:access_?)?token|\bsecret)\s*=\s*)('[^']*'|[^\s?&]+)",
+    r"((?:passw(?:or)?d|\bpwd|\bapi_?key|\b(?:access_?)?token|\bsecret)\s*=\s*)('[^']*'|[^\s?&]+)",
     re.IGNORECASE,
 )
 

@@ -4,7 +4,8 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import duckdb
 import sqlalchemy as sa
@@ -19,6 +20,25 @@ DEFINED = """
     SELECT view_name, replace(sql, 'AS MATERIALIZED (', 'AS (')  -- DuckDB forgets it in a file
     FROM duckdb_views()
     WHERE NOT internal AND database_name = current_database()
+"""
+COLUMNS = """
+    SELECT concat_ws('.', table_name, column_name),
+        concat_ws(' ', data_type, CASE WHEN NOT is_nullable THEN 'not null' END,
+            nullif(column_default, 'NULL'))  -- as a lake has it
+    FROM duckdb_columns()
+    WHERE NOT internal AND database_name = current_database()
+"""
+THINGS = """
+    SELECT DISTINCT kind, name
+    FROM (
+        SELECT 'schema' AS kind, schema_name AS name, database_name AS place, internal
+        FROM duckdb_schemas() WHERE schema_name <> 'main'
+        UNION ALL
+        SELECT 'sequence', sequence_name, database_name, temporary FROM duckdb_sequences()
+        UNION ALL
+        SELECT 'type', type_name, database_name, internal FROM duckdb_types()
+    )
+    WHERE NOT internal AND place = current_database()
 """
 
 REFERENCES = (
@@ -67,14 +87,43 @@ def written_otherwise(warehouse: Warehouse) -> tuple[int, list[str]]:
     return rows, wrong
 
 
-def replaced_views(warehouse: Warehouse) -> tuple[int, list[str]]:
-    """Number of views, and those that are not defined as this version defines them."""
+def other_columns(warehouse: Warehouse) -> tuple[int, list[str]]:
+    """Number of columns, and what is not as this version makes it: columns, and whatever is neither
+    a table nor a view of ours.
+    """
     wrong = []
+    with _as_made() as scratch:
+        meant = dict(scratch.execute(COLUMNS).fetchall())
+    found = dict(warehouse.frame(COLUMNS).itertuples(index=False, name=None))
+    wrong += [f"{name}: there is no such column" for name in meant if name not in found]
+    wrong += [f"{name}: Posterity has no such column" for name in found if name not in meant]
+    wrong += [
+        f"{name}: it is {found[name]!r}, made as {made!r}"
+        for name, made in meant.items()
+        if found.get(name, made) != made
+    ]
+    wrong += [
+        f"{row.kind} {row.name}: Posterity has no such thing"
+        for row in warehouse.frame(THINGS).itertuples()
+    ]
+    return len(meant), wrong
+
+
+@contextmanager
+def _as_made() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty warehouse in memory, as this version makes it."""
     with duckdb.connect() as scratch:
         engine = sa.create_engine("duckdb://", creator=scratch.cursor)
         schema.keyless().create_all(engine)
         for name in VIEWS:
             scratch.execute(f"CREATE VIEW {name} AS\n{view_sql(name)}")
+        yield scratch
+
+
+def replaced_views(warehouse: Warehouse) -> tuple[int, list[str]]:
+    """Number of views, and those that are not defined as this version defines them."""
+    wrong = []
+    with _as_made() as scratch:
         meant = dict(scratch.execute(DEFINED).fetchall())
     found = dict(warehouse.frame(DEFINED).itertuples(index=False, name=None))
     wrong += [f"{name}: there is no such view" for name in meant if name not in found]
@@ -100,7 +149,7 @@ def lost_references(warehouse: Warehouse) -> tuple[int, list[str]]:
 
 
 ROWS: dict[str, Callable[[Warehouse], tuple[int, list[str]]]] = {
-    "keys": repeated_keys, "ledger": written_otherwise, "views": replaced_views,
-    "references": lost_references,
+    "columns": other_columns, "keys": repeated_keys, "ledger": written_otherwise,
+    "views": replaced_views, "references": lost_references,
 }  # fmt: skip
 """The checks of all rows: how many were looked at, and what is wrong."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,15 +180,18 @@ class Warehouse(Reader):
             _add(connection, _by_table(found))
 
     def hear(self, feedback: Sequence[Feedback], besides: Iterable[Record]) -> None:
-        """Write users' feedback, in place of what was said of the same traces before, and other
+        """Write users' feedback, in place of what was said of the same traces earlier, and other
         records in the same transaction.
         """
-        heard = [one.trace for one in feedback]
+        f = schema.feedback.c
         with self.writing() as connection:
             _add(connection, _by_table(besides))
-            if heard:
-                amend(connection, schema.feedback, schema.feedback.c.trace.in_(heard))
-                insert(connection, schema.feedback, feedback)
+            said = sa.select(f.trace, f.given_at).where(f.trace.in_([o.trace for o in feedback]))
+            times = dict(connection.execute(said).tuples().all()) if feedback else {}
+            later = [one for one in feedback if not _before(one.given_at, times.get(one.trace))]
+            if later:
+                amend(connection, schema.feedback, f.trace.in_([one.trace for one in later]))
+                insert(connection, schema.feedback, later)
 
     def forget(self, found: Sequence[Forgotten], said: Collection[str] = ()) -> None:
         """Erase the content of traces, with their requests, plans, comments and tasks, and write
@@ -244,6 +248,11 @@ class Warehouse(Reader):
             placed = replace(decision, position=connection.execute(mine).scalar_one())
             insert(connection, p, [placed])
         return placed
+
+
+def _before(time: datetime | None, other: datetime | None) -> bool:
+    """Whether a time is before another; times that nobody knows are before and after none."""
+    return time is not None and other is not None and time < other
 
 
 def _add(connection: sa.Connection, tables: Mapping[sa.Table, Rows]) -> dict[sa.Table, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from flows.experiments.experiment import Experiment
 from planners.errors import Busy, InvalidInput, PosterityError
@@ -13,18 +13,23 @@ from planners.records import content_hash
 from warehouse import records
 from warehouse.records import NO_SETTINGS
 from warehouse.store import Warehouse
+from warehouse.verdicts import Judgement
+
+SINCE_SCHEMA = ("redundant", "plan")
+"""Fields that older verdicts lack."""
 
 
 @dataclass(slots=True)
 class Check:
-    """The result of one check: how many rows were compared, how many could not be and `why`, and
-    what disagrees.
+    """The result of one check: how many rows were compared, how many could not be and `why`, how
+    many have no verdict because the checker refused them, as it does again, and what disagrees.
     """
 
     name: str
     looked_at: int = 0
     skipped: int = 0
     why: str = "by another version"
+    unjudged: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def expect(self, same: bool, what: str) -> None:
@@ -44,6 +49,18 @@ def told(check: Check, about: str = "") -> Iterator[None]:
     except (PosterityError, KeyError, TypeError, ValueError, AssertionError) as error:
         kind = "" if isinstance(error, PosterityError) else f"{type(error).__name__}: "
         check.wrong.append(f"{about}could not be checked: {kind}{error}")
+
+
+def differences(told: Judgement, again: Judgement) -> str:
+    """The fields in which a verdict differs from that on the same trace judged again."""
+    before, after = asdict(told), asdict(again)
+    return "; ".join(
+        f"{name} is {value!r}, judged again {after[name]!r}"
+        for name, value in before.items()
+        if value != after[name]
+        and name != "superseded"
+        and not (value is None and name in SINCE_SCHEMA)
+    )
 
 
 def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import cache
 
-from flows.audit.known import Check, experiments, told
+from flows.audit.known import Check, differences, experiments, told
 from flows.audit.measured import measured_again
 from flows.deployment.answered import answered_id
-from flows.deployment.loading import NO_TASK
+from flows.deployment.loading import NEVER_JUDGED, OTHER_NAMES
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import UNKNOWN, checkpoint_of
 from flows.generations.identity import (
@@ -43,7 +42,7 @@ from warehouse.integrity import ROWS
 from warehouse.pool import lessons_of
 from warehouse.records import NO_SETTINGS, Domain, Generation
 from warehouse.store import Warehouse
-from warehouse.verdicts import Canary, Judgement, Unjudged
+from warehouse.verdicts import Canary, Unjudged
 
 ANSWERED = ("request", "correction", "shadow")
 """Purposes of traces that answered a user or would have, or that corrected an answer."""
@@ -52,8 +51,6 @@ MEASURED = 8
 """Traces of each generation whose log-probability is measured again."""
 DECIDED = ["trace", "kept", "weight", "reason", "task", "from_generation", "reasoning_tokens"]
 """Columns of a selection that are derived again."""
-SINCE_SCHEMA = ("redundant", "plan")
-"""Fields that older verdicts lack."""
 
 
 def verify_and_tell(warehouse: Warehouse, watch: Watch, measured: int = MEASURED) -> bool:
@@ -64,6 +61,7 @@ def verify_and_tell(warehouse: Warehouse, watch: Watch, measured: int = MEASURED
     disagreements = skipped = rows = 0
     for check in verify(warehouse, watch, measured):
         left = f", {check.skipped} not checked: {check.why}" if check.skipped else ""
+        left += f", {check.unjudged} still not judged" if check.unjudged else ""
         found = f"{check.looked_at} looked at{left}, {len(check.wrong)} disagree"
         watch.say(f"{check.name}: {found}")
         for line in check.wrong:
@@ -143,12 +141,15 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
 
     asked = {one.trace: one for one in warehouse.every(records.Request)}
     gone = warehouse.forgotten()
+    unjudged = warehouse.every(Unjudged, experiment=experiment.id)
+    renamed = {one.trace for one in unjudged if one.reason == OTHER_NAMES}
     for trace in warehouse.traces(experiment.id):
         if trace.id in gone:
             check.expect(not trace.text, f"trace {trace.id}: it is forgotten, and has a text")
             continue
         # A version of a prompt that is not here any more had names that nobody knows.
-        if trace.turn_characters and trace.prompt_format in (INGESTED_FORMAT, *READABLE):
+        readable = trace.id not in renamed and trace.prompt_format in (INGESTED_FORMAT, *READABLE)
+        if trace.turn_characters and readable:
             task = tasks.get(trace.task) or warehouse.task(trace.task)  # or a user's
             written = reading_of(trace.prompt_format, prompt)
             if task is not None and not told_truly(task, trace, written):
@@ -194,10 +195,12 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
     for trace, verdict in warehouse.judged(source, CHECKER, VERSION):
         if trace.id in gone:
             continue
-        if verdict is None and trace.purpose in ANSWERED and refused.get(trace.id) == NO_TASK:
-            continue  # there is nothing to judge
+        if verdict is None and trace.purpose in ANSWERED and refused.get(trace.id) in NEVER_JUDGED:
+            continue
         if verdict is None and trace.id in refused:
-            check.skipped, check.why = check.skipped + 1, refused[trace.id]
+            still = isinstance(again_of(trace), Unjudged)
+            check.unjudged += still
+            check.skipped, check.why = check.skipped + (not still), refused[trace.id]
         if verdict is None:
             check.expect(
                 trace.id in refused or trace.id in superseded or trace.generation not in finished,
@@ -211,20 +214,8 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
         if isinstance(again, Unjudged):
             check.skipped, check.why = check.skipped + 1, again.reason
             continue
-        wrong = "" if verdict == again else _differences(verdict, again)
+        wrong = "" if verdict == again else differences(verdict, again)
         check.expect(not wrong, f"verdict on {trace.id}: {wrong}")
-
-
-def _differences(told: Judgement, again: Judgement) -> str:
-    """The fields in which a verdict differs from that on the same trace judged again."""
-    before, after = asdict(told), asdict(again)
-    return "; ".join(
-        f"{name} is {value!r}, judged again {after[name]!r}"
-        for name, value in before.items()
-        if value != after[name]
-        and name != "superseded"
-        and not (value is None and name in SINCE_SCHEMA)
-    )
 
 
 def _ingested(warehouse: Warehouse, check: Check) -> None:

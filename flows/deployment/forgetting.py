@@ -43,7 +43,10 @@ def forget(
     """
     _wait_for_the_last_answers(warehouse)
     load_requests(warehouse)
-    asked = warehouse.every(Request)
+    gone = warehouse.forgotten()
+    if trace in gone:
+        raise InvalidInput(f"the answer {trace} was forgotten already")
+    asked = [one for one in warehouse.every(Request) if one.trace not in gone]
     named = {
         one.trace
         for one in asked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import select
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flows.deployment.answered import Answered, Told, of_line
@@ -35,6 +35,10 @@ UNREADABLE = "unreadable.jsonl"
 OWN_PURPOSE = ("correction", "shadow")
 """Endpoints whose traces have a purpose of the same name; of all others it is request."""
 NO_TASK = "its prompt holds no planning task"
+OTHER_NAMES = "its prompt gave the objects other names than the task has in the warehouse"
+NEVER_JUDGED = (NO_TASK, OTHER_NAMES)
+First = Callable[[Task], Task]
+"""Gives a task as it was first written: with its objects and facts in another order, perhaps."""
 
 
 def requests_folder(place: Place) -> Path:
@@ -61,14 +65,23 @@ def load_requests(warehouse: Warehouse) -> int:
 def _load(warehouse: Warehouse, segment: Path) -> int:
     rows, told, gone = list[Record](), dict[str, Told](), warehouse.forgotten()
     answers = unreadable = 0
+    seen: dict[str, Task] = {}
+
+    def first(task: Task) -> Task:
+        if task.key not in seen:
+            stored = warehouse.task(task.key)
+            seen[task.key] = task if stored is None or not stored.pddl else stored
+        return seen[task.key]
+
     for line in lines_of(segment):
         try:
             read = of_line(line)
             if isinstance(read, Told):
                 if read.trace not in gone:
-                    told[read.trace] = read  # the last word counts
+                    before = told.get(read.trace, read)
+                    told[read.trace] = read if read.given >= before.given else before
             elif read.corrects not in gone:
-                rows += records_of(read)
+                rows += records_of(read, first)
                 answers += 1
         except PosterityError:  # of another version, perhaps: kept beside the log, for that one
             unreadable += 1
@@ -82,7 +95,7 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
     return unreadable
 
 
-def records_of(answer: Answered) -> Iterable[Record]:
+def records_of(answer: Answered, first: First) -> Iterable[Record]:
     """The records of an answer: its task, trace, request and verdict, or why it has none."""
     domain, task = _task(answer)
     trace = Trace(
@@ -127,9 +140,13 @@ def records_of(answer: Answered) -> Iterable[Record]:
     )
     if answer.problem is None:
         yield Unjudged(trace.id, CHECKER, VERSION, NO_TASK, trace.experiment)
+        return
+    written, kept = reading_of(answer.prompt_format), first(task)
+    if kept.pddl != task.pddl and written.names(kept.parsed) != written.names(task.parsed):
+        # Read with the stored task's names it would be another plan.
+        yield Unjudged(trace.id, CHECKER, VERSION, OTHER_NAMES, trace.experiment)
     else:
-        checker = checker_for(task.domain_pddl, task.pddl)
-        yield judgement(checker, trace, reading_of(answer.prompt_format))
+        yield judgement(checker_for(task.domain_pddl, task.pddl), trace, written)
 
 
 def _task(answer: Answered) -> tuple[Domain, Task]:

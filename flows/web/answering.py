@@ -243,15 +243,14 @@ class Deployed:
 
     def chosen(self, model: str, session: str | None) -> int:
         """The generation that a model's name means. Raises InvalidInput where there is none."""
-        name, _, number = model.partition("@")
-        if name not in (self.experiment.name, self.id) or (
-            number and (not number.isdecimal() or int(number) not in self.known)
-        ):
+        name, at, number = model.partition("@")
+        numbered = {str(index): index for index in self.known}
+        if name not in (self.experiment.name, self.id) or (at and number not in numbered):
             raise InvalidInput(
                 f"the model {model!r} does not exist; there is {', '.join(self.names())}"
             )
-        if number:
-            return int(number)
+        if at:
+            return numbered[number]
         share = self.experiment.deployment.candidate if self.experiment.deployment else 0.0
         if self.candidate is not None and session is not None and share_of(session) < share:
             return self.candidate

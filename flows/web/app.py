@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -34,6 +35,7 @@ from flows.web.responses import completed, delta, streamed, text_of
 from flows.web.trying import trying
 from planners.errors import InvalidInput, PosterityError, problem
 
+UNION = re.compile(r"constrained-|function-|list\[|dict\[|nullable|Posed$")
 TELL_AT = 5
 """Looks in a row that failed, until it is said."""
 LOOK_EVERY = 1.0
@@ -183,6 +185,8 @@ def _refuse_with_bodies(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        # The names of a union's members are pydantic's own.
+        first["loc"] = tuple(one for one in first["loc"] if not UNION.match(str(one)))
         where = ".".join(str(part) for part in first["loc"][1:])
         told = problem(first, skip=1)
         if first["type"] == "json_invalid":

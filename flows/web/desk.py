@@ -206,7 +206,8 @@ class Desk:
 
     async def plan(self, asked: Planning) -> Planned:
         """Sample plans until the checker calls one valid, or there were `attempts`."""
-        domain, problem = await asyncio.to_thread(self._memory.first_written, asked.texts)
+        texts = await asyncio.to_thread(lambda: asked.texts)
+        domain, problem = await asyncio.to_thread(self._memory.first_written, texts)
         checker = await asyncio.to_thread(checker_for, domain, problem)
         prompt = PROMPTS[self.deployed.experiment.model.prompt]
         text = await asyncio.to_thread(prompt.write, checker.task)

@@ -14,6 +14,7 @@ from planners.domains import DOMAINS
 from planners.errors import Busy, InvalidInput
 from planners.pddl import Task
 from planners.pddl.printing import print_task
+from planners.pddl.renaming import canonical
 from warehouse.findings import Forgotten
 from warehouse.records import Request
 from warehouse.store import Warehouse
@@ -64,9 +65,9 @@ class Memory:
             return recent
 
     def first_written(self, task: Texts) -> Texts:
-        """A task as it was first written, without comments and the name of the problem, which are
-        its writer's own. The order of objects and facts makes no other task, but prompts and what
-        is said of a plan depend on it. Raises InvalidInput where it is no task.
+        """A task as it was first written; a new one without comments and the problem's name, which
+        are its writer's own. The order of objects and facts makes no other task, but prompts and
+        what is said of a plan depend on it. Raises InvalidInput where it is no task.
         """
         read = checker_for(*task).task
         key, task = read.key, _impersonal(task[0], read)
@@ -83,10 +84,11 @@ class Memory:
 
 
 def _impersonal(domain: str, task: Task) -> Texts:
-    """The PDDL of a task, printed anew."""
-    problem = print_task(replace(task, problem=replace(task.problem, name=NAMELESS)))
+    """The PDDL of a task, printed anew: in one order, so that every gateway writes it alike."""
+    problem = replace(canonical(task.problem), name=NAMELESS)
+    ordered = replace(task, problem=problem, values=tuple(sorted(task.values)))
     known = any(domain == entry.text for entry in DOMAINS.values())
-    return domain if known else task.domain.text, problem
+    return domain if known else task.domain.text, print_task(ordered)
 
 
 def _length(line: Answered) -> int:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
+from planners.pddl import read_domain
 from planners.records import SEEDS, Sampling, Verdict
+
+
+def _or(default: Any) -> BeforeValidator:
+    """Takes null for the default, as OpenAI's API does."""
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
+def _storable(told: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(told, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half a surrogate pair is no text") from None
+    return told
+
 
 LONGEST = 256 * 1024
 """Characters of a prompt."""
 Text = Annotated[str, Field(max_length=LONGEST)]
 Named = Annotated[str, Field(min_length=1, max_length=256)]
-Metadata = Annotated[dict[Named, str | int | float | bool | None], Field(max_length=16)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=256)]
+Fact = Annotated[list[Word], Field(min_length=1, max_length=64)]
+Metadata = Annotated[
+    dict[Named, str | int | Finite | bool | None], Field(max_length=16), AfterValidator(_storable)
+]
+Count = Annotated[int, Field(gt=0, strict=True)]
 
 
 class StreamOptions(BaseModel):
@@ -33,11 +55,11 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     model: Named
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=64)] = 1
-    seed: Annotated[int, Field(ge=0, lt=SEEDS)] | None = None
-    stream: bool = False
+    temperature: Annotated[float, Field(ge=0, le=2, strict=True)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    n: Annotated[int, _or(1), Field(ge=1, le=64, strict=True)] = 1
+    seed: Annotated[int, Field(ge=0, lt=SEEDS, strict=True)] | None = None
+    stream: Annotated[bool, _or(False), Field(strict=True)] = False
     stream_options: StreamOptions | None = None
     user: Named | None = None
     session: Named | None = None
@@ -54,14 +76,19 @@ class Asked(BaseModel):
     def require_known(self) -> None:
         """Raise InvalidInput where a setting would change the answer and is not known here."""
         for name, value in (self.model_extra or {}).items():
-            if value not in NEUTRAL.get(name, (None,)):
+            if not any(_same(value, one) for one in NEUTRAL.get(name, (None,))):
                 raise InvalidInput(f"the setting {name!r} is not supported; leave it out")
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two JSON values are the same: to Python 0 is False."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0), "presence_penalty": (None, 0), "logprobs": (None, False),
     "echo": (None, False), "best_of": (None, 1), "stop": (None, [], ""), "logit_bias": (None, {}),
-    "store": (None, False, True),
+    "store": (None, False, True), "suffix": (None, ""),
     "response_format": (None, {"type": "text"}), "tools": (None, []),
     "tool_choice": (None, "none", "auto"), "modalities": (None, ["text"]),
     "parallel_tool_calls": (None, True, False), "service_tier": (None, "auto", "default"),
@@ -96,8 +123,8 @@ class Chat(Asked):
     """The body of /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=256)]
-    max_tokens: Annotated[int, Field(gt=0)] | None = None
-    max_completion_tokens: Annotated[int, Field(gt=0)] | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
 
     @property
     def prompt(self) -> str:
@@ -116,7 +143,7 @@ class Completing(Asked):
     """The body of /v1/completions."""
 
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
-    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    max_tokens: Count | None = None
 
     @property
     def text(self) -> str:
@@ -124,8 +151,32 @@ class Completing(Asked):
         return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
 
 
+class Posed(BaseModel):
+    """A problem as JSON: its objects, with their types where the domain has some, and the atoms
+    that hold at first and in the end.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    objects: dict[Word, Word] | list[Word]
+    init: list[Fact]
+    goal: list[Fact]
+
+    def pddl(self, domain: str) -> str:
+        """The same in PDDL, for a domain of this name."""
+        typed = self.objects.items() if isinstance(self.objects, dict) else ()
+        objects = [f"{name} - {kind}" for name, kind in typed] or list(self.objects)
+        init, goal = (" ".join(f"({' '.join(fact)})" for fact in part)
+                      for part in (self.init, self.goal))  # fmt: skip
+        return (
+            f"(define (problem posed) (:domain {domain}) (:objects {' '.join(objects)}) "
+            f"(:init {init}) (:goal (and {goal})))"
+        )
+
+
 class Planning(Asked):
-    """The body of /v1/plans: a domain (PDDL, or a built-in one's name) and a problem in PDDL.
+    """The body of /v1/plans: a domain (PDDL, or a built-in one's name), and a problem in PDDL or as
+    JSON.
 
     At most `attempts` plans are sampled, until the checker calls one valid.
     """
@@ -133,17 +184,20 @@ class Planning(Asked):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     domain: Text
-    problem: Text
-    attempts: Annotated[int, Field(ge=1, le=64)] = 1
+    problem: Text | Posed
+    attempts: Annotated[int, Field(ge=1, le=64, strict=True)] = 1
     n: Literal[1] = 1
     stream: Literal[False] = False
-    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    max_tokens: Count | None = None
 
     @property
     def texts(self) -> tuple[str, str]:
-        """The PDDL of domain and problem."""
+        """The PDDL of domain and problem. Raises PddlError if the domain is wrong."""
         entry = DOMAINS.get(self.domain)
-        return (self.domain if entry is None else entry.text), self.problem
+        domain = self.domain if entry is None else entry.text
+        if isinstance(self.problem, str):
+            return domain, self.problem
+        return domain, self.problem.pddl(read_domain(domain).name)
 
 
 class Judged(BaseModel):

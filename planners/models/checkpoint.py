@@ -239,7 +239,7 @@ def described(folder: Path) -> dict[str, str]:
 def _described(file: Path) -> str:
     text = file.read_bytes()
     if file.name.endswith("config.json"):
-        with suppress(ValueError, AttributeError):
+        with suppress(ValueError, AttributeError, RecursionError):
             told = json.loads(text)
             read = {key: value for key, value in told.items() if key not in UNREAD}
             text = json.dumps(read, sort_keys=True).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,9 @@ VIEWS = (
 )
 """The views in their order of creation: staging before marts."""
 
+ADDRESS = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:/")
+MACROS = "SELECT DISTINCT function_name FROM system.main.duckdb_functions() WHERE NOT internal"
+"""Functions that are not the database's own; qualified, so that none stands in for this one."""
 Place = File | Lake
 """Where a warehouse is."""
 
@@ -62,6 +66,11 @@ def place_of(warehouse: Path | str | Place) -> Place:
         return warehouse
     if str(warehouse).startswith(PREFIX):
         return Lake.at(str(warehouse))
+    if ADDRESS.match(str(warehouse)):
+        raise InvalidInput(
+            f"{warehouse} is the address of a server: a warehouse is a file, or a lake, which is "
+            f"named {PREFIX}postgres:...?data=FOLDER"
+        )
     if str(warehouse) in ("", ".", ":memory:"):
         raise InvalidInput(f"{str(warehouse)!r} is no warehouse: it is kept in a file; name one")
     return File(Path(warehouse))
@@ -148,9 +157,30 @@ def _open(place: Place, read_only: bool, memory: str | None = None) -> tuple[sa.
     engine = place.engine(read_only, memory)
     with explained(place, engine):
         with engine.connect() as connection:
+            _require_no_macro(connection, place)
             version = _version(connection)
         _check_version(version, place)
     return engine, version
+
+
+_without_macro: dict[Place, list[int]] = {}
+"""When files were written last that have none: to look takes 20 ms."""
+
+
+def _require_no_macro(connection: sa.Connection, place: Place) -> None:
+    written = []
+    if isinstance(place, File):
+        beside = place.path.with_name(f"{place.path.name}.wal")
+        written = [one.stat().st_mtime_ns for one in (place.path, beside) if one.exists()]
+    if written and _without_macro.get(place) == written:
+        return
+    if macros := connection.exec_driver_sql(MACROS).scalars().all():
+        raise InvalidInput(
+            f"the warehouse defines {', '.join(map(repr, macros))} anew, with which figures may be "
+            "computed otherwise: it was changed by other means than Posterity. See who did it, and "
+            "DROP MACRO in DuckDB"
+        )
+    _without_macro[place] = written
 
 
 def _version(connection: sa.Connection) -> int | None:
@@ -158,10 +188,11 @@ def _version(connection: sa.Connection) -> int | None:
     tables = sa.inspect(connection).get_table_names()
     if "schema_version" in tables:
         versions = connection.execute(sa.select(schema.schema_version.c.version)).scalars().all()
-        if len(versions) != 1:
+        if len(versions) != 1 or not isinstance(versions[0], int):
+            there = repr(versions[0]) if len(versions) == 1 else f"{len(versions)} rows"
             raise InvalidInput(
-                f"the table schema_version holds {len(versions)} rows instead of one: the "
-                "warehouse was changed by other means than Posterity"
+                f"the table schema_version holds {there} instead of one number: the warehouse was "
+                "changed by other means than Posterity"
             )
         return versions[0]
     return 0 if tables else None

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from sqlalchemy.exc import DBAPIError
 
 from planners.errors import PosterityError
-from warehouse.places.connect import place_of
+from warehouse.places.connect import connect, place_of
 from warehouse.places.lake import Lake
 from warehouse.sandbox.query import NOWHERE, require_select
 
@@ -67,7 +67,7 @@ def answer(request: dict[str, Any]) -> None:
     give_up_writing(network=lake)  # first: what follows handles untrusted SQL
     limit(memory, request["seconds"])
     require_select(request["sql"], lake)
-    engine = place.engine(read_only=True, memory=request["memory"])
+    engine = connect(place, read_only=True, memory=request["memory"])
     with engine.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None

@@ -33,6 +33,8 @@ CATALOGUES = frozenset(
     ("duckdb_columns", "duckdb_constraints", "duckdb_tables", "duckdb_views", "pragma_table_info")
 )
 """Those that describe tables: allowed on a file, whose process can reach nothing else."""
+SETTINGS = {"current_setting", "pg_settings"}
+"""A function and a view that tell how the database is set up."""
 OWN_PLACES = {"", NAME, "main", "information_schema"}
 """Catalogs and schemas that a query on a lake may name."""
 NOWHERE: Any = {"enable_external_access": "false", "lock_configuration": "true"}
@@ -156,6 +158,8 @@ def _require_harmless(node: dict[str, Any], lake: bool) -> None:
     if kind == "TABLE_FUNCTION" and name not in (SOURCES if lake else SOURCES | CATALOGUES):
         raise InvalidInput(f"a query reads tables and views; the function {name} is refused")
     place = {str(node.get("catalog_name", "")), str(node.get("schema_name", ""))}
+    if SETTINGS & {str(node.get(key, "")).lower() for key in ("function_name", "table_name")}:
+        raise InvalidInput("a query cannot read the database's settings")
     if lake and kind == "BASE_TABLE" and not place <= OWN_PLACES:
         raise InvalidInput("a query on a lake reads its own tables and views, no other catalog")
 

@@ -71,6 +71,12 @@ def test_a_run_verifies(finished: Path) -> None:
             {"views"},
         ),
         ("DROP VIEW best_plans", {"views"}),
+        ("ALTER TABLE judgements ALTER superseded TYPE VARCHAR", {"columns"}),
+        (
+            "CREATE TABLE c AS FROM canaries; DROP TABLE canaries; CREATE VIEW canaries AS FROM c",
+            {"columns"},
+        ),
+        ("CREATE SEQUENCE planted", {"columns"}),
     ],
 )
 def test_what_was_changed_is_named(
@@ -83,6 +89,19 @@ def test_what_was_changed_is_named(
         measured = 8 if "log-probabilities" in checks else 0  # models take time to load
         wrong = {check.name for check in verify(store, Watch(quiet=True), measured) if check.wrong}
     assert checks <= wrong
+
+
+@pytest.mark.parametrize("name", ['"/"', "count_if", "arg_max", "replace"])
+def test_functions_that_stand_in_for_the_databases_own_are_refused(
+    finished: Path, tmp_path: Path, name: str
+) -> None:
+    path = copied(finished, tmp_path)
+    Warehouse(path, read_only=True).close()  # it was looked at before
+    with duckdb.connect(path) as connection:
+        connection.execute(f"CREATE MACRO {name}(a, b) AS 0.99")
+        connection.execute("CREATE MACRO duckdb_functions() AS TABLE SELECT 1 AS function_name")
+    with pytest.raises(InvalidInput, match=r"duckdb_functions.* anew"):
+        Warehouse(path, read_only=True)
 
 
 def test_weights_that_wrote_nothing_are_named(finished: Path, tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_time_that_no_calendar_has_is_that_lines_error(tmp_path: Path) -> None
     assert errors.startswith(f"line 1: time: {times[0]} is no year from 1 to 9999 in UTC")
 
 
+def test_a_port_is_no_password() -> None:
+    for text in ("http://u:80SECRET/@127.0.0.1:8000/v1", "postgresql:/u:SECRET@h/db"):
+        assert "SECRET" not in redacted(text)
+    for text in ("http://h:8000/v1 answered a@b", "http://h:8000 answered a@b", "at 12:30 a@b"):
+        assert redacted(text) == text
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -72,6 +79,10 @@ def test_a_time_that_no_calendar_has_is_that_lines_error(tmp_path: Path) -> None
         "ducklake:postgres:host=x password='a SECRET'?data=/z",
         "ducklake:postgres:host=x PASSWORD = SECRET",
         "http://u:SECRET@127.0.0.1:8000/v1",
+        "http://u:a@SECRET@127.0.0.1:8000/v1",
+        "http://u:a SECRET@127.0.0.1:8000/v1",
+        "ducklake:postgres:host=h passwd=SECRET?data=/z",
+        "ducklake:mysql:host=h pwd=SECRET?data=/z",
     ],
 )
 def test_no_message_holds_a_password(text: str, tmp_path: Path) -> None:

@@ -1,25 +1,30 @@
 """The log of what users were answered: durable, in order, each line loaded once."""
 
+import re
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from flows.audit.verify import verify
 from flows.deployment.answered import Answered, Told, as_line, of_line
 from flows.deployment.forgetting import forget
-from flows.deployment.loading import load_requests, requests_folder
+from flows.deployment.loading import OTHER_NAMES, load_requests, requests_folder
 from flows.deployment.log import Log, complete_segments, lines_of
+from flows.progress import Watch
 from planners.errors import ComponentFailure, InvalidInput
 from planners.pddl.printing import print_problem
 from tests.conftest import blocks_task
 from warehouse import schema
 from warehouse.records import Experiment, Feedback, Request
 from warehouse.store import Warehouse
+from warehouse.verdicts import Judgement, Unjudged
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -126,6 +131,50 @@ def test_a_line_that_cannot_be_loaded_holds_up_no_other(
     log.close()
     assert load_requests(warehouse) == 2
     assert [one.id for one in warehouse.traces("e-1")] == [good.trace]
+
+
+def test_a_task_with_its_objects_in_another_order_is_not_judged_by_wrong_names(
+    warehouse: Warehouse,
+) -> None:
+    """Compact prompts name objects by their order: the plan would be another one."""
+    warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+    own = answer(1).problem
+    assert own is not None
+    first = answer(1, problem=re.sub(r"\bb(\d)", r"m\1", own))
+    assert first.problem is not None
+    turned = re.sub(
+        r"\(:objects\s+([^)]*?)( - \w+)?\)",
+        lambda found: f"(:objects {' '.join(reversed(found[1].split()))}{found[2] or ''})",
+        first.problem,
+    )
+    assert turned != first.problem
+    second = replace(first, nonce="other", problem=turned)
+    plain = replace(second, nonce="plain", prompt_format="pddl-2")
+    log = Log(requests_folder(warehouse.place))
+    for one in (first, second, plain):
+        log.append(as_line(one), in_order=True).result(timeout=10)
+    log.close()
+    assert load_requests(warehouse) == 0
+    [refused] = warehouse.every(Unjudged)
+    assert (refused.trace, refused.reason) == (second.trace, OTHER_NAMES)
+    judged = {one.trace for one in warehouse.every(Judgement)}
+    assert judged == {first.trace, plain.trace}
+    wrong = [line for check in verify(warehouse, Watch(quiet=True)) for line in check.wrong]
+    assert not [line for line in wrong if "verdict" in line]
+
+
+def test_the_last_word_counts_whichever_log_it_is_in(warehouse: Warehouse) -> None:
+    warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+    early, late = NOW, NOW + timedelta(seconds=1)
+    for said, given in ((True, late), (False, early)):
+        log = Log(requests_folder(warehouse.place))
+        told = Told(trace=answer(1).trace, accepted=said, given=given)
+        for line in (answer(1), told):
+            log.append(as_line(line), in_order=True).result(timeout=10)
+        log.close()
+        load_requests(warehouse)
+        [heard] = warehouse.every(Feedback)
+        assert heard.accepted
 
 
 def test_what_was_forgotten_stays_so_and_another_keeps_his_own(warehouse: Warehouse) -> None:

@@ -180,11 +180,33 @@ def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
                 model="small", messages=[{"role": "user", "content": "Hi"}]
             )
     kind = {"content-type": "application/json"}
+    asked = {"model": "small", "prompt": " b1\n", "max_tokens": 3}
+    for besides, why in (
+        (b'"metadata": {"a": "\\ud800"}', "surrogate"), (b'"metadata": {"a": NaN}', "metadata.a"),
+        (b'"logprobs": 0', "'logprobs' is not supported"), (b'"n": true', "valid integer"),
+        (b'"temperature": true', "valid number"), (b'"model": "small@"', "does not exist"),
+        (b'"model": "small@\\u0660"', "does not exist"), (b'"prompt": 3', "prompt: Input"),
+    ):  # fmt: skip
+        content = json.dumps(asked).encode()[:-1] + b", " + besides + b"}"
+        refused = httpx.post(f"{url}/completions", content=content, headers=kind)
+        assert refused.status_code in (400, 404), besides
+        assert why in refused.json()["error"]["message"]
+        assert "constrained" not in refused.text
+    nulls = {"n": None, "stream": None, "suffix": "", "stop": None, "logprobs": None, "echo": False}
+    assert httpx.post(f"{url}/completions", json=asked | nulls, timeout=WAIT).status_code == 200
     wrong = httpx.post(f"{url}/chat/completions", content=b"{", headers=kind)
     assert (wrong.status_code, wrong.json()["error"]["type"]) == (400, "invalid_request_error")
     large = httpx.post(f"{url}/chat/completions", content=b" " * (3 << 20))
     assert large.status_code == 413
     assert httpx.post(f"{url}/plans", json=body(1) | {"problem": "(define"}).status_code == 400
+    posed = {"objects": ["b1", "b2"], "init": [["on-table", "b1"], ["on-table", "b2"],
+             ["clear", "b1"], ["clear", "b2"], ["arm-empty"]],
+             "goal": [["on", "b2", "b1"]]}  # fmt: skip
+    planned = httpx.post(f"{url}/plans", json=body(1) | {"problem": posed}, timeout=WAIT)
+    assert planned.status_code == 200, planned.text
+    for wrong_part in ({"goal": [["on", "b2) (x", "b1"]]}, {"objects": {}}, {"init": [[]]}):
+        refused = httpx.post(f"{url}/plans", json=body(1) | {"problem": posed | wrong_part})
+        assert refused.status_code == 400, wrong_part
     assert httpx.get(f"{url}/models", headers={"host": "evil.example"}).status_code == 400
     assert httpx.get(f"{url}/nothing").json()["error"]["message"].endswith("Not Found")
     root = url.removesuffix("/v1")
