@@ -46,7 +46,8 @@ def told(check: Check, about: str = "") -> Iterator[None]:
         yield
     except Busy:
         raise
-    except (PosterityError, KeyError, TypeError, ValueError, AssertionError) as error:
+    except (PosterityError, LookupError, TypeError, ValueError, AssertionError,
+            RecursionError) as error:  # fmt: skip
         kind = "" if isinstance(error, PosterityError) else f"{type(error).__name__}: "
         check.wrong.append(f"{about}could not be checked: {kind}{error}")
 
@@ -77,7 +78,7 @@ def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
         try:
             settings = {"name": one.name, "generations": 0, **json.loads(one.config)}
             experiment = Experiment.model_validate_json(json.dumps(settings))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             experiment = None
         if experiment is not None and experiment.id == one.id:
             found.append(experiment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from flows.commands.terminal import (
     one_message,
     readable,
 )
+from flows.experiments.reading import recorded_settings
 from planners.errors import harmless
 
 
@@ -41,7 +41,7 @@ def status(warehouse: WarehouseFile = DEFAULT) -> None:
                 if one.config == NO_SETTINGS:
                     watch.say(f"{one.id}: {ingested(store, one.id)}")
                     continue
-                samples = json.loads(one.config)["evaluate"]["samples"]
+                samples = recorded_settings(one.config).get("evaluate", {}).get("samples", 0)
                 watch.console.print(summary_table(store, one.id, samples))
                 watch.say(left_to_do(store, one))
 

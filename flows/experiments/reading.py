@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -112,6 +113,22 @@ def _file_text(path: Path) -> str:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the experiment file {path} cannot be read: {error}") from error
+
+
+def recorded_settings(config: str) -> Mapping[str, Any]:
+    """The settings of an experiment as the warehouse has them. Raises InvalidInput if they are not
+    settings any more.
+    """
+    try:
+        found = json.loads(config)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidInput(
+            f"an experiment's settings are {config[:40]!r}, no JSON object: the warehouse was "
+            "changed by other means than Posterity, and `posterity verify` says where"
+        )
+    return found
 
 
 def leaves(settings: object, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from flows.experiments.experiment import Experiment
-from flows.experiments.reading import leaves
+from flows.experiments.reading import leaves, recorded_settings
 from planners.errors import InvalidInput, problem
 from warehouse import records
 from warehouse.store import Warehouse
@@ -84,7 +84,7 @@ class Difference:
 def differences(before: str, after: str) -> list[Difference]:
     """How two configurations, JSON objects both, differ."""
     old, new = (
-        {name: json.dumps(value) for name, value in leaves(json.loads(text))}
+        {name: json.dumps(value) for name, value in leaves(recorded_settings(text))}
         for text in (before, after)
     )
     return [
@@ -103,12 +103,12 @@ def as_begun(
     Raises InvalidInput where none was begun, the two do not go together, or one of the `changes`
     (each like training.steps=100) would change nothing.
     """
-    recorded = warehouse.experiment(begun)
-    if recorded is None:
+    old = warehouse.experiment(begun)
+    if old is None:
         raise InvalidInput(
             f"{warehouse.place} has no experiment {begun}; `posterity status` names them"
         )
-    content = {**experiment.besides(), **json.loads(recorded.config), "name": recorded.name}
+    content = {**experiment.besides(), **recorded_settings(old.config), "name": old.name}
     if experiment.deployment is not None and "deployment" in content:
         now = experiment.deployment.model_dump(exclude={"alone"})
         content["deployment"] = {**content["deployment"], **now}

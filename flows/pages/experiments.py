@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from flows.experiments.reading import recorded_settings
 from flows.pages.links import Row, rows_of
 from flows.pages.shapes import family_tree
 from flows.pages.source import Source
@@ -127,7 +128,7 @@ def experiment_page(source: Source, id: str) -> ExperimentPage:
         told = warehouse.query("tainted_of", experiment=id)
         [group] = group_of(warehouse, id).values() or [[id]]
     tainted = set(told["generation"])
-    config = json.loads(found.config)
+    config = recorded_settings(found.config)
     return ExperimentPage(
         found, figures_of(source).get(id, []), config.get("evaluate", {}).get("samples", 0),
         family_tree(made, decisions, tainted) if made else None, group,

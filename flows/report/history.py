@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from flows.experiments.reading import leaves
+from flows.experiments.reading import leaves, recorded_settings
 from flows.report.figures import PALETTE, beside, drawing, lines, whole_generations
 from flows.report.parts import Section
 from warehouse.reading import query_sql
@@ -99,7 +99,9 @@ def settings(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """The settings of every experiment, and those in which they differ."""
     found = warehouse.query("report_settings").itertuples()
     config = {
-        row.experiment: {name: json.dumps(one) for name, one in leaves(json.loads(row.config))}
+        row.experiment: {
+            name: json.dumps(one) for name, one in leaves(recorded_settings(row.config))
+        }
         for row in found
     }
     chosen = {id: config[id] for ids in runs.values() for id in ids if id in config}

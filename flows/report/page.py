@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from flows.experiments.reading import recorded_settings
 from flows.generations.identity import CODE_VERSION
 from flows.progress import HEADINGS, cell
 from flows.report.audit_page import audit_sections
@@ -77,8 +78,9 @@ def runs_of(warehouse: Warehouse) -> Runs:
     begun = [one for one in warehouse.every(Experiment) if one.config != NO_SETTINGS]
     alike: dict[tuple[str, str], list[str]] = {}
     for one in sorted(begun, key=lambda one: (one.name, one.seed, one.id)):
-        settings = json.loads(one.config)
-        settings.pop("seed", None)
+        settings = {
+            name: value for name, value in recorded_settings(one.config).items() if name != "seed"
+        }
         alike.setdefault((one.name, json.dumps(settings)), []).append(one.id)
     # Groups that share a name but not their settings go by their first experiment's id.
     names = [name for name, _ in alike]

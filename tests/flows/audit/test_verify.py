@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from flows.audit.verify import verify
 from flows.progress import Watch
 from planners.errors import InvalidInput
+from tests.processes import posterity
 from warehouse.store import Warehouse
 
 
@@ -89,6 +91,23 @@ def test_what_was_changed_is_named(
         measured = 8 if "log-probabilities" in checks else 0  # models take time to load
         wrong = {check.name for check in verify(store, Watch(quiet=True), measured) if check.wrong}
     assert checks <= wrong
+
+
+@pytest.mark.parametrize("config", ["[1]", "\x00", "[" * 100_000])
+def test_settings_that_are_none_are_one_message(
+    finished: Path, tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied(finished, tmp_path)
+    with duckdb.connect(path) as connection:
+        connection.execute("UPDATE experiments SET config = $1", [config])
+    for command in ("status", "report", "verify"):
+        done = subprocess.run(
+            posterity(command, "--warehouse", str(path)), capture_output=True, text=True,
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode in (1, 2)
+        assert "Traceback" not in done.stderr
+        assert "settings" in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("name", ['"/"', "count_if", "arg_max", "replace"])
