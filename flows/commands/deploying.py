@@ -29,7 +29,7 @@ def deploy(
         typer.Option("--name", help="A further host name that clients call it by. Repeatable."),
     ] = None,
     waiting: Annotated[
-        int, typer.Option(min=1, help="Requests that may wait; more are told to try again.")
+        int, typer.Option(min=1, help="Answers under way, at most; others are told to try again.")
     ] = 256,
     json_logs: Annotated[
         bool, typer.Option("--json-logs", help="Each request as a line of JSON on standard error.")

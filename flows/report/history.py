@@ -52,6 +52,10 @@ def lineage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             parent=["-" if pd.isna(parent) else int(parent) for parent in told["parent"]]
         )
         words = [f"Of {ids[0]}. The start is whose weights training began with."]
+        if told["tainted"].any():
+            words.append("A tainted generation rests on traces that were forgotten since.")
+        else:
+            shown = shown.drop(columns="tainted")
         yield Section(f"{name}: lineage", query_sql("report_lineage"), words, table=shown)
 
 

@@ -81,8 +81,8 @@ class Desk:
         that the prompt of format `written` holds. `live` hears the tokens as they are drawn. Raises
         InvalidInput where it cannot be asked, and TooBusy where too many wait.
         """
-        if self.waiting >= self.most:
-            raise TooBusy(f"{self.waiting} requests wait already")
+        if self.waiting and self.waiting + count > self.most:
+            raise TooBusy(f"{self.waiting} answers are being written already")
         begun, received = time.perf_counter(), datetime.now(UTC)
         if task is not None:
             task = await asyncio.to_thread(self._memory.first_written, task)
@@ -92,7 +92,7 @@ class Desk:
             for number, nonce in enumerate(nonces)
         ]
         session = self._names.hashed(asked.session)
-        self.waiting += 1
+        self.waiting += count
         try:
             answerer, sampling, futures = await self._asked(
                 asked, prompt, most, seeds, session, live, await self._tool(task, written)
@@ -126,7 +126,7 @@ class Desk:
             ]
             await self._write_down(*lines)
         finally:
-            self.waiting -= 1
+            self.waiting -= count
         self._memory.keep(lines)
         for line in lines:
             self._begin_shadow(line, sampling)

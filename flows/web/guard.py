@@ -45,7 +45,7 @@ class Metrics:
             "posterity_request_seconds", "Seconds that requests took.", ["path"],
             buckets=BUCKETS, registry=self.registry,
         )  # fmt: skip
-        waiting = Gauge("posterity_waiting", "Requests under way.", registry=self.registry)
+        waiting = Gauge("posterity_waiting", "Answers under way.", registry=self.registry)
         waiting.set_function(lambda: desk.waiting)
         deployed = Gauge(
             "posterity_generation", "The generation that answers.", registry=self.registry

@@ -1,4 +1,5 @@
--- One row per generation: its parent, its weights, and the generations whose traces it learned.
+-- One row per generation: its parent, its weights, the generations whose traces it learned, and
+-- whether it is tainted: something that it rests on was forgotten since.
 WITH sources AS (
     SELECT experiment, generation, from_generation, count(*) AS traces
     FROM {{ ref('curated') }}
@@ -22,7 +23,9 @@ SELECT
     g.weights_hash,
     g.training_set_hash,
     coalesce(t.traces, 0) AS traces,
-    t.traces_by_source
+    t.traces_by_source,
+    d.generation IS NOT NULL AS tainted
 FROM {{ source('warehouse', 'generations') }} AS g
 LEFT JOIN taught AS t ON t.experiment = g.experiment AND t.generation = g.generation
+LEFT JOIN {{ ref('tainted') }} AS d ON d.experiment = g.experiment AND d.generation = g.generation
 ORDER BY ALL
