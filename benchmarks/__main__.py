@@ -16,6 +16,7 @@ PARTS = {
     "checker": "checker.rows",
     "load": "warehouse.loads",
     "query": "warehouse.queries",
+    "commands": "commands.rows",
     "audit": "audit.rows",
     "sampling": "model.samplings",
     "training": "model.trainings",

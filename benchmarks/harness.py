@@ -154,7 +154,12 @@ def growth(name: str, sizes: list[int], work_of: Callable[[int], Work], runs: in
     for size in sizes:
         work = work_of(size)
         least.append(min(taken(work).cpu for _ in range(runs)))
-    logs = [math.log(size) for size in sizes], [math.log(second) for second in least]
+    return grown(name, sizes, least, runs)
+
+
+def grown(name: str, sizes: list[int], seconds: Sequence[float], runs: int) -> Row:
+    """The row of the exponent with which measured CPU seconds grow with size."""
+    logs = [math.log(size) for size in sizes], [math.log(second) for second in seconds]
     slope = statistics.linear_regression(*logs).slope
     return {
         "name": name,
