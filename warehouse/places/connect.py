@@ -221,7 +221,13 @@ def _create(engine: sa.Engine, place: Place) -> None:
             fresh = schema.schema_version.insert().values(version=schema.SCHEMA_VERSION)
             connection.execute(fresh)
         elif version < schema.SCHEMA_VERSION:
-            migrate(connection, version)
+            try:
+                migrate(connection, version)
+            except DATABASE_ERRORS as error:
+                raise InvalidInput(
+                    f"the warehouse {place} says that it has schema {version}, and is not as that "
+                    f"schema was: it was changed by other means than Posterity ({error})"
+                ) from error
         if version != schema.SCHEMA_VERSION:
             open_ledger(connection)
         for name in VIEWS:

@@ -375,8 +375,11 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
     assert "11 traces erased" in done.stdout
     assert "generation 1 of" in done.stdout
     assert "learned from" in done.stdout
+    assert "exports and pushes of before may hold them too" in done.stdout
     for file in folder.rglob("*"):
         assert not file.is_file() or word.encode() not in file.read_bytes(), file
+    assert run(folder, "report", "--out", str(folder / "anew.html")).returncode == 0
+    assert word not in (folder / "anew.html").read_text("utf-8")
     again = run(folder, "forget", "--user", "alice", variables=key)
     assert (again.returncode, "no answer is theirs" in again.stderr) == (2, True)
     with Warehouse(folder / "w.duckdb", read_only=True) as store:
