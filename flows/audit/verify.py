@@ -136,8 +136,8 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     prompt = PROMPTS[experiment.model.prompt]
 
     @cache
-    def prompt_hash(task: str) -> str:
-        return content_hash(prompt.write(tasks[task].parsed))
+    def prompt_hash(written: str, task: str) -> str:
+        return content_hash(READABLE[written].write(tasks[task].parsed))
 
     asked = {one.trace: one for one in warehouse.every(records.Request)}
     gone = warehouse.forgotten()
@@ -168,10 +168,11 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
         same &= trace.seed == trace_seed(experiment, *place)
         tokens = len(trace.token_ids)  # none from a server, which reports only numbers
         same &= not tokens or trace.reasoning_tokens + trace.plan_tokens == tokens
-        if trace.prompt_format != str(prompt):  # a version of it that is not here any more
+        if trace.prompt_format not in READABLE:  # a version that is not here any more
             check.skipped += 1
         elif trace.task in tasks:
-            same &= trace.prompt_hash == prompt_hash(trace.task)
+            same &= READABLE[trace.prompt_format].name == prompt.name
+            same &= trace.prompt_hash == prompt_hash(trace.prompt_format, trace.task)
         check.expect(
             same,
             f"trace {trace.id}: its id, seed, token count or prompt differs from what is derived",

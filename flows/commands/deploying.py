@@ -102,4 +102,4 @@ def forget(
             watch.say(f"generation {generation} of {experiment} {how}")
         for path in found.left:
             watch.say(f"{path} is a copy of before, and still holds them: delete it")
-        watch.say("reports, bundles, exports and pushes of before may hold them too: make them anew")
+        watch.say("reports, exports and pushes of before may hold them too: make them anew")

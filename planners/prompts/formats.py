@@ -158,13 +158,17 @@ PROMPTS = {
     "compact": PromptFormat("compact", "2", compact, compact_names, bare=True),
     "letters": PromptFormat("letters", "1", letters, letter_names, bare=True, pool=LETTERS[:12]),
     "pddl": PromptFormat("pddl", "2", language.whole_pddl),
-    "natural": PromptFormat("natural", "2", language.plain_words),
-    "validate": PromptFormat("validate", "1", language.with_tool),
+    "natural": PromptFormat("natural", "3", language.plain_words),
+    "validate": PromptFormat("validate", "2", language.with_tool),
     "task": PromptFormat("task", "2", language.bare_task, bare=True),
     "obfuscated": PromptFormat("obfuscated", "2", language.obfuscated, language.made_up_names),
 }
 """`compact` is for the embedded base, `task` for planners, the others for language models;
 `letters` for one that was warmed up on it, `validate` for one that may call that tool.
 """
-READABLE = {str(prompt): prompt for prompt in PROMPTS.values()}
-"""The same by name and version, as traces record them: `compact-2`."""
+OLDER = (
+    PromptFormat("natural", "2", partial(language.plain_words, hierarchy=False)),
+    PromptFormat("validate", "1", partial(language.with_tool, hierarchy=False)),
+)
+READABLE = {str(prompt): prompt for prompt in (*OLDER, *PROMPTS.values())}
+"""The same and older versions, by name and version as traces record them: `compact-2`."""

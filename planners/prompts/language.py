@@ -52,9 +52,9 @@ Before you answer, you may have a plan checked: end your message with it between
 """
 
 
-def with_tool(task: Task) -> str:
+def with_tool(task: Task, hierarchy: bool = True) -> str:
     """The task in plain words, then the request, and how to call the tool `validate`."""
-    return plain_words(task) + TOOL
+    return plain_words(task, hierarchy) + TOOL
 
 
 BETWEEN = "\n; the problem\n"
@@ -69,8 +69,10 @@ def bare_task(task: Task) -> str:
 # ---------------------------------------------------------------- plain words
 
 
-def plain_words(task: Task) -> str:
-    """Actions, objects, facts and goals in English sentences, then the request."""
+def plain_words(task: Task, hierarchy: bool = True) -> str:
+    """Actions, objects, facts and goals in English sentences, then the request. `hierarchy`:
+    whether it says which types are kinds of others, as it did not before version 3.
+    """
     actions = "\n".join(map(_action, task.domain.actions.values()))
     rules = [rule for stratum in task.domain.rules for rule in stratum]
     if rules:
@@ -79,11 +81,17 @@ def plain_words(task: Task) -> str:
         name + ("" if kind == "object" else f" ({_words(kind)})")
         for name, kind in task.problem.objects
     )
+    kinds = "; ".join(
+        f"every {_words(kind)} is a {' or '.join(map(_words, parents))}"
+        for kind, parents in sorted(task.domain.types.items())
+        if hierarchy and parents != (OBJECT,)
+    )
+    kinds = f"\n{kinds[0].upper()}{kinds[1:]}." if kinds else ""
     goal = task.problem.goal
     facts = [*map(_say, task.problem.init), *(value_text(*value) for value in task.values)]
     wanted = "" if task.metric is None else f" Of such plans, {metric_text(task)}."
     return (
-        f"You can do these actions:\n{actions}\n\nThere are: {objects}.\n\n"
+        f"You can do these actions:\n{actions}\n\nThere are: {objects}.{kinds}\n\n"
         f"Now {_list(facts)}. Nothing else is true.\n\n"
         f"The goal: {_say(goal)}.{wanted}\n\n{REQUEST}"
     )

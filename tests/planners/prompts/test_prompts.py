@@ -13,7 +13,7 @@ from planners.pddl import read_task
 from planners.pddl.printing import print_problem
 from planners.pddl.renaming import rename, shuffle
 from planners.prompts.extraction import extract
-from planners.prompts.formats import PROMPTS
+from planners.prompts.formats import PROMPTS, READABLE
 from planners.records import Plan, Problem
 
 TINY = Problem(
@@ -87,6 +87,26 @@ def test_wordy_prompts_are_as_agreed(name: str) -> None:
     """A changed text needs a new version, and the golden file of that version."""
     prompt = PROMPTS[name]
     assert prompt.write(TINY_TASK) == (GOLDEN / f"{prompt}.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["natural-2", "validate-1"])
+def test_older_prompts_are_still_read(name: str) -> None:
+    assert READABLE[name].write(TINY_TASK) == (GOLDEN / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["natural", "validate"])
+def test_plain_words_say_which_types_are_kinds_of_others(name: str) -> None:
+    domain = """(define (domain d) (:requirements :typing) (:types car tram - vehicle vehicle thing)
+    (:predicates (new ?x - thing) (old ?x - vehicle)) (:action age :parameters (?v - vehicle)
+    :precondition (new ?v) :effect (old ?v)))"""
+    problem = """(define (problem p) (:domain d) (:objects a - car) (:init (new a))
+    (:goal (old a)))"""
+    task = read_task(domain.replace("vehicle thing", "vehicle vehicle - thing thing"), problem)
+    said = PROMPTS[name].write(task)
+    told = "Every car is a vehicle; every tram is a vehicle; every vehicle is a thing."
+    assert f"There are: a (car).\n{told}\n" in said
+    older = next(one for one in READABLE.values() if one.name == name)
+    assert told not in older.write(task)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
