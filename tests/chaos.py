@@ -273,6 +273,7 @@ class WithPages(Round):
     def surroundings(self) -> Iterator[None]:
         self.port, self.seen, self.over = free_port(), Counter[int](), threading.Event()
         self.pages: subprocess.Popen[bytes] | None = None
+        self.answering = False
         reader = threading.Thread(target=self._look)
         reader.start()
         try:
@@ -293,11 +294,14 @@ class WithPages(Round):
                 with suppress(httpx.TransportError):
                     for path in ("/", "/traces", "/live", "/tasks"):
                         self.seen[client.get(path, follow_redirects=True).status_code] += 1
+                        self.answering = True
 
     def strike(self, process: subprocess.Popen[bytes]) -> None:
         if not Path(f"{self.place}.snapshot").exists():
             return  # there is nothing to look at yet
         if self.pages and self.pages.poll() is None:
+            if not self.answering:
+                return  # on a busy machine they take a while to start
             if self.rng.random() < 0.5:
                 super().strike(process)
                 return
@@ -305,6 +309,7 @@ class WithPages(Round):
             self.pages.wait()
             self.kills["pages"] += 1
         else:
+            self.answering = False
             self.pages = subprocess.Popen(
                 posterity("view", "--warehouse", self.place, "--port", str(self.port)),
                 env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

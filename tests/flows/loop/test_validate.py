@@ -22,6 +22,7 @@ from flows.progress import Watch
 from flows.web.answering import Deployed
 from flows.web.desk import Desk, Given, Planned
 from flows.web.live import Live
+from flows.web.memory import Memory
 from flows.web.protocol import Completing, Planning
 from flows.web.responses import streamed, text_of
 from planners.domains import DOMAINS
@@ -179,7 +180,8 @@ def test_users_are_answered_with_the_tool(asked: Path, tmp_path: Path) -> None:
 async def stream(desk: Desk, found: list[Planned]) -> list[str]:
     """The pieces of a stream that answers, with the tool, what was asked before."""
     number = next(at for at, one in enumerate(found) if one.given[0].completion.turns)
-    task, written = (DOMAINS["blocksworld"].text, problem(number)), PROMPTS["compact"]
+    memory, written = Memory(desk.deployed.reading), PROMPTS["compact"]
+    task = memory.first_written((DOMAINS["blocksworld"].text, problem(number)))
     prompt = written.write(read_task(*task))
     asked = Completing(model=EXPERIMENT.name, prompt=prompt, seed=7, stream=True)
 
