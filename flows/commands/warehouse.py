@@ -19,7 +19,6 @@ from flows.commands.terminal import (
     one_message,
     readable,
 )
-from flows.experiments.reading import recorded_settings
 from planners.errors import harmless
 
 
@@ -28,6 +27,7 @@ def status(warehouse: WarehouseFile = DEFAULT) -> None:
     """Show experiments, their generations and coverage, and what is left to do."""
     with one_message():
         from flows.commands.status import ingested, left_to_do
+        from flows.experiments.reading import recorded_settings
         from flows.progress import Watch, summary_table
         from warehouse.records import NO_SETTINGS, Experiment
         from warehouse.store import Warehouse

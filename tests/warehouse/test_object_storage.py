@@ -73,8 +73,9 @@ def test_a_query_reaches_nothing_else_and_sees_no_key(lake: str) -> None:
         with pytest.raises(InvalidInput, match=why):
             ask(lake, sql)
     names = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token")
-    columns = ", ".join(f"current_setting('{name}') AS {name}" for name in names)
-    assert ask(lake, f"SELECT {columns}").to_pylist() == [dict.fromkeys(names, "")]
+    for name in names:
+        with pytest.raises(InvalidInput, match="cannot read the database's settings"):
+            ask(lake, f"SELECT current_setting('{name}')")
 
 
 def test_small_files_are_joined_while_others_read(
