@@ -36,7 +36,6 @@ with duckdb.connect(sys.argv[1], read_only=True) as connection:
         connection.execute(f"SELECT {columns} FROM {table}").fetchall()
 """
 """The peer: every value of the two largest tables, read once."""
-VERIFY = ("verify", "--measured", "0")
 
 
 def rows(scale: Scale) -> list[Row]:
@@ -63,7 +62,8 @@ def _commands(path: Path) -> dict[str, list[str]]:
     """What is measured, on this warehouse; what writes comes last."""
     beside = path.parent
     asked = {
-        "status": ("status",), "verify, verdicts not judged again": VERIFY,
+        "status": ("status",),
+        "verify, verdicts not judged again": ("verify", "--measured", "0"),
         "report": ("report", "--out", str(beside / "r.html")),
         "export": ("export", str(beside / "e")),
     }  # fmt: skip

@@ -32,7 +32,7 @@ from unittest.mock import patch
 
 import httpx
 
-from flows.audit.verify import verify
+from flows.audit.verify import ONLY_SERVED, verify
 from flows.experiments.reading import load_experiment
 from flows.generations.lineage import next_generation
 from flows.progress import Watch
@@ -456,8 +456,9 @@ def judged(kind: type[Round], folder: Path, rng: random.Random, calm: Calm) -> C
         wait_until_free(one.place)
         assert contents(one.place) == calm.contents, "contents differ from an uninterrupted run's"
         with Warehouse(one.place) as store:
-            wrong = [one for check in verify(store, Watch(quiet=True)) for one in check.wrong]
-            assert not wrong, f"verify disagrees: {wrong}"
+            for check in verify(store, Watch(quiet=True)):
+                assert not check.wrong, f"verify disagrees: {check.wrong}"
+                assert not check.skipped or check.why == ONLY_SERVED, check.why
         half = [str(path) for path in folder.rglob("*.partial")]
         for landing in folder.rglob("*.landing"):  # who reads for a moment leaves his lock there
             half += [str(path) for path in landing.iterdir() if path.name != MOMENT]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from flows.experiments.experiment import Experiment
+from flows.experiments.reading import recorded_settings
 from planners.errors import Busy, InvalidInput, PosterityError
 from planners.records import content_hash
 from warehouse import records
@@ -76,9 +77,9 @@ def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:
             f"experiment {one.id}: its settings do not have the hash {one.hash}",
         )
         try:
-            settings = {"name": one.name, "generations": 0, **json.loads(one.config)}
+            settings = {"name": one.name, "generations": 0, **recorded_settings(one.config)}
             experiment = Experiment.model_validate_json(json.dumps(settings))
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, InvalidInput):
             experiment = None
         if experiment is not None and experiment.id == one.id:
             found.append(experiment)

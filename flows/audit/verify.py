@@ -47,6 +47,7 @@ from warehouse.verdicts import Canary, Unjudged
 ANSWERED = ("request", "correction", "shadow")
 """Purposes of traces that answered a user or would have, or that corrected an answer."""
 LEARNED_FORGOTTEN = "they rest on traces that were forgotten"
+ONLY_SERVED = "weights that only a server has"
 MEASURED = 8
 """Traces of each generation whose log-probability is measured again."""
 DECIDED = ["trace", "kept", "weight", "reason", "task", "from_generation", "reasoning_tokens"]
@@ -270,7 +271,7 @@ def _generations(warehouse: Warehouse, experiment: Experiment, check: Check) -> 
             check.skipped, check.why = check.skipped + 1, LEARNED_FORGOTTEN
             continue
         if made.weights_hash == UNKNOWN:
-            check.skipped, check.why = check.skipped + 1, "weights that only a server has"
+            check.skipped, check.why = check.skipped + 1, ONLY_SERVED
             continue
         problem = _problem_with(warehouse, experiment, made)
         check.expect(not problem, f"generation {made.index} of {experiment.id}: {problem}")

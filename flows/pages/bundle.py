@@ -49,7 +49,6 @@ class Site:
 
     def __init__(self, source: Source, ids: list[str], traces: int) -> None:
         self.source, self.ids = source, ids
-        self.groups = listed(source, ids)
         self.renderer = Renderer(source, static=True)
         # Its exceptions are ours to see; nothing is asked over a network.
         self.client = TestClient(
@@ -73,11 +72,9 @@ class Site:
         """A page as it is served, with what it would load later."""
         if page == "/":
             # Of these experiments alone: others may not be for whoever gets the bundle.
-            return self._loaded(
-                self.renderer.text(
-                    "experiments", groups=self.groups, working=None, whole=self.whole
-                )
-            )
+            groups = listed(self.source, self.ids)
+            text = self.renderer.text("experiments", groups=groups, working=None, whole=self.whole)
+            return self._loaded(text)
         for id in self.ids:
             if page == link("experiments", id, "traces"):
                 return self._traces(id)

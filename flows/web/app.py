@@ -36,6 +36,7 @@ from flows.web.trying import trying
 from planners.errors import InvalidInput, PosterityError, problem
 
 UNION = re.compile(r"constrained-|function-|list\[|dict\[|nullable|Posed$")
+"""Names that pydantic gives to members of a union, which say nothing to a client."""
 TELL_AT = 5
 """Looks in a row that failed, until it is said."""
 LOOK_EVERY = 1.0
@@ -185,7 +186,6 @@ def _refuse_with_bodies(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        # The names of a union's members are pydantic's own.
         first["loc"] = tuple(one for one in first["loc"] if not UNION.match(str(one)))
         where = ".".join(str(part) for part in first["loc"][1:])
         told = problem(first, skip=1)

@@ -18,16 +18,6 @@ def _or(default: Any) -> BeforeValidator:
     return BeforeValidator(lambda value: default if value is None else value)
 
 
-def _no_truth(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("Input should be a valid number")
-    return value
-
-
-_NUMBER = BeforeValidator(_no_truth)
-"""Takes a number, also as a form sends it, and no truth value."""
-
-
 def _storable(told: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(told, ensure_ascii=False).encode()
@@ -46,7 +36,7 @@ Fact = Annotated[list[Word], Field(min_length=1, max_length=64)]
 Metadata = Annotated[
     dict[Named, str | int | Finite | bool | None], Field(max_length=16), AfterValidator(_storable)
 ]
-Count = Annotated[int, _NUMBER, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, strict=True)]
 
 
 class StreamOptions(BaseModel):
@@ -65,7 +55,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     model: Named
-    temperature: Annotated[float, _NUMBER, Field(ge=0, le=2)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, strict=True)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     n: Annotated[int, _or(1), Field(ge=1, le=64, strict=True)] = 1
     seed: Annotated[int, Field(ge=0, lt=SEEDS, strict=True)] | None = None
@@ -195,7 +185,7 @@ class Planning(Asked):
 
     domain: Text
     problem: Text | Posed
-    attempts: Annotated[int, _NUMBER, Field(ge=1, le=64)] = 1
+    attempts: Annotated[int, Field(ge=1, le=64, strict=True)] = 1
     n: Literal[1] = 1
     stream: Literal[False] = False
     max_tokens: Count | None = None

@@ -94,7 +94,7 @@ def trying(desk: Desk, source: Source, renderer: Renderer) -> APIRouter:
 
 def _read(kind: type[Any], given: dict[str, str], fields: tuple[str, ...]) -> Any:
     """The fields of a form that are filled in, as a request. Raises ValidationError."""
-    return kind.model_validate({name: given[name] for name in fields if given.get(name)})
+    return kind.model_validate_strings({name: given[name] for name in fields if given.get(name)})
 
 
 async def _form(request: Request) -> dict[str, str]:

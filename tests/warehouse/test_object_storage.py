@@ -18,6 +18,7 @@ from tests.postgres import create_database
 from tests.warehouse.test_store import ROW
 from warehouse import schema
 from warehouse.places import lake as lakes
+from warehouse.places.connect import connect, place_of
 from warehouse.sandbox.query import ask
 from warehouse.store import Warehouse
 
@@ -76,6 +77,13 @@ def test_a_query_reaches_nothing_else_and_sees_no_key(lake: str) -> None:
     for name in names:
         with pytest.raises(InvalidInput, match="cannot read the database's settings"):
             ask(lake, f"SELECT current_setting('{name}')")
+    # Nor are they there, where a query finds another way to settings.
+    columns = ", ".join(f"current_setting('{name}') AS {name}" for name in names)
+    engine = connect(place_of(lake), read_only=True)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(f"SELECT {columns}").mappings().all()
+    engine.dispose()
+    assert [dict(row) for row in found] == [dict.fromkeys(names, "")]
 
 
 def test_small_files_are_joined_while_others_read(

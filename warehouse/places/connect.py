@@ -54,6 +54,7 @@ VIEWS = (
 """The views in their order of creation: staging before marts."""
 
 ADDRESS = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:/")
+"""How the address of a server begins; as a path it would lose a slash."""
 MACROS = "SELECT DISTINCT function_name FROM system.main.duckdb_functions() WHERE NOT internal"
 """Functions that are not the database's own; qualified, so that none stands in for this one."""
 Place = File | Lake
@@ -170,8 +171,7 @@ _without_macro: dict[Place, list[int]] = {}
 def _require_no_macro(connection: sa.Connection, place: Place) -> None:
     written = []
     if isinstance(place, File):
-        beside = place.path.with_name(f"{place.path.name}.wal")
-        written = [one.stat().st_mtime_ns for one in (place.path, beside) if one.exists()]
+        written = [one.stat().st_mtime_ns for one in (place.path, place.log) if one.exists()]
     if written and _without_macro.get(place) == written:
         return
     if macros := connection.exec_driver_sql(MACROS).scalars().all():

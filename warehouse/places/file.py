@@ -84,6 +84,11 @@ class File:
         """Whether opening it for writing creates it."""
         return not self.path.exists()
 
+    @property
+    def log(self) -> Path:
+        """The file beside it in which DuckDB keeps what it has not written into it yet."""
+        return self.path.with_name(self.path.name + ".wal")
+
     def remove(self) -> None:
         """Delete the file, when the command that created it failed."""
         self.path.unlink(missing_ok=True)
@@ -131,7 +136,7 @@ class File:
         raw.execute("DETACH fresh")
         engine.dispose()
         fresh.replace(self.path)
-        self.path.with_name(self.path.name + ".wal").unlink(missing_ok=True)
+        self.log.unlink(missing_ok=True)
 
     def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[None]:
         """No lease is needed: the process that writes the file has it alone."""
