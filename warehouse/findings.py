@@ -1,4 +1,4 @@
-"""Records of an audit: figures, probabilities of kept traces, and other curators' decisions."""
+"""Records beside the loop: what audits found, what was forgotten, studies, and clients' keys."""
 
 from __future__ import annotations
 
@@ -121,3 +121,19 @@ class Member(Record):
     seed: int = stored("The seed, which every arm has.", key=True)
     position: int = stored("Place of the arm in the study; the others are compared with arm 0.")
     experiment: str = stored("The experiment.")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey(Record):
+    """A key that a client of a gateway may use; the key itself is nowhere."""
+
+    table = "api_keys"
+    grain = "One row per key that was made for a client of a gateway."
+
+    key_hash: str = stored("Hash of the key, in hexadecimal digits.", key=True)
+    name: str = stored("Whose it is.")
+    pages: bool = stored("Whether it opens the pages too, where every trace can be read.")
+    made_at: datetime = stored("When it was made, in UTC.")
+    revoked_at: datetime | None = stored(
+        "Since when it opens nothing; none while it does.", default=None
+    )

@@ -239,6 +239,7 @@ MIGRATIONS = (
             _enter(1, "experiment_tasks", (*_PLACE_10, "generation", "horizon")),
         ),
     ),
+    Migration(13, "keys of a gateway's clients", ()),
 )
 
 

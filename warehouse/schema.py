@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from warehouse import findings, records, verdicts
 from warehouse.records import Record
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 RECORDS: tuple[type[Record], ...] = (
     records.Experiment, records.Domain, records.Task, records.Place, records.Generation,
     records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback,
     records.Request, records.Decision,
     verdicts.Opinion, records.Promotion, verdicts.Canary, findings.Figure, findings.Reward,
     findings.Alternative, findings.Prediction, findings.Forgotten, findings.Member,
-    records.Landed, records.Mark, records.Written,
+    findings.ApiKey, records.Landed, records.Mark, records.Written,
 )  # fmt: skip
 """Every kind of record, in the order of the tables."""
 KINDS: dict[object, sa.types.TypeEngine[Any]] = {
@@ -75,7 +75,9 @@ selections, promotions, marks = (
 audits, rewards, alternatives = (
     TABLES[kind] for kind in (findings.Figure, findings.Reward, findings.Alternative)
 )
-forgotten, predictions = TABLES[findings.Forgotten], TABLES[findings.Prediction]
+forgotten, predictions, api_keys = (
+    TABLES[kind] for kind in (findings.Forgotten, findings.Prediction, findings.ApiKey)
+)
 landed, opinions, canaries, unjudged = (
     TABLES[kind] for kind in (records.Landed, verdicts.Opinion, verdicts.Canary, verdicts.Unjudged)
 )

@@ -240,6 +240,15 @@ class Warehouse(Reader):
                     grade = {"size": graded[key].size, "horizon": graded[key].horizon}
                     amend(connection, k, k.c.task == key, **grade)
 
+    def revoke(self, name: str, at: datetime) -> bool:
+        """Let the key of this name open nothing any more; whether there was one that did."""
+        k = schema.api_keys
+        own = sa.select(k.c.key_hash).where(k.c.name == name, k.c.revoked_at.is_(None))
+        with self.writing() as connection:
+            found = connection.execute(own).scalars().all()
+            erase(connection, k, k.c.key_hash.in_(found), {"revoked_at": at})
+        return bool(found)
+
     def promote(self, decision: Promotion) -> Promotion:
         """Append a promotion decision; return it with its position."""
         p = schema.promotions

@@ -14,6 +14,7 @@ from flows.commands.terminal import (
     WarehouseFile,
     app,
     one_message,
+    readable,
 )
 from planners.errors import InvalidInput
 
@@ -42,8 +43,8 @@ def deploy(
 
     Every answer is a trace, written down before its user has it. With a table `[deployment]` in the
     experiment, the next generation learns from them; when it is promoted, it answers. Ctrl-C
-    finishes what is under way. Clients need one of the keys in `POSTERITY_API_KEYS`, unless the
-    host is this machine.
+    finishes what is under way. Others than this machine need a key: `posterity keys` makes them,
+    and the variable `POSTERITY_API_KEYS` may hold some.
     """
     with one_message():
         from flows.experiments.reading import load_experiment
@@ -62,6 +63,45 @@ def deploy(
         where = str(place_of(warehouse).absolute())
         also = list(names or ())
         put_before_users(where, settings, host, port, also, waiting, json_logs, watch)
+
+
+@app.command()
+def keys(
+    name: Annotated[
+        str | None, typer.Argument(help="Whose key; without it, all keys are listed.")
+    ] = None,
+    pages: Annotated[
+        bool, typer.Option("--pages", help="It opens the pages too, with every trace on them.")
+    ] = False,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Let this client's key open nothing any more.")
+    ] = False,
+    warehouse: WarehouseFile = DEFAULT,
+) -> None:
+    """Make a key for a client of the gateway, list them, or revoke one.
+
+    The key is printed once; the warehouse keeps its hash. A gateway that runs knows of it a second
+    later. As soon as there is one, every client needs one.
+    """
+    with one_message():
+        from flows.commands.output import TABLE, write_result
+        from flows.web.keys import keys_table, make_key, revoke_key
+        from warehouse.store import Warehouse
+
+        if name is None and (pages or revoke):
+            raise InvalidInput("say whose key: posterity keys NAME")
+        if pages and revoke:
+            raise InvalidInput("--pages is for a new key, --revoke for one that there is")
+        if name is None:
+            with Warehouse(readable(warehouse), read_only=True) as store:
+                write_result(keys_table(store), TABLE)
+            return
+        with Warehouse(warehouse) as store:
+            made = None if revoke else make_key(store, name, pages)
+            if revoke:
+                revoke_key(store, name)
+            store.publish()
+        typer.echo(made or f"the key of {name} opens nothing any more")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from flows.generations.judging import READING
 from flows.generations.lineage import deployed
 from flows.generations.policies import policy_of
 from flows.pages.source import changed
+from flows.web.keys import Clients, open_keys
 from planners.errors import Busy, ComponentFailure, InvalidInput, PosterityError
 from planners.pddl import Task
 from planners.policies.local import LocalPolicy
@@ -182,8 +183,9 @@ class Answerer:
 class Deployed:
     """The generations of an experiment that answer: the deployed one, or one by its number."""
 
-    def __init__(self, warehouse: str, experiment: Experiment) -> None:
+    def __init__(self, warehouse: str, experiment: Experiment, clients: Clients) -> None:
         self.warehouse, self.experiment, self.id = warehouse, experiment, experiment.id
+        self.clients = clients
         self._answerers: dict[int, Answerer] = {}
         self._lock, self._loading = threading.Lock(), threading.Lock()
         self._seen = 0
@@ -216,6 +218,7 @@ class Deployed:
             self._held = None
 
     def _look(self, store: Warehouse) -> None:
+        self.clients.know(open_keys(store))
         made = [one.index for one in store.generations(self.id)]
         self.known = made
         newest = made[-1]

@@ -21,7 +21,6 @@ from flows.pages.app import Renderer, pages
 from flows.pages.source import Source
 from flows.web.desk import Desk, Given, TooBusy
 from flows.web.guard import Guard, Metrics, refusal
-from flows.web.keys import known_keys
 from flows.web.live import Live
 from flows.web.protocol import (
     Asked,
@@ -44,15 +43,11 @@ LOOK_EVERY = 1.0
 
 
 def make_app(
-    desk: Desk, hosts: list[str], keys: list[bytes] | None = None, source: Source | None = None,
-    log_requests: bool = False,
-) -> FastAPI:  # fmt: skip
-    """The application. `hosts`: names that it may be called by. `keys`: hashes of the keys that
-    clients may use, by default those of the environment; with none, no key is asked for. `source`:
-    the warehouse that the pages beside it show. `log_requests`: whether each request is a line of
-    JSON on standard error.
+    desk: Desk, hosts: list[str], source: Source | None = None, log_requests: bool = False
+) -> FastAPI:
+    """The application. `hosts`: names that it may be called by. `source`: the warehouse that the
+    pages beside it show. `log_requests`: whether each request is a line of JSON on standard error.
     """
-    keys = known_keys() if keys is None else keys
     metrics = Metrics(desk)
 
     @asynccontextmanager
@@ -68,8 +63,9 @@ def make_app(
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(
-        Guard, metrics=metrics, keys=keys, paged=source is not None, log=log_requests
-    )
+        Guard, metrics=metrics, clients=desk.deployed.clients, paged=source is not None,
+        log=log_requests,
+    )  # fmt: skip
     _refuse_with_bodies(app)
 
     @app.get("/healthz")

@@ -21,10 +21,10 @@ from flows.progress import Watch
 from flows.web.answering import Deployed
 from flows.web.app import make_app
 from flows.web.desk import Desk
-from flows.web.keys import KEYS, SECRET, known_keys
+from flows.web.keys import KEYS, SECRET, Clients, open_keys
 from planners.errors import Busy, InvalidInput
 from planners.processes import Kept, stop
-from warehouse.places.connect import for_a_moment, place_of
+from warehouse.places.connect import Place, for_a_moment, place_of
 from warehouse.store import Warehouse
 
 LOAD_EVERY = 5.0
@@ -43,13 +43,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require_safe(host: str) -> None:
-    """Raise InvalidInput where others than this machine could call without a key."""
-    if not is_loopback(host) and not known_keys():
+def clients_of(place: Place, host: str) -> Clients:
+    """Whose requests come in. Raises InvalidInput where others than this machine could call without
+    a key.
+    """
+    published = place if place.published.is_new else place.published
+    with Warehouse(published, read_only=True) as store:
+        clients = Clients(open_keys(store))
+    if not is_loopback(host) and not clients.asks:
         raise InvalidInput(
-            f"--host {host} can be reached from other machines: set {KEYS} to the keys that "
-            "clients may use, separated by commas, and put a proxy with TLS before it"
+            f"--host {host} can be reached from other machines: make a key for each client "
+            f"(`posterity keys NAME`), or set {KEYS} to some, separated by commas; and put a proxy "
+            "with TLS before it"
         )
+    return clients
 
 
 def put_before_users(
@@ -62,14 +69,14 @@ def put_before_users(
     Raises InvalidInput where the host is not guarded, the port is taken, or the experiment has no
     generation yet.
     """
-    require_safe(host)
     place = place_of(warehouse)
     if place.published.is_new and not place.is_new:
         with suppress(Busy), for_a_moment(place), Warehouse(place) as store:
             store.publish()
+    clients = clients_of(place, host)
     source, anybody = Source(warehouse), [] if names or is_loopback(host) else ["*"]
     with bound(host, port) as listening:  # a port that is taken is told before anything is loaded
-        deployed, log = Deployed(warehouse, experiment), Log(requests_folder(place))
+        deployed, log = Deployed(warehouse, experiment, clients), Log(requests_folder(place))
         desk, hosts = Desk(deployed, log, waiting), [*LOOPBACK, *names, *anybody]
         app = make_app(desk, hosts, source=source, log_requests=log_requests)
         with _loader(warehouse):  # until the log is closed

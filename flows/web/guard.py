@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import sys
 import time
 from base64 import b64decode
 from contextlib import suppress
 from datetime import UTC, datetime
-from hashlib import blake2b
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -17,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.web.desk import Desk
+from flows.web.keys import Clients
 from flows.web.protocol import error_body
 
 LARGEST = 2 * 2**20
@@ -62,15 +61,14 @@ class Metrics:
 class Guard:
     """Lets a request through to the application, or refuses it.
 
-    `keys`: hashes of the keys that clients may use; with none, no key is asked for. `paged`:
-    whether the pages are there too. `log`: whether each request is a line of JSON on standard
-    error.
+    `clients`: whose requests may come in. `paged`: whether the pages are there too. `log`: whether
+    each request is a line of JSON on standard error.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, keys: list[bytes], paged: bool, log: bool
+        self, app: ASGIApp, metrics: Metrics, clients: Clients, paged: bool, log: bool
     ) -> None:
-        self.app, self.metrics, self.keys = app, metrics, keys
+        self.app, self.metrics, self.clients = app, metrics, clients
         self.paged, self.log = paged, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,7 +101,7 @@ class Guard:
         """Why a request may not come in; None if it may."""
         path, length = request.scope["path"], request.headers.get("content-length", "")
         is_page = self.paged and path not in PATHS and not path.startswith("/v1/")
-        if self.keys and path not in OPEN and not _has_key(request, self.keys, is_page):
+        if self.clients.asks and path not in OPEN and not _has_key(request, self.clients, is_page):
             refused = refusal(
                 401, "wrong or missing API key", "invalid_request_error", "invalid_api_key"
             )
@@ -119,16 +117,14 @@ class Guard:
         return None
 
 
-def _has_key(request: Request, keys: list[bytes], is_page: bool) -> bool:
-    """Whether a request brings one of the keys; to a page, also as a browser's password."""
+def _has_key(request: Request, clients: Clients, is_page: bool) -> bool:
+    """Whether a request brings a key that opens this; to a page, also as a browser's password."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if is_page and scheme.lower() == "basic":
         with suppress(ValueError):
             key = b64decode(key, validate=True).decode().partition(":")[2]
             scheme = "bearer"
-    hashed = blake2b(key.encode()).digest()
-    found = [hmac.compare_digest(hashed, known) for known in keys]  # all, in constant time
-    return scheme.lower() == "bearer" and any(found)
+    return scheme.lower() == "bearer" and clients.has(key, is_page)
 
 
 def refusal(

@@ -1,4 +1,4 @@
-"""Who may ask, and how users' names are kept: what the environment says of both."""
+"""Who may ask, and how users' names are kept."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 
+import pyarrow as pa
+
 from planners.errors import InvalidInput
+from warehouse.findings import ApiKey
+from warehouse.store import Warehouse
 
 KEYS, SECRET = "POSTERITY_API_KEYS", "POSTERITY_USER_KEY"
 """Environment variables: the keys that clients may use, and what users' names are hashed with."""
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@ -]{0,99}")
+"""Names that keys may have."""
 
 
 class Names:
@@ -43,7 +51,78 @@ def _hashed(name: str, key: str) -> str:
     return hmac.new(key.encode(), name.encode(), "blake2s").hexdigest()[:32]
 
 
-def known_keys() -> list[bytes]:
-    """The hashes of the keys that clients may use, from the environment."""
-    keys = os.environ.get(KEYS, "")
-    return [blake2b(key.strip().encode()).digest() for key in keys.split(",") if key.strip()]
+class Clients:
+    """Whose requests come in: those with a key of the environment or of the warehouse, or all as
+    long as there is none. Once a key was asked for, one is, though the last be revoked.
+    """
+
+    def __init__(self, made: Sequence[ApiKey] = (), asks: bool = False) -> None:
+        keys = os.environ.get(KEYS, "")
+        self._own = [_digest(key.strip()) for key in keys.split(",") if key.strip()]
+        self.asks = asks or bool(self._own)
+        self.know(made)
+
+    def know(self, made: Sequence[ApiKey]) -> None:
+        """Take the keys of the warehouse that open anything."""
+        self._made = [(bytes.fromhex(one.key_hash), one.pages) for one in made]
+        self.asks |= bool(made)
+
+    def has(self, key: str, page: bool) -> bool:
+        """Whether a key opens the API, or the pages. The environment's open both."""
+        digest = _digest(key)
+        found = [hmac.compare_digest(digest, own) for own in self._own]
+        for made, pages in self._made:  # all of them, in constant time
+            found.append(hmac.compare_digest(digest, made) and (pages or not page))
+        return any(found)
+
+
+def open_keys(warehouse: Warehouse) -> list[ApiKey]:
+    """The keys of a warehouse that were not revoked."""
+    return warehouse.every(ApiKey, revoked_at=None)
+
+
+def keys_table(warehouse: Warehouse) -> pa.Table:
+    """All keys of a warehouse by name and time, as people read them: columns `name`, `opens`,
+    `made`, `revoked`.
+    """
+    made = sorted(warehouse.every(ApiKey), key=lambda one: (one.name, one.made_at))
+    return pa.table(
+        {
+            "name": [one.name for one in made],
+            "opens": ["API and pages" if one.pages else "API" for one in made],
+            "made": [f"{one.made_at} UTC" for one in made],
+            "revoked": [one.revoked_at and f"{one.revoked_at} UTC" for one in made],
+        }
+    )
+
+
+def make_key(warehouse: Warehouse, name: str, pages: bool) -> str:
+    """Make a key for a client, of which only the hash is kept. Raises InvalidInput if the name is
+    none, or another key's.
+    """
+    if not NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{name!r} is no name for a key: letters, digits, _ . @ - and spaces, at most 100"
+        )
+    if any(one.name == name for one in open_keys(warehouse)):
+        raise InvalidInput(f"{name!r} has a key; revoke it first (--revoke), or name another")
+    key = f"pk-{secrets.token_urlsafe(32)}"
+    warehouse.write([ApiKey(_digest(key).hex(), name, pages, _now())])
+    return key
+
+
+def revoke_key(warehouse: Warehouse, name: str) -> None:
+    """Let a client's key open nothing any more. Raises InvalidInput if there is none."""
+    if not warehouse.revoke(name, _now()):
+        known = ", ".join(repr(one.name) for one in open_keys(warehouse))
+        raise InvalidInput(f"there is no key named {name!r}; there is {known or 'none'}")
+
+
+def _now() -> datetime:
+    """The time in UTC, without a zone; in whole seconds."""
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+
+
+def _digest(key: str) -> bytes:
+    # Keys are drawn at random, or should be: a slow hash would protect nothing.
+    return blake2b(key.encode()).digest()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from curation.curators import CURATORS, SELECTED, Options, curate
 from planners.errors import InvalidInput
 from warehouse import schema
+from warehouse.choice.decide import standing
 from warehouse.choice.rules import RULES
 from warehouse.integrity import written_otherwise
 from warehouse.pool import pooled
@@ -147,6 +148,32 @@ def test_the_warehouse_chooses_as_the_curator_does(
             ]
             store.record({schema.judgements: changed})
     assert written_otherwise(store)[1] == [], "the ledger knows what the warehouse chose"
+
+
+def test_what_cannot_have_changed_is_not_decided_again(tmp_path: Path) -> None:
+    made = [(g, task, "VALID", 3 + g, 0) for g in (0, 1, 2) for task in (0, 1)]
+    every = [trace_and_verdict("e", i, *one) for i, one in enumerate(made)]
+    unjudged, _ = trace_and_verdict("e", 9, 0, 0, None, 1, 0)
+
+    def known(generations: list[int]) -> set[int]:
+        with store.writing() as connection:
+            return standing(connection, "e", RULES["shortest"], generations)
+
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        store.record({schema.traces: [trace for trace, _ in every]})
+        store.record({schema.judgements: [verdict for _, verdict in every if verdict]})
+        assert known([0, 1]) == set(), "nothing was decided yet"
+        store.decide_by("shortest", [0, 1], Mark("e", 2, "curate"))
+        assert known([0, 1, 2]) == {0, 1}
+        assert known([1, 2]) == set(), "a generation left the pool"
+        store.record({schema.traces: [unjudged]})
+        assert known([0, 1, 2]) == set(), "a trace came late"
+        store.decide_by("shortest", [0, 1, 2], Mark("e", 3, "curate"))
+        assert known([0, 1, 2, 3]) == {0, 1, 2}
+        again = [{**verdict, "checker_version": "2", "plan_length": 9} for _, verdict in every[:1]
+                 if verdict]  # fmt: skip
+        store.record({schema.judgements: again})
+        assert known([0, 1, 2, 3]) == set(), "a verdict is another"
 
 
 def test_curators_with_chance_or_users_are_left_to_pandas() -> None:

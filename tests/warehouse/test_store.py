@@ -111,7 +111,8 @@ def test_the_ledger_is_of_what_is_there_however_it_came(warehouse: Warehouse) ->
     assert wrong == "audits: rows were changed after they were written"
 
 
-SCHEMAS = sorted((Path(__file__).parent / "schemas").glob("*.sql"))
+FOLDER = Path(__file__).parent / "schemas"
+SCHEMAS = sorted(FOLDER.glob("*.sql"), key=lambda path: int(path.stem))
 DESCRIBED = """
     SELECT table_name, c.column_name, c.data_type, c.is_nullable, c.column_index, c.comment,
         t.comment AS of_table
@@ -150,11 +151,29 @@ def test_an_older_schema_is_backed_up_and_migrated(
     assert {file.name for file in tmp_path.glob("old*")} == {path.name, backup.name}
 
 
+@pytest.mark.parametrize("read", ["w.duckdb", "w.duckdb.snapshot"])
+def test_what_an_older_version_published_is_published_anew(read: str, tmp_path: Path) -> None:
+    for name in ("w.duckdb", "w.duckdb.snapshot"):
+        with duckdb.connect(tmp_path / name) as connection:
+            connection.execute(SCHEMAS[-1].read_text("utf-8"))
+    for name in (read, "w.duckdb.snapshot"):
+        with Warehouse(tmp_path / name, read_only=True) as store:
+            assert store.frame("SELECT version FROM schema_version")["version"].tolist() == [
+                schema.SCHEMA_VERSION
+            ]
+    (tmp_path / "w.duckdb").unlink()
+    with duckdb.connect(tmp_path / "w.duckdb.snapshot") as connection:
+        connection.execute("UPDATE schema_version SET version = version - 1")
+    with pytest.raises(InvalidInput, match="which is gone: rename it"):
+        Warehouse(tmp_path / "w.duckdb.snapshot", read_only=True)
+    assert not (tmp_path / "w.duckdb").exists()
+
+
 def test_a_task_of_an_experiment_keeps_its_horizon(tmp_path: Path) -> None:
     """Schema 11: the horizon was the task's, whichever experiment had written it."""
     path = tmp_path / "old.duckdb"
     with duckdb.connect(path) as connection:
-        connection.execute((SCHEMAS[0].parent / "11.sql").read_text("utf-8"))
+        connection.execute((FOLDER / "11.sql").read_text("utf-8"))
     with Warehouse(path) as store:
         assert store.frame("SELECT horizon FROM experiment_tasks")["horizon"].tolist() == [4]
 
@@ -163,7 +182,7 @@ def test_ingested_traces_get_their_one_generation(tmp_path: Path) -> None:
     """Schema 6: -1 in every table, and what users had said is a field of the decision."""
     path = tmp_path / "old.duckdb"
     with duckdb.connect(path) as connection:
-        connection.execute(SCHEMAS[4].read_text("utf-8"))
+        connection.execute((FOLDER / "5.sql").read_text("utf-8"))
         for trace, reason in (("a", "accepted by its user"), ("b", "no feedback")):
             connection.execute(
                 f"INSERT INTO traces BY NAME SELECT * REPLACE ('{trace}' AS trace, "

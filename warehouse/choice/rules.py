@@ -15,12 +15,15 @@ BETTER_KEPT = f"{INVALID} ELSE 'a better trace of its task was kept'"
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A curator. `chosen`: SQL of the kept traces of `pool` and their `weight`. `kept`: the reason
-    for that. `dropped`: branches of a CASE with the reasons for the others.
+    for that. `dropped`: branches of a CASE with the reasons for the others. `again`: which of the
+    decisions that stand must be taken again when traces join the pool, a SQL condition; None if all
+    of them.
     """
 
     chosen: str
     kept: str
     dropped: str
+    again: str | None = None
 
 
 def _best_by(order: str) -> str:
@@ -32,11 +35,19 @@ def _best_by(order: str) -> str:
 
 RULES = {
     "shortest": Rule(
-        _best_by("plan_length, reasoning_tokens"), "shortest valid plan of its task", BETTER_KEPT
+        _best_by("plan_length, reasoning_tokens"),
+        "shortest valid plan of its task",
+        BETTER_KEPT,
+        again="kept",
     ),
-    "first-valid": Rule(_best_by("generation"), "first valid plan of its task", BETTER_KEPT),
+    "first-valid": Rule(
+        _best_by("generation"), "first valid plan of its task", BETTER_KEPT, again="kept"
+    ),
     "all-valid": Rule(
-        "SELECT trace, 1.0 AS weight FROM pool WHERE outcome = 'VALID'", "valid", INVALID
+        "SELECT trace, 1.0 AS weight FROM pool WHERE outcome = 'VALID'",
+        "valid",
+        INVALID,
+        again="false",
     ),
     "rollouts": Rule(
         """

@@ -122,8 +122,9 @@ def _held_for_a_moment(place: Place) -> bool:
 def connect(place: Place, read_only: bool = False, memory: str | None = None) -> sa.Engine:
     """An engine on the warehouse, with the current schema. Raises InvalidInput with what to do.
 
-    A file of an older schema is first copied to a backup beside it, then migrated. `memory` limits
-    what a reader's queries take, as DuckDB writes it ("2GB").
+    A file of an older schema is first copied to a backup beside it, then migrated, and published
+    anew if it was; so is that of a published copy. `memory` limits what a reader's queries take, as
+    DuckDB writes it ("2GB").
     """
     until = time.monotonic() + PATIENCE
     while True:
@@ -138,11 +139,15 @@ def connect(place: Place, read_only: bool = False, memory: str | None = None) ->
             time.sleep(0.1)
     if version is not None and version < schema.SCHEMA_VERSION:
         engine.dispose()
-        with explained(place):
-            place.back_up(version)
+        origin = place.original if isinstance(place, File) else place
+        with explained(origin):
+            origin.back_up(version)
         # To migrate it needs a connection that writes, even if the caller only reads.
-        engine, _ = _open(place, read_only=False)
-        _create(engine, place)
+        engine, _ = _open(origin, read_only=False)
+        _create(engine, origin)
+        if isinstance(origin, File) and not origin.published.is_new:
+            with explained(origin, engine):
+                origin.publish(engine)
         if read_only:
             engine.dispose()
             engine, _ = _open(place, read_only, memory)

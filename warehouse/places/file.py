@@ -163,6 +163,19 @@ class File:
         return self.path.with_name(self.path.name + SNAPSHOT)
 
     @property
+    def original(self) -> File:
+        """The file that it is a snapshot of, if it is one. Raises InvalidInput if that is gone."""
+        if not self.path.name.endswith(SNAPSHOT):
+            return self
+        origin = File(self.path.with_name(self.path.name.removesuffix(SNAPSHOT)))
+        if origin.is_new:
+            raise InvalidInput(
+                f"{self} was published by an older version from {origin}, which is gone: rename it "
+                "to that, and it is brought up to date"
+            )
+        return origin
+
+    @property
     def published(self) -> File:
         """The snapshot, which readers open while a run holds the file."""
         return File(self.snapshot)

@@ -21,6 +21,7 @@ from flows.loop import sample
 from flows.progress import Watch
 from flows.web.answering import Deployed
 from flows.web.desk import Desk, Given, Planned
+from flows.web.keys import Clients
 from flows.web.live import Live
 from flows.web.memory import Memory
 from flows.web.protocol import Completing, Planning
@@ -145,7 +146,7 @@ def test_users_are_answered_with_the_tool(asked: Path, tmp_path: Path) -> None:
         ]  # fmt: skip
         return await asyncio.gather(*map(desk.plan, planning))
 
-    deployed, log = Deployed(str(path), EXPERIMENT), Log(folder)
+    deployed, log = Deployed(str(path), EXPERIMENT, Clients()), Log(folder)
     desk = Desk(deployed, log)
     try:
         found = asyncio.run(asking())

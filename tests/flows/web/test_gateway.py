@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
 import openai
 import pytest
@@ -441,7 +442,8 @@ def test_no_answered_request_is_lost_or_doubled_by_kills(folder: Path) -> None:
 def test_others_than_this_machine_need_a_key(folder: Path) -> None:
     refused = run(folder, "deploy", str(folder / "small.toml"), "--host", "0.0.0.0", "--port", "0")
     assert refused.returncode == 2
-    assert "set POSTERITY_API_KEYS" in refused.stderr
+    assert "posterity keys NAME" in refused.stderr
+    assert "POSTERITY_API_KEYS" in refused.stderr
     with gateway(folder, POSTERITY_API_KEYS="one-key, another-key") as (url, _):
         assert httpx.get(f"{url}/models").status_code == 401
         assert httpx.get(f"{url.removesuffix('/v1')}/healthz").status_code == 200
@@ -451,6 +453,62 @@ def test_others_than_this_machine_need_a_key(folder: Path) -> None:
             openai.AuthenticationError, match="wrong or missing API key"
         ):  # fmt: skip
             client.models.list()
+
+
+def test_clients_have_keys_that_can_be_revoked(folder: Path) -> None:
+    nobody = run(folder, "keys")
+    assert nobody.returncode == 0
+    assert "team-a" not in nobody.stdout
+    for words in (
+        ["--revoke"],
+        ["x\ty"],
+        ["team-a", "--revoke"],
+        ["team-a", "--pages", "--revoke"],
+    ):
+        assert run(folder, "keys", *words).returncode == 2, words
+    made = run(folder, "keys", "team-a")
+    key, other = made.stdout.strip(), run(folder, "keys", "operator", "--pages").stdout.strip()
+    assert made.returncode == 0
+    assert len({key, other}) == 2
+    assert min(len(key), len(other)) > 40
+    again = run(folder, "keys", "team-a")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "'team-a' has a key" in again.stderr
+    with gateway(folder, "--host", "0.0.0.0") as (url, process):
+        url = url.replace("0.0.0.0", "127.0.0.1")
+        root = url.removesuffix("/v1")
+
+        def status(path: str, key: str) -> int:
+            return httpx.get(path, headers={"authorization": f"Bearer {key}"}).status_code
+
+        assert status(f"{url}/models", key) == status(f"{url}/models", other) == 200
+        assert status(f"{url}/models", "pk-wrong") == httpx.get(f"{url}/models").status_code == 401
+        assert status(f"{root}/sql", key) == 401, "a client does not read every trace"
+        assert httpx.get(f"{root}/sql", auth=("me", key)).status_code == 401
+        assert status(f"{root}/sql", other) == 200
+        for name in ("team-a", "operator"):
+            assert run(folder, "keys", name, "--revoke").returncode == 0
+        end = time.monotonic() + WAIT
+        while status(f"{url}/models", other) == 200 and time.monotonic() < end:
+            time.sleep(0.1)
+        for opened in (key, other, "none"):
+            assert status(f"{url}/models", opened) == 401, "nobody comes in when the last is gone"
+        added = run(folder, "keys", "team-a").stdout.strip()
+        while status(f"{url}/models", added) == 401 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert status(f"{url}/models", added) == 200
+    listed = run(folder, "keys").stdout
+    assert (listed.count("team-a"), listed.count("UTC")) == (2, 5)
+    assert "API and pages" in listed
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert key.encode() not in path.read_bytes(), path
+    assert key not in process.errors
+    with duckdb.connect(str(folder / "w.duckdb")) as connection:
+        connection.execute("UPDATE api_keys SET revoked_at = NULL")
+    found = run(folder, "verify", "--measured", "0")
+    assert found.returncode == 1
+    assert "api_keys" in found.stdout + found.stderr
 
 
 def test_requests_are_passed_on_to_a_model_server(tmp_path: Path) -> None:
