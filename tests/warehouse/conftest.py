@@ -1,6 +1,8 @@
 """A PostgreSQL for the catalogues of lakes."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -8,7 +10,9 @@ from tests.postgres import server
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """How a new server is reached."""
-    with server(tmp_path_factory.mktemp("postgres")) as running:
+def postgres() -> Iterator[str]:
+    """How a new server is reached. Its user must be let in to its folder, which pytest's own, shut
+    again whenever another pytest starts, would not do.
+    """
+    with TemporaryDirectory() as folder, server(Path(folder)) as running:
         yield running.reach

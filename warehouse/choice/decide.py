@@ -98,7 +98,7 @@ def choose(
     shares = 1 + size // AT_ONCE
     admitted = _listed(generations)
     for number in range(shares):
-        share = f"hash(task) % {shares} = {number}"
+        share = f"hash(task) % {shares} = {number}" if shares > 1 else "true"
         pool = POOL.format(experiment=name, generations=_listed(fresh), share=share)
         if before:
             pool += REMAINING.format(experiment=name, again=rule.again, share=share)
@@ -111,11 +111,10 @@ def choose(
             _write(connection, experiment, generation, left, share, old)
         finally:
             connection.exec_driver_sql(f"DROP VIEW IF EXISTS {NOW}")
-    stands = sa.select(
-        sa.func.coalesce(sa.func.sum(sa.cast(s.kept, sa.BigInteger)), 0), sa.func.count()
-    ).where(s.experiment == experiment, s.until.is_(None))
-    kept, of = connection.execute(stands).one()
-    return int(kept), int(of)
+    stood = (s.experiment == experiment) & s.until.is_(None)
+    kept = connection.execute(sa.select(sa.func.count()).where(stood, s.kept)).scalar_one()
+    of = connection.execute(_deployed(experiment, generations)).scalar_one()
+    return kept, of
 
 
 def standing(
