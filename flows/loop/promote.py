@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 
-from flows.audit.audit import audit
 from flows.deployment.preferred import is_preferred
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import ancestors, decided, deployed, parent_of
@@ -145,6 +144,8 @@ def _if_audited(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
 ) -> Decision:
     """Promote if no bound of the audit is broken."""
+    from flows.audit.audit import audit  # here, since a rollback need not wait for a second
+
     # Users' traits are SQL, so the audit gets a read-only snapshot, as any reader does.
     warehouse.publish()
     with Warehouse(warehouse.place.published, read_only=True) as readers:
