@@ -1,13 +1,39 @@
 """llama.cpp's own server for one GGUF file: `python -m tests.llama_server FILE PORT`."""
 
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import xllamacpp
+import httpx
+
+from planners.processes import free_port
+
+
+@contextmanager
+def left_alone(file: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The URL of a server that nobody starts again when it dies, and its process."""
+    port = free_port()
+    words = [sys.executable, "-m", "tests.llama_server", str(file), str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while process.poll() is None:
+                try:
+                    if httpx.get(f"http://127.0.0.1:{port}/health").is_success:
+                        break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/v1", process
+        finally:
+            process.kill()
 
 
 def main(file: str, port: int) -> None:
     """Serve until killed."""
+    import xllamacpp
+
     settings = xllamacpp.CommonParams()
     settings.model.path = file
     settings.model_alias = {"tiny"}

@@ -1,7 +1,8 @@
 """A policy behind an OpenAI-compatible server: vLLM, SGLang, llama.cpp, `transformers serve`.
 
-Requests go to the server with the fewest of our requests in progress. Failures of the server are
-retried with exponential backoff, as is status 429; any other 4xx is our mistake and raised at once.
+Requests go to the server with the fewest of our requests in progress. Where one fails, or has too
+much to do (429), another is asked; where all do, they are asked again with exponential backoff. Any
+other 4xx is our mistake and raised at once.
 
 Servers have sampling settings of their own: vLLM those of the model's generation_config.json,
 llama.cpp a top_k and a min_p. Requests therefore name neutral values, or the tokens would be drawn
@@ -11,11 +12,9 @@ from another distribution than their log-probabilities tell.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from planners.errors import ComponentFailure, InvalidInput
@@ -33,6 +32,7 @@ from planners.policies.answers import (
     until_end,
     ways_with,
 )
+from planners.policies.servers import Servers
 from planners.policies.streamed import ASKED, whole
 from planners.records import Completion, Heard, Policy, Prompt, Sampling
 
@@ -44,6 +44,8 @@ API_KEY = "POSTERITY_API_KEY"
 """Environment variable with the server's API key, if it needs one."""
 SLOWEST = 8.0
 """Seconds between two attempts, at most."""
+CONNECTED = 10.0
+"""Seconds until a server has to take a connection."""
 PROBED = 5.0
 """Seconds that a server may fail at a way of asking before the next one is tried."""
 QUIETLY = 5.0
@@ -59,7 +61,7 @@ class ServedPolicy(Policy):
     """Samples from `model` on one or more servers, with `concurrency` requests to each.
 
     `urls` are those of the API, for example `http://127.0.0.1:8000/v1`. `timeout`: seconds that an
-    answer may take. `patience`: seconds that a server may fail or be unreachable, with retries
+    answer may take. `patience`: seconds that all servers may fail or be unreachable, with retries
     after `pause` seconds, doubled each time. With a `tokenizer`, prompts are sent as the token ids
     that training reads, where the servers take them, so that no chat template of theirs comes
     between. Completions are reproducible as far as the servers honour seeds.
@@ -85,12 +87,11 @@ class ServedPolicy(Policy):
         self._processed = False
         self.workers = concurrency * len(urls)
         self.client = httpx.Client(
-            timeout=timeout,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECTED)),
             headers={"Authorization": f"Bearer {key}"} if key else {},
             limits=httpx.Limits(max_connections=self.workers),
         )
-        self._busy = {url.rstrip("/"): 0 for url in urls}
-        self._lock = threading.Lock()
+        self._servers = Servers(urls)
 
     def close(self) -> None:
         """Close the connections."""
@@ -100,7 +101,7 @@ class ServedPolicy(Policy):
         """Check that each server has the model, waiting up to `start_up` seconds for one that is
         not up yet. Raises ComponentFailure.
         """
-        for url in self._busy:
+        for url in self._servers.urls:
             if self.model not in (listed := self._listed(url, max(start_up, self.patience))):
                 raise ComponentFailure(
                     f"the server {url} does not serve {self.model!r}, only {', '.join(listed)}; "
@@ -143,7 +144,7 @@ class ServedPolicy(Policy):
         previous adapter stays loaded, to go back to. Raises InvalidInput if a server refuses it,
         and ComponentFailure.
         """
-        for url in self._busy:
+        for url in self._servers.urls:
             if name not in self._listed(url):
                 wanted = {"lora_name": name, "lora_path": folder}
                 # vLLM answers 500 to an adapter that it cannot take; asking again changes nothing.
@@ -175,8 +176,8 @@ class ServedPolicy(Policy):
         told = []
         for temperature in (1.0, 0.5):
             sampling = Sampling(temperature=temperature, max_new_tokens=1)
-            with self._least_busy() as url:
-                answer = self._post(url, self._path, self._body(prompt, sampling, 0, alike=5))
+            body = self._body(prompt, sampling, 0, alike=5)
+            answer = self._post(self._servers.urls[0], self._path, body)
             try:
                 told.append(first_alike(answer["choices"][0]["logprobs"]))
             except (KeyError, IndexError, TypeError, ValueError, AttributeError):
@@ -198,12 +199,14 @@ class ServedPolicy(Policy):
         heard: Heard | None = None,
     ) -> Completion:  # fmt: skip
         body = self._body(prompt, sampling, seed)
-        with self._least_busy() as url:
-            if heard is None or self.tokenizer is None:
-                answer = self._post(url, self._path, body, patience)
-            else:
-                answer = self._ask(lambda: self._streamed(url, body, heard), url, patience)
-        return self._read(answer, sampling, url)
+        listener = heard if self.tokenizer is not None else None
+
+        def ask(url: str) -> httpx.Response:
+            if listener is not None:
+                return self._streamed(url, body, listener)
+            return self.client.post(url + self._path, json=body)
+
+        return self._read(*self._ask(ask, None, patience), sampling)
 
     def _body(
         self, prompt: Prompt, sampling: Sampling, seed: int, alike: int = 0
@@ -225,7 +228,7 @@ class ServedPolicy(Policy):
         messages = [{"role": "user", "content": prompt}]
         return {**body, "messages": messages, "logprobs": True, **more}
 
-    def _read(self, answer: dict[str, Any], sampling: Sampling, url: str) -> Completion:
+    def _read(self, answer: dict[str, Any], url: str, sampling: Sampling) -> Completion:
         """Parse an answer. Raises ComponentFailure unless it is a completion by `self.model`."""
         answering = str(answer.get("model"))
         if self.model not in (answering, answering.rpartition("@")[0]):  # may be name@revision
@@ -266,23 +269,12 @@ class ServedPolicy(Policy):
 
     def _listed(self, url: str, patience: float | None = None) -> list[str]:
         """The models that a server lists."""
-        listed = self._ask(lambda: self.client.get(f"{url}/models"), url, patience)
+        listed, _ = self._ask(lambda one: self.client.get(f"{one}/models"), url, patience)
         return models_in(listed)
 
     def _without_key(self, text: str) -> str:
         """The words of a server, which may repeat the key that it was sent."""
         return text.replace(self._key, "***") if self._key else text
-
-    @contextmanager
-    def _least_busy(self) -> Iterator[str]:
-        with self._lock:
-            url = min(self._busy, key=lambda one: self._busy[one])
-            self._busy[url] += 1
-        try:
-            yield url
-        finally:
-            with self._lock:
-                self._busy[url] -= 1
 
     def _streamed(self, url: str, body: dict[str, Any], heard: Heard) -> httpx.Response:
         """A request whose answer is read while it is written; then as if it had come at once."""
@@ -298,13 +290,14 @@ class ServedPolicy(Policy):
     def _post(
         self, url: str, path: str, body: dict[str, Any], patience: float | None = None
     ) -> dict[str, Any]:
-        return self._ask(lambda: self.client.post(url + path, json=body), url, patience)
+        return self._ask(lambda one: self.client.post(one + path, json=body), url, patience)[0]
 
     def _ask(
-        self, request: Callable[[], httpx.Response], url: str, patience: float | None = None
-    ) -> dict[str, Any]:
-        """The answer to a request, retried with backoff while the server fails; with no patience,
-        its first answer counts.
+        self, request: Callable[[str], httpx.Response], server: str | None,
+        patience: float | None = None,
+    ) -> tuple[dict[str, Any], str]:  # fmt: skip
+        """The answer of a server, or of any, and its URL: asked again with backoff while it fails;
+        with no patience, the first answer counts.
         """
         import httpx
 
@@ -313,7 +306,8 @@ class ServedPolicy(Policy):
         while True:
             tries += 1
             try:
-                answer = request()
+                with self._servers.turn(server) as url:
+                    answer = request(url)
             except httpx.RequestError as error:
                 wrong = f"{type(error).__name__}: {error}"
             else:
@@ -324,16 +318,20 @@ class ServedPolicy(Policy):
                         f"{self._without_key(answer.text[:500])}"
                     )
                 if not busy:
-                    return json_of(answer, url)
+                    return json_of(answer, url), url
                 wrong = f"status {answer.status_code}: {self._without_key(answer.text[:200])}"
+            there_is_another = self._servers.fail(url) and server is None
             waited = time.monotonic() - begun
             if waited >= patience and (tries > 1 or not patience):
+                several = server is None and len(self._servers.urls) > 1
+                who = "every server, and at last " if several else ""
                 raise ComponentFailure(
-                    f"the server {url} has failed for {waited:.0f} seconds, last with {wrong}; see "
-                    "that it runs, then run the same command again"
+                    f"{who}the server {url} has failed for {waited:.0f} seconds, last with "
+                    f"{wrong}; see that it runs, then run the same command again"
                 )
             if waited > QUIETLY and not said:
                 said = True
                 LOG.warning("waiting up to %.0f s for the server %s: %s", patience, url, wrong)
-            time.sleep(wait)
-            wait = min(SLOWEST, 2 * wait)
+            if not there_is_another:
+                time.sleep(wait)
+                wait = min(SLOWEST, 2 * wait)

@@ -24,8 +24,8 @@ from planners.domains import DOMAINS
 from planners.models.checkpoint import load
 from planners.pddl import read_task
 from planners.policies.local import LocalPolicy
-from planners.policies.model_server import serving
 from tests.gateway import body, experiment, gateway, problem, run
+from tests.llama_server import left_alone
 from tests.processes import at_work, kill
 from tests.tiny_gguf import write_tiny_gguf
 from warehouse.records import Experiment
@@ -512,12 +512,14 @@ def test_clients_have_keys_that_can_be_revoked(folder: Path) -> None:
 
 
 def test_requests_are_passed_on_to_a_model_server(tmp_path: Path) -> None:
-    """llama.cpp answers; PDDL in a chat is found, and judged when it is loaded."""
+    """Two of llama.cpp answer, and when one has died, the other; PDDL in a chat is found, and
+    judged when it is loaded.
+    """
     file = write_tiny_gguf(tmp_path / "tiny.gguf")
-    command = f"{sys.executable} -m tests.llama_server {{checkpoint}} {{port}}"
-    with serving(command, file) as server:
+    with left_alone(file) as (server, process), left_alone(file) as (other, _):
+        served = SERVED.format(urls=f'"{server}", "{other}"')
         experiment(tmp_path, 0, "").write_text(
-            (tmp_path / "small.toml").read_text().replace("[model]", SERVED.format(url=server))
+            (tmp_path / "small.toml").read_text().replace("[model]", served)
         )
         made = run(tmp_path, "run", str(tmp_path / "small.toml"), "--plain")
         assert made.returncode == 0, made.stderr
@@ -530,6 +532,7 @@ def test_requests_are_passed_on_to_a_model_server(tmp_path: Path) -> None:
                 range(6),
             )
             answers = [answer.json() for answer in sent]
+            process.kill()
             planned = httpx.post(f"{url}/plans", json=body(1, max_tokens=5), timeout=WAIT).json()
             rows = {row["trace"]: row for row in settled(tmp_path, 7)}
     given = {one["id"]: one["choices"][0]["message"]["content"] for one in answers}
@@ -586,7 +589,7 @@ SERVED = """[model]
 policy = "served"
 base = "tiny"
 prompt = "pddl"
-server = {{ urls = ["{url}"] }}"""
+server = {{ urls = [{urls}] }}"""
 
 
 def test_too_many_at_once_are_told_to_come_back(folder: Path) -> None:

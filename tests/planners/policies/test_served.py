@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from planners.policies.served import ServedPolicy
 from planners.policies.streamed import whole
 from planners.processes import free_port, is_free
 from planners.records import Sampling
+from tests.llama_server import left_alone
 from tests.processes import at_work, command_of, kill
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -85,6 +85,23 @@ def test_a_servers_log_probabilities_are_those_of_the_local_model(
     assert [c.sampling_logprob for c in found] == [c.logprob for c in found]
     warm = policy.sample(PROMPTS, Sampling(temperature=0.5, max_new_tokens=8), range(3))
     assert [c.sampling_logprob for c in warm] == [None] * 3
+
+
+def test_a_server_that_dies_is_done_without(at: At, gguf: Path, llama: str) -> None:
+    """Whoever asked it asks another at once: here a wait would last longer than any test."""
+    with left_alone(gguf) as (other, process):
+        policy = at([other, llama], concurrency=2, pause=1e6, patience=1e6)
+        policy.require_ready()
+        policy.prove("say yes")
+        sampling = Sampling(max_new_tokens=24)
+        both = policy.sample(PROMPTS * 4, sampling, range(12))
+        process.kill()
+        process.wait()
+        alone = policy.sample(PROMPTS * 4, sampling, range(12))
+        assert [one.text for one in alone] == [one.text for one in both]
+        gone = at([other, "http://127.0.0.1:1/v1"], pause=0.01, patience=0.1)
+        with pytest.raises(ComponentFailure, match="every server, and at last the server"):
+            gone.sample(PROMPTS, sampling, range(3))
 
 
 def test_tokens_go_in_and_tokens_come_out(at: At, llama: str, imported: Path) -> None:
@@ -185,14 +202,8 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
 
 
 def test_a_server_that_dies_in_the_middle(at: At, gguf: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = [sys.executable, "-m", "tests.llama_server", str(gguf), str(port)]
-    with subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        policy = at([f"http://127.0.0.1:{port}/v1"], concurrency=2)
+    with left_alone(gguf) as (url, process):
+        policy = at([url], concurrency=2)
         found = policy.stream(PROMPTS * 20, Sampling(max_new_tokens=16), range(60))
         next(found)
         process.kill()
