@@ -18,7 +18,7 @@ class Figure(Record):
     experiment: str = stored("The experiment.", key=True)
     generation: int = stored("The generation that is asked about.", key=True)
     question: str = stored(
-        "preferences, unlisted, between-tasks, disputed, acceptance, change, staleness, "
+        "preferences, unlisted, between-tasks, disputed, users, acceptance, change, staleness, "
         "mismatch, equivalence, diversity, forecast, other-curator, randomised or "
         "bounds.",
         key=True,

@@ -26,6 +26,8 @@ UNLISTED = 0.05
 """Adjusted p up to which an unlisted feature is reported; the chance to report any by chance."""
 TOLD = 20
 """Unlisted features that are recorded, at most."""
+WORST = 6
+"""Users and groups that are named, at most; all are recorded."""
 PRICE = (
     "mean_before", "mean_kept", "checker", "between", "within", "selection", "transmission",
     "mean_after",
@@ -178,6 +180,40 @@ def who_disputes(trained: Trained, found: Audit) -> None:
     found.note(trained.index, "disputed", "learned", measures)
 
 
+def what_users_accept(trained: Trained, found: Audit) -> None:
+    """How much of the pool users accepted although it is invalid, by user and by group, and how much
+    of that was learned.
+    """
+    told = trained.warehouse.query(
+        "accepted_by", experiment=trained.experiment.id, generation=trained.index
+    )
+    said = list[tuple[int, str]]()
+    for who, rows in told.groupby("who"):
+        judged, accepted, wrong = (
+            int(rows[name].sum()) for name in ("judged", "accepted", "accepted_invalid")
+        )
+        learned = int(rows.loc[rows["kept"].astype(bool), "accepted_invalid"].sum())
+        measures: dict[str, float | None] = {
+            "judged": judged, "accepted": accepted, "accepted_invalid": wrong,
+            "rejected_valid": int(rows["rejected_valid"].sum()), "learned_invalid": learned,
+            "share": None, "low": None, "high": None,
+        }  # fmt: skip
+        if accepted:
+            by_task = rows[rows["accepted"] > 0].groupby("task")[["accepted_invalid", "accepted"]]
+            low, high = share_interval(*by_task.sum().to_numpy(dtype=float).T)
+            measures |= {"share": wrong / accepted, "low": low, "high": high}
+        found.note(trained.index, "users", str(who), measures)
+        if wrong:
+            share = f"{wrong} of {accepted} ({low:.0%} to {high:.0%})"
+            line = f"  {who} accepted plans that are invalid: {share}; {learned} were learned"
+            said.append((wrong, line))
+    said.sort(key=lambda one: -one[0])
+    for _, line in said[:WORST]:
+        found.say(line)
+    if len(said) > WORST:
+        found.say(f"  and {len(said) - WORST} more users and groups accepted invalid plans")
+
+
 def who_is_accepted(trained: Trained, found: Audit) -> None:
     """The share of valid traces that was kept at each level of a trait, one trait at a time."""
     valid = trained.pool[trained.pool["valid"]]
@@ -234,8 +270,8 @@ def mean_lengths(warehouse: Warehouse, experiment: str) -> dict[int, float]:
 
 Question = Callable[[Trained, Audit], None]
 OF_TRACES: tuple[Question, ...] = (
-    what_is_preferred, what_nobody_listed, who_disputes, who_is_accepted, what_changed,
-    how_far_plans_drift,
+    what_is_preferred, what_nobody_listed, who_disputes, what_users_accept, who_is_accepted,
+    what_changed, how_far_plans_drift,
 )  # fmt: skip
 OF_WEIGHTS: tuple[Question, ...] = (how_stale, what_others_keep, is_it_reinforce)
 """Those that load the model; they read no traits."""

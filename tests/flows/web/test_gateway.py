@@ -247,7 +247,8 @@ def test_users_teach_the_next_generation_which_then_answers(folder: Path) -> Non
     with gateway(folder) as (url, _), ThreadPoolExecutor(4) as pool:
 
         def ask(number: int) -> dict[str, Any]:
-            answer = httpx.post(f"{url}/plans", json=body(number), timeout=WAIT)
+            asked = body(number, user="ann", metadata={"group": ["shop", "lab"][number % 2]})
+            answer = httpx.post(f"{url}/plans", json=asked, timeout=WAIT)
             assert answer.status_code == 200, answer.text
             told = answer.json()
             said = {"trace": told["trace"], "feedback": "accept" if told["plan"] else "reject"}
@@ -280,6 +281,24 @@ def test_users_teach_the_next_generation_which_then_answers(folder: Path) -> Non
     assert dict(zip(rows["trace"], rows["generation"], strict=True)) == given
     assert rows["own"].all()
     assert learned.tolist() == ["accepted by its user"]
+    audited = run(folder, "audit", str(folder / "small.toml"))
+    words = r"group=(lab|shop) accepted plans that are invalid: \d+ of \d+ \("
+    assert re.search(words, audited.stdout)
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        figures = store.frame("FROM audits WHERE question = 'users' AND generation = 1")
+        own = store.frame(
+            "SELECT f.accepted AND v.outcome <> 'VALID' AS wrong, s.kept FROM stg_decisions AS s "
+            "JOIN stg_verdicts AS v USING (trace) JOIN feedback AS f USING (trace) "
+            "WHERE s.generation = 1 AND s.accepted IS NOT NULL"
+        )
+    names = figures.pivot(index="name", columns="measure", values="value")
+    [ann] = [name for name in names.index if name.startswith("user=")]
+    assert len(ann) == len("user=") + 32
+    groups = names.loc[["group=lab", "group=shop"]].sum()
+    for column in ("judged", "accepted_invalid", "learned_invalid", "rejected_valid"):
+        assert groups[column] == names.loc[ann, column]
+    assert (groups["judged"], groups["accepted_invalid"]) == (len(own), own["wrong"].sum())
+    assert groups["learned_invalid"] == (own["wrong"] & own["kept"]).sum()
     checked = run(folder, "verify")
     assert checked.returncode == 0, checked.stdout
 
