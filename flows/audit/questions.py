@@ -181,8 +181,8 @@ def who_disputes(trained: Trained, found: Audit) -> None:
 
 
 def what_users_accept(trained: Trained, found: Audit) -> None:
-    """How much of the pool users accepted although it is invalid, by user and by group, and how much
-    of that was learned.
+    """How much of the pool users accepted although it is invalid, by user and by group, and how
+    much of that was learned.
     """
     told = trained.warehouse.query(
         "accepted_by", experiment=trained.experiment.id, generation=trained.index
