@@ -7,9 +7,11 @@ are compared with the plain scan and aggregation, without a join, of the columns
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,7 +21,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, registry
 
-from benchmarks.harness import Row, Scale, Work, growth, row, say
+from benchmarks.harness import Row, Scale, Work, grown, growth, row, say, taken
 from warehouse import records, schema
 from warehouse.load import arrow_schema
 from warehouse.store import Warehouse
@@ -68,7 +70,10 @@ PLAIN = {
 def queries(scale: Scale) -> list[Row]:
     """Rows about asking."""
     with TemporaryDirectory() as folder:
-        return _views(Path(folder), scale.of(300_000, 2_000_000, 10_000_000), scale.runs)
+        return [
+            *_views(Path(folder), scale.of(300_000, 2_000_000, 10_000_000), scale.runs),
+            _choosing(Path(folder), scale.of(200, 1_750, 1_750)),
+        ]
 
 
 def loads(scale: Scale) -> list[Row]:
@@ -241,6 +246,24 @@ def _best(verdicts: pd.DataFrame, texts: pd.DataFrame) -> pd.DataFrame:
     return valid.drop_duplicates(["experiment", "task"]).merge(texts, on="trace")
 
 
+def _choosing(folder: Path, tasks: int) -> Row:
+    """How the choice of traces grows from generation 5 to 50, of which each learns from all before
+    it.
+    """
+    path, last, took = folder / "choosing.duckdb", 50, list[float]()
+    fill(path, tasks * (DEPLOYED + EVALUATED) * last, last)
+    with duckdb.connect(path) as connection:
+        connection.execute("DELETE FROM selections")
+        connection.execute("DELETE FROM marks")
+    with Warehouse(path) as store:
+        for trained in range(1, last + 1):
+            mark = records.Mark("quickstart-0123456789ab", trained, "curate")
+            choose = partial(store.decide_by, "shortest", range(trained), mark)
+            took.append(taken(choose).cpu)
+    first = [median(took[at - 3 : at + 2]) for at in (5, last - 2)]
+    return grown(f"choose among {tasks} tasks, growth by generation", [5, last - 2], first, 5)
+
+
 FILL: tuple[str, ...] = (
     """
     INSERT INTO tasks
@@ -300,13 +323,13 @@ FILL: tuple[str, ...] = (
 """What fills a warehouse with one large experiment."""
 
 
-def fill(path: Path, number: int) -> None:
+def fill(path: Path, number: int, generations: int = GENERATIONS) -> None:
     samples = DEPLOYED + EVALUATED
     numbers = {
-        "generations": GENERATIONS,
+        "generations": generations,
         "deployed": DEPLOYED,
         "samples": samples,
-        "tasks": number // (GENERATIONS * samples),
+        "tasks": number // (generations * samples),
     }
     Warehouse(path).close()
     with duckdb.connect(path) as connection:
