@@ -81,6 +81,7 @@ class Running:
     def __init__(self, words: tuple[str, ...], environment: Mapping[str, str]) -> None:
         ours, its = FORKS.Pipe(duplex=False)
         self._errors = tempfile.NamedTemporaryFile("r", encoding="utf-8")  # noqa: SIM115
+        self._said = ""
         files = (os.devnull, os.devnull, self._errors.name)
         arguments = (dict(environment), str(Path.cwd()), files, its, None)
         self._process = FORKS.Process(target=_command, args=(words, *arguments))
@@ -97,7 +98,13 @@ class Running:
     @property
     def errors(self) -> str:
         """What it has said on standard error."""
-        return Path(self._errors.name).read_text("utf-8")
+        return self._said or Path(self._errors.name).read_text("utf-8")
+
+    def close(self) -> None:
+        """Keep what it has said; let go of its files, or Python complains in another test."""
+        self._said = self.errors or " "
+        self._errors.close()
+        self.stdout.close()
 
     @property
     def returncode(self) -> int | None:
@@ -123,4 +130,4 @@ def running(*words: str, environment: Mapping[str, str]) -> Iterator[Running]:
     finally:
         process.kill()
         process.wait(60)
-        process.stdout.close()
+        process.close()

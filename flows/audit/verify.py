@@ -79,7 +79,9 @@ def verify_and_tell(warehouse: Warehouse, watch: Watch, measured: int = MEASURED
         )
         if count
     ]
-    watch.say(f"NOT VERIFIED: {', '.join(problems)}" if problems else "verified: nothing disagrees")
+    skipped = "" if measured else "; log-probabilities were not measured again (--measured 0)"
+    good = f"verified: nothing disagrees{skipped}"
+    watch.say(f"NOT VERIFIED: {', '.join(problems)}" if problems else good)
     return not problems
 
 

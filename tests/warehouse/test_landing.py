@@ -1,18 +1,17 @@
 """Landing: many producers, one loader; every row once, whatever is killed when."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from hashlib import blake2b
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from planners.errors import InvalidInput
+from tests.forked import FORKS
 from tests.warehouse.test_store import TASK
 from warehouse import schema
 from warehouse.landing import land, load_landed
@@ -53,38 +52,36 @@ def test_what_is_not_what_it_says_is_named(warehouse: Warehouse, tmp_path: Path)
     assert warehouse.count(schema.tasks) == warehouse.count(schema.landed) == 0
 
 
-LOADER = """
-import sys
-from pathlib import Path
-from warehouse.landing import load_landed
-from warehouse.store import Warehouse
-with Warehouse(sys.argv[1]) as store:
-    print("open", flush=True)
-    load_landed(store, Path(sys.argv[2]))
-"""
+def load(path: Path, folder: Path, opened: Connection) -> None:
+    with Warehouse(path) as store:
+        opened.send("open")
+        load_landed(store, folder)
 
 
 def test_killed_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
     """POSTERITY_KILLS says how many."""
     folder, rng = tmp_path / "landing", Random(os.environ.get("KILL_SEED", "0"))
-    for first in range(0, 4000, 100):
+    for first in range(0, 1600, 100):
         land(folder, Task, tasks(first, 150))
     killed = runs = 0
     while killed < int(os.environ.get("POSTERITY_KILLS", "4")):
         runs, loaded = runs + 1, set[str]()
         path = tmp_path / f"w{runs}.duckdb"
-        command = [sys.executable, "-c", LOADER, str(path), str(folder)]
-        while len(loaded) < 40:
-            with subprocess.Popen(command, stdout=subprocess.PIPE) as loader:
-                assert loader.stdout is not None
-                assert loader.stdout.readline() == b"open\n"
-                time.sleep(rng.uniform(0, 0.3))
-                loader.send_signal(signal.SIGKILL)
+        while len(loaded) < 16:
+            ours, its = FORKS.Pipe(duplex=False)
+            loader = FORKS.Process(target=load, args=(path, folder, its))
+            loader.start()
+            its.close()
+            assert ours.recv() == "open"
+            time.sleep(rng.uniform(0, 0.3))
+            loader.kill()
+            loader.join()
+            ours.close()
             killed += 1
             with Warehouse(path) as store:
                 now = set(store.frame("SELECT file FROM landed")["file"])
             assert loaded <= now
             loaded = now
         with Warehouse(path) as store:
-            assert store.count(schema.tasks) == 4050
-            assert store.count(schema.landed) == 40
+            assert store.count(schema.tasks) == 1650
+            assert store.count(schema.landed) == 16
