@@ -79,8 +79,8 @@ def verify_and_tell(warehouse: Warehouse, watch: Watch, measured: int = MEASURED
         )
         if count
     ]
-    skipped = "" if measured else "; log-probabilities were not measured again (--measured 0)"
-    good = f"verified: nothing disagrees{skipped}"
+    left_out = "" if measured else "; log-probabilities were not measured again (--measured 0)"
+    good = f"verified: nothing disagrees{left_out}"
     watch.say(f"NOT VERIFIED: {', '.join(problems)}" if problems else good)
     return not problems
 

@@ -81,7 +81,7 @@ def keys(
     """Make a key for a client of the gateway, list them, or revoke one.
 
     The key is printed once; the warehouse keeps its hash. A gateway that runs knows of it a second
-    later. As soon as there is one, every client needs one.
+    later. Once there was a key, every client needs one, on this machine too.
     """
     with one_message():
         from flows.commands.output import TABLE, write_result

@@ -16,7 +16,7 @@ from flows.generations.judging import READING
 from flows.generations.lineage import deployed
 from flows.generations.policies import policy_of
 from flows.pages.source import changed
-from flows.web.keys import Clients, open_keys
+from flows.web.keys import Clients
 from planners.errors import Busy, ComponentFailure, InvalidInput, PosterityError
 from planners.pddl import Task
 from planners.policies.local import LocalPolicy
@@ -24,6 +24,7 @@ from planners.policies.served import ServedPolicy
 from planners.policies.validating import ValidatingPolicy
 from planners.prompts.formats import PromptFormat
 from planners.records import Completion, Heard, Policy, Sampling
+from warehouse.findings import ApiKey
 from warehouse.places.connect import place_of
 from warehouse.places.file import File
 from warehouse.store import Warehouse
@@ -218,7 +219,7 @@ class Deployed:
             self._held = None
 
     def _look(self, store: Warehouse) -> None:
-        self.clients.know(open_keys(store))
+        self.clients.know(store.every(ApiKey))
         made = [one.index for one in store.generations(self.id)]
         self.known = made
         newest = made[-1]

@@ -21,9 +21,10 @@ from flows.progress import Watch
 from flows.web.answering import Deployed
 from flows.web.app import make_app
 from flows.web.desk import Desk
-from flows.web.keys import KEYS, SECRET, Clients, open_keys
+from flows.web.keys import KEYS, SECRET, Clients
 from planners.errors import Busy, InvalidInput
 from planners.processes import Kept, stop
+from warehouse.findings import ApiKey
 from warehouse.places.connect import Place, for_a_moment, place_of
 from warehouse.store import Warehouse
 
@@ -49,7 +50,7 @@ def clients_of(place: Place, host: str) -> Clients:
     """
     published = place if place.published.is_new else place.published
     with Warehouse(published, read_only=True) as store:
-        clients = Clients(open_keys(store))
+        clients = Clients(store.every(ApiKey))
     if not is_loopback(host) and not clients.asks:
         raise InvalidInput(
             f"--host {host} can be reached from other machines: make a key for each client "

@@ -52,19 +52,20 @@ def _hashed(name: str, key: str) -> str:
 
 
 class Clients:
-    """Whose requests come in: those with a key of the environment or of the warehouse, or all as
-    long as there is none. Once a key was asked for, one is, though the last be revoked.
+    """Whose requests come in: those with a key of the environment or of the warehouse, or all if
+    there never was one. When the last is revoked, nobody's do.
     """
 
-    def __init__(self, made: Sequence[ApiKey] = (), asks: bool = False) -> None:
+    def __init__(self, made: Sequence[ApiKey] = ()) -> None:
         keys = os.environ.get(KEYS, "")
         self._own = [_digest(key.strip()) for key in keys.split(",") if key.strip()]
-        self.asks = asks or bool(self._own)
+        self.asks = bool(self._own)
         self.know(made)
 
     def know(self, made: Sequence[ApiKey]) -> None:
-        """Take the keys of the warehouse that open anything."""
-        self._made = [(bytes.fromhex(one.key_hash), one.pages) for one in made]
+        """Take the keys of the warehouse, revoked ones too."""
+        opening = [one for one in made if one.revoked_at is None]
+        self._made = [(one.key_hash.encode(), one.pages) for one in opening]
         self.asks |= bool(made)
 
     def has(self, key: str, page: bool) -> bool:
@@ -107,7 +108,7 @@ def make_key(warehouse: Warehouse, name: str, pages: bool) -> str:
     if any(one.name == name for one in open_keys(warehouse)):
         raise InvalidInput(f"{name!r} has a key; revoke it first (--revoke), or name another")
     key = f"pk-{secrets.token_urlsafe(32)}"
-    warehouse.write([ApiKey(_digest(key).hex(), name, pages, _now())])
+    warehouse.write([ApiKey(_digest(key).decode(), name, pages, _now())])
     return key
 
 
@@ -125,4 +126,4 @@ def _now() -> datetime:
 
 def _digest(key: str) -> bytes:
     # Keys are drawn at random, or should be: a slow hash would protect nothing.
-    return blake2b(key.encode()).digest()
+    return blake2b(key.encode()).hexdigest().encode()

@@ -516,8 +516,11 @@ def test_clients_have_keys_that_can_be_revoked(folder: Path) -> None:
         while status(f"{url}/models", added) == 401 and time.monotonic() < end:
             time.sleep(0.1)
         assert status(f"{url}/models", added) == 200
+    assert run(folder, "keys", "team-a", "--revoke").returncode == 0
+    with gateway(folder) as (url, _):
+        assert httpx.get(f"{url}/models").status_code == 401, "nor after a restart, on loopback"
     listed = run(folder, "keys").stdout
-    assert (listed.count("team-a"), listed.count("UTC")) == (2, 5)
+    assert (listed.count("team-a"), listed.count("UTC")) == (2, 6)
     assert "API and pages" in listed
     for path in folder.rglob("*"):
         if path.is_file():
