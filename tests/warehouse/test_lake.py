@@ -24,7 +24,7 @@ from planners.errors import Busy, InvalidInput, LeaseLost
 from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.flows.deployment.test_log import NOW, answer
-from tests.postgres import create_database
+from tests.postgres import Postgres, create_database
 from tests.warehouse.test_store import ROW
 from warehouse import records, schema
 from warehouse.export import export
@@ -262,7 +262,7 @@ def test_readers_with_other_limits_share_a_process(lake: str) -> None:
                 assert gateway.frame(count)["n"].tolist() == [2]
 
 
-def test_a_lake_forgets_a_user(lake: str, tmp_path: Path) -> None:
+def test_a_lake_forgets_a_user(lake: str, tmp_path: Path, postgres_server: Postgres) -> None:
     """No byte of it is left in the lake's files, nor in its catalogue's tables."""
     word, kept = "zzebrastripes", "bobstayshere"
     with Warehouse(lake) as store:
@@ -286,7 +286,7 @@ def test_a_lake_forgets_a_user(lake: str, tmp_path: Path) -> None:
         assert {one.trace for one in store.every(Forgotten)} == asked
     assert (erased.traces, erased.left) == (4, [])
     assert sum(kept in row["text"] for row in contents(lake)["traces"]) == 4
-    catalogue = tmp_path.parent / "postgres0" / "data"
+    catalogue = postgres_server.data
     assert catalogue.is_dir()
     for file in (*(tmp_path / "shared").rglob("*"), *catalogue.rglob("*")):
         if file.is_file() and "pg_wal" not in file.parts:
