@@ -81,7 +81,7 @@ class Running:
     def __init__(self, words: tuple[str, ...], environment: Mapping[str, str]) -> None:
         ours, its = FORKS.Pipe(duplex=False)
         self._errors = tempfile.NamedTemporaryFile("r", encoding="utf-8")  # noqa: SIM115
-        self._said = ""
+        self._said: str | None = None
         files = (os.devnull, os.devnull, self._errors.name)
         arguments = (dict(environment), str(Path.cwd()), files, its, None)
         self._process = FORKS.Process(target=_command, args=(words, *arguments))
@@ -98,11 +98,11 @@ class Running:
     @property
     def errors(self) -> str:
         """What it has said on standard error."""
-        return self._said or Path(self._errors.name).read_text("utf-8")
+        return Path(self._errors.name).read_text("utf-8") if self._said is None else self._said
 
     def close(self) -> None:
         """Keep what it has said; let go of its files, or Python complains in another test."""
-        self._said = self.errors or " "
+        self._said = self.errors
         self._errors.close()
         self.stdout.close()
 

@@ -24,7 +24,10 @@ def left_alone(file: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
                     if httpx.get(f"http://127.0.0.1:{port}/health").is_success:
                         break
                 except httpx.TransportError:
-                    time.sleep(0.1)
+                    pass
+                time.sleep(0.1)
+            else:
+                raise RuntimeError(f"the server of {file} ended with status {process.returncode}")
             yield f"http://127.0.0.1:{port}/v1", process
         finally:
             process.kill()

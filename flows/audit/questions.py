@@ -160,8 +160,7 @@ def who_disputes(trained: Trained, found: Audit) -> None:
     for who, rows in told.groupby("referee"):
         asked, disputed = int(rows["asked"].sum()), int(rows["disputed"].sum())
         learned = rows[rows["kept"].astype(bool)]
-        by_task = rows.groupby("task")[["disputed", "asked"]].sum().to_numpy(dtype=float)
-        low, high = share_interval(*by_task.T)
+        low, high = _interval(rows, "disputed", "asked")
         measures = {
             "asked": asked, "disputed": disputed, "share": disputed / asked, "low": low,
             "high": high, "learned": learned["disputed"].sum(),
@@ -178,6 +177,12 @@ def who_disputes(trained: Trained, found: Audit) -> None:
         found.say(f"  {invalid} of {len(kept)} learned traces are invalid")
     measures = {"traces": len(kept), "invalid": invalid}
     found.note(trained.index, "disputed", "learned", measures)
+
+
+def _interval(rows: pd.DataFrame, part: str, size: str) -> tuple[float, float]:
+    """The interval of the share that one column is of another, which counts tasks."""
+    by_task = rows.groupby("task")[[part, size]].sum().to_numpy(dtype=float)
+    return share_interval(*by_task.T)
 
 
 def what_users_accept(trained: Trained, found: Audit) -> None:
@@ -199,8 +204,7 @@ def what_users_accept(trained: Trained, found: Audit) -> None:
             "share": None, "low": None, "high": None,
         }  # fmt: skip
         if accepted:
-            by_task = rows[rows["accepted"] > 0].groupby("task")[["accepted_invalid", "accepted"]]
-            low, high = share_interval(*by_task.sum().to_numpy(dtype=float).T)
+            low, high = _interval(rows[rows["accepted"] > 0], "accepted_invalid", "accepted")
             measures |= {"share": wrong / accepted, "low": low, "high": high}
         found.note(trained.index, "users", str(who), measures)
         if wrong:

@@ -97,11 +97,13 @@ def keys(
                 write_result(keys_table(store), TABLE)
             return
         with Warehouse(warehouse) as store:
-            made = None if revoke else make_key(store, name, pages)
             if revoke:
                 revoke_key(store, name)
+                told = f"the key of {name} opens nothing any more"
+            else:
+                told = make_key(store, name, pages)
             store.publish()
-        typer.echo(made or f"the key of {name} opens nothing any more")
+        typer.echo(told)
 
 
 @app.command()

@@ -144,7 +144,7 @@ def _if_audited(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
 ) -> Decision:
     """Promote if no bound of the audit is broken."""
-    from flows.audit.audit import audit  # here, since a rollback need not wait for a second
+    from flows.audit.audit import audit  # takes a second: no wait for a rollback
 
     # Users' traits are SQL, so the audit gets a read-only snapshot, as any reader does.
     warehouse.publish()

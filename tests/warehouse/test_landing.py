@@ -61,13 +61,13 @@ def load(path: Path, folder: Path, opened: Connection) -> None:
 def test_killed_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
     """POSTERITY_KILLS says how many."""
     folder, rng = tmp_path / "landing", Random(os.environ.get("KILL_SEED", "0"))
-    for first in range(0, 1600, 100):
+    for first in range(0, 4000, 100):
         land(folder, Task, tasks(first, 150))
     killed = runs = 0
     while killed < int(os.environ.get("POSTERITY_KILLS", "4")):
         runs, loaded = runs + 1, set[str]()
         path = tmp_path / f"w{runs}.duckdb"
-        while len(loaded) < 16:
+        while len(loaded) < 40:
             ours, its = FORKS.Pipe(duplex=False)
             loader = FORKS.Process(target=load, args=(path, folder, its))
             loader.start()
@@ -83,5 +83,5 @@ def test_killed_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
             assert loaded <= now
             loaded = now
         with Warehouse(path) as store:
-            assert store.count(schema.tasks) == 1650
-            assert store.count(schema.landed) == 16
+            assert store.count(schema.tasks) == 4050
+            assert store.count(schema.landed) == 40
