@@ -49,6 +49,24 @@ REWRITE = (
 """Rows kept in the catalogue go to files, files lose their deleted rows, older states are given up,
 and then nothing needs the older files.
 """
+NO_SAMPLES = """
+DO $$ DECLARE sampled record; BEGIN
+    FOR sampled IN
+        SELECT format('%I.%I', schemaname, tablename) AS place, attname,
+            (SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+             WHERE attrelid = format('%I.%I', schemaname, tablename)::regclass
+               AND pg_attribute.attname = pg_stats.attname) AS kind
+        FROM pg_stats WHERE starts_with(tablename, 'ducklake_')
+    LOOP
+        EXECUTE format(
+            'ALTER TABLE %s ALTER COLUMN %I TYPE %s', sampled.place, sampled.attname, sampled.kind
+        );
+    END LOOP;
+END $$
+"""
+"""PostgreSQL keeps samples of each column's values for its planner, even of values that are gone. A
+column that is given a type, be it its own, loses them; a table's owner has no other way.
+"""
 PATIENCE = 60
 """Seconds that the catalogue's tables are waited for before they are written anew."""
 EXTENSIONS = ("postgres_scanner", "ducklake")
@@ -134,9 +152,10 @@ class Lake:
             fresh.execute(f"LOAD {quoted(_extension('postgres_scanner'))}")
             patient = f"{self.catalogue} options='-c lock_timeout={PATIENCE}s'"
             fresh.execute(f"ATTACH {quoted(patient)} AS catalogue (TYPE postgres)")
-            fresh.execute(
-                "CALL postgres_execute('catalogue', 'VACUUM FULL', use_transaction => false)"
-            )
+            for statement in (NO_SAMPLES, "VACUUM FULL"):
+                fresh.execute(
+                    "CALL postgres_execute('catalogue', ?, use_transaction => false)", [statement]
+                )
 
     def remove(self) -> None:
         """Does nothing: others may be using the lake."""

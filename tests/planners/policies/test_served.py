@@ -137,7 +137,8 @@ def test_tokens_are_passed_on_while_they_are_written(at: At, llama: str, importe
     for row, one in found.items():
         same = replace(at_once[row], logprob=one.logprob, sampling_logprob=one.sampling_logprob)
         assert one == same
-        assert one.logprob == pytest.approx(at_once[row].logprob)
+        # which other requests a server computes beside it moves the last digits
+        assert one.logprob == pytest.approx(at_once[row].logprob, rel=1e-4)
         assert told[row] == list(enumerate(one.token_ids))
 
 
