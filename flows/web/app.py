@@ -13,7 +13,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from flows.deployment.answered import Endpoint
 from flows.importing.line import task_in
@@ -61,10 +60,9 @@ def make_app(
     app = FastAPI(
         title="Posterity", docs_url=None, redoc_url=None, openapi_url=None, lifespan=while_open
     )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     app.add_middleware(
-        Guard, metrics=metrics, clients=desk.deployed.clients, paged=source is not None,
-        log=log_requests,
+        Guard, metrics=metrics, clients=desk.deployed.clients, hosts=hosts,
+        paged=source is not None, log=log_requests,
     )  # fmt: skip
     _refuse_with_bodies(app)
 

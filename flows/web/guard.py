@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from base64 import b64decode
@@ -24,6 +25,8 @@ OTHER_SITES = ("cross-site", "same-site")
 """Values of Sec-Fetch-Site of a request that a page of another site makes."""
 OPEN = ("/healthz", "/readyz")
 """Paths that need no key."""
+HOST = re.compile(r"\[.*?\]|[^:]*")
+"""What a Host header says before the port."""
 PATHS = frozenset(
     (*OPEN, "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/plans",
      "/v1/feedback")
@@ -61,15 +64,18 @@ class Metrics:
 class Guard:
     """Lets a request through to the application, or refuses it.
 
-    `clients`: whose requests may come in. `paged`: whether the pages are there too. `log`: whether
-    each request is a line of JSON on standard error.
+    `clients`: whose requests may come in. `hosts`: names that it may be called by, or `*`: a page
+    of another site could otherwise reach it under that site's name (DNS rebinding). `paged`:
+    whether the pages are there too. `log`: whether each request is a line of JSON on standard
+    error.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, clients: Clients, paged: bool, log: bool
-    ) -> None:
+        self, app: ASGIApp, metrics: Metrics, clients: Clients, hosts: list[str], paged: bool,
+        log: bool,
+    ) -> None:  # fmt: skip
         self.app, self.metrics, self.clients = app, metrics, clients
-        self.paged, self.log = paged, log
+        self.hosts, self.paged, self.log = {name.lower() for name in hosts}, paged, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, as ASGI asks for."""
@@ -101,6 +107,11 @@ class Guard:
         """Why a request may not come in; None if it may."""
         path, length = request.scope["path"], request.headers.get("content-length", "")
         is_page = self.paged and path not in PATHS and not path.startswith("/v1/")
+        [host] = HOST.findall(request.headers.get("host", ""))[:1]
+        if not self.hosts & {"*", host.lower()}:
+            return refusal(
+                400, f"no host is called {host!r} here; `posterity deploy --name` adds one"
+            )
         if self.clients.asks and path not in OPEN and not _has_key(request, self.clients, is_page):
             refused = refusal(
                 401, "wrong or missing API key", "invalid_request_error", "invalid_api_key"

@@ -12,6 +12,7 @@ from another distribution than their log-probabilities tell.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -52,6 +53,8 @@ QUIETLY = 5.0
 """Seconds of waiting for a server before a line says so."""
 SAME = 1e-3
 """Nats within which two log-probabilities of a token are the same."""
+NOT_FOUND = 404
+"""Of a model that a server does not have."""
 LOG = logging.getLogger(__name__)
 SEEDS = 2**31 - 1
 """Servers accept seeds below this."""
@@ -82,6 +85,7 @@ class ServedPolicy(Policy):
 
         self._key = key = key_in(API_KEY)
         self.model, self.name, self.pause, self.patience = model, name, pause, patience
+        self._adapter, self._loading = "", threading.Lock()
         self._tokenizer = tokenizer
         self._ways = ways_with(tokenizer)
         self._processed = False
@@ -122,7 +126,6 @@ class ServedPolicy(Policy):
         Raises InvalidInput if a server refuses a request, and ComponentFailure if it is unreachable
         or answers with something other than a completion.
         """
-
         with ThreadPoolExecutor(self.workers) as pool:
             rows = {
                 pool.submit(self._complete, prompts[row], sampling, seeds[row], None, listener): row
@@ -141,16 +144,20 @@ class ServedPolicy(Policy):
         """Load a LoRA adapter into each running server, as vLLM does, and use it from now on.
 
         The name must tell the weights: one that is listed already is taken for loaded. The
-        previous adapter stays loaded, to go back to. Raises InvalidInput if a server refuses it,
-        and ComponentFailure.
+        previous adapter stays loaded, to go back to; a server that was started again gets it anew.
+        Raises InvalidInput if a server refuses it, and ComponentFailure.
         """
         for url in self._servers.urls:
-            if name not in self._listed(url):
-                wanted = {"lora_name": name, "lora_path": folder}
-                # vLLM answers 500 to an adapter that it cannot take; asking again changes nothing.
-                self._post(url, "/load_lora_adapter", wanted, patience=0.0)
-        self.model = name
+            self._load(url, name, folder)
+        self.model, self._adapter = name, folder
         self.require_ready()
+
+    def _load(self, url: str, name: str, folder: str) -> None:
+        with self._loading:
+            if name not in self._listed(url):
+                # vLLM answers 500 to an adapter that it cannot take; asking again changes nothing.
+                wanted = {"lora_name": name, "lora_path": folder}
+                self._post(url, "/load_lora_adapter", wanted, patience=0.0)
 
     def prove(self, prompt: str, sampling: Sampling | None = None) -> None:
         """Sample a few tokens, to prove the model works and to learn the servers' ways: what they
@@ -206,7 +213,13 @@ class ServedPolicy(Policy):
                 return self._streamed(url, body, listener)
             return self.client.post(url + self._path, json=body)
 
-        return self._read(*self._ask(ask, None, patience), sampling)
+        def ask_anew(url: str) -> httpx.Response:
+            if (answer := ask(url)).status_code == NOT_FOUND and self._adapter:
+                self._load(url, self.model, self._adapter)
+                return ask(url)
+            return answer
+
+        return self._read(*self._ask(ask_anew, None, patience), sampling)
 
     def _body(
         self, prompt: Prompt, sampling: Sampling, seed: int, alike: int = 0

@@ -208,7 +208,12 @@ def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
     for wrong_part in ({"goal": [["on", "b2) (x", "b1"]]}, {"objects": {}}, {"init": [[]]}):
         refused = httpx.post(f"{url}/plans", json=body(1) | {"problem": posed | wrong_part})
         assert refused.status_code == 400, wrong_part
-    assert httpx.get(f"{url}/models", headers={"host": "evil.example"}).status_code == 400
+    for name in ("evil.example", "127.0.0.1.evil.example:80", "", "[::1", "[::2]", "x" * 9000):
+        elsewhere = httpx.get(f"{url}/models", headers={"host": name})
+        assert elsewhere.status_code == 400
+        assert "no host is called" in elsewhere.json()["error"]["message"]
+    assert httpx.get(f"{url}/models", headers={"host": "LocalHost:8080"}).status_code == 200
+    assert httpx.get(f"{url}/models", headers={"host": "[::1]:8080"}).status_code == 200
     assert httpx.get(f"{url}/nothing").json()["error"]["message"].endswith("Not Found")
     root = url.removesuffix("/v1")
     assert httpx.get(f"{root}/readyz").json()["generation"] == 0

@@ -374,6 +374,8 @@ def test_an_adapter_is_loaded_once_and_answers(at: At, faulty: Callable[[Answer]
             loaded[body["lora_name"]] = body["lora_path"]
             return 200, f"Success: LoRA adapter '{body['lora_name']}' added successfully."
         assert body["path"] == "/v1/chat/completions"
+        if body["model"] not in loaded:
+            return 404, {"error": {"message": f"The model `{body['model']}` does not exist."}}
         return 200, completion(model=body["model"])
 
     policy = at([faulty(answer)], "base")
@@ -381,6 +383,10 @@ def test_an_adapter_is_loaded_once_and_answers(at: At, faulty: Callable[[Answer]
         policy.load_adapter("generation-1", str(Path(__file__).parent))
         assert policy.sample(["b1"], Sampling(), [0])[0].text == "(pickup b1)"
     assert list(loaded) == ["base", "generation-1"], "the one before stays, to go back to"
+    del loaded["generation-1"]  # as when the server was started again
+    assert [one.text for one in policy.sample(["b1"] * 8, Sampling(), range(8))] == 8 * [
+        "(pickup b1)"
+    ]
     with pytest.raises(InvalidInput, match=r"status 404.*No adapter found for /nowhere"):
         policy.load_adapter("generation-2", "/nowhere")
 
