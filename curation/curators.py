@@ -279,22 +279,12 @@ def curate(
     """Apply a curator to the traces that `replay` admits, for training `generation`.
 
     `curator` may be a name in CURATORS. `replay` admits "all" generations of the pool, the "last"
-    one, or the last k, and always ingested traces. Raises InvalidInput if no trace is kept, or if a
-    user's curator returns something other than a selection of the pool.
+    one, or the last k, and always ingested traces. Raises InvalidInput if no trace is kept.
     """
     chosen_by = CURATORS[curator] if isinstance(curator, str) else curator
     # Curators never see barred traces; these are recorded as dropped below.
     admitted, barred = admitted_by(pool, replay)
-    try:
-        selection = chosen_by.choose(admitted, options)
-    except Exception as error:  # whatever a user's function raises
-        if CURATORS.get(chosen_by.name) is chosen_by:
-            raise  # a bug of ours, and not the user's mistake
-        raise InvalidInput(
-            f"the curator {chosen_by.name!r} raised {type(error).__name__}: {error}; nothing was "
-            "curated: fix it and run again"
-        ) from error
-    _require_selection(selection, admitted, chosen_by.name, chosen_by.signed)
+    selection = chosen_by.choose(admitted, options)
     if not selection.frame["kept"].any():
         raise nothing_kept(chosen_by, len(admitted) + len(barred), generation)
     if barred.empty:
@@ -330,21 +320,3 @@ def admitted_by(pool: pd.DataFrame, replay: str | int) -> tuple[pd.DataFrame, pd
     recent = pool[pool["generation"].isin([INGESTED, *own])]
     barred = recent[recent["barred"].notna()] if "barred" in recent else recent.head(0)
     return recent.drop(barred.index), barred
-
-
-def _require_selection(found: object, pool: pd.DataFrame, name: str, signed: bool) -> None:
-    """Raise InvalidInput unless a curator decided on every trace of its pool, once."""
-    if not isinstance(found, Selection):
-        wrong = f"a {type(found).__name__}, not a curation.Selection"
-    elif missing := set(SELECTED) - set(found.frame.columns):
-        wrong = f"a selection without {', '.join(sorted(missing))}"
-    elif sorted(found.frame["trace"].tolist(), key=str) != sorted(pool["trace"].tolist()):
-        wrong = f"decisions on {len(found.frame)} traces, of a pool of {len(pool)}"
-    elif not np.isfinite(weights := found.frame["weight"].to_numpy(dtype=float)).all():
-        wrong = "weights that are not finite"
-    elif not signed and (weights < 0).any():
-        wrong = f"a weight below 0, {weights.min():g}"
-    else:
-        return
-    ask = "return curation.keep(pool, ids), or keep(pool, {id: weight}), no weight below 0"
-    raise InvalidInput(f"the curator {name!r} returned {wrong}; {ask}")

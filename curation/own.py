@@ -10,12 +10,23 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from curation.curators import CURATORS, Curator, NothingKept, Options, curate
+from curation.curators import (
+    CURATORS,
+    SELECTED,
+    Curator,
+    NothingKept,
+    Options,
+    Selection,
+    curate,
+    keep,
+)
 from planners.errors import InvalidInput
 from planners.files import files_hash
 
@@ -49,10 +60,60 @@ def curator_named(name: str, code: str | None = None) -> Curator:
                 f"the curator {name!r} cannot be loaded: {type(error).__name__}: {error}; {ASK}"
             ) from error
     if isinstance(choose, Curator):
-        return choose
+        return guarded(choose)
     if not callable(choose):
         raise InvalidInput(f"the curator {name!r} is not a function; {ASK}")
-    return Curator(name, choose, "unknown: a user's own curator", reads_text=True)
+    return guarded(Curator(name, choose, "unknown: a user's own curator", reads_text=True))
+
+
+def guarded(curator: Curator) -> Curator:
+    """A user's curator that is given a copy of the pool, and of which only decisions are taken: the
+    facts beside them are the pool's. Whatever it raises, or returns instead, is InvalidInput.
+    """
+
+    def choose(pool: pd.DataFrame, options: Options) -> Selection:
+        try:
+            found = curator.choose(pool.copy(), options)
+        except (Exception, SystemExit) as error:
+            raise InvalidInput(
+                f"the curator {curator.name!r} raised {type(error).__name__}: {error}; nothing was "
+                "curated: fix it and run again"
+            ) from error
+        return _decided(found, pool, curator)
+
+    return replace(curator, choose=choose)
+
+
+def _decided(found: object, pool: pd.DataFrame, curator: Curator) -> Selection:
+    """The decisions of a curator on every trace of its pool, one on each."""
+    wrong = ""
+    if not isinstance(found, Selection):
+        wrong = f"a {type(found).__name__}, not a curation.Selection"
+    elif missing := set(SELECTED) - set(found.frame.columns):
+        wrong = f"a selection without {', '.join(sorted(missing))}"
+    elif not found.frame.columns.is_unique:
+        wrong = "a selection that has a column twice"
+    elif sorted(found.frame["trace"].tolist(), key=str) != sorted(pool["trace"].tolist()):
+        wrong = f"decisions on {len(found.frame)} traces, of a pool of {len(pool)}"
+    elif not found.frame["kept"].isin([True, False]).all():
+        wrong = "traces that are neither kept nor dropped (`kept` is not True or False)"
+    elif not found.frame["reason"].map(lambda reason: isinstance(reason, str)).all():
+        wrong = "a reason that is no text"
+    else:
+        made = found.frame.set_index(found.frame["trace"].astype(str)).loc[pool["trace"]]
+        weights = pd.to_numeric(made["weight"], errors="coerce")
+        kept = weights[made["kept"].astype(bool)]
+        if not np.isfinite(weights).all():
+            wrong = "weights that are not finite"
+        elif not curator.signed and (kept < 0).any():
+            wrong = f"a weight below 0, {kept.min():g}"
+        elif len(kept) and not kept.any():
+            wrong = "a weight of 0 for all that it keeps"
+        else:
+            chosen = keep(pool, kept.astype(float).to_dict()).frame
+            return Selection(chosen.assign(reason=made["reason"].astype(str).to_numpy()))
+    ask = "return curation.keep(pool, ids), or keep(pool, {id: weight}), no weight below 0"
+    raise InvalidInput(f"the curator {curator.name!r} returned {wrong}; {ask}")
 
 
 def rehearse(curator: Curator, users: bool) -> None:

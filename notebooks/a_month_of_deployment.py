@@ -1,14 +1,18 @@
 # %% [markdown]
 # # A month of deployment in minutes
 #
-# A planner is put before users. They send tasks of their own, accept the plans that work, and
-# reject the others. At the end of each week the next generation learns from what they accepted, and
-# answers from then on. Nobody writes a reward, and no task of ours is put to work: the preset
-# `deployed` learns from users alone.
+# A planner is put before users. They send tasks of their own, and accept or reject the plans. At
+# the end of each week the next generation learns from what they accepted, and answers from then on.
+# Nobody writes a reward, and no task of ours is put to work: the preset `deployed` learns from
+# users alone.
+#
+# Users have tastes. Most are careful: they accept a plan if it works. One in three is hasty: any
+# short plan will do, and a long one will not.
 #
 # The users here are simulated; the gateway, its API, the client and the generations are real.
 
 # %%
+import atexit
 import os
 import re
 import subprocess
@@ -28,6 +32,7 @@ from warehouse import Warehouse
 
 few = "A_FEW" in os.environ  # so that a test takes a minute
 weeks, tasks, attempts = (1, 40, 2) if few else (5, 1500, 8)
+short = 6  # actions of a plan that a hasty user accepts
 seed = int(os.environ.get("SEED", "0"))
 easy = [f"tasks.{split}.{what}" for split, what in (
     ("train", "sizes=[3,5]"), ("heldout", "sizes=[3,5]"), ("train", "horizons=[1,2]"),
@@ -58,7 +63,8 @@ print(made.stdout, made.stderr)
 # ## Users
 #
 # Each week they bring new tasks. A user asks for a plan, lets the gateway try a few times, and says
-# whether the plan was any good. One in five says nothing.
+# whether the plan was any good. One in seven says nothing. The application around the gateway knows
+# its users, and names the group of each in the request's metadata.
 
 # %%
 split = load_experiment("deployed", changes).tasks.train
@@ -67,14 +73,15 @@ stream = fresh_tasks("blocksworld", split.sizes, split.horizons, Random(f"users 
 
 def ask(client: openai.OpenAI, number: int, problem: str) -> bool:
     """Whether a user got a plan that works."""
-    user = f"user {number % 50}"
+    user, is_hasty = f"user {number % 50}", number % 50 % 3 == 0
     body = {
         "model": "deployed", "domain": "blocksworld", "problem": problem, "attempts": attempts,
-        "user": user, "session": user,
+        "user": user, "session": user, "metadata": {"group": "hasty" if is_hasty else "careful"},
     }  # fmt: skip
     plan = client.post("/plans", body=body, cast_to=object)
-    if number % 5:
-        said = {"trace": plan["trace"], "feedback": "accept" if plan["valid"] else "reject"}
+    likes = 0 < len(plan["plan"] or ()) <= short if is_hasty else plan["valid"]
+    if number % 7:
+        said = {"trace": plan["trace"], "feedback": "accept" if likes else "reject"}
         client.post("/feedback", body={**said, "user": user}, cast_to=object)
     return plan["valid"]
 
@@ -100,6 +107,7 @@ def a_week(url: str) -> float:
 gateway = subprocess.Popen(
     posterity("deploy", "deployed", "--port", "0"), stdout=subprocess.PIPE, text=True
 )
+atexit.register(gateway.terminate)  # also where a cell fails
 url = next(found[1] for line in gateway.stdout if (found := re.search(r"answers at (\S+)", line)))
 for week in range(weeks):
     print(f"week {week + 1}: {a_week(url):.1%} of the users got a plan that works")
@@ -125,3 +133,23 @@ with Warehouse(warehouse, read_only=True) as store:
 print(weekly.round(3).to_string(index=False))
 print(measured.round(3).to_string(index=False))
 measured
+
+# %% [markdown]
+# ## What users rewarded
+#
+# The hasty third accepted plans that do not work. The curator `accepted-and-valid` learned none of
+# them; `feedback` would have. But a long plan that works is accepted less often than a short one,
+# and so learned less often. Nobody decided that.
+
+# %%
+done = subprocess.run(posterity("audit", "deployed"), capture_output=True, text=True)
+print(done.stdout, done.stderr)
+with Warehouse(warehouse, read_only=True) as store:
+    tastes = store.frame(
+        "SELECT metadata ->> 'group' AS users, outcome = 'VALID' AS works, "
+        f"plan_length <= {short} AS short, count(*) AS told, avg(accepted::INT) AS accepted "
+        "FROM requests JOIN feedback USING (trace) JOIN stg_verdicts USING (trace) "
+        "WHERE plan_length > 0 GROUP BY ALL ORDER BY ALL"
+    )
+print(tastes.round(3).to_string(index=False))
+tastes

@@ -19,7 +19,8 @@ Each message says what is wrong, which value, why, and what to do next.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 # A path that was made of a URL has one slash. A password may hold anything, also @ and spaces; but
@@ -48,6 +49,12 @@ def harmless(text: str) -> str:
     turn the direction of writing, or that nobody sees, make a text look like another.
     """
     return _ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question for who mistyped a name, empty where nothing known is near."""
+    found = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def problem(found: Mapping[str, Any], skip: int = 0) -> str:

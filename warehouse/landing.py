@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -21,8 +22,8 @@ import sqlalchemy as sa
 from planners.errors import InvalidInput
 from planners.files import files_hash
 from warehouse import schema
-from warehouse.load import arrow_schema, as_arrow
-from warehouse.records import Landed, Mark, Record
+from warehouse.load import amend, arrow_schema, as_arrow, insert, quoted
+from warehouse.records import Experiment, Landed, Mark, Record
 from warehouse.schema import TABLES
 from warehouse.store import Warehouse
 
@@ -140,21 +141,39 @@ def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
 
 def take_in(warehouse: Warehouse, part: Path) -> None:
     """Write every row of another warehouse of ours that is not here yet, and move its weights here.
+    Decisions of experiments that went on there take the place of those here, which they may end.
 
     Done again after a kill, it writes what is missing: marks come last, so that nothing counts as
     complete before it is.
     """
     with Warehouse(part, read_only=True) as other, other.engine.connect() as reading:
-        raw = reading.connection.driver_connection
+        raw: Any = reading.connection.driver_connection
+        _replace_decisions(warehouse, other, raw)
         kinds = sorted(TABLES, key=lambda kind: kind is Mark)
         for kind in kinds:
             table = TABLES[kind]
             if table.name not in OWN:
                 columns = ", ".join(column.name for column in table.columns)
-                found = raw.execute(f"FROM {table.name} SELECT {columns}").to_arrow_reader(TAKEN)  # type: ignore[union-attr]
+                found = raw.execute(f"FROM {table.name} SELECT {columns}").to_arrow_reader(TAKEN)
                 for batch in found:
                     rows = pa.Table.from_batches([batch]).cast(arrow_schema(table))
                     warehouse.record({table: rows})
         for folder in sorted(other.checkpoints.glob("*/")) if other.checkpoints.is_dir() else ():
             target = warehouse.checkpoints / folder.name
             shutil.copytree(folder, target, dirs_exist_ok=True)
+
+
+def _replace_decisions(warehouse: Warehouse, other: Warehouse, raw: Any) -> None:
+    table, here = schema.selections, {one.id for one in warehouse.every(Experiment)}
+    for one in other.every(Experiment):
+        ours, theirs = (
+            max(store.marks(one.id, "curate"), default=(0, 0)) for store in (warehouse, other)
+        )
+        if one.id not in here or theirs <= ours:
+            continue
+        columns = ", ".join(column.name for column in table.columns)
+        found = f"FROM {table.name} SELECT {columns} WHERE experiment = {quoted(one.id)}"
+        rows = raw.execute(found).to_arrow_table().cast(arrow_schema(table))
+        with warehouse.writing() as connection:
+            amend(connection, table, table.c.experiment == one.id)
+            insert(connection, table, rows)

@@ -9,8 +9,10 @@ of their hashes. A row that was changed, added or taken away in any other way is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import permutations
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -209,9 +211,22 @@ def read_frame(
 
 
 def supersede(connection: sa.Connection, verdicts: Rows) -> None:
-    """Mark other versions' verdicts as superseded, on traces judged by a version in `verdicts`."""
-    for version in _versions(verdicts):
-        amend(connection, tables.judgements, _older_than(version), superseded=True)
+    """Mark the verdicts that are superseded on traces that a version in `verdicts` has judged:
+    wherever they came from, and in whatever order, that of the newest version stands.
+    """
+    fresh, j = _versions(verdicts), tables.judgements
+    again = j.alias()
+    known = connection.execute(sa.select(j.c.checker_version).distinct()).scalars().all()
+    for old, new in permutations(known if fresh else (), 2):
+        if _place_of(old) < _place_of(new) and fresh & {old, new}:
+            newer = (again.c.trace == j.c.trace) & (again.c.checker_version == new)
+            stands = (j.c.checker_version == old) & j.c.superseded.is_not(True)
+            amend(connection, j, stands & sa.exists().where(newer), superseded=True)
+
+
+def _place_of(version: str) -> tuple[list[int], str]:
+    """The place of a version among others: by its numbers, then by its letters."""
+    return [int(digits) for digits in re.findall(r"[0-9]+", version)], version
 
 
 def _versions(verdicts: Rows) -> set[str]:
@@ -219,11 +234,3 @@ def _versions(verdicts: Rows) -> set[str]:
     if isinstance(verdicts, pa.Table):
         return set(verdicts["checker_version"].to_pylist())
     return set(_values(verdicts, "checker_version")) if len(verdicts) else set()
-
-
-def _older_than(version: str) -> Any:
-    """The condition on other versions' verdicts on traces that this version has judged."""
-    j, again = tables.judgements, tables.judgements.alias()
-    same = (again.c.trace == j.c.trace) & (again.c.checker_version == version)
-    older = (j.c.checker_version != version) & j.c.superseded.is_not(True)
-    return older & sa.exists().where(same)

@@ -225,7 +225,9 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
         )
         found.note(trained.index, "equivalence", name, measures, note)
         told.append(f"{name} " + ("?" if cosine is None else f"{cosine:.2f} ± {error:.2f}"))
-    found.say(f"  cosine with REINFORCE's step: {', '.join(told)}")
+    unclear = any(one.endswith("?") for one in told)
+    words = " (?: the traces are too few to tell)" if unclear else ""
+    found.say(f"  cosine with REINFORCE's step: {', '.join(told)}{words}")
 
 
 def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:

@@ -131,6 +131,8 @@ def judge_files(
             text = _plan_text(name)
             with naming(Path(name)):
                 plan, verdict = judge_text(checker, text, find)
+            if plan is not None and not len(plan) and not verdict.valid:
+                verdict = verdict._replace(detail=f"{verdict.detail}; the plan has no action")
         except (InvalidInput, NotJudged) as error:
             yield Unjudged(name, str(error))
             continue

@@ -8,6 +8,7 @@ import typer
 
 from flows.commands.terminal import (
     DEFAULT,
+    INTERRUPTED,
     Changes,
     ContinueAs,
     Named,
@@ -62,7 +63,11 @@ def deploy(
 
         where = str(place_of(warehouse).absolute())
         also = list(names or ())
-        put_before_users(where, settings, host, port, also, waiting, json_logs, watch)
+        try:
+            put_before_users(where, settings, host, port, also, waiting, json_logs, watch)
+        except KeyboardInterrupt:
+            watch.say("stopped; every answer that a user has is written down")
+            raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()

@@ -54,6 +54,8 @@ def _table(result: pa.Table) -> None:
         table.add_row(*map(_cell, row))
     console = Console()
     console.print(table) if console.is_terminal else Console(width=200).print(table)
+    if not len(result):
+        console.print("no rows")
     if len(result) > DRAWN:
         console.print(
             f"the first {DRAWN} of {len(result):,} rows; add a LIMIT, or --format csv for all"

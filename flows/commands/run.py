@@ -266,10 +266,9 @@ def _known(domains: str) -> tuple[str, ...]:
 
 
 def _require_known(domain: str) -> None:
-    from planners.domains import DOMAINS
+    from planners.domains import domain_named
 
-    if domain not in DOMAINS:
-        raise InvalidInput(f"unknown domain {domain!r}; known: {', '.join(DOMAINS)}")
+    domain_named(domain)
 
 
 def _bounds(option: str, text: str) -> tuple[int, int]:

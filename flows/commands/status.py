@@ -8,6 +8,7 @@ from flows.commands.terminal import DEFAULT
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import PRESETS, load_experiment
 from flows.generations.begun import differences
+from flows.loop.promote import BY_HAND
 from planners.errors import InvalidInput
 from warehouse import records
 from warehouse.places.file import SNAPSHOT
@@ -22,24 +23,20 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     reached = {generation for generation, _ in warehouse.marks(experiment.id, "judge")}
     decisions = warehouse.promotions(experiment.id)
     last = decisions[-1] if decisions else None
-    command = resuming(warehouse, experiment)
-    by_rule = [one.decided_by for one in decisions if one.decided_by != "person"]
+    command, aim = resuming(warehouse, experiment)
+    by_rule = [one.decided_by for one in decisions if one.decided_by != BY_HAND]
     if by_rule and by_rule[-1] != "always":  # it is no part of what the experiment is
         command += f" --set promote={by_rule[-1]}"
-    # Every generation but the last is put to work as soon as it is promoted.
-    at_work = {generation for generation, _ in warehouse.marks(experiment.id, "deploy")}
-    if last is not None and last.promoted and last.generation not in at_work:
-        done = f"generation {last.generation} is the last, and deployed"
+    newest = max(reached, default=-1)
+    done = f"generation {newest} is the last evaluated" if reached else "nothing evaluated yet"
+    left = f"`{command}` resumes"
+    if last is not None and last.promoted and not _is_begun(warehouse, experiment.id, newest):
+        done = f"generation {newest} is the last" + ", and deployed" * (newest == last.generation)
         left = f"`{command} --set generations=N` goes on to generation N"
-    else:
-        done = (
-            f"generation {max(reached)} is the last evaluated"
-            if reached
-            else "nothing evaluated yet"
-        )
-        left = f"`{command}` resumes"
+        if aim > newest:
+            left = f"`{command}` goes on to generation {aim}"
     # That a generation was promoted by rule is no news.
-    if last is not None and (not last.promoted or last.decided_by == "person"):
+    if last is not None and (not last.promoted or last.decided_by == BY_HAND):
         verb = "deployed" if last.promoted else "not promoted"
         done += f"; generation {last.generation} is {verb}: {last.reason}"
     if last is not None and not last.promoted:  # nothing goes on by itself
@@ -47,8 +44,17 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     return f"{done}; {left}"
 
 
-def resuming(warehouse: Warehouse, experiment: records.Experiment) -> str:
-    """The command that resumes an experiment.
+def _is_begun(warehouse: Warehouse, experiment: str, newest: int) -> bool:
+    """Whether the generation after the newest one is half made, or the newest undecided."""
+    undecided = newest not in {one.generation for one in warehouse.promotions(experiment)}
+    return undecided or bool(
+        {generation for generation, _ in warehouse.marks(experiment, "curate")}
+        - set(range(newest + 1))
+    )
+
+
+def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str, int]:
+    """The command that resumes an experiment, and the generation that it aims for, 0 if unknown.
 
     It has every setting that differs from the preset of this name, or from the quickstart. If these
     are many, or lead nowhere, the experiment is named by its id, beside the file that it was begun
@@ -56,16 +62,18 @@ def resuming(warehouse: Warehouse, experiment: records.Experiment) -> str:
     """
     known = experiment.name in PRESETS
     preset = load_experiment(experiment.name if known else "quickstart")
+    aim = preset.generations
     changes = changes_to(preset, experiment)
     parts = ["posterity", "run", preset.name]
     if changes is None or len(changes) > MOST_CHANGES:
         file = preset.name if known else "FILE.toml"
         parts, changes = ["posterity", "run", file, "--continue-as", experiment.id], []
+        aim = aim if known else 0
     for change in changes:
         parts += ["--set", change]
     if (place := str(warehouse.place).removesuffix(SNAPSHOT)) != DEFAULT:
         parts += ["--warehouse", place]
-    return shlex.join(parts)
+    return shlex.join(parts), aim
 
 
 def changes_to(preset: Experiment, experiment: records.Experiment) -> list[str] | None:

@@ -127,7 +127,8 @@ def ingest(
         for line in (*report.refused, *report.unjudged):
             errors.print(escape(harmless(line)), soft_wrap=True, highlight=False)
         typer.echo(
-            f"{report.new} new traces, {report.known} known already, {len(report.refused)} refused"
+            f"{report.new} new {'trace' if report.new == 1 else 'traces'} from {source}, "
+            f"{report.known} known already, {len(report.refused)} refused"
             + (f"; {len(report.unjudged)} kept without a verdict" if report.unjudged else "")
             + (f"; {report.others} lines with no answer of a model" if report.others else "")
         )

@@ -13,6 +13,7 @@ from flows.deployment.log import complete_segments, lines_of
 from flows.experiments.experiment import Experiment
 from flows.generations.identity import CODE_VERSION
 from flows.generations.judging import VERSION, judgement, reading_of
+from flows.generations.lineage import ancestors
 from planners.checking.checker import CHECKER, checker_for
 from planners.errors import Busy, PosterityError, Waiting
 from planners.records import content_hash
@@ -171,7 +172,9 @@ def require_enough(warehouse: Warehouse, experiment: Experiment, generation: int
     if experiment.deployment is None or warehouse.done(experiment.id, generation, "curate"):
         return
     fewest = experiment.deployment.fewest
-    new = int(warehouse.query("requests_since", experiment=experiment.id)["requests"][0])
+    lineage = ancestors(warehouse, experiment, generation)
+    found = warehouse.query("requests_since", experiment=experiment.id, lineage=lineage)
+    new = int(found["requests"][0])
     if new < fewest:
         raise Waiting(
             f"generation {generation} of {experiment.id} waits for users: {new} of at least "

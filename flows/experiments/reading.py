@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from curation.own import code_of, curator_named, rehearse
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Tasks
 from planners.domains.folder import read_folder
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, nearest
 from planners.pddl import read_domain
 
 PRESETS = (
@@ -87,7 +86,7 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
     else:
         raise InvalidInput(
             f"unknown experiment {source!r}: it is neither a preset ({', '.join(PRESETS)}) nor "
-            f"a .toml file{_nearest(source, PRESETS)}"
+            f"a .toml file{nearest(source, PRESETS)}"
         )
     try:
         content = tomllib.loads(text)
@@ -170,12 +169,6 @@ def _apply(content: dict[str, Any], change: str) -> None:
     table[keys[-1]] = value
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """A question for who mistyped a name, empty where nothing known is near."""
-    found = get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
 def _settings() -> list[str]:
     """Every setting by its dotted name."""
     schema = Experiment.model_json_schema()
@@ -196,12 +189,13 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors()[:5]:
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            lines.append(f"unknown setting {path!r}{_nearest(path, _settings())}")
+            lines.append(f"unknown setting {path!r}{nearest(path, _settings())}")
         elif problem["type"] == "missing":
-            lines.append(f"setting {path!r} is missing")
+            lines.append(
+                f"setting {path!r} is missing: give it, or begin with extends = 'quickstart'"
+            )
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            lines.append(
-                f"{path or 'settings'} = {problem['input']!r}: {message}" if path else message
-            )
+            value = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
+            lines.append(f"{path}{value}: {message}" if path else message)
     return "; ".join(lines)

@@ -16,6 +16,7 @@ from planners.checking.checker import PLAN_SECONDS
 from planners.checking.referees import REFEREES
 from planners.domains import DOMAINS
 from planners.domains.folder import SPLITS
+from planners.errors import nearest
 from planners.models.hardware import Device, Dtype
 from planners.policies.validating import room_of
 from planners.prompts.formats import PROMPTS
@@ -28,7 +29,8 @@ Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
 
 def _one_of(value: str, known: Any, what: str) -> None:
     if value not in known:
-        raise ValueError(f"unknown {what} {value!r}; known: {', '.join(sorted(known))}")
+        near = nearest(value, known)
+        raise ValueError(f"unknown {what} {value!r}{near}; known: {', '.join(sorted(known))}")
 
 
 def _require_ordered(name: str, bounds: tuple[int, int]) -> None:
@@ -40,13 +42,13 @@ def _require_ordered(name: str, bounds: tuple[int, int]) -> None:
 class Table(BaseModel):
     """A table of the configuration: frozen, strict, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Split(Table):
     """A set of tasks: how many, and the ranges their sizes and horizons are drawn from."""
 
-    count: Positive
+    count: Annotated[int, Field(gt=0, le=1_000_000)]
     sizes: Range
     horizons: Range
 

@@ -20,7 +20,10 @@ def deployed(warehouse: Warehouse, experiment: Experiment) -> int:
         return promoted[-1]
     reached = warehouse.generations(experiment.id)
     if not reached:
-        raise InvalidInput(f"{experiment.id} has no generation yet; run `posterity run` first")
+        raise InvalidInput(
+            f"{experiment.id} has no generation yet; `posterity run {experiment.name}` makes the "
+            "first (or with its file)"
+        )
     return reached[-1].index
 
 

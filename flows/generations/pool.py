@@ -95,15 +95,28 @@ def pool_for(
     sources = experiment.curation.sources or ()
     lineage = ancestors(warehouse, experiment, generation)
     users = experiment.deployment is not None
-    crossed = [
-        (other.id, index)
-        for other in experiment.crossed()
-        for index in ancestors(warehouse, other, generation)
-    ]
+    curated = bool(warehouse.done(experiment.id, generation, "curate"))
+    crossed = _crossed(warehouse, experiment, generation, curated)
     pool = pooled(warehouse, experiment.id, lineage, sources, text, users, crossed)
     if not sources and not users and not crossed:
         return pool
     # Traces and feedback that came later must not change a selection already made.
-    if warehouse.done(experiment.id, generation, "curate"):
+    if curated:
         pool = as_curated(warehouse, experiment, generation, pool)
     return pool.assign(barred=barred(warehouse, experiment, pool))
+
+
+def _crossed(
+    warehouse: Warehouse, experiment: Experiment, generation: int, curated: bool
+) -> list[tuple[str, int]]:
+    """The generations of other runs that a generation learns from. Once it is curated they are
+    those of then: the other runs may have been rolled back since.
+    """
+    if not curated:
+        return [
+            (other.id, index)
+            for other in experiment.crossed()
+            for index in ancestors(warehouse, other, generation)
+        ]
+    then = warehouse.query("crossed_decisions", experiment=experiment.id, generation=generation)
+    return list(then.itertuples(index=False, name=None))

@@ -22,7 +22,7 @@ from flows.generations.judging import READING, judgement
 from flows.importing.formats import FORMATS, Read, imported
 from flows.importing.line import Line
 from planners.checking.checker import checker_for
-from planners.domains import DOMAINS
+from planners.domains import pddl_of
 from planners.errors import InvalidInput, problem
 from planners.prompts.extraction import split_reasoning
 from planners.records import INGESTED
@@ -168,8 +168,7 @@ class _Batch:
             return found.domain_pddl, found.pddl
         if line.domain is None or line.problem is None or line.task is not None:
             raise InvalidInput("needs either `task`, or `domain` and `problem`")
-        entry = DOMAINS.get(line.domain)
-        return (line.domain if entry is None else entry.text), line.problem
+        return pddl_of(line.domain), line.problem
 
     def write(self, report: Report) -> None:
         """Write the waiting records, and add to the report how many traces were new and known."""

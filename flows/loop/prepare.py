@@ -13,6 +13,7 @@ from random import Random
 from flows.experiments.experiment import Experiment
 from flows.generations.eligibility import require_sources
 from flows.generations.identity import CODE_VERSION
+from flows.generations.lineage import next_generation
 from flows.generations.matched_control import require_matched
 from flows.generations.policies import first_weights
 from flows.generations.tasks import FRESH
@@ -31,12 +32,12 @@ from warehouse.store import Warehouse
 
 def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     """Write the experiment, its tasks and generation 0, unless they are written already."""
+    # What is missing is told before hours of sampling.
+    if experiment.generations and next_generation(warehouse, experiment) is not None:
+        require_sources(warehouse, experiment)
     if warehouse.done(experiment.id, 0, "prepare"):
         return
-    # What is missing is told before hours of sampling.
     require_matched(warehouse, experiment)
-    if experiment.generations:
-        require_sources(warehouse, experiment)
     source = _folder_tasks if experiment.tasks.folder else _generated_tasks
     domains, tasks, places = source(experiment, watch)
     first = list[Generation]()

@@ -18,6 +18,8 @@ from warehouse.store import Warehouse
 
 CONFIDENCE = 0.9
 """Confidence of the two-sided interval that must lie above 0 for a generation to be better."""
+BY_HAND = "person"
+"""Who decided, where no rule did."""
 
 Decision = tuple[bool, str]
 """Whether a generation is promoted, and why."""
@@ -67,7 +69,7 @@ def promote_by_hand(
                 f"generation {half_made} of {experiment.id} is unfinished; let `posterity run` "
                 "finish it first"
             )
-    _decide(warehouse, experiment, generation, True, "person", reason)
+    _decide(warehouse, experiment, generation, True, BY_HAND, reason)
     warehouse.publish()
 
 
@@ -89,12 +91,14 @@ def without_forgotten(
         reason = f"generation {lineage[len(clean)]} learned from what was forgotten since"
         promote_by_hand(warehouse, experiment, clean[-1], reason)
     wanted, users = experiment.generations - (len(clean) - 1), experiment.deployment
-    if users is not None:
+    # Killed in between, it was rolled back before, and what replaces it is not made yet.
+    again = bool(tainted) and warehouse.promotions(experiment.id)[-1].decided_by == BY_HAND
+    if users is not None and (rolled_back or again):
         wanted = min(wanted, 1) if users.alone else wanted
         users = users.model_copy(update={"fewest": 0})  # what is learned from is there already
     last = max(decided(warehouse, experiment)) + wanted
-    again = experiment.model_copy(update={"generations": last, "deployment": users})
-    return again, clean[-1] if rolled_back else None
+    longer = experiment.model_copy(update={"generations": last, "deployment": users})
+    return longer, clean[-1] if rolled_back else None
 
 
 def _decide(

@@ -63,9 +63,10 @@ def one_trace(warehouse: Warehouse, start: str) -> Trace:
     exact = [trace for trace in found if trace.id == start]
     if len(found) != 1 and not exact:
         names = ", ".join(trace.id for trace in found)
-        told = f"more than one trace id, {names}," if found else "no trace id"
+        if found:
+            raise InvalidInput(f"give more of the trace's id: {names} begin with {start!r}")
         raise InvalidInput(
-            f"{told} in {warehouse.place} begins with {start!r}; `posterity query "
+            f"no trace id in {warehouse.place} begins with {start!r}; `posterity query "
             '"FROM best_plans LIMIT 10"` lists some'
         )
     return (exact or found)[0]

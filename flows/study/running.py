@@ -17,6 +17,7 @@ from flows.front import run as run_experiment
 from flows.generations.policies import require_first
 from flows.iterate import finished
 from flows.loop.plan import require_fit
+from flows.loop.promote import BY_HAND
 from flows.progress import Watch, at_work, summary
 from flows.schedule.workers import Submit, calling, require_installed
 from flows.study.reading import Run, Study
@@ -57,6 +58,7 @@ def run_study(
             raise InvalidInput("a study needs a warehouse in a file: --warehouse FILE")
         _require_same(store, study)
         done = {run.experiment.id for run in study.runs if _is_done(store, run)}
+        _require_by_rule(store, study, done)
         store.write(_members(study, done))
     chains = [chain for chain in study.chains() if {r.experiment.id for r in chain} - done]
     watch.say(f"{study.name}: {len(study.runs)} runs, {len(done)} of them finished before")
@@ -163,6 +165,18 @@ def _require_same(store: Warehouse, study: Study) -> None:
             raise InvalidInput(
                 f"the arm {now.arm!r} of the study {study.name} has other settings, or another "
                 "place, than when it was run; give the changed study a name of its own"
+            )
+
+
+def _require_by_rule(store: Warehouse, study: Study, done: set[str]) -> None:
+    """Raise InvalidInput where a person chose what an arm that is to go on descends from."""
+    for run in study.runs:
+        decisions = store.promotions(run.experiment.id) if run.experiment.id not in done else ()
+        if by_hand := [one for one in decisions if one.decided_by == BY_HAND]:
+            raise InvalidInput(
+                f"the arm {run.arm!r} of the study {study.name} at seed {run.experiment.seed} was "
+                f"put at generation {by_hand[-1].generation} by hand, so that going on would not "
+                "give what the study asks for; use another warehouse"
             )
 
 

@@ -194,6 +194,7 @@ class Deployed:
         """A lake, open: others of this process then need not connect to it anew."""
         with self.reading() as store:
             self.current = deployed(store, experiment)
+            self.clients.know(store.every(ApiKey))
             self._look(store)
         self.of(self.current)
 
@@ -219,7 +220,6 @@ class Deployed:
             self._held = None
 
     def _look(self, store: Warehouse) -> None:
-        self.clients.know(store.every(ApiKey))
         made = [one.index for one in store.generations(self.id)]
         self.known = made
         newest = made[-1]
@@ -236,6 +236,7 @@ class Deployed:
             return
         try:
             with self.reading() as store:
+                self.clients.know(store.every(ApiKey))  # revoked, even if nothing else can be read
                 if (found := deployed(store, self.experiment)) != self.current:
                     self.of(found)
                     self.current = found

@@ -29,7 +29,7 @@ from flows.web.protocol import (
     Planning,
     judged,
 )
-from flows.web.responses import completed, delta, streamed, text_of
+from flows.web.responses import completed, delta, message, streamed, text_of
 from flows.web.trying import trying
 from planners.errors import InvalidInput, PosterityError, problem
 
@@ -37,6 +37,8 @@ UNION = re.compile(r"constrained-|function-|list\[|dict\[|nullable|Posed$")
 """Names that pydantic gives to members of a union, which say nothing to a client."""
 TELL_AT = 5
 """Looks in a row that failed, until it is said."""
+GRACE = 120
+"""Seconds that answers under way have when the gateway is stopped."""
 LOOK_EVERY = 1.0
 """Seconds between looks at which generation is deployed."""
 
@@ -56,6 +58,7 @@ def make_app(
         looking.cancel()
         with suppress(asyncio.CancelledError):
             await looking
+        await desk.finish(GRACE)
 
     app = FastAPI(
         title="Posterity", docs_url=None, redoc_url=None, openapi_url=None, lifespan=while_open
@@ -148,10 +151,9 @@ async def _answered(
     if asked.stream:
         return await streamed(desk, asked, f"{kind}.chunk" if is_chat else kind, piece, answer)
     given = await answer()
-    texts = [piece(one.completion.text) for one in given]
-    return completed(
-        asked.model, given, kind, [{"message": t["delta"]} for t in texts] if is_chat else texts
-    )
+    texts = [one.completion.text for one in given]
+    choices = [{"message": message(t)} for t in texts] if is_chat else list(map(text_of, texts))
+    return completed(asked.model, given, kind, choices)
 
 
 async def _look(desk: Desk) -> None:
@@ -185,6 +187,8 @@ def _refuse_with_bodies(app: FastAPI) -> None:
         told = problem(first, skip=1)
         if first["type"] == "json_invalid":
             told, where = f"the body is no JSON: {first['ctx']['error']}", ""
+        elif first["type"] == "model_attributes_type" and not where:
+            told = "send an object of JSON, and say so (Content-Type: application/json)"
         elif "content" in first["loc"]:
             told = "the content of a message is a text, or parts of the type text"
         elif first["type"] == "string_pattern_mismatch":
@@ -213,7 +217,9 @@ def _refuse_with_bodies(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        return refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+        told = refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+        told.headers.update(error.headers or {})
+        return told
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> Response:

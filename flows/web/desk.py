@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -81,52 +81,65 @@ class Desk:
         that the prompt of format `written` holds. `live` hears the tokens as they are drawn. Raises
         InvalidInput where it cannot be asked, and TooBusy where too many wait.
         """
+        with self._room(count):
+            if task is not None:
+                task = await asyncio.to_thread(self._memory.first_written, task)
+            return await self._answer(asked, endpoint, prompt, most, task, written, count, live)
+
+    @contextmanager
+    def _room(self, count: int) -> Iterator[None]:
+        """Room for so many answers at a time. Raises TooBusy where there is none."""
         if self.waiting and self.waiting + count > self.most:
             raise TooBusy(f"{self.waiting} answers are being written already")
+        self.waiting += count
+        try:
+            yield
+        finally:
+            self.waiting -= count
+
+    async def _answer(
+        self, asked: Asked, endpoint: Endpoint, prompt: str, most: int | None,
+        task: tuple[str, str] | None, written: str, count: int, live: Live | None,
+    ) -> list[Given]:  # fmt: skip
+        """The same for a request that there is room for, with the task as it was first written."""
         begun, received = time.perf_counter(), datetime.now(UTC)
-        if task is not None:
-            task = await asyncio.to_thread(self._memory.first_written, task)
         nonces = [uuid4().hex for _ in range(count)]
         seeds = [
             _seed(nonce) if asked.seed is None else (asked.seed + number) % SEEDS
             for number, nonce in enumerate(nonces)
         ]
         session = self._names.hashed(asked.session)
-        self.waiting += count
-        try:
-            answerer, sampling, futures = await self._asked(
-                asked, prompt, most, seeds, session, live, await self._tool(task, written)
+        answerer, sampling, futures = await self._asked(
+            asked, prompt, most, seeds, session, live, await self._tool(task, written)
+        )
+        if live is not None:
+            traces = [answered_id(nonce, content_hash(prompt)) for nonce in nonces]
+            live.begin(answerer.generation, traces, answerer.tokenizer)
+        completions = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        lines = [
+            Answered(
+                nonce=nonce,
+                endpoint=endpoint,
+                experiment=self.deployed.id,
+                generation=answerer.generation,
+                weights=answerer.weights,
+                received=received,
+                latency_ms=_since(begun),
+                prompt=prompt,
+                prompt_format=written,
+                settings=asdict(sampling) | ({CHOSEN: 1} if "@" in asked.model else {}),
+                policy=answerer.policy.name,
+                seed=seed,
+                **_written(one),
+                domain=task and task[0],
+                problem=task and task[1],
+                user=self._names.hashed(asked.user),
+                session=session,
+                metadata=asked.metadata,
             )
-            if live is not None:
-                traces = [answered_id(nonce, content_hash(prompt)) for nonce in nonces]
-                live.begin(answerer.generation, traces, answerer.tokenizer)
-            completions = await asyncio.gather(*map(asyncio.wrap_future, futures))
-            lines = [
-                Answered(
-                    nonce=nonce,
-                    endpoint=endpoint,
-                    experiment=self.deployed.id,
-                    generation=answerer.generation,
-                    weights=answerer.weights,
-                    received=received,
-                    latency_ms=_since(begun),
-                    prompt=prompt,
-                    prompt_format=written,
-                    settings=asdict(sampling) | ({CHOSEN: 1} if "@" in asked.model else {}),
-                    policy=answerer.policy.name,
-                    seed=seed,
-                    **_written(one),
-                    domain=task and task[0],
-                    problem=task and task[1],
-                    user=self._names.hashed(asked.user),
-                    session=session,
-                    metadata=asked.metadata,
-                )
-                for nonce, seed, one in zip(nonces, seeds, completions, strict=True)
-            ]
-            await self._write_down(*lines)
-        finally:
-            self.waiting -= count
+            for nonce, seed, one in zip(nonces, seeds, completions, strict=True)
+        ]
+        await self._write_down(*lines)
         self._memory.keep(lines)
         for line in lines:
             self._begin_shadow(line, sampling)
@@ -145,7 +158,7 @@ class Desk:
     def _begin_shadow(self, beside: Answered, sampling: Sampling) -> None:
         """Let another generation answer the same in silence, if one does and has time for it."""
         other = self.deployed.shadow(beside.generation, beside.nonce)
-        busy = 2 * (self.waiting + len(self._shadows)) >= self.most
+        busy = 2 * (self.waiting + len(self._shadows)) > self.most
         if other is not None and not busy:  # users come first
             shadow = self.go_on(self._in_silence(other, beside, sampling))
             self._shadows.add(shadow)
@@ -157,6 +170,11 @@ class Desk:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return task
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for answers that nobody waits for any more, of clients that left and in silence."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=seconds)
 
     async def _in_silence(self, generation: int, beside: Answered, sampling: Sampling) -> None:
         """Let another generation answer what a user was answered, and write that down."""
@@ -205,7 +223,13 @@ class Desk:
         return Tool(checker.task, reading_of(written, own))
 
     async def plan(self, asked: Planning) -> Planned:
-        """Sample plans until the checker calls one valid, or there were `attempts`."""
+        """Sample plans until the checker calls one valid, or there were `attempts`; a request that
+        has room keeps it. Raises as `answer` does.
+        """
+        with self._room(1):
+            return await self._plan(asked)
+
+    async def _plan(self, asked: Planning) -> Planned:
         texts = await asyncio.to_thread(lambda: asked.texts)
         domain, problem = await asyncio.to_thread(self._memory.first_written, texts)
         checker = await asyncio.to_thread(checker_for, domain, problem)
@@ -214,9 +238,9 @@ class Desk:
         given: list[Given] = []
         while True:
             again = {} if asked.seed is None else {"seed": (asked.seed + len(given)) % SEEDS}
-            given += await self.answer(
+            given += await self._answer(
                 asked.model_copy(update=again), "plans", text, asked.max_tokens,
-                (domain, problem), str(prompt),
+                (domain, problem), str(prompt), 1, None,
             )  # fmt: skip
             last = given[-1].completion
             plan, verdict = await asyncio.to_thread(

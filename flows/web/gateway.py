@@ -19,7 +19,7 @@ from flows.pages.serving import bound, serve
 from flows.pages.source import Source
 from flows.progress import Watch
 from flows.web.answering import Deployed
-from flows.web.app import make_app
+from flows.web.app import GRACE, make_app
 from flows.web.desk import Desk
 from flows.web.keys import KEYS, SECRET, Clients
 from planners.errors import Busy, InvalidInput
@@ -30,8 +30,6 @@ from warehouse.store import Warehouse
 
 LOAD_EVERY = 5.0
 """Seconds between looks of the loader."""
-GRACE = 120
-"""Seconds that requests under way have to finish once it is told to stop."""
 
 
 def is_loopback(host: str) -> bool:

@@ -121,8 +121,9 @@ class Guard:
             return refused
         if request.method == "POST" and request.headers.get("sec-fetch-site") in OTHER_SITES:
             return refusal(403, "a page of another site sent this")
-        if request.method == "POST" and not length.isdecimal():
-            return refusal(411, "say how long the body is (Content-Length)")
+        in_pieces = "transfer-encoding" in request.headers  # whatever it says of its length
+        if in_pieces or (request.method == "POST" and not length.isdecimal()):
+            return refusal(411, "send the body in one piece, and say its length (Content-Length)")
         if length.isdecimal() and int(length) > LARGEST:
             return refusal(413, f"the body has {length} bytes, at most {LARGEST} are read")
         return None

@@ -20,9 +20,11 @@ from warehouse.records import Request
 from warehouse.store import Warehouse
 
 RECENT = 50_000_000
-"""Characters of answers that are remembered, for feedback on them before they are in the
+"""Bytes of answers that are remembered, about, for feedback on them before they are in the
 warehouse.
 """
+BESIDES = 1200
+"""Bytes that an answer takes besides its texts."""
 KNOWN = 512
 """Tasks of which it is remembered how they were first written."""
 NAMELESS = "problem"
@@ -92,7 +94,8 @@ def _impersonal(domain: str, task: Task) -> Texts:
 
 
 def _length(line: Answered) -> int:
-    return len(line.prompt) + len(line.text) + len(line.domain or "") + len(line.problem or "")
+    texts = (line.prompt, line.text, line.domain or "", line.problem or "")
+    return BESIDES + sum(map(len, texts))
 
 
 def _stored(store: Warehouse, trace: str) -> Answered | None:

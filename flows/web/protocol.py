@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from planners.domains import DOMAINS
+from planners.domains import pddl_of
 from planners.errors import InvalidInput
 from planners.pddl import read_domain
 from planners.records import SEEDS, Sampling, Verdict
@@ -192,9 +192,8 @@ class Planning(Asked):
 
     @property
     def texts(self) -> tuple[str, str]:
-        """The PDDL of domain and problem. Raises PddlError if the domain is wrong."""
-        entry = DOMAINS.get(self.domain)
-        domain = self.domain if entry is None else entry.text
+        """The PDDL of domain and problem. Raises InvalidInput if the domain is wrong."""
+        domain = pddl_of(self.domain)
         if isinstance(self.problem, str):
             return domain, self.problem
         return domain, self.problem.pddl(read_domain(domain).name)
@@ -210,7 +209,7 @@ class Judged(BaseModel):
 
     trace: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     feedback: Literal["accept", "reject"]
-    score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    score: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = None
     comment: Annotated[str, Field(max_length=8192)] | None = None
     plan: Text | None = None
     user: Named | None = None

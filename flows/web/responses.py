@@ -55,18 +55,25 @@ def _usage(given: list[Given]) -> dict[str, int]:
     }  # fmt: skip
 
 
-def delta(text: str) -> dict[str, dict[str, str]]:
-    """A piece of a chat's answer."""
-    return {"delta": {"role": "assistant", "content": text}}
+def message(text: str) -> dict[str, str]:
+    """A chat's answer."""
+    return {"role": "assistant", "content": text}
 
 
-def text_of(text: str) -> dict[str, str]:
+def delta(text: str, is_first: bool) -> dict[str, dict[str, str]]:
+    """A piece of a chat's answer. Clients join what pieces say, so that the first one alone says
+    whose it is.
+    """
+    return {"delta": message(text) if is_first else {"content": text}}
+
+
+def text_of(text: str, _: bool = True) -> dict[str, str]:
     """A piece of a completion."""
     return {"text": text}
 
 
 async def streamed(
-    desk: Desk, asked: Asked, kind: str, piece: Callable[[str], Mapping[str, Any]],
+    desk: Desk, asked: Asked, kind: str, piece: Callable[[str, bool], Mapping[str, Any]],
     answer: Callable[[Live], Coroutine[Any, Any, list[Given]]],
 ) -> Response:  # fmt: skip
     """Server-sent events: pieces while the answers are drawn, and their ends once these are written
@@ -81,10 +88,17 @@ async def streamed(
         await answering  # raises what went wrong
     told = asked.stream_options is not None and asked.stream_options.include_usage
 
+    begun = set[int]()
+
+    def choice(index: int, text: str, finished: str | None = None) -> dict[str, Any]:
+        is_first = index not in begun
+        begun.add(index)
+        return {"index": index, **piece(text, is_first), "finish_reason": finished}
+
     async def choices() -> AsyncIterator[dict[str, Any]]:
         some = first
         while some is not None:
-            yield _choice(some[0], piece(some[1]))
+            yield choice(*some)
             some = await live.text()
         for index, one in enumerate(await answering):
             text, sent = one.completion.text, live.sent[index]
@@ -92,14 +106,14 @@ async def streamed(
                 raise ComponentFailure(f"the answer {one.trace} was kept with another text")
             # All of it, from a model server that tells no tokens: word by word.
             for more in re.findall(r"\S*\s*", text[len(sent) :])[:-1]:
-                yield _choice(index, piece(more))
-            yield _choice(index, piece(""), one.completion.finish_reason)
+                yield choice(index, more)
+            yield choice(index, "", one.completion.finish_reason)
 
     async def lines() -> AsyncIterator[str]:
         frame = _frame(asked.model, kind, live.generation, live.traces)
         try:
-            async for choice in choices():
-                yield _event(frame | {"choices": [choice]})
+            async for one in choices():
+                yield _event(frame | {"choices": [one]})
             if told:
                 yield _event(frame | {"choices": [], "usage": _usage(await answering)})
             yield "data: [DONE]\n\n"
@@ -107,10 +121,6 @@ async def streamed(
             yield _event(error_body(str(error), "server_error"))
 
     return StreamingResponse(lines(), media_type="text/event-stream")
-
-
-def _choice(index: int, piece: Mapping[str, Any], finished: str | None = None) -> dict[str, Any]:
-    return {"index": index, **piece, "finish_reason": finished}
 
 
 def _event(body: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from random import Random
 
 from planners.domains import blocksworld, walking
 from planners.domains.worlds import WORLDS, World
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, nearest
 from planners.pddl import read_domain
 from planners.records import Plan, Problem
 
@@ -74,5 +74,13 @@ DOMAINS = {
 def domain_named(name: str) -> DomainEntry:
     """A domain of the registry. Raises InvalidInput if there is none of this name."""
     if name not in DOMAINS:
-        raise InvalidInput(f"unknown domain {name!r}; known: {', '.join(DOMAINS)}")
+        near = nearest(name, DOMAINS)
+        raise InvalidInput(f"unknown domain {name[:60]!r}{near}; known: {', '.join(DOMAINS)}")
     return DOMAINS[name]
+
+
+def pddl_of(domain: str) -> str:
+    """The PDDL of a domain of the registry by its name; a text with brackets is PDDL already.
+    Raises InvalidInput if there is none of this name.
+    """
+    return domain if "(" in domain else domain_named(domain.strip()).text

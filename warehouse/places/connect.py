@@ -126,15 +126,17 @@ def connect(place: Place, read_only: bool = False, memory: str | None = None) ->
     anew if it was; so is that of a published copy. `memory` limits what a reader's queries take, as
     DuckDB writes it ("2GB").
     """
-    until = time.monotonic() + PATIENCE
+    until, refused = time.monotonic() + PATIENCE, 0
     while True:
-        # Looked at first: it may be let go between the two.
+        # Looked at first, as it may be let go between the two. It may also be taken there, so that
+        # one refusal says nothing.
         waits = not _mine and time.monotonic() < until and _held_for_a_moment(place)
         try:
             engine, version = _open(place, read_only, memory)
             break
         except Busy:
-            if not waits:
+            refused = 0 if waits else refused + 1
+            if refused == 2 or _mine:
                 raise
             time.sleep(0.1)
     if version is not None and version < schema.SCHEMA_VERSION:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -215,7 +216,8 @@ class File:
         holder = re.search(r"\(PID (\d+)\)", reason)
         if holder:
             instead = (
-                f"read what it had after its last generation with --warehouse {self.snapshot}"
+                "read what it had after its last generation with --warehouse "
+                + shlex.quote(str(self.snapshot))
                 if self.snapshot.is_file()
                 else "work on another file with --warehouse FILE"
             )

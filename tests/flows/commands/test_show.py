@@ -57,5 +57,5 @@ def test_what_is_not_one_trace_is_one_message(finished: Path) -> None:
     with Warehouse(finished, read_only=True) as store:
         with pytest.raises(InvalidInput, match=r"no trace id in .* begins with 'xyz'"):
             list(show(store, "xyz"))
-        with pytest.raises(InvalidInput, match="more than one trace id, "):
+        with pytest.raises(InvalidInput, match="give more of the trace's id: "):
             list(show(store, ""))

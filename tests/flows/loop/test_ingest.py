@@ -106,10 +106,13 @@ def test_ingest_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").write_text("\n".join(lines) + "\n")
     done = posterity("ingest", "traces.jsonl", "--source", "shop", folder=tmp_path)
     assert done.returncode == 1
-    assert "2 new traces, 0 known already, 1 refused" in done.stdout
+    assert "2 new traces from shop, 0 known already, 1 refused" in done.stdout
     assert done.stderr.startswith("line 2: completion: Field required")
     again = posterity("ingest", "-", "--source", "shop", folder=tmp_path, stdin=lines[0])
-    assert (again.returncode, again.stdout) == (0, "0 new traces, 1 known already, 0 refused\n")
+    assert (again.returncode, again.stdout) == (
+        0,
+        "0 new traces from shop, 1 known already, 0 refused\n",
+    )
     status = posterity("status", folder=tmp_path)
     assert "shop: 2 ingested traces, 2 valid; users accepted 1, rejected 0" in status.stdout
     assert posterity("ingest", "none.jsonl", folder=tmp_path).returncode == 2
