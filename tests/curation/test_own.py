@@ -20,7 +20,7 @@ from tests.flows.commands.test_cli import SMALL, posterity
 from warehouse.store import Warehouse
 
 LONGEST = """
-from curation import keep
+from curation import Selection, keep
 
 def longest(pool, options):
     valid = pool[pool["outcome"] == "VALID"].sort_values(["plan_length", "trace"])
@@ -44,6 +44,33 @@ def broken(pool, options):
 
 def by_feedback(pool, options):
     return keep(pool, pool.loc[pool["accepted"].eq(True), "trace"])
+
+def dropper(pool, options):
+    pool.drop(pool.index[pool["outcome"] != "VALID"], inplace=True)
+    return keep(pool, pool["trace"])
+
+def tamper(pool, options):
+    found = keep(pool, pool["trace"].head(2)).frame.iloc[::-1]
+    pool["outcome"] = "VALID"
+    found = found.assign(task="nope", from_generation=77, plan_length=-3, weight=2.0)
+    return Selection(found)
+
+def exiter(pool, options):
+    raise SystemExit(0)
+
+def wordless(pool, options):
+    return Selection(keep(pool, pool["trace"]).frame.assign(reason=float("nan")))
+
+def unsure(pool, options):
+    return Selection(keep(pool, pool["trace"]).frame.assign(kept=None))
+
+def twice(pool, options):
+    found = keep(pool, pool["trace"]).frame
+    found.insert(0, "kept", True, allow_duplicates=True)
+    return Selection(found)
+
+def weightless(pool, options):
+    return keep(pool, dict.fromkeys(pool["trace"], 0.0))
 
 def picky(pool, options):
     return keep(pool, [])
@@ -126,11 +153,26 @@ def test_what_cannot_curate_is_one_message_before_a_run(
         ("mine:half", "decisions on 1 traces, of a pool of 3"),
         ("mine:negative", "a weight below 0, -1"),
         ("mine:broken", "raised KeyError"),
+        ("mine:dropper", "decisions on 2 traces, of a pool of 3"),
+        ("mine:exiter", "raised SystemExit"),
+        ("mine:wordless", "a reason that is no text"),
+        ("mine:unsure", "neither kept nor dropped"),
+        ("mine:twice", "a column twice"),
+        ("mine:weightless", "a weight of 0 for all that it keeps"),
     ],
 )
 def test_what_is_no_selection_is_refused(name: str, message: str, mine: Path) -> None:
+    before = POOL.copy()
     with pytest.raises(InvalidInput, match=message):
         curate(curator_named(name), POOL, 1, "all", Options())
+    pd.testing.assert_frame_equal(POOL, before)
+
+
+def test_of_a_curator_decisions_alone_are_taken(mine: Path) -> None:
+    """The facts beside them are the pool's, and what is dropped weighs nothing."""
+    found = curate(curator_named("mine:tamper"), POOL, 1, "all", Options()).frame
+    meant = keep(POOL, {"a": 2.0, "b": 2.0}).frame
+    pd.testing.assert_frame_equal(found, meant.assign(reason=found["reason"]))
 
 
 def test_a_curator_of_feedback_or_of_nothing_is_rehearsed(mine: Path) -> None:

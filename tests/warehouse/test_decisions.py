@@ -19,7 +19,7 @@ from warehouse.choice.decide import standing
 from warehouse.choice.rules import RULES
 from warehouse.integrity import written_otherwise
 from warehouse.pool import pooled
-from warehouse.records import Mark
+from warehouse.records import Experiment, Mark
 from warehouse.store import Warehouse
 
 SCHEMA_9 = (Path(__file__).parent / "schemas" / "9.sql").read_text("utf-8")
@@ -102,6 +102,17 @@ def test_a_migration_keeps_every_decision(history: dict[int, Any]) -> None:
             store.decide(again, Mark("e", 10, "curate"))
             assert len(store.frame("FROM selections")) == before
             assert any("selections" in line for line in written_otherwise(store)[1]) == bool(rows)
+
+
+def test_experiments_that_differ_by_name_alone_are_counted_once(shared: Warehouse) -> None:
+    history = {1: {trace: (trace != "c", 1.0, "r", 3, None) for trace in "abc"}}
+    names = [f"twin{next(NUMBERS)}" for _ in range(2)]
+    for name in names:
+        shared.write([Experiment(name, "one hash", name, 0, "{}", "v")])
+        decided = pd.DataFrame(rows_of(history, name), columns=SELECTED)
+        shared.decide(decided, Mark(name, 1, "curate"))
+    assert shared.query("kept_count", hash="one hash", generation=1)["traces"].tolist() == [2]
+    assert shared.query("kept_count", hash="no hash", generation=1)["traces"].tolist() == [0]
 
 
 judged = st.sampled_from(["VALID", "VALID", "PRECONDITION_FAILED", "TRUNCATED", "NO_PLAN", None])

@@ -14,9 +14,11 @@ from planners.errors import InvalidInput
 from tests.forked import FORKS
 from tests.warehouse.test_store import TASK
 from warehouse import schema
+from warehouse.integrity import written_otherwise
 from warehouse.landing import land, load_landed
 from warehouse.records import Task
 from warehouse.store import Warehouse
+from warehouse.verdicts import Judgement
 
 
 def tasks(first: int, count: int) -> list[Task]:
@@ -50,6 +52,23 @@ def test_what_is_not_what_it_says_is_named(warehouse: Warehouse, tmp_path: Path)
     with pytest.raises(InvalidInput, match="is no Parquet file"):
         load_landed(warehouse, tmp_path)
     assert warehouse.count(schema.tasks) == warehouse.count(schema.landed) == 0
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+@pytest.mark.parametrize("together", [True, False])
+def test_the_newest_version_stands_in_whatever_order_verdicts_come(
+    warehouse: Warehouse, tmp_path: Path, order: list[int], together: bool
+) -> None:
+    trace = Judgement("t", "posterity", "9+6", "VALID")
+    versions = [[replace(trace, checker_version=version)] for version in ("9+6", "10+6")]
+    found = [versions[index] for index in order]
+    for number, batch in enumerate([[*found[0], *found[1]]] if together else found):
+        land(tmp_path / str(number), Judgement, batch)
+        load_landed(warehouse, tmp_path / str(number))
+    stands = warehouse.frame("SELECT checker_version FROM judgements WHERE superseded IS NOT TRUE")
+    assert stands["checker_version"].tolist() == ["10+6"]
+    assert warehouse.count(schema.judgements) == 2
+    assert written_otherwise(warehouse)[1] == []
 
 
 def load(path: Path, folder: Path, opened: Connection) -> None:

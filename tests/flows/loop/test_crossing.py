@@ -15,6 +15,7 @@ from planners.pddl.isomorphism import shape
 from tests.conftest import contents, small
 from warehouse.findings import Forgotten
 from warehouse.pool import pool_traits, written_traits
+from warehouse.records import Promotion
 from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)
@@ -86,6 +87,16 @@ def test_runs_that_stop_and_go_on_in_another_order_end_the_same(both: Path, tmp_
         with Warehouse(path) as store:
             iterate(store, crossed(seed), QUIET, last=last)
     assert contents(path) == contents(both)
+
+
+def test_what_another_run_descends_from_later_changes_no_pool_of_before(
+    both: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.duckdb"
+    path.write_bytes(both.read_bytes())
+    with Warehouse(path) as store:
+        store.promote(Promotion(crossed(1).id, generation=0, promoted=True, decided_by="person"))
+        assert not [wrong for check in verify(store, QUIET) for wrong in check.wrong]
 
 
 def test_what_one_forgets_taints_the_other(both: Path, tmp_path: Path) -> None:

@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from flows.audit.verify import verify
+from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
+from flows.iterate import iterate
+from flows.progress import Watch
 from flows.study.reading import STUDIES, read_study
 from planners.errors import InvalidInput
-from tests.conftest import contents
+from tests.conftest import contents, small
 from tests.forked import ran
 from tests.processes import posterity
+from warehouse.integrity import written_otherwise
 from warehouse.landing import take_in
 from warehouse.store import Warehouse
 
@@ -125,6 +130,19 @@ def test_a_warehouse_is_taken_in_once(finished: Path, tmp_path: Path) -> None:
     assert {n: rows for n, rows in once.items() if n != "landed"} == {
         n: rows for n, rows in original.items() if n != "landed"
     }
+
+
+def test_a_run_that_went_on_elsewhere_ends_what_was_decided_here(
+    finished: Path, tmp_path: Path
+) -> None:
+    """A study that is given more generations makes a run from its beginning, beside the study."""
+    where = tmp_path / "w.duckdb"
+    with Warehouse(where) as store:
+        iterate(store, Experiment.model_validate(small()), Watch(quiet=True), last=1)
+        take_in(store, finished)
+        assert written_otherwise(store)[1] == []
+        assert not [wrong for check in verify(store, Watch(quiet=True)) for wrong in check.wrong]
+    assert contents(where)["selections"] == contents(finished)["selections"]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,12 @@ def test_the_client_of_openai_gets_answers_that_are_traces(folder: Path) -> None
             *some, last = stream
             pieces = [(one.id, one.choices[0].text) for one in some]
             assert (last.choices, last.usage.total_tokens > 3) == ([], True)
+            asked = [{"role": "user", "content": " b1 clear on-table\n"}]
+            with client.chat.completions.stream(model="small", messages=asked, n=2) as told:
+                for _ in told:
+                    pass
+                whole = told.get_final_completion().choices
+            assert [choice.message.role for choice in whole] == ["assistant"] * 2
 
         async def together() -> list[Any]:
             async with openai.AsyncOpenAI(base_url=url, api_key="any") as client:
@@ -199,6 +205,12 @@ def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
     assert (wrong.status_code, wrong.json()["error"]["type"]) == (400, "invalid_request_error")
     large = httpx.post(f"{url}/chat/completions", content=b" " * (3 << 20))
     assert large.status_code == 413
+    in_pieces = {"transfer-encoding": "chunked", "content-length": "5"}
+    pieces = httpx.post(f"{url}/completions", content=iter([b" " * 99] * 9), headers=in_pieces)
+    assert pieces.status_code == 411
+    bare = httpx.post(f"{url}/completions", content=json.dumps(asked))
+    assert "Content-Type: application/json" in bare.json()["error"]["message"]
+    assert httpx.delete(f"{url}/completions").headers["allow"] == "POST"
     assert httpx.post(f"{url}/plans", json=body(1) | {"problem": "(define"}).status_code == 400
     posed = {"objects": ["b1", "b2"], "init": [["on-table", "b1"], ["on-table", "b2"],
              ["clear", "b1"], ["clear", "b2"], ["arm-empty"]],
@@ -430,6 +442,10 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
         promoted = [one.generation for one in store.promotions(experiment.id)]
     assert (made, tainted, promoted) == ({0: None, 1: 0, 2: 0}, [1], [0, 1, 0, 2])
     assert learned.groupby("generation")["gone"].any().to_dict() == {1: True, 2: False}
+    more = run(folder, "run", str(folder / "small.toml"), "--plain", "--without-forgotten")
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        again = [one.index for one in store.generations(experiment.id)]
+    assert again == [0, 1, 2], f"nothing is left to be made anew: {more.stdout}"
 
 
 def run_command(folder: Path) -> list[str]:
