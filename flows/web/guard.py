@@ -26,7 +26,7 @@ OTHER_SITES = ("cross-site", "same-site")
 OPEN = ("/healthz", "/readyz")
 """Paths that need no key."""
 HOST = re.compile(r"\[.*?\]|[^:]*")
-"""What a Host header says before the port."""
+"""The name in a Host header, before the port."""
 PATHS = frozenset(
     (*OPEN, "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/plans",
      "/v1/feedback")

@@ -90,7 +90,7 @@ async def streamed(
 
     begun = set[int]()
 
-    def choice(index: int, text: str, finished: str | None = None) -> dict[str, Any]:
+    def _choice(index: int, text: str, finished: str | None = None) -> dict[str, Any]:
         is_first = index not in begun
         begun.add(index)
         return {"index": index, **piece(text, is_first), "finish_reason": finished}
@@ -98,7 +98,7 @@ async def streamed(
     async def choices() -> AsyncIterator[dict[str, Any]]:
         some = first
         while some is not None:
-            yield choice(*some)
+            yield _choice(*some)
             some = await live.text()
         for index, one in enumerate(await answering):
             text, sent = one.completion.text, live.sent[index]
@@ -106,8 +106,8 @@ async def streamed(
                 raise ComponentFailure(f"the answer {one.trace} was kept with another text")
             # All of it, from a model server that tells no tokens: word by word.
             for more in re.findall(r"\S*\s*", text[len(sent) :])[:-1]:
-                yield choice(index, more)
-            yield choice(index, "", one.completion.finish_reason)
+                yield _choice(index, more)
+            yield _choice(index, "", one.completion.finish_reason)
 
     async def lines() -> AsyncIterator[str]:
         frame = _frame(asked.model, kind, live.generation, live.traces)

@@ -59,7 +59,11 @@ def test_what_is_not_what_it_says_is_named(warehouse: Warehouse, tmp_path: Path)
 def test_the_newest_version_stands_in_whatever_order_verdicts_come(
     warehouse: Warehouse, tmp_path: Path, order: list[int], together: bool
 ) -> None:
-    trace = Judgement("t", "posterity", "9+6", "VALID")
+    trace = Judgement(
+        trace="t", checker="posterity", checker_version="", extraction_version="6",
+        outcome="VALID", step=None, detail="", plan_length=2, cost=2.0, superseded=None,
+        experiment="e", generation=0, purpose="deploy", task="k", redundant=0, plan="(a)",
+    )  # fmt: skip
     versions = [[replace(trace, checker_version=version)] for version in ("9+6", "10+6")]
     found = [versions[index] for index in order]
     for number, batch in enumerate([[*found[0], *found[1]]] if together else found):

@@ -647,3 +647,24 @@ def test_too_many_at_once_are_told_to_come_back(folder: Path) -> None:
         assert busy.headers["retry-after"] == "1"
         assert busy.json()["error"]["code"] == "rate_limit_exceeded"
     assert process.returncode == 0, "it stops as it should"
+
+
+def test_a_plan_that_was_begun_is_finished_and_no_more_wait_than_may(folder: Path) -> None:
+    with gateway(folder, "--waiting", "2") as (url, _), ThreadPoolExecutor(24) as pool:
+        asked = [body(number, attempts=3, temperature=2.0) for number in range(24)]
+        told = list(pool.map(lambda one: httpx.post(f"{url}/plans", json=one, timeout=WAIT), asked))
+    assert {answer.status_code for answer in told} == {200, 429}
+    attempts = [answer.json()["attempts"] for answer in told if answer.status_code == 200]
+    assert len(settled(folder, sum(attempts))) > len(attempts), "none took a second attempt"
+
+
+def test_a_stream_that_its_client_left_is_written_down_before_the_end(folder: Path) -> None:
+    asked = {"model": "small", "prompt": " b1 clear on-table\n", "stream": True, "n": 8,
+             "max_tokens": 400, "temperature": 2.0}  # fmt: skip
+    with (
+        gateway(folder) as (url, _),
+        httpx.stream("POST", f"{url}/completions", json=asked, timeout=WAIT) as answer,
+    ):
+        first = next(line for line in answer.iter_lines() if line.startswith("data: "))
+    traces = json.loads(first.removeprefix("data: "))["posterity"]["traces"]
+    assert {row["trace"] for row in settled(folder, 8)} == set(traces)
