@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -37,6 +38,10 @@ UNION = re.compile(r"constrained-|function-|list\[|dict\[|nullable|Posed$")
 """Names that pydantic gives to members of a union, which say nothing to a client."""
 TELL_AT = 5
 """Looks in a row that failed, until it is said."""
+THREADS = 64
+"""Threads that read tasks and judge plans. Python has a handful, and a few costly tasks would keep
+everybody else's waiting for one.
+"""
 GRACE = 120
 """Seconds that answers under way have when the gateway is stopped."""
 LOOK_EVERY = 1.0
@@ -53,6 +58,7 @@ def make_app(
 
     @asynccontextmanager
     async def while_open(app: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         looking = asyncio.create_task(_look(desk))
         yield
         looking.cancel()

@@ -60,7 +60,7 @@ def test_a_time_that_no_calendar_has_is_that_lines_error(tmp_path: Path) -> None
     times = ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00+01:00")
     lines = [{"completion": f"(pickup b{n})", "time": time} for n, time in enumerate(times)]
     code, out, errors = ingest(tmp_path, *lines)
-    assert (code, out) == (1, "1 new trace from ingested, 0 known already, 2 refused\n")
+    assert (code, out) == (1, "1 new trace from users, 0 known already, 2 refused\n")
     assert errors.startswith(f"line 1: time: {times[0]} is no year from 1 to 9999 in UTC")
 
 

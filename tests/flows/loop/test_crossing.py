@@ -95,7 +95,12 @@ def test_what_another_run_descends_from_later_changes_no_pool_of_before(
     path = tmp_path / "w.duckdb"
     path.write_bytes(both.read_bytes())
     with Warehouse(path) as store:
-        store.promote(Promotion(crossed(1).id, generation=0, promoted=True, decided_by="person"))
+        store.promote(
+            Promotion(
+                experiment=crossed(1).id, generation=0, promoted=True, decided_by="person",
+                reason="a test",
+            )
+        )  # fmt: skip
         assert not [wrong for check in verify(store, QUIET) for wrong in check.wrong]
 
 

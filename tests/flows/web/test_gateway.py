@@ -144,7 +144,7 @@ def test_the_client_of_openai_gets_answers_that_are_traces(folder: Path) -> None
     given |= {one.id: one.choices[0].message.content for one in many} | raw
     assert planned["attempts"] == len(planned["traces"])
     assert planned["valid"] == (planned["outcome"] == "VALID")
-    rows = settled(folder, len(given) + planned["attempts"])
+    rows = settled(folder, len(given) + planned["attempts"] + len(whole))
     told = {row["trace"]: row["text"] for row in rows}
     assert all(told[trace] == text for trace, text in given.items())
     first = rows[0]
