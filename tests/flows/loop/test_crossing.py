@@ -90,11 +90,11 @@ def test_runs_that_stop_and_go_on_in_another_order_end_the_same(both: Path, tmp_
 
 
 def test_what_another_run_descends_from_later_changes_no_pool_of_before(
-    both: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    path = tmp_path / "w.duckdb"
-    path.write_bytes(both.read_bytes())
-    with Warehouse(path) as store:
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        iterate(store, crossed(0), QUIET)
+        assert len(store.generations(crossed(1).id)) == 2, "the other run is a generation behind"
         store.promote(
             Promotion(
                 experiment=crossed(1).id, generation=0, promoted=True, decided_by="person",
