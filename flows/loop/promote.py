@@ -20,6 +20,7 @@ CONFIDENCE = 0.9
 """Confidence of the two-sided interval that must lie above 0 for a generation to be better."""
 BY_HAND = "person"
 """Who decided, where no rule did."""
+FORGOTTEN = "generation {} learned from what was forgotten since, or descends from one that did"
 
 Decision = tuple[bool, str]
 """Whether a generation is promoted, and why."""
@@ -77,8 +78,9 @@ def without_forgotten(
     warehouse: Warehouse, experiment: Experiment
 ) -> tuple[Experiment, int | None]:
     """Deploy the newest ancestor that learned nothing that was forgotten, if the deployed
-    generation did. Returns the experiment with the generations that then have to be made again, and
-    the ancestor, None where nothing has to be rolled back.
+    generation did; a candidate that did, or descends from one, is refused. Returns the experiment
+    with the generations that then have to be made again, and the ancestor, None where nothing has
+    to be rolled back.
 
     A generation learns from its ancestors' traces alone, so that nothing of it reaches the new
     ones. Where users alone teach, one is made at once; the next waits for users, as always.
@@ -87,8 +89,12 @@ def without_forgotten(
     now = deployed(warehouse, experiment)
     lineage = [*ancestors(warehouse, experiment, now), now] if now > 0 else [now]
     clean = list(takewhile(lambda one: one not in tainted, lineage))
-    if rolled_back := clean != lineage:
-        reason = f"generation {lineage[len(clean)]} learned from what was forgotten since"
+    rolled_back = clean != lineage
+    for candidate in _candidates(warehouse, experiment):
+        if rolled_back or candidate in tainted:
+            _decide(warehouse, experiment, candidate, False, BY_HAND, FORGOTTEN.format(candidate))
+    if rolled_back:
+        reason = FORGOTTEN.format(lineage[len(clean)])
         promote_by_hand(warehouse, experiment, clean[-1], reason)
     wanted, users = experiment.generations - (len(clean) - 1), experiment.deployment
     # Killed in between, it was rolled back before, and what replaces it is not made yet.
@@ -99,6 +105,12 @@ def without_forgotten(
     last = max(decided(warehouse, experiment)) + wanted
     longer = experiment.model_copy(update={"generations": last, "deployment": users})
     return longer, clean[-1] if rolled_back else None
+
+
+def _candidates(warehouse: Warehouse, experiment: Experiment) -> list[int]:
+    """The generations that are finished but for the decision, which waits for users."""
+    judged = {generation for generation, _ in warehouse.marks(experiment.id, "judge")}
+    return sorted(judged - decided(warehouse, experiment))
 
 
 def _decide(

@@ -1,8 +1,10 @@
 """Which generation is deployed: decided by the run, or by a person; rolled back, gone on from."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
@@ -11,14 +13,15 @@ from flows.audit.verify import verify
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import ancestors, deployed
 from flows.iterate import iterate
-from flows.loop.promote import promote_by_hand
+from flows.loop.promote import promote_by_hand, without_forgotten
 from flows.progress import Watch
 from planners.errors import InvalidInput, NotPromoted
 from planners.models.hardware import use_threads
 from tests.conftest import small
 from tests.flows.commands.test_cli import SMALL, posterity
 from warehouse import schema
-from warehouse.records import Mark
+from warehouse.findings import Forgotten
+from warehouse.records import Generation, Mark, Promotion
 from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)
@@ -53,6 +56,35 @@ def deployed_by(store: Warehouse, generation: int) -> int:
         g=generation,
     )
     return int(found["n"][0])
+
+
+def test_a_candidate_that_learned_what_was_forgotten_is_refused(warehouse: Warehouse) -> None:
+    """Users compare it still, so that nothing else has decided on it."""
+    users = {"alone": True, "fewest": 5, "candidate": 0.5}
+    of = experiment(
+        promote="if-preferred", deployment=users, curation={"curator": "feedback"}
+    )  # fmt: skip
+    for index, parent in ((0, None), (1, 0), (2, 1)):
+        warehouse.write([Generation(of.id, index, parent, "base", "embedded", f"w{index}")])
+        warehouse.write([], Mark(of.id, index, "judge"))
+        if index < 2:
+            warehouse.promote(
+                Promotion(
+                    experiment=of.id, generation=index, promoted=True, decided_by="if-preferred",
+                    reason="",
+                )
+            )  # fmt: skip
+    decided = {"trace": ["t"], "kept": [True], "weight": [1.0], "reason": ["r"], "task": ["k"],
+               "from_generation": [1], "plan_length": [2], "reasoning_tokens": [0],
+               "accepted": [True]}  # fmt: skip
+    warehouse.decide(pd.DataFrame(decided), Mark(of.id, 2, "curate"))
+    assert without_forgotten(warehouse, of) == (of, None)
+    warehouse.forget([Forgotten("t", of.id, 1, "k", "h", datetime(2026, 1, 1))])
+    again, back_to = without_forgotten(warehouse, of)
+    assert decisions(warehouse, of)[2:] == [(2, False, "person")]
+    assert (back_to, deployed(warehouse, of), again.generations) == (None, 1, 3)
+    assert again.deployment is not None
+    assert again.deployment.fewest == 0, "what the next learns from is there already"
 
 
 def test_what_is_not_better_is_not_deployed_until_a_person_says_so(warehouse: Warehouse) -> None:
