@@ -50,7 +50,10 @@ def report(warehouse: Warehouse, out: Path) -> int:
     from jinja2 import Environment, PackageLoader
 
     if not out.name or out.is_dir():
-        raise InvalidInput(f"{out} is a folder; name a file, as in --out {out / 'report.html'}")
+        raise InvalidInput(
+            f"the report cannot be written to {out}: it is a folder; name a file, as in --out "
+            f"{out / 'report.html'}"
+        )
     runs = runs_of(warehouse)
     sections = [section for make in SECTIONS for section in make(warehouse, runs)]
     if not sections:

@@ -123,11 +123,10 @@ def test_nothing_to_report_and_nowhere_to_write(finished: Path, tmp_path: Path) 
     with Warehouse(tmp_path / "empty.duckdb") as store, nothing:
         report(store, tmp_path / "r.html")
     (tmp_path / "folder.html").mkdir()
-    done = posterity(
-        "report", "--warehouse", str(finished), "--out", "folder.html", folder=tmp_path
-    )
-    assert done.returncode == 2
-    assert "cannot be written to folder.html" in done.stderr
+    for out in ("folder.html", "."):
+        done = posterity("report", "--warehouse", str(finished), "--out", out, folder=tmp_path)
+        assert done.returncode == 2
+        assert f"cannot be written to {out}: it is a folder" in done.stderr
     assert not list(tmp_path.glob("*.partial"))
 
 
