@@ -86,7 +86,6 @@ def guarded(curator: Curator) -> Curator:
 
 def _decided(found: object, pool: pd.DataFrame, curator: Curator) -> Selection:
     """The decisions of a curator on every trace of its pool, one on each."""
-    wrong = ""
     if not isinstance(found, Selection):
         wrong = f"a {type(found).__name__}, not a curation.Selection"
     elif missing := set(SELECTED) - set(found.frame.columns):

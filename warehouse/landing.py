@@ -153,8 +153,7 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
         for kind in kinds:
             table = TABLES[kind]
             if table.name not in OWN:
-                columns = ", ".join(column.name for column in table.columns)
-                found = raw.execute(f"FROM {table.name} SELECT {columns}").to_arrow_reader(TAKEN)
+                found = raw.execute(_rows_of(table)).to_arrow_reader(TAKEN)
                 for batch in found:
                     rows = pa.Table.from_batches([batch]).cast(arrow_schema(table))
                     warehouse.record({table: rows})
@@ -163,7 +162,13 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
             shutil.copytree(folder, target, dirs_exist_ok=True)
 
 
+def _rows_of(table: sa.Table) -> str:
+    """The query for all columns of a table, in our order."""
+    return f"FROM {table.name} SELECT {', '.join(column.name for column in table.columns)}"
+
+
 def _replace_decisions(warehouse: Warehouse, other: Warehouse, raw: Any) -> None:
+    """Take over the decisions of experiments that are further there, each in one transaction."""
     table, here = schema.selections, {one.id for one in warehouse.every(Experiment)}
     for one in other.every(Experiment):
         ours, theirs = (
@@ -171,9 +176,8 @@ def _replace_decisions(warehouse: Warehouse, other: Warehouse, raw: Any) -> None
         )
         if one.id not in here or theirs <= ours:
             continue
-        columns = ", ".join(column.name for column in table.columns)
-        found = f"FROM {table.name} SELECT {columns} WHERE experiment = {quoted(one.id)}"
-        rows = raw.execute(found).to_arrow_table().cast(arrow_schema(table))
+        found = raw.execute(f"{_rows_of(table)} WHERE experiment = {quoted(one.id)}")
+        rows = found.to_arrow_table().cast(arrow_schema(table))
         with warehouse.writing() as connection:
             amend(connection, table, table.c.experiment == one.id)
             insert(connection, table, rows)

@@ -214,10 +214,11 @@ def supersede(connection: sa.Connection, verdicts: Rows) -> None:
     """Mark the verdicts that are superseded on traces that a version in `verdicts` has judged:
     wherever they came from, and in whatever order, that of the newest version stands.
     """
-    fresh, j = _versions(verdicts), tables.judgements
-    again = j.alias()
+    if not (fresh := _versions(verdicts)):
+        return
+    j, again = tables.judgements, tables.judgements.alias()
     known = connection.execute(sa.select(j.c.checker_version).distinct()).scalars().all()
-    for old, new in permutations(known if fresh else (), 2):
+    for old, new in permutations(known, 2):
         if _place_of(old) < _place_of(new) and fresh & {old, new}:
             newer = (again.c.trace == j.c.trace) & (again.c.checker_version == new)
             stands = (j.c.checker_version == old) & j.c.superseded.is_not(True)

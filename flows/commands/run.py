@@ -247,9 +247,10 @@ def tasks(
     """
     with one_message():
         from flows.progress import Watch
+        from planners.domains import domain_named
         from planners.domains.task_sets import write_tasks
 
-        _require_known(domain)
+        domain_named(domain)
         watch = Watch()
         with watch.bar(f"{domain} tasks", count) as advance:
             bounds = _bounds("--size", size), _bounds("--horizon", horizon)
@@ -259,16 +260,12 @@ def tasks(
 
 def _known(domains: str) -> tuple[str, ...]:
     """The names in a comma-separated list. Raises InvalidInput on none or an unknown domain."""
-    names = tuple(name.strip() for name in domains.split(",") if name.strip())
-    for name in names or [""]:  # an empty list names no domain
-        _require_known(name)
-    return names
-
-
-def _require_known(domain: str) -> None:
     from planners.domains import domain_named
 
-    domain_named(domain)
+    names = tuple(name.strip() for name in domains.split(",") if name.strip())
+    for name in names or [""]:  # an empty list names no domain
+        domain_named(name)
+    return names
 
 
 def _bounds(option: str, text: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from flows.commands.terminal import DEFAULT
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import PRESETS, load_experiment
 from flows.generations.begun import differences
-from flows.loop.promote import BY_HAND
+from flows.generations.lineage import BY_HAND, unfinished
 from planners.errors import InvalidInput
 from warehouse import records
 from warehouse.places.file import SNAPSHOT
@@ -30,7 +30,7 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     newest = max(reached, default=-1)
     done = f"generation {newest} is the last evaluated" if reached else "nothing evaluated yet"
     left = f"`{command}` resumes"
-    if last is not None and last.promoted and not _is_begun(warehouse, experiment.id, newest):
+    if last is not None and last.promoted and not unfinished(warehouse, experiment.id):
         done = f"generation {newest} is the last" + ", and deployed" * (newest == last.generation)
         left = f"`{command} --set generations=N` goes on to generation N"
         if aim > newest:
@@ -42,15 +42,6 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     if last is not None and not last.promoted:  # nothing goes on by itself
         left = f"`posterity promote {last.generation}` deploys it anyway, then {left}"
     return f"{done}; {left}"
-
-
-def _is_begun(warehouse: Warehouse, experiment: str, newest: int) -> bool:
-    """Whether the generation after the newest one is half made, or the newest undecided."""
-    undecided = newest not in {one.generation for one in warehouse.promotions(experiment)}
-    return undecided or bool(
-        {generation for generation, _ in warehouse.marks(experiment, "curate")}
-        - set(range(newest + 1))
-    )
 
 
 def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str, int]:

@@ -10,6 +10,9 @@ from flows.experiments.experiment import Experiment
 from planners.errors import InvalidInput
 from warehouse.store import Warehouse
 
+BY_HAND = "person"
+"""Who decided on a generation, where no rule did."""
+
 
 def deployed(warehouse: Warehouse, experiment: Experiment) -> int:
     """The deployed generation: the last one promoted, or the newest if none was promoted. Raises
@@ -59,6 +62,16 @@ def ancestors(warehouse: Warehouse, experiment: Experiment, generation: int) -> 
 def decided(warehouse: Warehouse, experiment: Experiment) -> set[int]:
     """The generations with a promotion decision, yes or no: those that are finished."""
     return {one.generation for one in warehouse.promotions(experiment.id)}
+
+
+def unfinished(warehouse: Warehouse, experiment: str) -> list[int]:
+    """The generations of an experiment, by its id, that are half made: without a decision, or the
+    next one once it is curated for, when it has no row yet.
+    """
+    made = {one.index for one in warehouse.generations(experiment)}
+    following = max(made, default=-1) + 1
+    begun = {following} if warehouse.done(experiment, following, "curate") else set()
+    return sorted(made - {one.generation for one in warehouse.promotions(experiment)} | begun)
 
 
 def next_generation(warehouse: Warehouse, experiment: Experiment) -> int | None:

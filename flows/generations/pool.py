@@ -112,6 +112,8 @@ def _crossed(
     """The generations of other runs that a generation learns from. Once it is curated they are
     those of then: the other runs may have been rolled back since.
     """
+    if experiment.curation.crossing is None:
+        return []
     if not curated:
         return [
             (other.id, index)

@@ -10,7 +10,14 @@ from itertools import takewhile
 
 from flows.deployment.preferred import is_preferred
 from flows.experiments.experiment import Experiment
-from flows.generations.lineage import ancestors, decided, deployed, parent_of
+from flows.generations.lineage import (
+    BY_HAND,
+    ancestors,
+    decided,
+    deployed,
+    parent_of,
+    unfinished,
+)
 from flows.progress import Watch
 from planners.errors import InvalidInput, NotPromoted
 from warehouse.records import Promotion
@@ -18,8 +25,6 @@ from warehouse.store import Warehouse
 
 CONFIDENCE = 0.9
 """Confidence of the two-sided interval that must lie above 0 for a generation to be better."""
-BY_HAND = "person"
-"""Who decided, where no rule did."""
 FORGOTTEN = "generation {} learned from what was forgotten since, or descends from one that did"
 
 Decision = tuple[bool, str]
@@ -62,14 +67,11 @@ def promote_by_hand(
     if generation not in reached:
         known = f"{reached[0]} to {reached[-1]}" if reached else "none"
         raise InvalidInput(f"{experiment.id} has no generation {generation}; it has {known}")
-    # The generation after the last may be curated already, though it has no row yet.
-    undecided = set(reached) - decided(warehouse, experiment)
-    for half_made in sorted(undecided | {reached[-1] + 1}):
-        if half_made in undecided or warehouse.done(experiment.id, half_made, "curate"):
-            raise InvalidInput(
-                f"generation {half_made} of {experiment.id} is unfinished; let `posterity run` "
-                "finish it first"
-            )
+    if half_made := unfinished(warehouse, experiment.id):
+        raise InvalidInput(
+            f"generation {half_made[0]} of {experiment.id} is unfinished; let `posterity run` "
+            "finish it first"
+        )
     _decide(warehouse, experiment, generation, True, BY_HAND, reason)
     warehouse.publish()
 

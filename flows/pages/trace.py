@@ -61,14 +61,14 @@ def one_trace(warehouse: Warehouse, start: str) -> Trace:
     found = warehouse.traces_beginning(start)
     # A whole id names its trace, even where longer ids begin with it.
     exact = [trace for trace in found if trace.id == start]
-    if len(found) != 1 and not exact:
-        names = ", ".join(trace.id for trace in found)
-        if found:
-            raise InvalidInput(f"give more of the trace's id: {names} begin with {start!r}")
+    if not found:
         raise InvalidInput(
             f"no trace id in {warehouse.place} begins with {start!r}; `posterity query "
             '"FROM best_plans LIMIT 10"` lists some'
         )
+    if len(found) > 1 and not exact:
+        names = ", ".join(trace.id for trace in found)
+        raise InvalidInput(f"give more of the trace's id: {names} begin with {start!r}")
     return (exact or found)[0]
 
 

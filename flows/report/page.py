@@ -49,7 +49,7 @@ def report(warehouse: Warehouse, out: Path) -> int:
     """
     from jinja2 import Environment, PackageLoader
 
-    if not out.name or out.is_dir():
+    if out.is_dir():
         raise InvalidInput(
             f"the report cannot be written to {out}: it is a folder; name a file, as in --out "
             f"{out / 'report.html'}"

@@ -14,10 +14,10 @@ from pathlib import Path
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Workers
 from flows.front import run as run_experiment
+from flows.generations.lineage import BY_HAND
 from flows.generations.policies import require_first
 from flows.iterate import finished
 from flows.loop.plan import require_fit
-from flows.loop.promote import BY_HAND
 from flows.progress import Watch, at_work, summary
 from flows.schedule.workers import Submit, calling, require_installed
 from flows.study.reading import Run, Study

@@ -1,5 +1,5 @@
--- One row: how many answers to users by generations of a lineage, which can be learned, no generation
--- of the experiment has had in its pool yet.
+-- One row: how many answers to users are new. A generation of the lineage gave them, so that they can
+-- be learned, and no generation of the experiment has had them in its pool yet.
 SELECT count(*) AS requests
 FROM traces AS t
 WHERE t.experiment = :experiment
