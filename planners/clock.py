@@ -8,27 +8,28 @@ from time import monotonic
 from planners.errors import NotJudged
 
 OUT_OF_TIME = (
-    "the time for this plan is over, spent on quantifiers over many objects; give it more with "
-    "--timeout SECONDS, in an experiment with judging.timeout"
+    "the time for this plan is over; give it more with --timeout SECONDS, in an experiment with "
+    "judging.timeout"
 )
 """Why a plan is not judged whose time is over."""
 TICK = 256
-"""Choices of objects between two looks at the clock."""
+"""Small pieces of work, such as the choice of an object, between two looks at the clock."""
 
 
 @dataclass(slots=True)
 class Clock:
-    """The time for a whole plan: `end` as `time.monotonic` counts, None for no end. Choices of all
-    its quantifiers are counted together, since many short ones take as long as a long one.
+    """The time for a whole plan: `end` as `time.monotonic` counts, None for no end. The work of
+    all its parts is counted together, since many short ones take as long as a long one.
     """
 
     end: float | None = None
-    choices: int = 0
+    left: int = TICK
 
-    def tick(self) -> None:
-        """Count a choice of an object, and now and then look whether the time is over."""
-        self.choices += 1
-        if self.choices % TICK == 0:
+    def tick(self, count: int = 1) -> None:
+        """Count pieces of work, and now and then look whether the time is over."""
+        self.left -= count
+        if self.left <= 0:
+            self.left = TICK
             self.look()
 
     def look(self) -> None:

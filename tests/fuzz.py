@@ -165,7 +165,8 @@ def query(rng: Random) -> None:
 def requests(rng: Random) -> None:
     """Bodies that clients of the gateway send."""
     domain, problem = _task(rng)
-    task_in(mutated(f"Please solve {domain}\n{problem}", rng))
+    with suppress(InvalidInput):
+        task_in(mutated(f"Please solve {domain}\n{problem}", rng))
     told = {"model": "m", "domain": domain, "problem": problem, "attempts": 3,
             "messages": [{"role": "user", "content": "x"}], "trace": "0" * 32,
             "feedback": "accept"}  # fmt: skip

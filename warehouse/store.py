@@ -186,9 +186,14 @@ class Warehouse(Reader):
         f = schema.feedback.c
         with self.writing() as connection:
             _add(connection, _by_table(besides))
-            said = sa.select(f.trace, f.given_at).where(f.trace.in_([o.trace for o in feedback]))
-            times = dict(connection.execute(said).tuples().all()) if feedback else {}
-            later = [one for one in feedback if not _before(one.given_at, times.get(one.trace))]
+            said = sa.select(schema.feedback).where(f.trace.in_([one.trace for one in feedback]))
+            rows = connection.execute(said).mappings().all() if feedback else ()
+            known = {row["trace"]: Feedback(**row) for row in rows}
+            later = [
+                one for one in feedback
+                if (old := known.get(one.trace)) is None
+                or (one != old and not _before(one.given_at, old.given_at))
+            ]  # fmt: skip
             if later:
                 amend(connection, schema.feedback, f.trace.in_([one.trace for one in later]))
                 insert(connection, schema.feedback, later)

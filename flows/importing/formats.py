@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from flows.importing.line import Line, task_in
-from planners.errors import InvalidInput, problem
+from planners.errors import InvalidInput, NotJudged, problem
 
 DEEPEST = 12
 """Levels of an object that are looked through for a text."""
@@ -202,7 +202,10 @@ def _line(prompt: object, answer: object, **besides: Any) -> Line | None:
     """The trace of a prompt and its answer; None where there is no answer."""
     if (completion := answer_of(answer)) is None:
         return None
-    task = task_in(text_of(prompt))
+    try:
+        task = task_in(text_of(prompt))
+    except NotJudged as error:
+        raise InvalidInput(f"the task in its prompt is not judged: {error.reason}") from error
     if task is None:
         raise InvalidInput("its prompt holds no planning task: domain and problem in PDDL")
     told = {name: value for name, value in besides.items() if value is not None}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from planners.checking.checker import checker_for
 from planners.errors import InvalidInput
 
-DEFINED = 8
-"""Definitions in a prompt that are looked at; each may be as long as the prompt."""
+TEMPLATES = 8
+"""Definitions with `...` in them that are passed over; each may be as long as the prompt."""
 _DEFINED = re.compile(r"\(\s*define\s*\(\s*(domain|problem)\b", re.IGNORECASE)
+_BRACKET = re.compile(r"[()]|;[^\n]*")
+_WORD = re.compile(r";[^\n]*|[^\s();]+")
 Logprob = Annotated[float, Field(le=0, allow_inf_nan=False)] | None
 
 
@@ -36,26 +37,39 @@ class Line(BaseModel):
 
 
 def task_in(prompt: str) -> tuple[str, str] | None:
-    """The PDDL of the domain and problem that a prompt holds; None if it holds no task."""
-    found: dict[str, str] = {}
-    for match in islice(_DEFINED.finditer(prompt), DEFINED):
-        text = _balanced(prompt, match.start())
-        if text is not None:
-            found[match[1].lower()] = text
-    if found.keys() != {"domain", "problem"}:
+    """The PDDL of the domain and problem that a prompt asks about; None if it holds none.
+
+    The last of each counts, as those before them are examples. Raises InvalidInput where they are
+    no task together, or one has no end, and NotJudged where the checker does not support them.
+    """
+    found = {"domain": list[int](), "problem": list[int]()}
+    for match in _DEFINED.finditer(prompt):
+        found[match[1].lower()].append(match.start())
+    domain, pddl = (_last(prompt, starts) for starts in found.values())
+    if domain is None or pddl is None:
         return None
-    try:
-        checker_for(found["domain"], found["problem"])  # read once, for whoever judges
-    except InvalidInput:
-        return None
-    return found["domain"], found["problem"]
+    checker_for(domain, pddl)  # read once, for whoever judges
+    return domain, pddl
 
 
-def _balanced(text: str, start: int) -> str | None:
-    """The expression that begins with the bracket at `start`; None if it does not end."""
-    depth = 0
-    for place in range(start, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[start : place + 1]
+def _last(prompt: str, starts: list[int]) -> str | None:
+    """The last definition that begins at one of these places and is no template."""
+    for start in starts[: -TEMPLATES - 1 : -1]:
+        text = _whole(prompt, start)
+        if "..." not in _WORD.findall(text):
+            return text
     return None
+
+
+def _whole(text: str, start: int) -> str:
+    """The expression that begins with the bracket at `start`. Raises InvalidInput without an end.
+
+    Brackets in comments do not count.
+    """
+    depth = 0
+    for match in _BRACKET.finditer(text, start):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth == 0:
+            return text[start : match.end()]
+    shown = " ".join(text[start : start + 60].split())
+    raise InvalidInput(f"the task in its prompt has no end: {shown!r}")

@@ -2,8 +2,8 @@
 
 The input is JSON Lines, one object per line: `completion` and either `task` (a warehouse key) or
 `problem` with `domain` (PDDL, or a built-in domain's name). Optional: `model`, `finish_reason`,
-`logprob`, `sampling_logprob`, `feedback` ("accept" or "reject") and `time` (ISO 8601). Or it is
-what another tool exports (`flows.importing.formats`).
+`logprob`, `sampling_logprob`, `feedback` ("accept" or "reject"; of one trace the last line's
+counts) and `time` (ISO 8601). Or it is what another tool exports (`flows.importing.formats`).
 """
 
 from __future__ import annotations
@@ -138,6 +138,8 @@ class _Batch:
         self.warehouse, self.source = warehouse, source
         self.taken = 0
         self.records: list[Record] = []
+        self.said: dict[str, Feedback] = {}
+        """A user's last word on each trace: who changes their mind says so in a later line."""
 
     def take(self, line: Line, report: Report) -> None:
         """Judge a trace and keep its records. Raises InvalidInput where it cannot be judged."""
@@ -156,7 +158,7 @@ class _Batch:
             judged,
         ]
         if line.feedback is not None:
-            self.records.append(Feedback(trace.id, line.feedback == "accept"))
+            self.said[trace.id] = Feedback(trace.id, line.feedback == "accept")
         self.taken += 1
 
     def _pddl(self, line: Line) -> tuple[str, str]:
@@ -177,9 +179,10 @@ class _Batch:
             source = records.Experiment(self.source, "", self.source, 0, NO_SETTINGS, CODE_VERSION)
             self.records.append(source)
         new = self.warehouse.write(self.records).get(schema.traces, 0)
+        self.warehouse.hear(list(self.said.values()), ())
         report.new += new
         report.known += self.taken - new
-        self.taken, self.records = 0, []
+        self.taken, self.records, self.said = 0, [], {}
 
 
 def _trace(source: str, task: str, line: Line) -> Trace:

@@ -147,7 +147,7 @@ async def _answered(
 ) -> Response:
     """Completions of a prompt, as a stream where one is asked for."""
     # Most prompts hold no task, and need no thread to find it.
-    task = await asyncio.to_thread(task_in, prompt) if "define" in prompt.lower() else None
+    task = await asyncio.to_thread(_task_in, prompt) if "define" in prompt.lower() else None
 
     def answer(live: Live | None = None) -> Coroutine[Any, Any, list[Given]]:
         return desk.answer(asked, endpoint, prompt, most, task, count=asked.n, live=live)
@@ -160,6 +160,14 @@ async def _answered(
     texts = [one.completion.text for one in given]
     choices = [{"message": message(t)} for t in texts] if is_chat else list(map(text_of, texts))
     return completed(asked.model, given, kind, choices)
+
+
+def _task_in(prompt: str) -> tuple[str, str] | None:
+    """The task that a prompt asks about; None where it holds none that can be judged."""
+    try:
+        return task_in(prompt)
+    except InvalidInput:
+        return None
 
 
 async def _look(desk: Desk) -> None:

@@ -28,8 +28,8 @@ def check(task: Any, *rest: Any, timeout: float | None = PLAN_SECONDS) -> Verdic
     always the text itself, never a path. A text that is not a plan gets the verdict NO_PLAN.
 
     Raises InvalidInput if a file cannot be read or an argument is none of these, and NotJudged if
-    the task uses a feature that the checker does not support, or the quantifiers of the plan take
-    longer than `timeout` seconds (None: no limit).
+    the task uses a feature that the checker does not support, or judging the plan takes longer
+    than `timeout` seconds (None: no limit).
     """
     if len(rest) == 2:
         return _verdict(read_task(_pddl(task), _pddl(rest[0])), rest[1], timeout)
@@ -56,8 +56,7 @@ def judge_text(
     With `find`, a plan is searched for in the text, as in a model's answer.
     """
     if isinstance(plan, str):
-        schemas = checker.task.domain.actions if isinstance(checker, Checker) else ()
-        found = extract(plan, schemas) if find else extract_lines(plan)
+        found = extract(plan, checker.schemas) if find else extract_lines(plan)
         if found.plan is None:
             outcome = Outcome.NO_PLAN
             return None, Verdict(outcome, None, found.reason, None, CHECKER, CHECKER_VERSION)
@@ -72,6 +71,10 @@ def _pddl(given: Any) -> str | Path:
 
 
 def _plan(given: Any) -> Plan | str:
+    if _of_unified(given):
+        raise InvalidInput(
+            "a plan of unified-planning is checked with its Problem: check(problem, plan)"
+        )
     if not isinstance(given, Plan | str | Path):
         raise InvalidInput(f"a {type(given).__name__} is not a plan: {USE}")
     return read_plan(given) if isinstance(given, Path) else given

@@ -7,7 +7,7 @@ unless it has more than plain literals, which is evaluated. Deletes come before 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
@@ -24,7 +24,7 @@ from planners.pddl.printing import formula_text
 from planners.records import Action, Atom, Formula, Outcome, Plan, Verdict
 
 CHECKER = "posterity"
-CHECKER_VERSION = "4"
+CHECKER_VERSION = "5"
 PLAN_SECONDS = 10.0
 """Time limit for judging one plan, where none is given."""
 
@@ -85,7 +85,7 @@ NEVER: Ids = frozenset((-1,))
 class Checker:
     """Judges plans of one task; compiled actions are kept from one `check` to the next.
 
-    A plan gets at most `timeout` seconds for its quantifiers; None is no limit.
+    A plan gets at most `timeout` seconds; None is no limit.
     """
 
     def __init__(self, task: Task, timeout: float | None = PLAN_SECONDS) -> None:
@@ -93,10 +93,16 @@ class Checker:
         self._clock = Clock()
         self._numbers = Numbers()
         self._memo: dict[Action, Step] = {}
-        self._kinds = {name: task.domain.ancestors(kind) for name, kind in task.problem.objects}
+        above = {kind: task.domain.ancestors(kind) for _, kind in task.problem.objects}
+        self._kinds = {name: above[kind] for name, kind in task.problem.objects}
         self.init = self._numbers.of(task.problem.init)
         needs, forbids, self._goal_rest = _stated(task.domain, task.problem.goal)
         self._goal_needs, self._goal_forbids = map(self._numbers.of, (needs, forbids))
+
+    @property
+    def schemas(self) -> Mapping[str, ActionSchema]:
+        """The domain's actions by name, by which a plan is found in an answer."""
+        return self.task.domain.actions
 
     def check(self, plan: Plan) -> Verdict:
         """The verdict on a plan: VALID, or the first fault found in it.
@@ -117,6 +123,7 @@ class Checker:
             # 1. The first time a ground action is seen, it is checked and compiled.
             step = memo.get(action)
             if step is None:
+                self._clock.tick()
                 step = memo[action] = self._compile(action)
             needs, forbids, deletes, adds, schema, arguments, fault = step
             # 2. Its literal conditions are two set operations. A fault needs what no state has.
@@ -131,6 +138,7 @@ class Checker:
                 state |= adds
                 continue
             # 4. Quantifiers, conditional effects and numbers are evaluated in this state.
+            self._clock.look()
             failure = self._apply(schema, arguments, state, values)
             if failure is not None:
                 return self._verdict(Outcome.PRECONDITION_FAILED, index, failure)

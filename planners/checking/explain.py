@@ -165,10 +165,11 @@ def _helpers(task: Task, atom: Atom, wanted: bool, world: World) -> Iterator[Act
             free = tuple(pair for pair in schema.parameters if pair[0] not in binding)
             for found in solutions(free, schema.precondition, binding, world):
                 try:
-                    changes_of(schema.effect, found, world)
+                    added, _, _ = changes_of(schema.effect, found, world)
                 except Conflict:  # its precondition holds, and it cannot be applied
                     continue
-                yield (schema.name, *(found[name] for name, _ in schema.parameters))
+                if (atom in added) == wanted:
+                    yield (schema.name, *(found[name] for name, _ in schema.parameters))
 
 
 def _matching(

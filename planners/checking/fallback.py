@@ -12,6 +12,7 @@ from typing import Any
 
 from planners.checking.referees import Unified
 from planners.errors import NotJudged
+from planners.pddl.sexpr import parse
 from planners.records import Outcome, Plan, Verdict
 
 FALLBACK = "unified-planning"
@@ -30,6 +31,8 @@ class Fallback:
         self.why = why
         self.judge = Unified(domain, problem)
         self._require(self.judge.refusal)  # before any plan is read: no plan of it has a verdict
+        sections = parse(domain)[2:]
+        self.schemas = frozenset(one[1] for one in sections if one[0] == ":action")
 
     def _require(self, refusal: str) -> None:
         if refusal:

@@ -38,8 +38,8 @@ class Conflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A state: the atoms it has, its numeric fluents, and each object's type and ancestors. Its
-    quantifiers are evaluated as long as the clock allows.
+    """A state: the atoms it has, its numeric fluents, and each object's type and ancestors. What
+    is asked of it is evaluated as long as the clock allows.
     """
 
     has: Callable[[Atom], bool]
@@ -50,6 +50,7 @@ class World:
 
     def of_types(self, kinds: Iterable[str]) -> list[str]:
         """The objects of one of these types, in order."""
+        self.clock.tick(len(self.objects))
         return [name for name, _ in self.objects if not self.kinds[name].isdisjoint(kinds)]
 
 
@@ -69,6 +70,7 @@ def holds(formula: Formula, binding: Binding, world: World, wanted: bool = True)
     strong three-valued logic).
     """
     head = formula[0]
+    world.clock.tick()
     if head in ("and", "or"):
         every = all if (head == "and") == wanted else any
         return every(holds(part, binding, world, wanted) for part in formula[1:])
@@ -262,6 +264,7 @@ def changes(
 
 def _collect(effect: Formula, binding: Binding, world: World, found: Changes) -> None:
     head = effect[0]
+    world.clock.tick()
     if head == "and":
         for part in effect[1:]:
             _collect(part, binding, world, found)

@@ -48,6 +48,8 @@ DOMAIN_SECTIONS = frozenset(
     (":requirements", ":types", ":constants", ":predicates", ":functions", ":action", ":derived")
 )
 PROBLEM_SECTIONS = frozenset((":domain", ":requirements", ":objects", ":init", ":goal", ":metric"))
+MOST_LEVELS = 100
+"""Levels of a hierarchy of types."""
 RESERVED = CONNECTIVES | COMPARISONS | ASSIGNMENTS | ARITHMETIC
 """PDDL keywords, which no predicate or function may use as its name."""
 
@@ -121,10 +123,14 @@ def types_of(words: list[Any]) -> dict[str, Types]:
     for parent in [parent for kinds in types.values() for parent in kinds]:
         types.setdefault(parent, (OBJECT,))
     types.pop(OBJECT, None)
+    levels = {OBJECT: 0}
     try:
-        TopologicalSorter(types).prepare()
+        for name in TopologicalSorter(types).static_order():
+            levels[name] = 1 + max(map(levels.__getitem__, types.get(name, ())), default=-1)
     except CycleError as error:
         raise PddlError(f"type {error.args[1][0]!r} is its own ancestor") from None
+    if (deepest := max(levels.values())) > MOST_LEVELS:
+        raise NotJudged(f"types in {deepest} levels; up to {MOST_LEVELS} are supported")
     return types
 
 

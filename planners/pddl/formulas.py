@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 from typing import Any
@@ -122,9 +122,11 @@ class Scope:
     predicates: dict[str, tuple[Types, ...]]
     functions: dict[str, tuple[Types, ...]]
     names: dict[str, Types]
+    above: dict[str, set[str]] = field(default_factory=dict)
+    """The ancestors of the types that were asked about."""
 
     def with_names(self, names: Iterable[tuple[str, Types]]) -> Scope:
-        return Scope(self.types, self.predicates, self.functions, self.names | dict(names))
+        return replace(self, names=self.names | dict(names))
 
     def atom(self, words: Any, exact: bool = False) -> Atom:
         """An atom, if its predicate is declared with this arity and its arguments are in scope.
@@ -164,20 +166,28 @@ class Scope:
 
     def narrowed(self, own: Types, wanted: Types) -> Types:
         """The types of the objects that are of one of the first types and one of the second."""
-        return tuple(
-            kind if self._below(kind, other) else other
-            for kind in own
-            for other in wanted
-            if self._overlap(kind, other)
-        )
+        found = [common for kind in own for other in wanted for common in self._both(kind, other)]
+        return tuple(dict.fromkeys(found))
 
     def _below(self, kind: str, wanted: str) -> bool:
         """Whether a type is another, or a subtype of it."""
-        return wanted in ancestors(kind, self.types)
+        if kind not in self.above:
+            self.above[kind] = ancestors(kind, self.types)
+        return wanted in self.above[kind]
 
     def _overlap(self, kind: str, wanted: str) -> bool:
         """Whether some object can be of both types."""
-        return self._below(kind, wanted) or self._below(wanted, kind)
+        return bool(self._both(kind, wanted))
+
+    def _both(self, kind: str, wanted: str) -> list[str]:
+        """The types whose objects are of both: one of the two, or the highest below both, as
+        where a type is declared with `either`.
+        """
+        for one, other in ((kind, wanted), (wanted, kind)):
+            if self._below(one, other):
+                return [one]
+        both = [one for one in self.types if self._below(one, kind) and self._below(one, wanted)]
+        return [one for one in both if not any(parent in both for parent in self.types[one])]
 
     def term(self, word: Any) -> str:
         if not isinstance(word, str) or word not in self.names:

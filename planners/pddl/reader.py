@@ -111,10 +111,7 @@ def read_domain(text: str) -> Domain:
     """The domain of a PDDL text. Raises PddlError, or NotJudged for an unsupported feature."""
     tree = parse(text)
     sections = sections_of(tree, "domain")
-    # Requirements first: an unsupported one is named, instead of an error where it is used.
-    for section in sections:
-        if section[0] == ":requirements":
-            require_supported(section)
+    _require_supported(sections)
     require_known(sections, DOMAIN_SECTIONS)
     single = by_name([one for one in sections if one[0] not in (":action", ":derived")])
     types = types_of(single.get(":types", []))
@@ -135,6 +132,13 @@ def read_domain(text: str) -> Domain:
         tree[1][1], types, constants, predicates, functions, actions, show(tree),
         tuple(f"domain {note}" for note in tree.notes), rules,
     )  # fmt: skip
+
+
+def _require_supported(sections: list[Words]) -> None:
+    """An unsupported requirement is named, instead of an error where it is used."""
+    for section in sections:
+        if section[0] == ":requirements":
+            require_supported(section)
 
 
 def _require_underived(
@@ -207,6 +211,7 @@ def read_task(domain_text: str | Path, problem_text: str | Path, any_domain: boo
         if not any_domain:
             raise
         notes.append(error.message)
+    _require_supported(stated)
     require_known(stated, PROBLEM_SECTIONS)
     sections = by_name(stated)
     own = objects_of(sections.get(":objects", []), domain.types, "object")
@@ -267,15 +272,15 @@ def _require_domain(sections: list[Words], domain: str) -> None:
 def _init(
     words: list[Any], scope: Scope
 ) -> tuple[tuple[Atom, ...], tuple[tuple[Atom, Number], ...]]:
-    atoms: dict[Atom, None] = {}
+    atoms: dict[Atom, bool] = {}
     values: dict[Atom, Number] = {}
     for entry in words:
         _fact(entry, scope, atoms, values)
-    return tuple(atoms), tuple(values.items())
+    return tuple(atom for atom, true in atoms.items() if true), tuple(values.items())
 
 
 @located
-def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Atom, Number]) -> None:
+def _fact(entry: Any, scope: Scope, atoms: dict[Atom, bool], values: dict[Atom, Number]) -> None:
     """Add one entry of (:init ...) to `atoms` or `values`."""
     if not isinstance(entry, list) or not entry:
         raise PddlError(f"expected a fact in parentheses, found {show(entry)[:80]}")
@@ -288,10 +293,11 @@ def _fact(entry: Any, scope: Scope, atoms: dict[Atom, None], values: dict[Atom, 
     # (at 5 (on a b)) is a timed literal; (at truck1 depot) is a plain fact.
     elif entry[0] == "at" and len(entry) == 3 and isinstance(entry[2], list):
         raise NotJudged("timed initial literals are not supported")
-    elif entry[0] == "not" and len(entry) == 2:
-        atoms.pop(scope.atom(entry[1]), None)
     else:
-        atoms[scope.atom(entry)] = None
+        true = not (entry[0] == "not" and len(entry) == 2)
+        atom = scope.atom(entry if true else entry[1])
+        if atoms.setdefault(atom, true) != true:
+            raise PddlError(f"{show(atom)} is true and false at the beginning")
 
 
 @located

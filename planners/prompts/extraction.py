@@ -41,7 +41,7 @@ from planners.pddl.sexpr import fold
 from planners.prompts.forms import FORMS
 from planners.records import Action, Plan
 
-EXTRACTION_VERSION = "6"
+EXTRACTION_VERSION = "7"
 THINK_START, THINK_END = "<think>", "</think>"
 CALL_START, CALL_END = "<validate>", "</validate>"
 """Around a plan that a model asks the plan checker about."""
@@ -85,13 +85,21 @@ _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2007": " "})
 _MENTION = re.compile(
     r"\(([^()]*+)(\)?)|^(?:step[ \t]{0,9})?\d{1,6}[.):][ \t]{1,9}[*`]{0,3}([^\s()*`:]+)", re.M
 )
+_NEGATED = r"(?: not|n['\u2019]t) "
 _TAKEN_BACK = re.compile(
-    r"\bplans?\b[^.\n]{0,40}\b(?:(?:does|do|did|will|would)(?: not|n['\u2019]t) work|fail(?:s|ed)?|"
-    r"(?:is|was|are)(?: not|n['\u2019]t) valid|(?:is|was|are) (?:invalid|wrong|incorrect))\b"
+    rf"\bplans?\b(?P<one>[^.\n]{{0,40}})\b(?:(?:does|do|did|will|would){_NEGATED}work"
+    rf"|(?:is|was|are){_NEGATED}valid|fail(?:s|ed)?|(?:is|was|are) (?:invalid|wrong|incorrect))\b"
     r"|\b(?:invalid|wrong|incorrect|failing|failed|broken) plan\b",
     re.I,
 )
+_DOUBTED = re.compile(
+    r"\b(?:not|never|no|none|nothing|cannot|hardly|rarely|without|avoid(?:s|ed|ing)?|unlike|any|"
+    r"every|if|whether|unless|should|instead of|rather than)\b|n['\u2019]t\b",
+    re.I,
+)
+"""Words before such a statement in its sentence that may turn it round."""
 _TIMED = re.compile(rf"{_NUMBER}[ \t]*:[ \t]*\(")
+_ACTION_BEGINS = re.compile(r"[(\[{;]")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
 _CALLED = re.compile(r"[^\s()]+\([^()]*\)[.;,]?")
@@ -112,8 +120,9 @@ class Extraction:
 def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     """The plan of a completion. An empty answer is no plan; the empty plan is written `;`.
 
-    `schemas` are the domain's actions: forms without parentheses are read only of these. If prose
-    beside a listed plan mentions another action of theirs, the answer is ambiguous.
+    `schemas` are the domain's actions: forms without parentheses are read only of these, and
+    arguments in JSON by name only where it maps them to their schemas. If prose beside a listed
+    plan mentions another action of theirs, the answer is ambiguous.
     """
     before, answer = split_reasoning(plain_lines(text))
     if not answer.strip() and before.endswith(RESULT_END):
@@ -236,13 +245,18 @@ def _blocks(answer: str, ended: re.Pattern[str], begun: re.Pattern[str]) -> list
     if open_end is not None:
         before = answer[end : open_end.start()]
         blocks.append((answer[open_end.end() :], _taken_back(before)))
-    return [(block, bad) for block, bad in blocks if block.strip()] or blocks[:1]
+    # Some are only spoken of, as in "between <plan> and </plan>".
+    return [(block, bad) for block, bad in blocks if _ACTION_BEGINS.search(block)] or blocks[:1]
 
 
 def _taken_back(before: str) -> bool:
-    """Whether the last line of a text announces a plan that does not work."""
-    lines = before.strip().split("\n")
-    return bool(_TAKEN_BACK.search(lines[-1]))
+    """Whether the last line of a text says of a plan, plainly, that it does not work."""
+    line = before.strip().split("\n")[-1]
+    for found in _TAKEN_BACK.finditer(line):
+        ahead = re.split(r"[.!?]\s", line[: found.start()])[-1] + (found["one"] or "")
+        if not _DOUBTED.search(ahead):
+            return True
+    return False
 
 
 def _the_one(what: str, found: list[Extraction]) -> Extraction:

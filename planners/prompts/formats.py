@@ -138,7 +138,8 @@ class PromptFormat:
         names = self.names(task)
         if not names:
             return extract(completion, task.domain.actions)
-        schemas = {names.get(schema, schema) for schema in task.domain.actions}
+        actions = task.domain.actions.items()
+        schemas = {names.get(name, name): schema for name, schema in actions}
         found = extract(completion, schemas)
         if found.plan is None:
             return found
@@ -158,8 +159,8 @@ PROMPTS = {
     "compact": PromptFormat("compact", "2", compact, compact_names, bare=True),
     "letters": PromptFormat("letters", "1", letters, letter_names, bare=True, pool=LETTERS[:12]),
     "pddl": PromptFormat("pddl", "2", language.whole_pddl),
-    "natural": PromptFormat("natural", "3", language.plain_words),
-    "validate": PromptFormat("validate", "2", language.with_tool),
+    "natural": PromptFormat("natural", "4", language.plain_words),
+    "validate": PromptFormat("validate", "3", language.with_tool),
     "task": PromptFormat("task", "2", language.bare_task, bare=True),
     "obfuscated": PromptFormat("obfuscated", "2", language.obfuscated, language.made_up_names),
 }
@@ -167,8 +168,10 @@ PROMPTS = {
 `letters` for one that was warmed up on it, `validate` for one that may call that tool.
 """
 OLDER = (
-    PromptFormat("natural", "2", partial(language.plain_words, hierarchy=False)),
-    PromptFormat("validate", "1", partial(language.with_tool, hierarchy=False)),
+    PromptFormat("natural", "2", partial(language.plain_words, version=2)),
+    PromptFormat("natural", "3", partial(language.plain_words, version=3)),
+    PromptFormat("validate", "1", partial(language.with_tool, version=2)),
+    PromptFormat("validate", "2", partial(language.with_tool, version=3)),
 )
 READABLE = {str(prompt): prompt for prompt in (*OLDER, *PROMPTS.values())}
 """The same and older versions, by name and version as traces record them: `compact-2`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from planners.pddl.sexpr import fold
@@ -78,18 +78,18 @@ def _plan_of(value: Any, schemas: Container[str]) -> Plan | None:
         value = [line for line in value.split("\n") if line.strip()]
     if not isinstance(value, list):
         return None
-    found = [_actions_of(item) for item in value]
+    found = [_actions_of(item, schemas) for item in value]
     actions = [action for some in found for action in some or ((),)]
     known = [action for action in actions if action and action[0] in schemas]
     return Plan(tuple(known)) if len(known) == len(actions) else None
 
 
-def _actions_of(item: Any) -> list[Action] | None:
+def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
     """The action of an object or a list of words, or those of a string; None if it has none."""
     if isinstance(item, dict):
         name = next((item[key] for key in _NAMES if key in item), None)
         rest: Any = next((item[key] for key in _ARGUMENTS if key in item), [])
-        rest = list(rest.values()) if isinstance(rest, dict) else rest
+        rest = _in_order(name, rest, schemas) if isinstance(rest, dict) else rest
         if not isinstance(rest, list):
             return None
         item = [name, *rest] if rest else name
@@ -102,6 +102,19 @@ def _actions_of(item: Any) -> list[Action] | None:
     if not isinstance(item, list) or not all(isinstance(word, str) for word in item):
         return None
     return [tuple(fold(word) for word in item)]
+
+
+def _in_order(name: Any, named: dict[str, Any], schemas: Container[str]) -> list[Any] | None:
+    """Arguments that are given by name, in the order of the action's parameters; None if they are
+    not those, as nothing is guessed. One alone needs no order.
+    """
+    if len(named) <= 1:
+        return list(named.values())
+    known = isinstance(name, str) and isinstance(schemas, Mapping) and schemas.get(fold(name))
+    order = [variable for variable, _ in known.parameters] if known else []
+    given = {f"?{fold(key).removeprefix('?')}": value for key, value in named.items()}
+    fits = given.keys() == set(order) and len(given) == len(named)
+    return [given[variable] for variable in order] if fits else None
 
 
 FORMS: tuple[Callable[[str, Container[str]], Plan | None], ...] = (wrapped, in_json, calls)

@@ -5,14 +5,14 @@ They ask for the same form of answer, so that one extraction reads every answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from random import Random
 from typing import Any
 
 from planners.pddl import ActionSchema, Task, read_task
-from planners.pddl.declarations import Rule
-from planners.pddl.formulas import CONNECTIVES, OBJECT, Parameters
+from planners.pddl.declarations import RESERVED, Rule
+from planners.pddl.formulas import CONNECTIVES, NUMBER, OBJECT, Parameters
 from planners.pddl.literals import literals
 from planners.pddl.printing import (
     formula_text,
@@ -52,9 +52,9 @@ Before you answer, you may have a plan checked: end your message with it between
 """
 
 
-def with_tool(task: Task, hierarchy: bool = True) -> str:
+def with_tool(task: Task, version: int = 4) -> str:
     """The task in plain words, then the request, and how to call the tool `validate`."""
-    return plain_words(task, hierarchy) + TOOL
+    return plain_words(task, version) + TOOL
 
 
 BETWEEN = "\n; the problem\n"
@@ -69,39 +69,42 @@ def bare_task(task: Task) -> str:
 # ---------------------------------------------------------------- plain words
 
 
-def plain_words(task: Task, hierarchy: bool = True) -> str:
-    """Actions, objects, facts and goals in English sentences, then the request. `hierarchy`:
-    whether it says which types are kinds of others, as it did not before version 3.
+def plain_words(task: Task, version: int = 4) -> str:
+    """Actions, objects, facts and goals in English sentences, then the request. Only since version
+    3 does it say which types are kinds of others, and since 4 it negates more than a fact in PDDL.
     """
-    actions = "\n".join(map(_action, task.domain.actions.values()))
+    say = partial(_say, version=version)
+    actions = "\n".join(_action(schema, say) for schema in task.domain.actions.values())
     rules = [rule for stratum in task.domain.rules for rule in stratum]
     if rules:
-        actions += "\n\nWhat follows from other facts:\n" + "\n".join(map(_rule, rules))
+        told = "\n".join(_rule(rule, say) for rule in rules)
+        actions += f"\n\nWhat follows from other facts:\n{told}"
     objects = ", ".join(
         name + ("" if kind == "object" else f" ({_words(kind)})")
         for name, kind in task.problem.objects
     )
+    both = " and a " if version >= 4 else " or "
     kinds = "; ".join(
-        f"every {_words(kind)} is a {' or '.join(map(_words, parents))}"
+        f"every {_words(kind)} is a {both.join(map(_words, parents))}"
         for kind, parents in sorted(task.domain.types.items())
-        if hierarchy and parents != (OBJECT,)
+        if version >= 3 and parents != (OBJECT,)
     )
     kinds = f"\n{kinds[0].upper()}{kinds[1:]}." if kinds else ""
     goal = task.problem.goal
-    facts = [*map(_say, task.problem.init), *(value_text(*value) for value in task.values)]
+    facts = [*map(say, task.problem.init), *(value_text(*value) for value in task.values)]
     wanted = "" if task.metric is None else f" Of such plans, {metric_text(task)}."
     return (
         f"You can do these actions:\n{actions}\n\nThere are: {objects}.{kinds}\n\n"
         f"Now {_list(facts)}. Nothing else is true.\n\n"
-        f"The goal: {_say(goal)}.{wanted}\n\n{REQUEST}"
+        f"The goal: {say(goal)}.{wanted}\n\n{REQUEST}"
     )
 
 
-def _action(schema: ActionSchema) -> str:
+def _action(schema: ActionSchema, say: Say) -> str:
     needs, forbids, rest = literals(schema.precondition)
-    conditions = [*map(_say, needs), *(_say(("not", atom)) for atom in forbids), *map(_say, rest)]
+    conditions = [*map(say, needs), *(say(("not", atom)) for atom in forbids), *map(say, rest)]
     adds, deletes, other = literals(schema.effect)
-    effects = [*map(_say, adds), *(_say(("not", atom)) for atom in deletes), *map(_say, other)]
+    effects = [*map(say, adds), *(say(("not", atom)) for atom in deletes), *map(say, other)]
     parameters = " ".join(variable for variable, _ in schema.parameters)
     return (
         f"- ({schema.name}{' ' if parameters else ''}{parameters}): possible if "
@@ -109,9 +112,9 @@ def _action(schema: ActionSchema) -> str:
     )
 
 
-def _rule(rule: Rule) -> str:
+def _rule(rule: Rule, say: Say) -> str:
     head = _fact((rule.predicate, *(name for name, _ in rule.parameters)))
-    return f"- {head} if {_list([*_typed(rule.parameters), _say(rule.condition)])}."
+    return f"- {head} if {_list([*_typed(rule.parameters), say(rule.condition)])}."
 
 
 def _typed(parameters: Parameters) -> list[str]:
@@ -122,13 +125,18 @@ def _typed(parameters: Parameters) -> list[str]:
     ]
 
 
-def _say(formula: Formula) -> str:
+Say = Callable[[Formula], str]
+
+
+def _say(formula: Formula, version: int) -> str:
     """A condition or effect in English, or in PDDL if it has more than literals."""
     head, *rest = formula
     if head == "and":
-        return _list(map(_say, rest))
+        return _list(_say(part, version) for part in rest)
+    if head == "not" and (version < 4 or rest[0][0] not in CONNECTIVES):
+        return f"not: {_say(rest[0], version)}"
     if head in CONNECTIVES or not all(isinstance(part, str) for part in rest):
-        return f"not: {_say(rest[0])}" if head == "not" else formula_text(formula)
+        return formula_text(formula)
     return _fact(formula)
 
 
@@ -154,7 +162,11 @@ def _list(parts: Iterable[str]) -> str:
 # ---------------------------------------------------------------- made-up names
 
 SYLLABLES = ("ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "zo")
-KEPT = frozenset(("object", "and", "or", "not", "imply", "forall", "exists", "when", "either"))
+KEPT = RESERVED | {
+    "object", "either", "number", "define", "domain", "problem", "minimize", "maximize",
+    "total-time",
+}  # fmt: skip
+"""Words that keep their names, and numbers do: PDDL itself may say them in the same files."""
 
 
 @lru_cache(maxsize=1024)
@@ -165,11 +177,16 @@ def made_up_names(task: Task) -> dict[str, str]:
     names += [name for name, _ in domain.constants]
     rng, given = Random(domain.text), dict[str, str]()
     for name in names:
-        if name not in KEPT:
+        if not _kept(name):
             given.setdefault(name, _fresh(rng, given))
     for number, (name, _) in enumerate(without_constants(task).problem.objects, 1):
-        given.setdefault(name, f"x{number}")
+        if not _kept(name):
+            given.setdefault(name, f"x{number}")
     return given
+
+
+def _kept(name: str) -> bool:
+    return name in KEPT or NUMBER.fullmatch(name) is not None
 
 
 def _fresh(rng: Random, given: dict[str, str]) -> str:

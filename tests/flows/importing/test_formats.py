@@ -117,6 +117,40 @@ def test_lines_of_other_tools_are_judged_counted_and_named(warehouse: Warehouse)
         ingest(warehouse, io.BytesIO(b""), "shop", "xml")
 
 
+DOMAIN = """(define (domain d) (:requirements :strips {more}) (:predicates (p ?x) (g))
+  ; 1) a bracket, :) in a comment
+  (:action n :parameters (?x) :precondition (p ?x) :effect (g)))"""
+PROBLEM = "(define (problem x{n}) (:domain d) (:objects o{n}) (:init (p o{n})) (:goal (g)))"
+
+
+def asked(*texts: str) -> Any:
+    return imported("chat", {"prompt": "\n".join(texts), "completion": "(n o9)"})[0]
+
+
+def test_the_last_task_of_a_prompt_counts() -> None:
+    domain = DOMAIN.format(more="")
+    for copies in (1, 12):  # the domain once, or with every example
+        shots = [f"{domain * (copies > 1)}{PROBLEM.format(n=n)} Plan: (n o{n})" for n in range(12)]
+        found = asked(domain, *shots, domain * (copies > 1), PROBLEM.format(n=9))
+        assert (found.domain, found.problem) == (domain, PROBLEM.format(n=9))
+    found = asked(domain, PROBLEM.format(n=9), "as in (define (problem NAME) (:domain d) ...)")
+    assert found.problem == PROBLEM.format(n=9)
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        ([DOMAIN.format(more=":durative-actions"), PROBLEM.format(n=9)], "not judged: line 1: requires"),
+        ([DOMAIN.format(more=""), PROBLEM.format(n=9).replace("(g)", "(h)")], "'h' is not decl"),
+        ([DOMAIN.format(more=""), PROBLEM.format(n=1), "(define (problem x9)"], "has no end"),
+        ([DOMAIN.format(more="")], "holds no planning task"),
+    ],
+)
+def test_a_task_that_cannot_be_read_is_refused_with_its_reason(texts: list[str], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        asked(*texts)
+
+
 names = st.sampled_from([*TEXT_IN, "choices", "generations", "traces", "nodes", "scores", "value",
                          "resourceSpans", "scopeSpans", "spans", "attributes", "key", "timing",
                          "calls", "name", "inputs", "outputs", "feedback_stats", "query",

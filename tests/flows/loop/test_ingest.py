@@ -87,6 +87,16 @@ def test_a_refused_line_is_named_and_costs_no_other(
         raise InvalidInput(report.refused[0])
 
 
+def test_who_changes_their_mind_is_heard(warehouse: Warehouse) -> None:
+    heard = []
+    for words in (["accept", "reject"], ["reject"], ["accept"], [None]):
+        take(warehouse, *({**GOOD, **({"feedback": word} if word else {})} for word in words))
+        heard.append(warehouse.frame("FROM feedback")["accepted"].tolist())
+    assert heard == [[False], [False], [True], [True]]
+    assert len(warehouse.frame("FROM traces")) == 1
+    assert not [check.wrong for check in verify(warehouse, Watch(quiet=True)) if check.wrong]
+
+
 def test_empty_lines_and_a_byte_order_mark_are_no_traces(warehouse: Warehouse) -> None:
     report = take(warehouse, b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), b"", b"  ")
     assert (report.new, report.refused) == (1, [])

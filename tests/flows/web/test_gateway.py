@@ -21,6 +21,7 @@ from flows.experiments.reading import load_experiment
 from flows.generations.checkpoints import checkpoint_of
 from flows.importing.line import task_in
 from planners.domains import DOMAINS
+from planners.errors import InvalidInput
 from planners.models.checkpoint import load
 from planners.pddl import read_task
 from planners.policies.local import LocalPolicy
@@ -621,8 +622,10 @@ server = {{ command = "{command}", model = "tiny" }}"""
 
 def test_a_prompt_full_of_brackets_is_no_task() -> None:
     """Nor does it take long: only a few definitions are looked at."""
-    assert task_in("(define (domain " * 16_000) is None
-    assert task_in("(define (problem x))(define (domain y))") is None
+    with pytest.raises(InvalidInput, match="no end"):
+        task_in("(define (problem x)" + "(define (domain " * 16_000)
+    with pytest.raises(InvalidInput, match="names no domain"):
+        task_in("(define (problem x))(define (domain y))")
     found = task_in(TASK)
     assert found is not None
     assert read_task(*found).problem.name

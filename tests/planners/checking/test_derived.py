@@ -153,6 +153,22 @@ def test_an_object_of_a_type_with_two_parents_is_of_both() -> None:
         read_task(circle, problem)
 
 
+def test_a_rule_derives_of_objects_that_are_of_two_types_at_once() -> None:
+    """Neither type is below the other, and `c` is below both."""
+    domain = """(define (domain d) (:requirements :typing :derived-predicates)
+        (:types a b - object {more} c - (either a b)) (:predicates (p ?x - a) (q ?x - b) (g))
+        (:action n :parameters (?x - b) :precondition (p ?x) :effect (g))
+        (:derived (p ?x - {wide}) (q ?x)))"""
+    problem = "(define (problem x) (:domain d) (:objects o - c) (:init (q o)) (:goal {goal}))"
+    for wide, more in (("b", ""), ("(either b d)", "d - a"), ("b", "e - c")):
+        text = domain.format(wide=wide, more=more)
+        assert check(text, problem.format(goal="(p o)"), ";").valid
+        assert check(text, problem.format(goal="(g)"), "(n o)").valid
+    apart = domain.format(wide="b", more="").replace("c - (either a b)", "c - b")
+    with pytest.raises(PddlError, match=r"is of type b, and predicate 'p' takes a"):
+        read_task(apart, problem.format(goal="(g)"))
+
+
 def test_what_does_not_handle_rules_says_so() -> None:
     domain, problem, _ = net(3)
     task = read_task(domain, problem)

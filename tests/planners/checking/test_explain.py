@@ -112,6 +112,16 @@ def test_a_plan_has_advice_where_it_is_not_valid_and_what_it_names_helps(
             assert tuple(named[1].strip("()").split()) in run.state
 
 
+def test_no_action_is_advised_that_puts_back_what_it_deletes() -> None:
+    domain = """(define (domain d) (:predicates (at ?x) (g)) (:action move :parameters (?f ?t)
+        :precondition (at ?f) :effect (and (not (at ?f)) (at ?t))))"""
+    problem = "(define (problem x) (:domain d) (:objects a{}) (:init (at a)) (:goal (not (at a))))"
+    told = "\n".join(explain(read_task(domain, problem.format("")), Plan(())))
+    assert "no action that is applicable here deletes it" in told
+    told = "\n".join(explain(read_task(domain, problem.format(" b")), Plan(())))
+    assert told.endswith("applicable here and deletes it: (move a b)")
+
+
 def test_check_explains(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("domain.pddl", "problem.pddl", "plan")]
     for file, text in zip(files, (BLOCKS, PROBLEM, "(pickup a)\n(pickup b)\n"), strict=True):

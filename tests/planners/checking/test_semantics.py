@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planners import check
+from planners.checking.check import judge_text
 from planners.checking.checker import Checker
 from planners.checking.explain import explain
 from planners.checking.fallback import Fallback
@@ -254,6 +255,19 @@ def test_a_task_that_nobody_judges_is_refused_before_any_plan_is_read(
         Fallback(domain, problem, refused.value)
 
 
+def test_another_checker_is_given_the_same_plan() -> None:
+    """The domain's actions tell where an answer goes on after a semicolon."""
+    domain = """(define (domain d) (:predicates (p ?x) (q ?x) (g))
+        (:action n :parameters (?x) :precondition (p ?x) :effect (g)))"""
+    problem = """(define (problem x) (:domain d) (:objects o r) (:init (p o)) (:goal (g))
+        (:constraints (always (p o))))"""
+    with pytest.raises(NotJudged) as refused:
+        read_task(domain, problem)
+    other = Fallback(domain, problem, refused.value)
+    assert judge_text(other, "(n o)", find=True)[1].valid
+    assert not judge_text(other, "(n o); (n r)", find=True)[1].valid
+
+
 SMALL = """(define (domain s) (:requirements :typing :fluents) (:types t u)
     (:predicates (p ?x - t) (r) (q ?x ?y)) (:functions (f) {functions})
     (:action a :parameters {parameters} :precondition {condition} :effect {effect}))"""
@@ -275,6 +289,33 @@ def test_the_time_of_a_plan_is_kept_however_small_its_quantifiers_are() -> None:
     for condition, plan in ((hard, "(a)"), (each, "(a)\n" * 5000)):
         with pytest.raises(NotJudged, match="time for this plan is over"):
             judged(problem, plan, 0.3, condition=condition)
+
+
+def test_the_time_of_a_plan_is_kept_by_effects_too() -> None:
+    many = " ".join(f"o{i}" for i in range(2000))
+    names = " ".join(f"(f{i})" for i in range(400))
+    none = " ".join("(forall (?x - u) (r))" for _ in range(300))
+    whens = " ".join(f"(when (> (f{i}) 1) (r))" for i in range(400))
+    values = " ".join(f"(= (f{i}) 0)" for i in range(400))
+    problem = f"(:objects {many} - t) (:init (= (f) 0) {values}) (:goal (r))"
+    for effect in (f"(and {whens})", f"(and {none})"):
+        with pytest.raises(NotJudged, match="time for this plan is over"):
+            judged(problem, "(a)\n" * 5000, 0.3, effect=effect, functions=names)
+
+
+def test_a_deep_or_wide_hierarchy_of_types_is_read_quickly_or_refused() -> None:
+    chain = " ".join(f"t{i + 1} - t{i}" for i in range(3000))
+    domain = f"(define (domain d) (:types {chain}) (:predicates (p ?x - t0)))"
+    with pytest.raises(NotJudged, match="types in 3001 levels; up to 100 are supported"):
+        read_domain(domain)
+    short = " ".join(f"t{i + 1} - t{i}" for i in range(98))
+    many = " ".join(f"o{i}" for i in range(3000))
+    facts = " ".join(f"(p o{i})" for i in range(3000))
+    task = read_task(
+        f"(define (domain d) (:types {short}) (:predicates (p ?x - t0)))",
+        f"(define (problem x) (:domain d) (:objects {many} - t98) (:init {facts}) (:goal (p o0)))",
+    )
+    assert Checker(task).check(Plan(())).valid
 
 
 def test_sums_of_many_terms_and_many_variables_are_judged_or_refused() -> None:
@@ -312,6 +353,11 @@ def test_a_metric_is_part_of_the_task() -> None:
 def test_what_is_said_twice_differently_or_looks_like_a_variable_is_refused() -> None:
     with pytest.raises(InvalidInput, match="two initial values"):
         judged("(:init (= (f) 1) (= (f) 2)) (:goal (r))", "(a)")
+    for both in ("(r) (not (r))", "(not (r)) (r)"):
+        with pytest.raises(InvalidInput, match=r"\(r\) is true and false at the beginning"):
+            judged(f"(:init (= (f) 1) {both}) (:goal (r))", "(a)")
+    with pytest.raises(NotJudged, match="requires :preferences"):
+        judged("(:requirements :preferences) (:init (= (f) 1)) (:goal (r))", "(a)")
     domain = SMALL.replace("(r) (q", "(?r) (q").format(
         functions="", parameters="()", condition="()", effect="(p)"
     )

@@ -6,10 +6,13 @@ person would not say which plan is meant, or that there is none.
 
 import pytest
 
+from planners.pddl import read_domain
 from planners.prompts.extraction import extract
 from planners.records import Plan
 
-SCHEMAS = {"pickup", "putdown", "stack", "unstack"}
+SCHEMAS = read_domain("""(define (domain d) (:predicates (on ?x ?y))
+    (:action pickup :parameters (?x)) (:action putdown :parameters (?x))
+    (:action stack :parameters (?x ?y)) (:action unstack :parameters (?x ?y)))""").actions
 AB = Plan((("pickup", "a"), ("stack", "a", "b")))
 ABC = Plan((*AB.actions, ("pickup", "c"), ("stack", "c", "a")))
 A = Plan((("pickup", "a"),))
@@ -147,9 +150,12 @@ FORMS: list[tuple[str, Plan | None]] = [
     ('["(pickup a) (stack a b)"]', AB),
     (
         '[{"name": "pickup", "parameters": {"x": "a"}}, '
-        '{"name": "stack", "parameters": {"x": "a", "y": "b"}}]',
+        '{"name": "stack", "parameters": {"?Y": "b", "?x": "a"}}]',
         AB,
     ),
+    ('[{"name": "stack", "parameters": {"y": "b", "x": "a"}}]', Plan((("stack", "a", "b"),))),
+    ('[{"name": "stack", "parameters": {"under": "b", "top": "a"}}]', None),
+    ('[{"name": "pickup", "parameters": {"block": "a"}}]', A),
     ('[{"name": "pickup", "arguments": "junk"}]', None),
     ('{"answer": 42}', None),
     ("[1, 2]", None),
@@ -181,6 +187,13 @@ FORMS: list[tuple[str, Plan | None]] = [
     (f"Wrong plan:\n<plan>\n{TEXT}\n</plan>", None),
     (f"A plan that fails:\n```\n(pickup b)\n```\n\nThe plan:\n{FENCE}", AB),
     (f"It would not work to wait, so:\n{FENCE}", AB),
+    # what only sounds like it
+    (f"Here is a plan that will not fail:\n{FENCE}", AB),
+    (f"This plan does not fail:\n{TEXT}", AB),
+    (f"This plan works because any plan without it fails:\n{TEXT}", AB),
+    (f"To avoid an invalid plan, I checked every step:\n{FENCE}", AB),
+    (f"My plan doesn't fail:\n{FENCE}\nThe old attempt was\n```\n(pickup a)\n```", None),
+    (f"I was not sure at first. This plan fails:\n```\n(pickup b)\n```\nThe plan:\n{FENCE}", AB),
     # broken
     ("(pickup a)\n(stack a b", None),
     ("(pickup a)\n(stack (a b))", None),
@@ -208,6 +221,8 @@ FORMS: list[tuple[str, Plan | None]] = [
     (f"<think>{TEXT}</think>", None),
     (f"<think>{TEXT}", None),
     ("<plan>I give up</plan>", None),
+    # a form that is only spoken of
+    (f"I will answer between <plan> and </plan>.\n<plan>\n{TEXT}\n</plan>", AB),
 ]
 
 

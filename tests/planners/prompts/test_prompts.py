@@ -89,9 +89,34 @@ def test_wordy_prompts_are_as_agreed(name: str) -> None:
     assert prompt.write(TINY_TASK) == (GOLDEN / f"{prompt}.txt").read_text()
 
 
-@pytest.mark.parametrize("name", ["natural-2", "validate-1"])
+@pytest.mark.parametrize("name", ["natural-2", "natural-3", "validate-1", "validate-2"])
 def test_older_prompts_are_still_read(name: str) -> None:
     assert READABLE[name].write(TINY_TASK) == (GOLDEN / f"{name}.txt").read_text()
+
+
+def test_plain_words_negate_in_pddl_what_is_more_than_a_fact() -> None:
+    domain = """(define (domain d) (:requirements :adl) (:types a b - object c - (either a b))
+        (:predicates (p) (q) (g)) (:action n :parameters ()
+        :precondition (and (not (and (p) (q))) (g)) :effect (g)))"""
+    problem = """(define (problem x) (:domain d) (:objects o - c) (:init (g))
+        (:goal (and (not (p)) (not (or (p) (q))))))"""
+    text = PROMPTS["natural"].write(read_task(domain, problem))
+    assert "- (n): possible if g; (not (and (p) (q)))." in text
+    assert "The goal: not: p; (not (or (p) (q)))." in text
+    assert "Every c is a a and a b." in text
+
+
+def test_made_up_names_leave_numbers_and_words_of_pddl_alone() -> None:
+    domain = """(define (domain d) (:predicates (problem ?x) (g)) (:functions (total-cost) - number)
+        (:action n :parameters (?x) :precondition (problem ?x)
+        :effect (and (g) (increase (total-cost) 1))))"""
+    problem = """(define (problem x) (:domain d) (:objects 1 minimize o)
+        (:init (problem 1) (= (total-cost) 0)) (:goal (g)) (:metric minimize (total-cost)))"""
+    task = read_task(domain, problem)
+    prompt = PROMPTS["obfuscated"]
+    names = prompt.names(task)
+    assert "(problem 1)" in prompt.write(task)
+    assert prompt.read(task, f"({names['n']} 1)").plan == Plan((("n", "1"),))
 
 
 @pytest.mark.parametrize("name", ["natural", "validate"])
