@@ -206,13 +206,15 @@ class Warehouse(Reader):
         """
         ids = [one.trace for one in found]
         k, t, e = schema.tasks.c, schema.traces.c, schema.experiment_tasks.c
-        others = sa.select(t.task).where(t.trace.not_in(ids))
-        own = k.task.in_([one.task for one in found]) & k.task.not_in(others)
-        own &= k.task.not_in(sa.select(e.task))
+        gone = schema.forgotten.c
+        # Who was forgotten before has no task any more either.
+        others = sa.select(t.task).where(t.trace.not_in(ids), t.trace.not_in(sa.select(gone.trace)))
+        named = k.task.in_([one.task for one in found]) | k.task.in_(sa.select(gone.task))
+        own = named & k.task.not_in(others) & k.task.not_in(sa.select(e.task))
         with self.writing() as connection:
             erase(connection, schema.tasks, own, {"pddl": "", "domain": ""})
-            d, names = schema.domains.c, [one.task for one in found]
-            theirs = sa.select(k.domain_hash).where(k.task.in_(names))
+            d = schema.domains.c
+            theirs = sa.select(k.domain_hash).where(named)
             used = sa.select(k.domain_hash).where(k.pddl != "")
             unused = d.domain_hash.in_(theirs) & d.domain_hash.not_in(used)
             erase(connection, schema.domains, unused, {"pddl": "", "name": ""})

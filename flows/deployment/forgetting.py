@@ -39,13 +39,15 @@ def forget(
     tokens, prompts, plans, comments, also on others' answers, and tasks that nobody else has.
     Corrections go with the answers that they correct.
 
-    Raises InvalidInput where there is none.
+    Raises InvalidInput where there is none. Killed, it may have left bytes of what it erased in the
+    files; asked again, it erases these, whatever is still to be found.
     """
     _wait_for_the_last_answers(warehouse)
     load_requests(warehouse)
     gone = warehouse.forgotten()
     if trace in gone:
-        raise InvalidInput(f"the answer {trace} was forgotten already")
+        warehouse.rewrite()
+        raise InvalidInput(f"the answer {trace} was forgotten already; no file has its bytes")
     asked = [one for one in warehouse.every(Request) if one.trace not in gone]
     named = {
         one.trace
@@ -56,9 +58,12 @@ def forget(
         named |= more  # corrections can be corrected
     said = [one.trace for one in warehouse.every(Feedback) if one.user_hash in user]
     if not named and not said:
+        if gone:
+            warehouse.rewrite()
         raise InvalidInput(
-            "no answer is theirs; users are known by the hash that POSTERITY_USER_KEY gives them, "
-            "so it must be the key that the gateway had"
+            "no answer is theirs, unless they were forgotten already (then no file has their bytes "
+            "any more); users are known by the hash that POSTERITY_USER_KEY gives them, so it must "
+            "be the key that the gateway had"
         )
     return _erase(warehouse, sorted(named), said)
 

@@ -10,6 +10,7 @@ from itertools import takewhile
 
 from flows.deployment.preferred import is_preferred
 from flows.experiments.experiment import Experiment
+from flows.generations.checkpoints import checkpoint_of
 from flows.generations.lineage import (
     BY_HAND,
     ancestors,
@@ -61,7 +62,8 @@ def promote_by_hand(
     """Record a person's decision to deploy a generation, and publish it, since a gateway reads what
     is published; the next is made from it.
 
-    Raises InvalidInput where there is no such generation, or one is half made.
+    Raises InvalidInput where there is no such generation, its weights are lost or changed, or one
+    is half made.
     """
     reached = [one.index for one in warehouse.generations(experiment.id)]
     if generation not in reached:
@@ -72,6 +74,8 @@ def promote_by_hand(
             f"generation {half_made[0]} of {experiment.id} is unfinished; let `posterity run` "
             "finish it first"
         )
+    if generation > 0:
+        checkpoint_of(warehouse, experiment, generation)
     _decide(warehouse, experiment, generation, True, BY_HAND, reason)
     warehouse.publish()
 

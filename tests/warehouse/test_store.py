@@ -280,6 +280,17 @@ def test_a_snapshot_is_what_was_written_so_far(warehouse: Warehouse) -> None:
     assert not list(path.parent.glob("*.partial"))
 
 
+def test_a_copy_whose_file_was_lost_is_not_written_over(tmp_path: Path) -> None:
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        store.publish()
+    (tmp_path / "w.duckdb").unlink()
+    with pytest.raises(InvalidInput, match="rename the copy to it"):
+        Warehouse(tmp_path / "w.duckdb")
+    assert not (tmp_path / "w.duckdb").exists()
+    (tmp_path / "w.duckdb.snapshot").rename(tmp_path / "w.duckdb")
+    Warehouse(tmp_path / "w.duckdb").close()
+
+
 def test_a_snapshot_leaves_other_writers_locked_out(warehouse: Warehouse) -> None:
     warehouse.publish()
     code = f"import warehouse.store as s; s.Warehouse({str(warehouse.place)!r})"

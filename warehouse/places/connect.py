@@ -126,6 +126,11 @@ def connect(place: Place, read_only: bool = False, memory: str | None = None) ->
     anew if it was; so is that of a published copy. `memory` limits what a reader's queries take, as
     DuckDB writes it ("2GB").
     """
+    if isinstance(place, File) and place.is_new and not read_only and not place.published.is_new:
+        raise InvalidInput(
+            f"there is no {place}, but a copy of it, {place.published}. If the file was lost, "
+            "rename the copy to it; if you removed it, remove the copy too"
+        )
     until, refused = time.monotonic() + PATIENCE, 0
     while True:
         # Looked at first, as it may be let go between the two. It may also be taken there, so that

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -22,6 +23,7 @@ from planners.errors import ComponentFailure, InvalidInput
 from planners.pddl.printing import print_problem
 from tests.conftest import blocks_task
 from warehouse import schema
+from warehouse.integrity import written_otherwise
 from warehouse.records import Experiment, Feedback, Request
 from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement, Unjudged
@@ -201,6 +203,46 @@ def test_what_was_forgotten_stays_so_and_another_keeps_his_own(warehouse: Wareho
     [task] = warehouse.every_task()
     assert task.parsed.key == task.key
     assert warehouse.frame("SELECT count(*) AS n FROM domains WHERE pddl = ''")["n"][0] == 0
+
+
+def test_tasks_that_only_the_forgotten_had_go_with_the_last_of_them(warehouse: Warehouse) -> None:
+    warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+    log = Log(requests_folder(warehouse.place))
+    both = answer(1, nonce="one"), answer(1, nonce="other")
+    for one in both:
+        log.append(as_line(one), in_order=True).result(timeout=10)
+    log.close()
+    load_requests(warehouse)
+    for one, left in zip(both, (True, False), strict=True):
+        forget(warehouse, trace=one.trace)
+        [task] = warehouse.every_task()
+        assert (bool(task.pddl), bool(task.domain_pddl)) == (left, left)
+    assert written_otherwise(warehouse)[1] == []
+
+
+@pytest.mark.parametrize("by", ["user", "trace"])
+def test_a_forgetting_that_was_killed_is_finished_by_asking_again(by: str, tmp_path: Path) -> None:
+    """Killed before it wrote the files anew, they still have the bytes."""
+    path = tmp_path / "w.duckdb"
+    with Warehouse(path) as warehouse:
+        warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+        log, first = Log(requests_folder(warehouse.place)), answer(1)
+        secret = Told(trace=first.trace, accepted=True, given=NOW, comment="SECRETCOMMENT")
+        for one in (first, secret):
+            log.append(as_line(one), in_order=True).result(timeout=10)
+        log.close()
+        load_requests(warehouse)
+        warehouse.publish()
+    holding = [path, tmp_path / "w.duckdb.snapshot"]
+    assert all(b"SECRETCOMMENT" in one.read_bytes() for one in holding)
+    named = {"user": ["u"]} if by == "user" else {"trace": first.trace}
+    killed = patch.object(Warehouse, "rewrite", side_effect=KeyboardInterrupt)
+    with Warehouse(path) as warehouse, killed, pytest.raises(KeyboardInterrupt):
+        forget(warehouse, **named)
+    assert b"SECRETCOMMENT" in holding[1].read_bytes()
+    with Warehouse(path) as warehouse, pytest.raises(InvalidInput, match="forgotten already"):
+        forget(warehouse, **named)
+    assert not any(b"SECRETCOMMENT" in one.read_bytes() for one in holding)
 
 
 def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:

@@ -140,7 +140,10 @@ def test_the_last_task_of_a_prompt_counts() -> None:
 @pytest.mark.parametrize(
     ("texts", "told"),
     [
-        ([DOMAIN.format(more=":durative-actions"), PROBLEM.format(n=9)], "not judged: line 1: requires"),
+        (
+            [DOMAIN.format(more=":durative-actions"), PROBLEM.format(n=9)],
+            "not judged: line 1: req",
+        ),
         ([DOMAIN.format(more=""), PROBLEM.format(n=9).replace("(g)", "(h)")], "'h' is not decl"),
         ([DOMAIN.format(more=""), PROBLEM.format(n=1), "(define (problem x9)"], "has no end"),
         ([DOMAIN.format(more="")], "holds no planning task"),

@@ -1,5 +1,6 @@
 """Which generation is deployed: decided by the run, or by a person; rolled back, gone on from."""
 
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,10 @@ def test_promotion_on_the_command_line(tmp_path: Path) -> None:
     unknown = posterity("promote", "7", folder=tmp_path)
     assert unknown.returncode == 2
     assert "has no generation 7; it has 0 to 1" in " ".join(unknown.stderr.split())
+    [folder] = (tmp_path / "posterity.duckdb.checkpoints").glob("*/generation-001")
+    shutil.rmtree(folder)
+    lost = posterity("promote", "1", folder=tmp_path)
+    assert (lost.returncode, "generation 1 is missing" in lost.stderr) == (2, True)
 
 
 def test_a_generation_that_was_once_the_last_is_put_to_work_before_one_learns_from_it(
