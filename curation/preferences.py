@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from curation.strata import RIDGE, Strata, Tails, inclusion, odds_of
+from curation.strata import RIDGE, Strata, Tails, odds_of, score_among_equals, score_given
 from curation.tasks import (
     BETWEEN,
     FEWEST,
@@ -44,8 +44,8 @@ WORK, FEWEST_DRAWN = 4e7, 199
 """Rows drawn in all permutations together, at most; but at least so many permutations."""
 SUSPECT, SUSPECTS = 0.05, 25
 """p up to which a trait may be told, and is compared with each other such one; the most of them."""
-TIED = 0.3
-"""Share of traces with an equal among those of their task, from which equal ones are compared."""
+NEARLY = 0.8
+"""Part of the largest score from which a trait is nearly as clear as the clearest."""
 CREDIBLE = 0.5
 """Logarithm of how far a score's tail may be from a normal one (its Edgeworth terms)."""
 COLUMNS = [
@@ -245,7 +245,7 @@ def _odds(
 
 def _in_one_model(strata: Strata, x: np.ndarray) -> np.ndarray:
     """Log odds ratios, the ends of their intervals, and whether they are flat: (4, columns)."""
-    beta, error = odds_of(strata, x)
+    beta, error = odds_of(strata, x, exact=True)
     # Where hardly any trace contradicts a preference, the likelihood is flat in its odds. The end
     # of the interval that is nearer to 1 is then that of the first step from chance.
     inverse = np.linalg.inv((x * strata.variance[:, None]).T @ x + RIDGE * np.eye(x.shape[1]))
@@ -265,7 +265,8 @@ def _unexplained(
 
     `alone`, `jointly`: the scores at chance. It is the largest of: at chance, given all other
     suspects in one model, and given each of them without any model of how it matters. If each
-    one is explained by another, as by a copy of it in other units, the clearest is told for all.
+    one is explained by another, as by a copy of it in other units, the clearest is told for all, or
+    one that is nearly as clear and less explained.
     """
     from scipy.stats import norm
 
@@ -276,46 +277,18 @@ def _unexplained(
     given = np.where(p <= SUSPECT, 1.0, np.maximum(by_itself, 2 * norm.sf(np.abs(jointly))))
     for one in suspects:
         others = [other for other in suspects if other != one]
-        scores = [_score_given(strata, x[:, others], x[:, one]) if others else alone[one]]
-        scores += [_score_among_equals(strata, raw[other], x[:, one]) for other in others]
+        scores = [score_given(strata, x[:, others], x[:, one]) if others else alone[one]]
+        scores += [score_among_equals(strata, raw[other], x[:, one]) for other in others]
         given[one] = max([p[one], *(2 * norm.sf(np.abs(scores)))])
     # None would be told, and one would be if it were alone: which one cannot be said.
     if suspects and false_discoveries(given).min() > GATE >= false_discoveries(by_itself).min():
-        first = min(suspects, key=lambda i: by_itself[i])
-        given[first] = by_itself[first]
-        return given, {first: [i for i in suspects if i != first and by_itself[i] <= GATE]}
+        size = np.abs(alone)
+        near = [i for i in suspects if size[i] >= NEARLY * size.max()]
+        first = min(near, key=lambda i: (given[i] > SUSPECT, by_itself[i]))
+        also = [i for i in suspects if i != first and by_itself[i] <= GATE]
+        given[[first, *also]] = [by_itself[first], *(1.0 for _ in also)]
+        return given, {first: also}
     return given, {}
-
-
-def _score_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
-    """The score of a trait, in standard errors, at the odds that others have without it."""
-    beta, _ = odds_of(strata, others)
-    chance, variance = inclusion(strata, others @ beta)
-    information = strata.information(np.column_stack([x, others]), variance)
-    own = 1 / np.linalg.inv(information)[0, 0]
-    return float(x @ (strata.label - chance) / np.sqrt(own))
-
-
-def _score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
-    """The score of a trait among the traces of a task that are equal in another one, however that
-    matters. If it has few equal values, the score given a smooth curve of it.
-    """
-    order = np.lexsort((other, strata.task))
-    begins = np.flatnonzero(
-        np.r_[True, (np.diff(strata.task[order]) != 0) | (np.diff(other[order]) != 0)]
-    )
-    size = np.diff(np.r_[begins, len(order)])
-    if size[size > 1].sum() < TIED * len(order):
-        unit = (other - other.mean()) / max(other.std(), 1e-12)
-        unit = np.clip(strata.within(unit), -3, 3)
-        return _score_given(strata, np.column_stack([unit, unit**2, unit**3]), x)
-    values, label = x[order], strata.label[order]
-    part = np.repeat(np.arange(len(size)), size)
-    around = values - (np.add.reduceat(values, begins) / size)[part]
-    kept = np.add.reduceat(label, begins)
-    rate = kept * (size - kept) / np.maximum(size * (size - 1.0), 1)
-    spread = float((around**2 * rate[part]).sum())
-    return float(around @ label) / np.sqrt(spread) if spread > 1e-9 else 0.0
 
 
 def _affordable(strata: Strata) -> float:

@@ -15,6 +15,13 @@ RIDGE = 0.05
 4.5).
 """
 STEPS, CLOSE = 25, 1e-8
+SMALL = 12
+TIED = 0.3
+"""Share of traces with an equal among those of their task, from which equal ones are compared."""
+EXPLAINED = 1.96
+"""Score below which a trait is explained by another."""
+EXACT = 300_000
+"""Traces of all these tasks together, at most; with more it would take minutes."""
 ODD = 1.25
 """Times the usual largest score by chance, from which a score is not taken for a normal one."""
 
@@ -114,16 +121,17 @@ class Tails:
         return found
 
 
-def odds_of(strata: Strata, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def odds_of(strata: Strata, x: np.ndarray, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Log odds ratios and their standard errors, by Newton's method on the conditional likelihood.
 
-    The chance of a trace to be among its task's kept ones is exact where one is kept, and Hajek's
-    approximation (1964, equation 5.27) where several are.
+    The chance of a trace to be among its task's kept ones is exact where one is kept or one is not,
+    with `exact` in all tasks of at most SMALL traces (EXACT in all), and else Hajek's approximation
+    (1964, equation 5.27).
     """
     beta = np.zeros(x.shape[1])
     information = np.eye(x.shape[1])
     for _ in range(STEPS):
-        chance, variance = inclusion(strata, x @ beta)
+        chance, variance = inclusion(strata, x @ beta, exact)
         information = strata.information(x, variance)
         step = np.linalg.solve(information, x.T @ (strata.label - chance) - RIDGE * beta)
         beta += np.clip(step, -1, 1)
@@ -132,15 +140,21 @@ def odds_of(strata: Strata, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return beta, np.sqrt(np.diag(np.linalg.inv(information)))
 
 
-def inclusion(strata: Strata, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def inclusion(
+    strata: Strata, eta: np.ndarray, exact: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Each trace's chance to be kept, given how many of its task are, and its variance."""
     wanted, task = strata.kept.astype(float), strata.task
+    kept = (strata.kept == 1)[task]
+    alone = kept | (strata.kept == strata.size - 1)[task]
+    sign = np.where(kept, 1.0, -1.0)  # of a task that drops one, that one is drawn
     shift = -np.maximum.reduceat(eta, strata.starts)
-    alone = (strata.kept == 1)[task]
-    weight = np.exp(eta + shift[task])
+    drawn = sign * eta
+    weight = np.exp(drawn - np.maximum.reduceat(drawn, strata.starts)[task])
     softmax = weight / strata.sums(weight)[task]
+    one = np.where(kept, softmax, 1 - softmax)
     if alone.all():
-        return softmax, softmax
+        return one, softmax
     # Find each task's intercept for which the chances add up to the number of kept traces.
     intercept = shift + np.log(wanted / np.maximum(strata.size - wanted, 0.5))
     for _ in range(STEPS):
@@ -150,6 +164,78 @@ def inclusion(strata: Strata, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     v = p * (1 - p)
     centre = strata.sums(p * v) / spread
     several = np.clip(p * (1 - (centre[task] - p) * (1 - p) / spread[task]), 1e-9, 1)
+    small = (strata.size <= SMALL) & (strata.kept > 1) & (strata.kept < strata.size - 1)
+    if exact and strata.size[small].sum() <= EXACT:
+        for size, count in set(zip(strata.size[small], strata.kept[small], strict=True)):
+            rows = (small & (strata.size == size) & (strata.kept == count))[task]
+            several[rows] = _exactly(eta[rows].reshape(-1, size), count).ravel()
+        v = several * (1 - several)
     n = strata.size.astype(float)
     scaled = v * (n / (n - 1))[task]
-    return np.where(alone, softmax, several), np.where(alone, softmax, scaled)
+    return np.where(alone, one, several), np.where(alone, softmax, scaled)
+
+
+def _exactly(eta: np.ndarray, kept: int) -> np.ndarray:
+    """The chance of each trace to be among the kept ones, (tasks, traces), of tasks of one size: by
+    elementary symmetric polynomials of the odds (Howard 1972), of all traces and without each.
+    """
+    tasks, size = eta.shape
+    odds = np.exp(np.clip(eta - eta.mean(axis=1, keepdims=True), -50, 50))
+    others = np.array([[j for j in range(size) if j != i] for i in range(size)])
+    without = np.zeros((tasks, size, kept + 1))  # of those others, by how many are drawn
+    without[..., 0] = 1
+    for place in range(size - 1):
+        without[..., 1:] += odds[:, others[:, place], None] * without[..., :-1]
+    with_it = odds * without[..., kept - 1]
+    return with_it / (with_it + without[..., kept])
+
+
+def score_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
+    """The score of a trait, in standard errors, at the odds that others have without it."""
+    beta, _ = odds_of(strata, others)
+    chance, variance = inclusion(strata, others @ beta)
+    information = strata.information(np.column_stack([x, others]), variance)
+    own = 1 / np.linalg.inv(information)[0, 0]
+    return float(x @ (strata.label - chance) / np.sqrt(own))
+
+
+def score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
+    """The score of a trait among the traces of a task that are equal in another one, however that
+    matters. If it has few equal values, the score given smooth curves of it.
+    """
+    order = np.lexsort((other, strata.task))
+    begins = np.flatnonzero(
+        np.r_[True, (np.diff(strata.task[order]) != 0) | (np.diff(other[order]) != 0)]
+    )
+    size = np.diff(np.r_[begins, len(order)])
+    if size[size > 1].sum() < TIED * len(order):
+        return _given_curves(strata, other, x)
+    values, label = x[order], strata.label[order]
+    part = np.repeat(np.arange(len(size)), size)
+    around = values - (np.add.reduceat(values, begins) / size)[part]
+    kept = np.add.reduceat(label, begins)
+    rate = kept * (size - kept) / np.maximum(size * (size - 1.0), 1)
+    spread = float((around**2 * rate[part]).sum())
+    return float(around @ label) / np.sqrt(spread) if spread > 1e-9 else 0.0
+
+
+def _given_curves(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
+    """The score of a trait given a curve of another one in units of the pool; or, if that explains
+    less of it, given also curves in those of each task, and of its rank there: any of these may be
+    how it matters.
+    """
+    unit = (other - other.mean()) / max(other.std(), 1e-12)
+    unit = np.clip(strata.within(unit), -3, 3)
+    pooled = score_given(strata, np.column_stack([unit, unit**2, unit**3]), x)
+    if abs(pooled) < EXPLAINED:
+        return pooled
+    spread = np.sqrt(strata.sums(strata.within(other) ** 2) / strata.size)
+    own = strata.within(other) / np.maximum(spread, 1e-12)[strata.task]
+    order = np.lexsort((other, strata.task))
+    rank = np.empty(len(order))
+    rank[order] = np.arange(len(order)) - strata.starts[strata.task[order]]
+    last = (strata.size - 1)[strata.task]
+    place = 2 * rank / last - 1
+    ends = (rank == 0).astype(float), (rank == last).astype(float)
+    powers = [values**power for values in (unit, own, place) for power in (1, 2, 3)]
+    return min(pooled, score_given(strata, np.column_stack([*powers, *ends]), x), key=abs)

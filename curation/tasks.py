@@ -21,10 +21,8 @@ Column = tuple[str, str, np.ndarray]
 """A trait, its level ("" for a number), and one value per trace."""
 NOTABLE = 0.1
 """Shift of a mean between tasks, in standard deviations, from which it is told."""
-SHARED = 0.5
-"""How much copies of a text share their fate, between 0 (as other traces of their task) and 1 (in
-all cases), from which a text is one case.
-"""
+SURELY = 1.645
+"""Standard errors from which copies of a text share their fate, so that a text is one case."""
 
 
 def contested(kept: pd.Series, task: pd.Series) -> np.ndarray:
@@ -36,8 +34,9 @@ def contested(kept: pd.Series, task: pd.Series) -> np.ndarray:
 def cases(kept: pd.Series, task: pd.Series, text: pd.Series) -> np.ndarray:
     """The places of the traces that were decided on one by one.
 
-    Where equal texts of a task share their fate, as if a judge of texts had decided, copies say
-    nothing new, and permuting them would make any trait seem to matter: then the first of each.
+    Where equal texts of a task share their fate more often than chance has it, as if a judge of
+    texts had decided, who may err, copies say little new, and permuting them would make any trait
+    seem to matter: then the first of each.
     """
     of, label = pd.factorize(task.to_numpy())[0], kept.to_numpy(dtype=float)
     alike = pd.factorize(pd.MultiIndex.from_arrays([of, text.to_numpy()]))[0]
@@ -47,9 +46,10 @@ def cases(kept: pd.Series, task: pd.Series, text: pd.Series) -> np.ndarray:
     size, chosen = np.bincount(alike), np.bincount(alike, weights=label)
     many, some = np.bincount(of).astype(float), np.bincount(of, weights=label)
     apart = 2 * some * (many - some) / np.maximum(many * (many - 1), 1)
-    expected = (size * (size - 1) / 2 * apart[of[first]]).sum()
-    differ = (chosen * (size - chosen)).sum()
-    return first if expected > 0 and 1 - differ / expected >= SHARED else np.arange(len(kept))
+    fewer = size * (size - 1) / 2 * apart[of[first]] - chosen * (size - chosen)
+    by_task = np.bincount(of[first], weights=fewer)
+    shared = by_task.sum() > SURELY * np.sqrt((by_task**2).sum())
+    return first if shared else np.arange(len(kept))
 
 
 def false_discoveries(p: np.ndarray | pd.Series) -> np.ndarray:
@@ -73,50 +73,40 @@ def labelled(trait: str, level: str) -> str:
 
 
 def share_interval(part: np.ndarray, size: np.ndarray) -> tuple[float, float]:
-    """A 95% interval of a share (Wilson's), given what has it and what there is in each task.
+    """A 95% interval of a share, given what has it and what there is in each task.
 
-    A task's traces are alike, so that they count as fewer: as many as would vary as much if they
-    were independent, and as many as there are tasks where no trace differs.
+    A task's traces are alike, so that it counts tasks: a ratio of sums over tasks, on the scale of
+    log odds, with Student's t.
     """
+    from scipy.stats import t as student
+
     tasks, total = len(size), size.sum()
     share = part.sum() / total
-    count = float(tasks)
-    spread = ((part - share * size) ** 2).sum() * tasks / max(tasks - 1, 1) / total**2
-    if spread > 0:
-        # A task that has most of the traces leaves few others to see how tasks differ.
-        most = min(total, total**2 / (size**2).sum() * (total / tasks))
-        count = float(np.clip(share * (1 - share) / spread, 1, most))
-    low, high = wilson(share * count, count)
-    return float(low), float(high)
+    # Half a trace more on each side keeps log odds finite; a lone task says nothing.
+    smooth = (part.sum() + 0.5) / (total + 1)
+    spread = np.sqrt(((part - smooth * size) ** 2).sum() * tasks / max(tasks - 1, 1))
+    error = max(spread, np.sqrt(total * smooth * (1 - smooth))) / total / (smooth * (1 - smooth))
+    # A task of many traces may vary as much as all others together, and vary unseen.
+    reach = student.ppf(0.975, _freedom(size)) * error
+    centre = np.log(smooth / (1 - smooth))
+    low, high = (1 / (1 + np.exp(-np.clip(centre + s * reach, -30, 30))) for s in (-1, 1))
+    return min(float(low), share), max(float(high), share)
 
 
 def acceptance(kept: pd.Series, groups: pd.Series, task: pd.Series) -> pd.DataFrame:
     """The share of each group that was kept: one row per level with at least FEWEST traces.
 
     Columns: `level`, `traces`, `share`, and `low` and `high`, its 95% interval. Traces of a task
-    are kept or dropped together, so that the interval counts tasks (a ratio of sums over tasks, on
-    the scale of log odds, with Student's t).
+    are kept or dropped together, so that the interval counts tasks.
     """
-    from scipy.stats import t as student
-
     levels = groups.astype(str)
     rows = []
     for level, inside in kept.astype(float).groupby(levels):
         if len(inside) < FEWEST:
             continue
         by = inside.groupby(task[inside.index]).agg(["sum", "size"])
-        share, count = by["sum"].sum() / len(inside), len(by)
-        # Half a trace more on each side keeps log odds finite; a lone task says nothing.
-        smooth = (by["sum"].sum() + 0.5) / (len(inside) + 1)
-        spread = np.sqrt(((by["sum"] - smooth * by["size"]) ** 2).sum() * count / max(count - 1, 1))
-        least = np.sqrt(len(inside) * smooth * (1 - smooth))
-        error = max(spread, least) / len(inside) / (smooth * (1 - smooth))
-        # A task of many traces may vary as much as all others together, and vary unseen.
-        varies = by["size"].to_numpy(dtype=float)
-        reach = student.ppf(0.975, _freedom(varies)) * error
-        centre = np.log(smooth / (1 - smooth))
-        low, high = (1 / (1 + np.exp(-np.clip(centre + s * reach, -30, 30))) for s in (-1, 1))
-        rows.append((level, len(inside), share, min(low, share), max(high, share)))
+        part, size = by["sum"].to_numpy(dtype=float), by["size"].to_numpy(dtype=float)
+        rows.append((level, len(inside), part.sum() / size.sum(), *share_interval(part, size)))
     return pd.DataFrame(rows, columns=["level", "traces", "share", "low", "high"])
 
 

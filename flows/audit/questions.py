@@ -39,9 +39,8 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
     valid = _decided(trained)
     seed = derive_seed(trained.experiment.seed, trained.index, "preferences") % 2**32
     least = spent_at(WANTED, trained.index)
-    explained = preferences(
-        valid["kept"].astype(bool), valid["task"], traits_of(valid), seed, least
-    )
+    traits = traits_of(valid)
+    explained = preferences(valid["kept"].astype(bool), valid["task"], traits, seed, least)
     declared = curator_named(trained.experiment.curation.curator).rewards
     clear = set(explained.clear(WANTED).index)
     # A bound is asked at every generation, and must not be broken by asking often enough.
@@ -51,8 +50,11 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         # A declared trait is expected in its own direction alone, and so is one that cannot be told
         # from it.
         way = declared.get(row["trait"])
-        expected = way is not None and way * np.log(row["odds_ratio"]) >= 0
-        expected |= way is None and not declared.keys().isdisjoint(row["also"].split(", "))
+        ways = [way] if way is not None else [
+            declared[other] * _together(valid, traits, row, other)
+            for other in row["also"].split(", ") if other in declared
+        ]  # fmt: skip
+        expected = any(one * np.log(row["odds_ratio"]) >= 0 for one in ways)
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
         measures |= {"declared": float(expected), "named": float(index in clear)}
         measures |= {"chance": explained.chance}
@@ -81,6 +83,15 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
     elif unknown:
         found.unanswered(trained.index, "max_undeclared_odds_ratio")
         found.say(f"  no answer for {', '.join(unknown)}: {explained.unanswered[unknown[0]]}")
+
+
+def _together(valid: pd.DataFrame, traits: pd.DataFrame, row: pd.Series, other: str) -> float:
+    """1 where a named trait is high in the traces of a task in which a number is, -1 where low."""
+    named = traits[row["trait"]]
+    values = (named.astype(str) == row["level"]) if row["level"] else named
+    both = pd.DataFrame({"named": values.astype(float), "other": traits[other].astype(float)})
+    around = both - both.groupby(valid["task"].to_numpy()).transform("mean")
+    return float(np.sign((around["named"] * around["other"]).sum()))
 
 
 def _evidence(explained: Preferences, count: int) -> str:
