@@ -186,7 +186,7 @@ def test_a_task_is_read_from_files_and_a_path_as_text_is_told(tmp_path: Path) ->
     problem.write_text(print_task(task))
     assert read_task(domain, problem).key == task.key
     with pytest.raises(
-        InvalidInput, match=r"'domain\.pddl' is not PDDL text, nor a built-in domain"
+        InvalidInput, match=r"'domain\.pddl' is not PDDL text"
     ):
         read_task("domain.pddl", "problem.pddl")
     with pytest.raises(InvalidInput, match="cannot be read"):

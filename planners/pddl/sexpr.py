@@ -58,8 +58,8 @@ def parse(text: str) -> Words:
         raise PddlError(f"character {error.start + 1} is half of a surrogate pair") from None
     if "(" not in text:
         raise PddlError(
-            f"{text[:60]!r} is not PDDL text, nor a built-in domain; from Python, give a file as a "
-            "pathlib.Path"
+            f"{text[:60]!r} is not PDDL text; from Python, give a file as a pathlib.Path, and a "
+            "built-in domain by its text"
             if text.strip()
             else "the text is empty"
         )
