@@ -185,9 +185,7 @@ def test_a_task_is_read_from_files_and_a_path_as_text_is_told(tmp_path: Path) ->
     domain.write_text(DOMAINS["blocksworld"].text)
     problem.write_text(print_task(task))
     assert read_task(domain, problem).key == task.key
-    with pytest.raises(
-        InvalidInput, match=r"'domain\.pddl' is not PDDL text"
-    ):
+    with pytest.raises(InvalidInput, match=r"'domain\.pddl' is not PDDL text"):
         read_task("domain.pddl", "problem.pddl")
     with pytest.raises(InvalidInput, match="cannot be read"):
         read_task(domain, tmp_path / "none.pddl")
