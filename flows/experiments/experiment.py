@@ -50,8 +50,8 @@ or is None when not given.
 
 class Experiment(Table):
     """The settings of one run. `generations` says how far it goes, `promote` on what condition,
-    `workers` who does the work, and `tracking` which experiment trackers are told its figures; like
-    the others in BESIDES they are not part of its identity.
+    `workers` who does the work, and `tracking` which experiment trackers are told its figures:
+    these are no part of its identity.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]

@@ -134,7 +134,7 @@ class Server(Table):
     """Where a served model answers: at `urls` (of the API, with /v1), or at a server that `command`
     starts for each generation (with its folder for `{checkpoint}` and a port for `{port}`).
     `model`: the base's name there, by default model.base. `adapters`: load each generation's
-    adapter into the running servers, as vLLM can.
+    adapter into the running servers, as vLLM can. `concurrency`: requests to each at once.
 
     Seconds: `start_up`, until a server must be ready; `patience`, that one may fail before a stage
     does; `timeout`, for an answer. `remeasured`: completions per stage whose log-probabilities are
@@ -179,6 +179,7 @@ class Model(Table):
     of what determines a run. Two learn nothing: "planner" (a classical baseline with `seconds` per
     task) and "scripted" (base is a file of JSON Lines).
 
+    `batch`: completions that are drawn together. `threads`: of the CPU, 0 for one per core.
     `device` and `dtype` are of a local model. "auto" is a GPU where there is one, with the type of
     the stored weights; on a CPU it is float32. The dtype "fastest" is bfloat16 on a GPU, and on a
     CPU that has instructions for it.
