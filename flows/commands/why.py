@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from flows.experiments.experiment import Experiment
     from flows.progress import Watch
 
+KEPT, GROUP, ARMS = "kept", "group", 8
+"""What is meant where nothing is said."""
+
 
 @app.command()
 def audit(
@@ -46,7 +49,7 @@ def audit(
     ] = None,
     arms: Annotated[
         int, typer.Option("--arms", help="Of --by-lot: how many such arms.", min=2, max=100)
-    ] = 8,
+    ] = ARMS,
     curator: Annotated[
         str | None,
         typer.Option(
@@ -63,10 +66,10 @@ def audit(
     ] = None,
     kept: Annotated[
         str, typer.Option("--kept", help="Of --pool: the column that says whether a row was kept.")
-    ] = "kept",
+    ] = KEPT,
     group: Annotated[
         str, typer.Option("--group", help="Of --pool: the column of the prompt, or the task.")
-    ] = "group",
+    ] = GROUP,
     traits: Annotated[
         list[str] | None,
         typer.Option("--trait", help="Of --pool: NAME=SQL over a row, or a column; default: all."),
@@ -80,6 +83,11 @@ def audit(
     broken. With --pool, a data set that was never in a warehouse: what did its selection prefer
     within groups, and which groups weigh more?
     """
+    with one_message():
+        if pool is None and (traits or kept != KEPT or group != GROUP):
+            raise InvalidInput("--kept, --group and --trait are of a data set: name it with --pool")
+        if by_lot is None and arms != ARMS:
+            raise InvalidInput("--arms are of --by-lot: name the generation with it")
     if pool is not None:
         with one_message():
             from flows.audit.foreign import audit_pool, traits_named

@@ -133,3 +133,11 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_text("no")
     done = CliRunner().invoke(app, ["audit", "--pool", str(tmp_path / "x.parquet")])
     assert (done.exit_code, "cannot be read as Parquet" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [(["--kept", "liked"], "with --pool"), (["--arms", "4"], "of --by-lot")]
+)
+def test_an_option_of_another_question_is_not_ignored(words: list[str], told: str) -> None:
+    done = CliRunner().invoke(app, ["audit", "tiny", *words])
+    assert (done.exit_code, told in done.stderr) == (2, True)
