@@ -61,8 +61,8 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
     one = cases(chosen, known[group], _compared(besides))
     if len(one) < len(known):
         yield (
-            f"{len(known) - len(one)} rows repeat another of their group and mostly share its "
-            "fate: each different text counts once"
+            f"{len(known) - len(one)} rows repeat another of their group and share its fate more "
+            "often than by chance: each different text counts once"
         )
     found = preferences(
         chosen.iloc[one].reset_index(drop=True),

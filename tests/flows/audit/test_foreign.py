@@ -94,7 +94,7 @@ def test_copies_count_once_whatever_else_is_in_their_rows(tmp_path: Path) -> Non
         columns = ("--kept", "accepted", "--group", "prompt", "--trait", "n=length(answer)")
         status, told = ask(frame, tmp_path, *columns)
         assert status == 0, told
-        assert "rows repeat another of their group and mostly share its fate" in told
+        assert "rows repeat another of their group and share its fate" in told
         named += "within groups: n," in told
     assert named <= 1
 
