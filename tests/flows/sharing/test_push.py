@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,6 +134,7 @@ def test_what_cannot_be_pushed_is_one_message(
 def test_a_card_holds_no_markup_of_the_data(finished: Path, tmp_path: Path) -> None:
     place = tmp_path / "w.duckdb"
     place.write_bytes(finished.read_bytes())
+    shutil.copytree(f"{finished}.checkpoints", f"{place}.checkpoints")
     odd = "<script>alert(1)</script> [x](http://y) `z` | **b**"
     done = posterity("promote", "1", "--reason", odd, "--warehouse", str(place), folder=tmp_path)
     assert done.returncode == 0, done.stderr
