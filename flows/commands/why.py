@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flows.progress import Watch
 
 KEPT, GROUP, ARMS = "kept", "group", 8
-"""What is meant where nothing is said."""
+"""Defaults of options that another option gives a meaning."""
 
 
 @app.command()
