@@ -15,13 +15,14 @@ RIDGE = 0.05
 4.5).
 """
 STEPS, CLOSE = 25, 1e-8
-SMALL = 12
 TIED = 0.3
 """Share of traces with an equal among those of their task, from which equal ones are compared."""
 EXPLAINED = 1.96
 """Score below which a trait is explained by another."""
-EXACT = 300_000
-"""Traces of all these tasks together, at most; with more it would take minutes."""
+SMALL, EXACT = 12, 300_000
+"""Traces of a task whose chances are computed exactly, and of all such tasks together, at most:
+with more it would take minutes.
+"""
 ODD = 1.25
 """Times the usual largest score by chance, from which a score is not taken for a normal one."""
 
@@ -148,7 +149,6 @@ def inclusion(
     kept = (strata.kept == 1)[task]
     alone = kept | (strata.kept == strata.size - 1)[task]
     sign = np.where(kept, 1.0, -1.0)  # of a task that drops one, that one is drawn
-    shift = -np.maximum.reduceat(eta, strata.starts)
     drawn = sign * eta
     weight = np.exp(drawn - np.maximum.reduceat(drawn, strata.starts)[task])
     softmax = weight / strata.sums(weight)[task]
@@ -156,6 +156,7 @@ def inclusion(
     if alone.all():
         return one, softmax
     # Find each task's intercept for which the chances add up to the number of kept traces.
+    shift = -np.maximum.reduceat(eta, strata.starts)
     intercept = shift + np.log(wanted / np.maximum(strata.size - wanted, 0.5))
     for _ in range(STEPS):
         p = 1 / (1 + np.exp(-np.clip(eta + intercept[task], -40, 40)))
@@ -209,7 +210,7 @@ def score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> floa
     )
     size = np.diff(np.r_[begins, len(order)])
     if size[size > 1].sum() < TIED * len(order):
-        return _given_curves(strata, other, x)
+        return _given_curves(strata, other, x, order)
     values, label = x[order], strata.label[order]
     part = np.repeat(np.arange(len(size)), size)
     around = values - (np.add.reduceat(values, begins) / size)[part]
@@ -219,19 +220,18 @@ def score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> floa
     return float(around @ label) / np.sqrt(spread) if spread > 1e-9 else 0.0
 
 
-def _given_curves(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
+def _given_curves(strata: Strata, other: np.ndarray, x: np.ndarray, order: np.ndarray) -> float:
     """The score of a trait given a curve of another one in units of the pool; or, if that explains
     less of it, given also curves in those of each task, and of its rank there: any of these may be
-    how it matters.
+    how it matters. `order` sorts the traces of each task by it.
     """
-    unit = (other - other.mean()) / max(other.std(), 1e-12)
-    unit = np.clip(strata.within(unit), -3, 3)
+    around = strata.within(other)
+    unit = np.clip(around / max(other.std(), 1e-12), -3, 3)
     pooled = score_given(strata, np.column_stack([unit, unit**2, unit**3]), x)
     if abs(pooled) < EXPLAINED:
         return pooled
-    spread = np.sqrt(strata.sums(strata.within(other) ** 2) / strata.size)
-    own = strata.within(other) / np.maximum(spread, 1e-12)[strata.task]
-    order = np.lexsort((other, strata.task))
+    spread = np.sqrt(strata.sums(around**2) / strata.size)
+    own = around / np.maximum(spread, 1e-12)[strata.task]
     rank = np.empty(len(order))
     rank[order] = np.arange(len(order)) - strata.starts[strata.task[order]]
     last = (strata.size - 1)[strata.task]

@@ -128,7 +128,7 @@ def _values(one: Any) -> tuple[str, str]:
     if "enum" in one:
         return " or ".join(f"`{json.dumps(value)}`" for value in one["enum"]), ""
     if one["type"] == "object":
-        [part] = [one["additionalProperties"]] if "additionalProperties" in one else [{}]
+        part = one.get("additionalProperties", {})
         return ("tables by name", _values(part)[1]) if "$ref" in part else ("SQL by name", "")
     if one["type"] == "array":
         of = "list of the lowest and the highest" if "prefixItems" in one else "list"

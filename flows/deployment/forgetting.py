@@ -47,7 +47,7 @@ def forget(
     gone = warehouse.forgotten()
     if trace in gone:
         warehouse.rewrite()
-        raise InvalidInput(f"the answer {trace} was forgotten already; no file has its bytes")
+        raise InvalidInput(f"the answer {trace} was forgotten already")
     asked = [one for one in warehouse.every(Request) if one.trace not in gone]
     named = {
         one.trace
@@ -61,9 +61,8 @@ def forget(
         if gone:
             warehouse.rewrite()
         raise InvalidInput(
-            "no answer is theirs, unless they were forgotten already (then no file has their bytes "
-            "any more); users are known by the hash that POSTERITY_USER_KEY gives them, so it must "
-            "be the key that the gateway had"
+            "no answer is theirs, or they were forgotten already; users are known by the hash that "
+            "POSTERITY_USER_KEY gives them, so it must be the key that the gateway had"
         )
     return _erase(warehouse, sorted(named), said)
 

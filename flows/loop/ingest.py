@@ -179,7 +179,8 @@ class _Batch:
             source = records.Experiment(self.source, "", self.source, 0, NO_SETTINGS, CODE_VERSION)
             self.records.append(source)
         new = self.warehouse.write(self.records).get(schema.traces, 0)
-        self.warehouse.hear(list(self.said.values()), ())
+        if self.said:
+            self.warehouse.hear(list(self.said.values()), ())
         report.new += new
         report.known += self.taken - new
         self.taken, self.records, self.said = 0, [], {}

@@ -87,7 +87,7 @@ _MENTION = re.compile(
 )
 _NEGATED = r"(?: not|n['\u2019]t) "
 _TAKEN_BACK = re.compile(
-    rf"\bplans?\b(?P<one>[^.\n]{{0,40}})\b(?:(?:does|do|did|will|would){_NEGATED}work"
+    rf"\bplans?\b(?P<between>[^.\n]{{0,40}})\b(?:(?:does|do|did|will|would){_NEGATED}work"
     rf"|(?:is|was|are){_NEGATED}valid|fail(?:s|ed)?|(?:is|was|are) (?:invalid|wrong|incorrect))\b"
     r"|\b(?:invalid|wrong|incorrect|failing|failed|broken) plan\b",
     re.I,
@@ -253,7 +253,7 @@ def _taken_back(before: str) -> bool:
     """Whether the last line of a text says of a plan, plainly, that it does not work."""
     line = before.strip().split("\n")[-1]
     for found in _TAKEN_BACK.finditer(line):
-        ahead = re.split(r"[.!?]\s", line[: found.start()])[-1] + (found["one"] or "")
+        ahead = re.split(r"[.!?]\s", line[: found.start()])[-1] + (found["between"] or "")
         if not _DOUBTED.search(ahead):
             return True
     return False
