@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, require_one_of
 from planners.records import INGESTED, Outcome, content_hash
 
 SELECTED = (
@@ -279,14 +279,17 @@ def curate(
     """Apply a curator to the traces that `replay` admits, for training `generation`.
 
     `curator` may be a name in CURATORS. `replay` admits "all" generations of the pool, the "last"
-    one, or the last k, and always ingested traces. Raises InvalidInput if no trace is kept.
+    one, or the last k, and always ingested traces. Raises InvalidInput if there is no such curator
+    and NothingKept, an InvalidInput, if it keeps no trace.
     """
-    chosen_by = CURATORS[curator] if isinstance(curator, str) else curator
+    if isinstance(curator, str):
+        require_one_of("curator", curator, CURATORS)
+        curator = CURATORS[curator]
     # Curators never see barred traces; these are recorded as dropped below.
     admitted, barred = admitted_by(pool, replay)
-    selection = chosen_by.choose(admitted, options)
+    selection = curator.choose(admitted, options)
     if not selection.frame["kept"].any():
-        raise nothing_kept(chosen_by, len(admitted) + len(barred), generation)
+        raise nothing_kept(curator, len(admitted) + len(barred), generation)
     if barred.empty:
         return selection
     dropped = _selection(barred, set(), barred["barred"].to_numpy(), "")

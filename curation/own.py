@@ -27,7 +27,7 @@ from curation.curators import (
     curate,
     keep,
 )
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, require_one_of
 from planners.files import files_hash
 
 _RUN: dict[str, str] = {}
@@ -41,8 +41,7 @@ def curator_named(name: str, code: str | None = None) -> Curator:
     Raises InvalidInput if there is none, or if `code` is given and the file has another hash.
     """
     if ":" not in name:
-        if name not in CURATORS:
-            raise InvalidInput(f"unknown curator {name!r}; known: {', '.join(CURATORS)}, or {ASK}")
+        require_one_of("curator", name, CURATORS, f", or {ASK}")
         return CURATORS[name]
     found = code_of(name)
     if found != code and code is not None:

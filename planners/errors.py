@@ -19,7 +19,7 @@ Each message says what is wrong, which value, why, and what to do next.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -55,6 +55,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A question for who mistyped a name, empty where nothing known is near."""
     found = get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def unknown(what: str, name: object, known: Iterable[str], also: str = "") -> str:
+    """The message for a name that is none of those known, with the one that is most like it."""
+    told, names = str(name)[:60], list(known)
+    return f"unknown {what} {told!r}{nearest(told, names)}; known: {', '.join(names)}{also}"
+
+
+def require_one_of(what: str, name: str, known: Collection[str], also: str = "") -> None:
+    """Raise InvalidInput, with `unknown`'s message, unless a name is one of those known."""
+    if name not in known:
+        raise InvalidInput(unknown(what, name, known, also))
 
 
 def problem(found: Mapping[str, Any], skip: int = 0) -> str:

@@ -13,6 +13,7 @@ from functools import cache
 from flows.audit.known import Check, differences, experiments, told
 from flows.audit.measured import measured_again
 from flows.deployment.answered import answered_id
+from flows.deployment.forgetting import UNFINISHED, is_unfinished
 from flows.deployment.loading import NEVER_JUDGED, OTHER_NAMES
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import UNKNOWN, checkpoint_of
@@ -95,10 +96,10 @@ def verify(warehouse: Warehouse, watch: Watch, measured: int = MEASURED) -> Iter
         with told(check):
             check.looked_at, check.wrong = look(warehouse)
         yield check
-    for name, derive_all in (("tasks", _tasks), ("ingested", _ingested)):
+    for name, whole in (("tasks", _tasks), ("ingested", _ingested), ("forgotten", _forgotten)):
         check = Check(name)
         with told(check):
-            derive_all(warehouse, check)
+            whole(warehouse, check)
         yield check
     known, check = experiments(warehouse)
     yield check
@@ -112,6 +113,12 @@ def verify(warehouse: Warehouse, watch: Watch, measured: int = MEASURED) -> Iter
         yield check
     if measured:
         yield measured_again(warehouse, known, measured, watch)
+
+
+def _forgotten(warehouse: Warehouse, check: Check) -> None:
+    check.looked_at += len(warehouse.forgotten())
+    if is_unfinished(warehouse.place):
+        check.wrong.append(UNFINISHED)
 
 
 def _tasks(warehouse: Warehouse, check: Check) -> None:

@@ -14,7 +14,7 @@ from planners.checking.explain import explain
 from planners.checking.fallback import Fallback
 from planners.checking.referees import REFEREES, Opinion
 from planners.checking.reference import redundant_actions, reference_plan
-from planners.errors import InvalidInput, NotJudged
+from planners.errors import InvalidInput, NotJudged, require_one_of
 from planners.files import naming, read_pddl, read_plan
 from planners.pddl import read_domain, read_task, require_same_domain
 from planners.records import Plan, Verdict
@@ -119,8 +119,7 @@ def judge_files(
     Raises InvalidInput where the task cannot be read, NotJudged where it is beyond all checkers.
     """
     for name in referees:
-        if name not in REFEREES:
-            raise InvalidInput(f"unknown referee {name!r}; known: {', '.join(REFEREES)}")
+        require_one_of("referee", name, REFEREES)
     if plans.count("-") > 1:
         raise InvalidInput("standard input (-) can be read once, and is named more than once")
     domain_text, problem_text = read_pddl(domain), read_pddl(problem)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from planners.errors import ComponentFailure, InvalidInput, harmless
+from planners.errors import ComponentFailure, InvalidInput, harmless, require_one_of
 from warehouse.sandbox.results import FORMS, names_of, rows_of
 
 TABLE = "table"
@@ -17,10 +17,9 @@ DRAWN = 1000
 """Rows of a table that are drawn."""
 
 
-def require_known(form: str) -> None:
+def require_form(form: str) -> None:
     """Raise InvalidInput unless a result can be written in this form, and to where it would go."""
-    if form not in (TABLE, *FORMS):
-        raise InvalidInput(f"unknown format {form!r}; known: {', '.join((TABLE, *FORMS))}")
+    require_one_of("format", form, (TABLE, *FORMS))
     if form == "parquet" and sys.stdout.isatty():
         raise InvalidInput(
             "Parquet is binary; send it to a file: posterity query ... --format parquet > FILE"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+from flows.audit.known import the_one
 from flows.commands.terminal import DEFAULT
+from flows.deployment.loading import new_answers
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import PRESETS, load_experiment
 from flows.generations.begun import differences
@@ -35,6 +37,7 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
         left = f"`{command} --set generations=N` goes on to generation N"
         if aim > newest:
             left = f"`{command}` goes on to generation {aim}"
+    done += _heard(warehouse, experiment, newest)
     # That a generation was promoted by rule is no news.
     if last is not None and (not last.promoted or last.decided_by == BY_HAND):
         verb = "deployed" if last.promoted else "not promoted"
@@ -42,6 +45,18 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     if last is not None and not last.promoted:  # nothing goes on by itself
         left = f"`posterity promote {last.generation}` deploys it anyway, then {left}"
     return f"{done}; {left}"
+
+
+def _heard(warehouse: Warehouse, experiment: records.Experiment, newest: int) -> str:
+    """How many answers users were given that are not learned yet, and how many are waited for."""
+    try:
+        named = the_one(warehouse, experiment.id)
+    except InvalidInput:  # its settings are of another version
+        return ""
+    if named.deployment is None or newest < 0 or unfinished(warehouse, experiment.id):
+        return ""
+    new, fewest = new_answers(warehouse, named, newest + 1), named.deployment.fewest
+    return f"; users were given {new} new answers, and the next generation waits for {fewest}"
 
 
 def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str, int]:

@@ -27,6 +27,7 @@ def status(warehouse: WarehouseFile = DEFAULT) -> None:
     """Show experiments, their generations and coverage, and what is left to do."""
     with one_message():
         from flows.commands.status import ingested, left_to_do
+        from flows.deployment.forgetting import UNFINISHED, is_unfinished
         from flows.experiments.reading import recorded_settings
         from flows.progress import Watch, summary_table
         from warehouse.records import NO_SETTINGS, Experiment
@@ -44,6 +45,8 @@ def status(warehouse: WarehouseFile = DEFAULT) -> None:
                 samples = recorded_settings(one.config).get("evaluate", {}).get("samples", 0)
                 watch.console.print(summary_table(store, one.id, samples))
                 watch.say(left_to_do(store, one))
+            if is_unfinished(store.place):
+                watch.say(UNFINISHED)
 
 
 @app.command()
@@ -65,10 +68,10 @@ def query(
     tool_calls.
     """
     with one_message():
-        from flows.commands.output import require_known, write_result
+        from flows.commands.output import require_form, write_result
         from warehouse.sandbox.query import Limits, ask
 
-        require_known(form)
+        require_form(form)
         write_result(ask(readable(warehouse), sql, Limits(timeout, memory, rows)), form)
 
 

@@ -13,9 +13,18 @@ from flows.deployment.log import OPEN, complete_segments
 from planners.errors import InvalidInput
 from planners.records import content_hash
 from warehouse.findings import Forgotten
+from warehouse.places.connect import Place
 from warehouse.records import Feedback, Request, utc
 from warehouse.store import Warehouse
 
+BEGUN = "forgetting"
+"""The file beside the folder of the log that is there from before rows are erased until the files
+are written anew.
+"""
+UNFINISHED = (
+    "a `posterity forget` was killed, and the files may still hold what it erased: give that "
+    "command once more"
+)
 LONGEST = 10.0
 """Seconds to wait for a gateway to close what it is writing, at most."""
 
@@ -40,13 +49,13 @@ def forget(
     Corrections go with the answers that they correct.
 
     Raises InvalidInput where there is none. Killed, it may have left bytes of what it erased in the
-    files; asked again, it erases these, whatever is still to be found.
+    files, which `is_unfinished` tells; asked again, it erases these, whatever is still to be found.
     """
     _wait_for_the_last_answers(warehouse)
     load_requests(warehouse)
     gone = warehouse.forgotten()
     if trace in gone:
-        warehouse.rewrite()
+        _write_anew(warehouse)
         raise InvalidInput(f"the answer {trace} was forgotten already")
     asked = [one for one in warehouse.every(Request) if one.trace not in gone]
     named = {
@@ -59,12 +68,26 @@ def forget(
     said = [one.trace for one in warehouse.every(Feedback) if one.user_hash in user]
     if not named and not said:
         if gone:
-            warehouse.rewrite()
+            _write_anew(warehouse)
         raise InvalidInput(
             "no answer is theirs, or they were forgotten already; users are known by the hash that "
             "POSTERITY_USER_KEY gives them, so it must be the key that the gateway had"
         )
     return _erase(warehouse, sorted(named), said)
+
+
+def is_unfinished(place: Place) -> bool:
+    """Whether rows were erased here, and the files not written anew since."""
+    return _begun(place).exists()
+
+
+def _begun(place: Place) -> Path:
+    return place.landing / BEGUN
+
+
+def _write_anew(warehouse: Warehouse) -> None:
+    warehouse.rewrite()
+    _begun(warehouse.place).unlink(missing_ok=True)
 
 
 def _wait_for_the_last_answers(warehouse: Warehouse) -> None:
@@ -83,9 +106,10 @@ def _erase(warehouse: Warehouse, named: Sequence[str], said: Sequence[str]) -> E
         for id in named
         for one in warehouse.traces_beginning(id, 1)
     ]
+    _begun(warehouse.place).touch()
     warehouse.forget(found, said)
     tainted = warehouse.frame("FROM tainted ORDER BY experiment, generation")
-    warehouse.rewrite()
+    _write_anew(warehouse)
     return Erased(
         len(found),
         [(row.experiment, row.generation, row.forgotten) for row in tainted.itertuples()],

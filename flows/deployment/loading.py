@@ -171,16 +171,20 @@ def require_enough(warehouse: Warehouse, experiment: Experiment, generation: int
     load_requests(warehouse)
     if experiment.deployment is None or warehouse.done(experiment.id, generation, "curate"):
         return
-    fewest = experiment.deployment.fewest
-    lineage = ancestors(warehouse, experiment, generation)
-    found = warehouse.query("requests_since", experiment=experiment.id, lineage=lineage)
-    new = int(found["requests"][0])
+    new, fewest = new_answers(warehouse, experiment, generation), experiment.deployment.fewest
     if new < fewest:
         raise Waiting(
             f"generation {generation} of {experiment.id} waits for users: {new} of at least "
             f"{fewest} new answers (deployment.fewest); `posterity deploy` puts the present one "
             "before them"
         )
+
+
+def new_answers(warehouse: Warehouse, experiment: Experiment, generation: int) -> int:
+    """How many answers that users were given a generation could learn, and none before it did."""
+    lineage = ancestors(warehouse, experiment, generation)
+    found = warehouse.query("requests_since", experiment=experiment.id, lineage=lineage)
+    return int(found["requests"][0])
 
 
 def main(warehouse: str, seconds: float) -> None:

@@ -16,7 +16,7 @@ from planners.checking.checker import PLAN_SECONDS
 from planners.checking.referees import REFEREES
 from planners.domains import DOMAINS
 from planners.domains.folder import SPLITS
-from planners.errors import nearest
+from planners.errors import unknown
 from planners.models.hardware import Device, Dtype
 from planners.policies.validating import room_of
 from planners.prompts.formats import PROMPTS
@@ -29,8 +29,7 @@ Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
 
 def _one_of(value: str, known: Any, what: str) -> None:
     if value not in known:
-        near = nearest(value, known)
-        raise ValueError(f"unknown {what} {value!r}{near}; known: {', '.join(sorted(known))}")
+        raise ValueError(unknown(what, value, sorted(known)))
 
 
 def _require_ordered(name: str, bounds: tuple[int, int]) -> None:

@@ -23,7 +23,7 @@ from flows.importing.formats import FORMATS, Read, imported
 from flows.importing.line import Line
 from planners.checking.checker import checker_for
 from planners.domains import pddl_of
-from planners.errors import InvalidInput, problem
+from planners.errors import InvalidInput, problem, require_one_of
 from planners.prompts.extraction import split_reasoning
 from planners.records import INGESTED
 from warehouse import records, schema
@@ -60,8 +60,7 @@ def ingest(warehouse: Warehouse, stream: BinaryIO, source: str, form: str = OWN_
     is not a valid name, or names an experiment, or there is no such format.
     """
     _require_source(warehouse, source)
-    if form not in (OWN_FORM, *FORMATS):
-        raise InvalidInput(f"unknown format {form!r}; known: {', '.join((OWN_FORM, *FORMATS))}")
+    require_one_of("format", form, (OWN_FORM, *FORMATS))
     report, batch = Report(), _Batch(warehouse, source)
     for number, line in enumerate(_lines(stream), 1):
         if not line.strip():

@@ -10,7 +10,7 @@ import pandas as pd
 from flows.pages.experiments import require_experiment
 from flows.pages.links import Row, link, rows_of
 from flows.pages.source import Source
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, require_one_of
 from planners.records import Outcome
 from warehouse.records import Task
 from warehouse.store import Warehouse
@@ -126,8 +126,8 @@ def trace_table(source: Source, id: str, asked: Asked, most: int = ROWS) -> Tabl
     does not go with the filters.
     """
     known = [one.value for one in Outcome]
-    if asked.outcome is not None and asked.outcome not in known:
-        raise InvalidInput(f"unknown outcome {asked.outcome!r}; known: {', '.join(known)}")
+    if asked.outcome is not None:
+        require_one_of("outcome", asked.outcome, known)
     sorts = sorts_of(asked)
     if asked.sort and asked.sort not in sorts:
         asked = replace(asked, sort="")

@@ -21,7 +21,7 @@ from typing import Any
 from flows.experiments.experiment import Experiment
 from flows.progress import Watch
 from flows.tracking.sheets import Sheet, sheets
-from planners.errors import ComponentFailure, InvalidInput, PosterityError, harmless
+from planners.errors import ComponentFailure, InvalidInput, PosterityError, harmless, require_one_of
 from warehouse.store import Warehouse
 
 PROJECT = "posterity"
@@ -195,8 +195,7 @@ def send(
     Raises InvalidInput where there is no such tracker, it is not installed or takes no files, and
     ComponentFailure where it fails; what was sent stays, and the same call sends the rest.
     """
-    if name not in TRACKERS:
-        raise InvalidInput(f"unknown tracker {name!r}; known: {', '.join(TRACKERS)}")
+    require_one_of("tracker", name, TRACKERS)
     tracker, count = TRACKERS[name](at), 0
     for sheet in found:
         if (sheet.folder or sheet.texts) and not tracker.takes_files:

@@ -10,7 +10,7 @@ from random import Random
 
 from planners.domains import blocksworld, walking
 from planners.domains.worlds import WORLDS, World
-from planners.errors import InvalidInput, nearest
+from planners.errors import require_one_of
 from planners.pddl import read_domain
 from planners.records import Plan, Problem
 
@@ -73,9 +73,7 @@ DOMAINS = {
 
 def domain_named(name: str) -> DomainEntry:
     """A domain of the registry. Raises InvalidInput if there is none of this name."""
-    if name not in DOMAINS:
-        near = nearest(name, DOMAINS)
-        raise InvalidInput(f"unknown domain {name[:60]!r}{near}; known: {', '.join(DOMAINS)}")
+    require_one_of("domain", name, DOMAINS)
     return DOMAINS[name]
 
 

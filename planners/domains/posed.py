@@ -10,6 +10,7 @@ from planners.checking.check import judge_text
 from planners.checking.checker import checker_for
 from planners.domains import domain_named
 from planners.domains.task_sets import fresh_tasks
+from planners.errors import InvalidInput
 from planners.pddl.printing import print_problem
 from planners.prompts.formats import PROMPTS
 from planners.records import Verdict, derive_seed
@@ -36,8 +37,11 @@ def pose(
     """`count` new tasks of a registered domain, no two alike up to their objects' names; the same
     seed gives the same tasks. `DOMAINS` says what sizes and horizons count, both inclusive.
 
-    Raises InvalidInput if there is no such domain, or there are not that many tasks.
+    Raises InvalidInput if `count` is below 0, or for what `fresh_tasks` does: no such domain, not
+    that many tasks.
     """
+    if count < 0:
+        raise InvalidInput(f"pose: count is {count}; ask for 0 tasks or more")
     text, rng = domain_named(domain).text, Random(derive_seed(seed, "posed", domain))
     found = []
     for one in islice(fresh_tasks(domain, sizes, horizons, rng), count):

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from planners.domains import DOMAINS, domain_named
+from planners.domains import domain_named
 from planners.errors import InvalidInput
 from planners.files import new_folder, require_new
 from planners.pddl import Task, canonical, read_task
@@ -56,10 +56,14 @@ def fresh_tasks(
     """An endless stream of tasks with sizes and horizons within these inclusive bounds.
 
     `shares` are the relative frequencies of the horizons, by default equal. No task has a shape in
-    `seen`, to which each new shape is added. Raises InvalidInput when ATTEMPTS draws in a row bring
-    no new task.
+    `seen`, to which each new shape is added. Raises InvalidInput if there is no such domain, bounds
+    are out of order or below 1, or ATTEMPTS draws in a row bring no new task.
     """
-    entry, seen = DOMAINS[domain], set() if seen is None else seen
+    entry, seen = domain_named(domain), set() if seen is None else seen
+    if not (1 <= sizes[0] <= sizes[1] and 1 <= horizons[0] <= horizons[1]):
+        raise InvalidInput(
+            f"sizes {sizes} and horizons {horizons} of {domain}: give the smaller one first, from 1"
+        )
     graded = range(horizons[0], horizons[1] + 1)
     misses = 0
     while misses < ATTEMPTS:
@@ -98,10 +102,10 @@ def write_tasks(
     """Write domain.pddl and `count` problems into a new folder; the same seed gives the same bytes.
 
     `plans` adds traces.jsonl, each problem with its generator's plan, which can be ingested.
-    Raises InvalidInput if the folder is not empty or there are not that many tasks.
+    Raises InvalidInput if the folder is not empty, or for what `fresh_tasks` does.
     """
     require_new(folder, " with --out")
-    entry, rng = DOMAINS[domain], Random(derive_seed(seed, "tasks", domain))
+    entry, rng = domain_named(domain), Random(derive_seed(seed, "tasks", domain))
     files = {"domain.pddl": entry.text}
     traces: list[dict[str, str]] = []
     digits = max(2, len(str(count)))

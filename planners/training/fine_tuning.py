@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, require_one_of
 from planners.models.chat import encode_prompts, told_ids
 from planners.models.checkpoint import (
     ADAPTER,
@@ -60,10 +60,12 @@ def fine_tune(
     `prompt` names the prompt format. If `start` is an adapter, `base` is its base. `plain`: without
     the start's chat template, from here on, and with a token for each word of the lessons. An
     interrupted run continues when called again. Returns its facts. Raises
-    InvalidInput if the lessons would teach nothing, or have weights that the method cannot learn.
+    InvalidInput if there is no such prompt format, the lessons would teach nothing or have weights
+    that the method cannot learn, and CheckpointError if `start` is no checkpoint.
     """
     import torch
 
+    require_one_of("prompt format", prompt, PROMPTS)
     objective = objective_of(lessons, training.method)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -93,6 +93,8 @@ def test_replay_windows() -> None:
         [(f"t{g}", f"task{g}", g, "VALID", 2, 0) for g in range(4)], columns=list(POOL_COLUMNS)
     )
     assert curate("shortest", pool, 4, "all", Options()).kept == ["t0", "t1", "t2", "t3"]
+    with pytest.raises(InvalidInput, match="unknown curator 'shortst'; did you mean 'shortest'"):
+        curate("shortst", pool, 4, "all", Options())
     assert curate("shortest", pool, 4, "last", Options()).kept == ["t3"]
     assert curate("shortest", pool, 4, 2, Options()).kept == ["t2", "t3"]
 

@@ -12,14 +12,13 @@ from contextlib import suppress
 import duckdb
 import pyarrow as pa
 
-from planners.errors import InvalidInput
+from planners.errors import require_one_of
 from warehouse.sandbox.query import NOWHERE
 
 
 def require_form(form: str) -> None:
     """Raise InvalidInput unless this is one of `FORMS`."""
-    if form not in FORMS:
-        raise InvalidInput(f"unknown format {form!r}; known: {', '.join(FORMS)}")
+    require_one_of("format", form, FORMS)
 
 
 def names_of(result: pa.Table) -> list[str]:

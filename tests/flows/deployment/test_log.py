@@ -12,8 +12,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from typer.testing import CliRunner
 
 from flows.audit.verify import verify
+from flows.commands.main import app
 from flows.deployment.answered import Answered, Told, as_line, of_line
 from flows.deployment.forgetting import forget
 from flows.deployment.loading import OTHER_NAMES, load_requests, requests_folder
@@ -240,9 +242,15 @@ def test_a_forgetting_that_was_killed_is_finished_by_asking_again(by: str, tmp_p
     with Warehouse(path) as warehouse, killed, pytest.raises(KeyboardInterrupt):
         forget(warehouse, **named)
     assert b"SECRETCOMMENT" in holding[1].read_bytes()
+    told = "posterity forget` was killed"
+    assert told in CliRunner().invoke(app, ["status", "--warehouse", str(path)]).stdout
+    with Warehouse(path, read_only=True) as warehouse:
+        [found] = [one for one in verify(warehouse, Watch()) if one.name == "forgotten"]
+    assert told in found.wrong[0]
     with Warehouse(path) as warehouse, pytest.raises(InvalidInput, match="forgotten already"):
         forget(warehouse, **named)
     assert not any(b"SECRETCOMMENT" in one.read_bytes() for one in holding)
+    assert told not in CliRunner().invoke(app, ["status", "--warehouse", str(path)]).stdout
 
 
 def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:

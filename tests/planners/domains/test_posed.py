@@ -22,5 +22,8 @@ def test_the_same_seed_gives_the_same_tasks_and_another_gives_others() -> None:
     one, again, other = pose(count=5), pose(count=5), pose(count=5, seed=1)
     assert one == again != other
     assert len({task.problem for task in one}) == 5
+    for wrong in {"count": -1}, {"sizes": (6, 3)}, {"sizes": (0, 2)}, {"horizons": (0, 1)}:
+        with pytest.raises(InvalidInput, match=r"ask for 0 tasks or more|the smaller one first"):
+            pose("ferry", **wrong)
     with pytest.raises(InvalidInput, match="unknown domain 'chess'"):
         pose("chess")
