@@ -48,15 +48,17 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
 
 
 def _heard(warehouse: Warehouse, experiment: records.Experiment, newest: int) -> str:
-    """How many answers users were given that are not learned yet, and how many are waited for."""
+    """How many answers users were given that are not learned yet. For how many the next generation
+    waits is no part of what an experiment is, and not recorded.
+    """
     try:
         named = the_one(warehouse, experiment.id)
     except InvalidInput:  # its settings are of another version
         return ""
     if named.deployment is None or newest < 0 or unfinished(warehouse, experiment.id):
         return ""
-    new, fewest = new_answers(warehouse, named, newest + 1), named.deployment.fewest
-    return f"; users were given {new} new answers, and the next generation waits for {fewest}"
+    new = new_answers(warehouse, named, newest + 1)
+    return f"; the next waits for deployment.fewest new answers to users, and {new} are there"
 
 
 def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str, int]:

@@ -60,7 +60,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run(folder, "run", str(experiment(folder)), "--plain")
     assert done.returncode == 1
     assert "waits for users: 0 of at least 20 new answers" in done.stderr
-    told = "users were given 0 new answers, and the next generation waits for 20"
+    told = "the next waits for deployment.fewest new answers to users, and 0 are there"
     assert told in run(folder, "status").stdout
     return folder
 
