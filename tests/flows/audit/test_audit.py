@@ -11,7 +11,7 @@ from curation.rewards import effective_reward
 from flows.audit.audit import audit
 from flows.audit.generation import asked
 from flows.audit.processes import side_by_side
-from flows.audit.questions import PARTS
+from flows.audit.questions import PARTS, _together
 from flows.experiments.experiment import Experiment
 from flows.progress import Watch
 from planners.errors import InvalidInput
@@ -251,6 +251,28 @@ def test_an_error_in_a_process_is_the_users_message(run: Path) -> None:
         pytest.raises(InvalidInput, match="'broken'"),
     ):
         side_by_side(store.place, experiment, [1], 2, lambda count: None)
+
+
+@pytest.mark.parametrize(
+    ("trait", "level", "way"),
+    [("again", "", 1), ("saved", "", -1), ("kind", "long", 1), ("kind", "short", -1)],
+)
+def test_a_trait_that_is_another_in_disguise_is_expected_in_the_direction_of_that(
+    trait: str, level: str, way: int
+) -> None:
+    """Within tasks: between these, the numbers would go the other way."""
+    length = pd.Series([2, 4, 2, 12, 14, 12])
+    traits = pd.DataFrame(
+        {
+            "plan_length": length,
+            "again": [102, 104, 102, 12, 14, 12],
+            "saved": [0, -2, 0, 110, 108, 110],
+            "kind": ["short", "long", "short"] * 2,
+        }
+    )
+    valid = pd.DataFrame({"task": ["a"] * 3 + ["b"] * 3})
+    row = pd.Series({"trait": trait, "level": level})
+    assert _together(valid, traits, row, "plan_length") == way
 
 
 def test_every_trait_is_sql(finished: Path) -> None:
