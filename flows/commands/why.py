@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
@@ -22,7 +23,6 @@ from planners.errors import InvalidInput, harmless
 
 if TYPE_CHECKING:
     from flows.experiments.experiment import Experiment
-    from flows.progress import Watch
 
 KEPT, GROUP, ARMS = "kept", "group", 8
 """Defaults of options that another option gives a meaning."""
@@ -88,54 +88,74 @@ def audit(
             raise InvalidInput("--kept, --group and --trait are of a data set: name it with --pool")
         if by_lot is None and arms != ARMS:
             raise InvalidInput("--arms are of --by-lot: name the generation with it")
-    if pool is not None:
-        with one_message():
-            from flows.audit.foreign import audit_pool, traits_named
-
-            for line in audit_pool(pool, kept, group, traits_named(traits or ())):
-                typer.echo(harmless(line))
-        return
-    with one_message():
-        from flows.audit.audit import audit as ask
-        from flows.audit.audit import tell
-        from flows.audit.known import chosen_from, the_one
-        from flows.audit.supposed import supposed
-        from flows.progress import Watch
-        from warehouse.store import Warehouse
-
-        watch, named = Watch(), named_or_none(experiment, changes)
+        if pool is not None:
+            _ask_of_a_file(pool, kept, group, traits or ())
+            return
+        named = named_or_none(experiment, changes)
         if by_lot is not None:
-            _ask_arms(warehouse, named, by_lot, arms, watch)
+            _ask_arms(warehouse, named, by_lot, arms)
             return
         if curator is not None:
-            with Warehouse(readable(warehouse), read_only=True) as store:
-                tell(supposed(store, the_one(store, named), curator), watch)
+            _suppose(warehouse, named, curator)
             return
-        # Users' traits are SQL, so they are computed where nothing can be written.
-        with Warehouse(warehouse, read_only=True) as store:
-            chosen, skipped = chosen_from(store, named)
-            if skipped:
-                watch.say(f"{skipped} experiments made by another version of Posterity are skipped")
-            found = [ask(store, one, watch) for one in chosen]
-        with Warehouse(warehouse) as store:
-            for one in found:
-                store.replace_audit(one.experiment.id, one.records)
+        broken = _ask_of_all(warehouse, named)
+    raise typer.Exit(1 if broken else 0)
+
+
+def _ask_of_a_file(pool: Path, kept: str, group: str, traits: Sequence[str]) -> None:
+    """What the selection of a data set prefers."""
+    from flows.audit.foreign import audit_pool, traits_named
+
+    for line in audit_pool(pool, kept, group, traits_named(traits)):
+        typer.echo(harmless(line))
+
+
+def _suppose(warehouse: str, chosen: Experiment | str | None, curator: str) -> None:
+    """What another curator would have kept."""
+    from flows.audit.audit import tell
+    from flows.audit.known import the_one
+    from flows.audit.supposed import supposed
+    from flows.progress import Watch
+    from warehouse.store import Warehouse
+
+    with Warehouse(readable(warehouse), read_only=True) as store:
+        tell(supposed(store, the_one(store, chosen), curator), Watch())
+
+
+def _ask_of_all(warehouse: str, chosen: Experiment | str | None) -> bool:
+    """Audit the chosen experiments, and write what is found; whether a bound is broken."""
+    from flows.audit.audit import audit as ask
+    from flows.audit.audit import tell
+    from flows.audit.known import chosen_from
+    from flows.progress import Watch
+    from warehouse.store import Warehouse
+
+    watch = Watch()
+    # Users' traits are SQL, so they are computed where nothing can be written.
+    with Warehouse(warehouse, read_only=True) as store:
+        those, skipped = chosen_from(store, chosen)
+        if skipped:
+            watch.say(f"{skipped} experiments made by another version of Posterity are skipped")
+        found = [ask(store, one, watch) for one in those]
+    with Warehouse(warehouse) as store:
         for one in found:
-            tell(one, watch)
-    raise typer.Exit(1 if any(one.broken for one in found) else 0)
+            store.replace_audit(one.experiment.id, one.records)
+    for one in found:
+        tell(one, watch)
+    return any(one.broken for one in found)
 
 
-def _ask_arms(
-    warehouse: str, chosen: Experiment | str | None, generation: int, arms: int, watch: Watch
-) -> None:
+def _ask_arms(warehouse: str, chosen: Experiment | str | None, generation: int, arms: int) -> None:
     """Compare a generation with randomised arms; add the findings to those of the audit."""
     from flows.audit.audit import tell
     from flows.audit.known import the_one
     from flows.loop.randomised import randomised
+    from flows.progress import Watch
     from warehouse.store import Warehouse
 
     if chosen is None:
         raise InvalidInput("say whose generation: posterity audit EXPERIMENT --by-lot N")
+    watch = Watch()
     with Warehouse(warehouse, read_only=True) as store:
         named = the_one(store, chosen)
         found = randomised(store, named, generation, arms, watch)
