@@ -13,7 +13,7 @@ from typing import Any
 from planners.checking.referees import Unified
 from planners.errors import NotJudged
 from planners.pddl.sexpr import parse
-from planners.records import Outcome, Plan, Verdict
+from planners.records import Action, Outcome, Plan, Verdict
 
 FALLBACK = "unified-planning"
 
@@ -39,11 +39,35 @@ class Fallback:
             raise NotJudged(f"{self.why.reason}; unified-planning {refusal}")
 
     def check(self, plan: Plan) -> Verdict:
-        """unified-planning's verdict. Raises NotJudged if it has none either."""
-        result = self.judge.result(plan)
+        """unified-planning's verdict. Raises NotJudged if it has none either.
+
+        It cannot be asked about actions that are none of the task's: these are ours to find, and it
+        judges what comes before the first.
+        """
+        faults = ((step, self._fault(action)) for step, action in enumerate(plan.actions))
+        step, fault = next(((step, fault) for step, fault in faults if fault), (len(plan), None))
+        result = self.judge.result(Plan(plan.actions[:step]))
         if isinstance(result, str):
             self._require(result)
-        return self._verdict(result, plan)
+        if fault is None or result.inapplicable_action is not None:
+            return self._verdict(result, plan)
+        detail = " ".join(plan.actions[step])
+        return Verdict(fault, step, f"({detail})", None, FALLBACK, self.version)
+
+    def _fault(self, action: Action) -> Outcome | None:
+        """What makes an action none of the task's, None if it is one."""
+        task, (name, *given) = self.judge.task, action
+        if name not in self.schemas:
+            return Outcome.UNKNOWN_ACTION
+        parameters = task.action(name).parameters
+        if len(given) != len(parameters):
+            return Outcome.WRONG_ARITY
+        if not all(map(task.has_object, given)):
+            return Outcome.UNKNOWN_OBJECT
+        for one, wanted in zip(given, parameters, strict=True):
+            if not wanted.type.is_compatible(task.object(one).type):
+                return Outcome.WRONG_TYPE
+        return None
 
     def _verdict(self, result: Any, plan: Plan) -> Verdict:
         if result:

@@ -266,6 +266,14 @@ def test_another_checker_is_given_the_same_plan() -> None:
     other = Fallback(domain, problem, refused.value)
     assert judge_text(other, "(n o)", find=True)[1].valid
     assert not judge_text(other, "(n o); (n r)", find=True)[1].valid
+    for text, outcome, step in (
+        ("(n o)(m o)", Outcome.UNKNOWN_ACTION, 1),
+        ("(n o)(n o o)", Outcome.WRONG_ARITY, 1),
+        ("(n s)", Outcome.UNKNOWN_OBJECT, 0),
+        ("(n r)(n s)", Outcome.PRECONDITION_FAILED, None),
+    ):
+        found = judge_text(other, text)[1]
+        assert (found.outcome, found.step) == (outcome, step)
 
 
 SMALL = """(define (domain s) (:requirements :typing :fluents) (:types t u)
