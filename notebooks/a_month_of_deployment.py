@@ -1,15 +1,16 @@
 # %% [markdown]
 # # A month of deployment in minutes
 #
-# A planner is put before users. They send tasks of their own, and accept or reject the plans. At
-# the end of each week the next generation learns from what they accepted, and answers from then on.
-# Nobody writes a reward, and no task of ours is put to work: the preset `deployed` learns from
-# users alone.
+# A planner is put before users. They send tasks of their own, and accept or reject the plans. Every
+# Monday at three a schedule makes the next generation from what they accepted, which answers from
+# then on. Nobody writes a reward, and no task of ours is put to work: the preset `deployed` learns
+# from users alone.
 #
 # Users have tastes. Most are careful: they accept a plan if it works. One in three is hasty: any
 # short plan will do, and a long one will not. (Set NO_TASTES=1, and all are careful.)
 #
-# The users here are simulated; the gateway, its API, the client and the generations are real.
+# The users here are simulated; the gateway, its API, the client, the schedule and the generations
+# are real.
 
 # %%
 import atexit
@@ -17,12 +18,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 
+import httpx
 import openai
 
 from flows import load_experiment
@@ -42,7 +45,9 @@ easy = [f"tasks.{split}.{what}" for split, what in (
 changes = [f"seed={seed}", f"generations={weeks}"]
 changes += ["deployment.fewest=20", "training.steps=10", *easy] if few else []
 options = [word for change in changes for word in ("--set", change)]
-warehouse = Path(mkdtemp()) / "month.duckdb"
+folder = Path(mkdtemp())
+warehouse = folder / "month.duckdb"
+os.environ["PREFECT_HOME"] = str(folder / "prefect")
 
 
 def posterity(*words: str) -> list[str]:
@@ -50,14 +55,39 @@ def posterity(*words: str) -> list[str]:
     return [sys.executable, "-m", "flows", *words, "--warehouse", str(warehouse), *options]
 
 
+def begin(says: str, *words: str) -> tuple[subprocess.Popen, str]:
+    """Start a command that stays until it is stopped; gives it, and the address that it says."""
+    process = subprocess.Popen(posterity(*words), stdout=subprocess.PIPE, text=True)
+    atexit.register(process.terminate)  # also where a cell fails
+    return process, next(found[1] for line in process.stdout if (found := re.search(says, line)))
+
+
 # %% [markdown]
-# ## Generation 0
+# ## The schedule
 #
-# `posterity run` measures the base on tasks of its own and stops: there is nothing to learn from.
+# `posterity serve` makes a generation at each firing. We do not wait for Monday: a firing is begun
+# as the button *Run* of Prefect's pages begins it. The first one measures the base, on tasks of its
+# own.
 
 # %%
-made = subprocess.run(posterity("run", "deployed", "--plain"), capture_output=True, text=True)
-print(made.stdout, made.stderr)
+schedule, pages = begin(r"pages: (\S+)", "serve", "deployed", "--cron", "0 3 * * 1", "--port", "0")
+
+
+def monday() -> str:
+    """What a firing says, once it is over."""
+    with httpx.Client(base_url=f"{pages}/api", timeout=60) as prefect:
+        while not (schedules := prefect.post("/deployments/filter", json={}).json()):
+            time.sleep(1)
+        now = {"state": {"type": "SCHEDULED"}}
+        path = f"/deployments/{schedules[0]['id']}/create_flow_run"
+        firing = prefect.post(path, json=now).raise_for_status().json()
+        while firing["state_type"] in ("SCHEDULED", "PENDING", "RUNNING"):
+            time.sleep(1)
+            firing = prefect.get(f"/flow_runs/{firing['id']}").json()
+        return firing["state"]["message"]
+
+
+print(monday())
 
 # %% [markdown]
 # ## Users
@@ -101,21 +131,16 @@ def a_week(url: str) -> float:
 # ## The weeks
 #
 # The gateway answers all the time; the generation behind it changes when a new one is promoted.
-# (On a schedule, `posterity serve deployed --cron "0 3 * * 1"` makes one every Monday.)
 
 # %%
-gateway = subprocess.Popen(
-    posterity("deploy", "deployed", "--port", "0"), stdout=subprocess.PIPE, text=True
-)
-atexit.register(gateway.terminate)  # also where a cell fails
-url = next(found[1] for line in gateway.stdout if (found := re.search(r"answers at (\S+)", line)))
+gateway, url = begin(r"answers at (\S+)", "deploy", "deployed", "--port", "0")
 for week in range(weeks):
     print(f"week {week + 1}: {a_week(url):.1%} of the users got a plan that works")
-    made = subprocess.run(posterity("run", "deployed", "--plain"), capture_output=True, text=True)
-    print(*(line for line in made.stdout.splitlines() if line.startswith("generation")), sep="\n")
+    print(monday())
 print(f"afterwards: {a_week(url):.1%}")
-gateway.terminate()
-gateway.wait()
+for process in gateway, schedule:
+    process.terminate()
+    process.wait()
 
 # %% [markdown]
 # ## The warehouse afterwards

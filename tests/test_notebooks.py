@@ -14,6 +14,8 @@ import flows.commands.warehouse  # noqa: F401  the command audit
 from flows.commands.main import app
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.py"))
+LONG = ("a_month_of_deployment",)
+"""Notebooks of minutes, which `make slow` runs."""
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,16 @@ def audited(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "notebook",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one.stem in LONG)) for one in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_notebooks_run(notebook: Path, audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTERITY_WAREHOUSE", str(audited))
     monkeypatch.setenv("A_FEW", "1")
     pages = jupytext.read(notebook)
-    NotebookClient(pages, timeout=120, resources={"metadata": {"path": audited.parent}}).execute()
+    NotebookClient(pages, timeout=300, resources={"metadata": {"path": audited.parent}}).execute()
     cells = [cell for cell in pages.cells if cell.cell_type == "code"]
     assert any(cell.outputs for cell in cells)
 
