@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes import environment
 
 PARTS = ("machine", "same", "sampling", "training", "attention", "quickstart", "smollm2")
 """Without `compiled`, which compiles for a minute, and `pretrained`, which is as the quickstart."""
 
 
+@pytest.mark.slow  # a minute; `make gpu ARGS=--tiny` is the same
 def test_its_parts_run_and_are_not_repeated(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu", "--tiny", *PARTS]
     there = environment(tmp_path) | {"PYTHONPATH": os.getcwd()}

@@ -32,7 +32,7 @@ EXPECTED = {
     "model": ["tokens", "larger", "GOAL_NOT_REACHED", "generation 2", "my-name/my-planner"],
 }
 """What the pages say that you will see."""
-LONG = ("schedule", "model")
+LONG = ("domain", "schedule", "model")
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def load(path: Path, folder: Path, opened: Connection) -> None:
         load_landed(store, folder)
 
 
+@pytest.mark.slow  # `make chaos` kills loaders too
 def test_killed_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
     """POSTERITY_KILLS says how many."""
     folder, rng = tmp_path / "landing", Random(os.environ.get("KILL_SEED", "0"))

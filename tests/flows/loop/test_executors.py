@@ -55,7 +55,8 @@ def test_ray_stays_on_loopback() -> None:
     assert done.stdout.strip() == "['127.0.0.1']", done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("runner", ["dask", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow  # `make chaos` has runs with workers of both kinds too
+@pytest.mark.parametrize("runner", ["dask", "ray"])
 def test_two_workers_leave_what_one_process_leaves(
     runner: str, finished: Path, tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_failure_behind_any_stage_resumes_to_the_same(
     assert contents(path) == contents(finished)
 
 
+@pytest.mark.slow  # `make chaos` kills too
 def test_kills_at_random_moments_lose_and_double_nothing(finished: Path, tmp_path: Path) -> None:
     """POSTERITY_KILLS says how many."""
     rng = random.Random(os.environ.get("KILL_SEED", "0"))

@@ -458,6 +458,7 @@ def run_command(folder: Path) -> list[str]:
     return posterity("run", file, "--plain", "--warehouse", str(folder / "w.duckdb"))
 
 
+@pytest.mark.slow  # `make chaos` kills gateways too
 def test_no_answered_request_is_lost_or_doubled_by_kills(folder: Path) -> None:
     given: dict[str, str] = {}
     for round in range(3):
