@@ -103,7 +103,7 @@ def audit(
 
 
 def _ask_of_a_file(pool: Path, kept: str, group: str, traits: Sequence[str]) -> None:
-    """What the selection of a data set prefers."""
+    """Say what the selection of a data set prefers."""
     from flows.audit.foreign import audit_pool, traits_named
 
     for line in audit_pool(pool, kept, group, traits_named(traits)):
@@ -111,7 +111,7 @@ def _ask_of_a_file(pool: Path, kept: str, group: str, traits: Sequence[str]) -> 
 
 
 def _suppose(warehouse: str, chosen: Experiment | str | None, curator: str) -> None:
-    """What another curator would have kept."""
+    """Say what another curator would have kept."""
     from flows.audit.audit import tell
     from flows.audit.known import the_one
     from flows.audit.supposed import supposed

@@ -55,7 +55,7 @@ class Fallback:
         return Verdict(fault, step, f"({detail})", None, FALLBACK, self.version)
 
     def _fault(self, action: Action) -> Outcome | None:
-        """What makes an action none of the task's, None if it is one."""
+        """The fault that makes an action none of the task's, None if it is one."""
         task, (name, *given) = self.judge.task, action
         if name not in self.schemas:
             return Outcome.UNKNOWN_ACTION
