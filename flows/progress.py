@@ -112,7 +112,10 @@ class Watch:
         """Print a generation's figures on one line."""
         if self.console.quiet:
             return
-        line = summary(warehouse, experiment.id)[generation].line(experiment)
+        found = {one.generation: one for one in summary(warehouse, experiment.id)}
+        line = "no trace of its evaluation is judged"
+        if generation in found:
+            line = found[generation].line(experiment)
         self.say(f": {line}", heading=f"generation {generation}")
 
 

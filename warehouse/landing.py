@@ -23,7 +23,7 @@ from planners.errors import InvalidInput
 from planners.files import files_hash
 from warehouse import schema
 from warehouse.load import amend, arrow_schema, as_arrow, insert, quoted
-from warehouse.records import Experiment, Landed, Mark, Record
+from warehouse.records import Experiment, Generation, Landed, Mark, Record
 from warehouse.schema import TABLES
 from warehouse.store import Warehouse
 
@@ -143,10 +143,14 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
     """Write every row of another warehouse of ours that is not here yet, and move its weights here.
     Decisions of experiments that went on there take the place of those here, which they may end.
 
-    Done again after a kill, it writes what is missing: marks come last, so that nothing counts as
-    complete before it is.
+    Done again after a kill, it writes what is missing: weights come first and marks last, so that
+    nothing counts as complete before it is. Raises InvalidInput, before it writes anything, where a
+    generation has other weights here than there.
     """
     with Warehouse(part, read_only=True) as other, other.engine.connect() as reading:
+        _require_same_weights(warehouse, other)
+        for folder in sorted(other.checkpoints.glob("*/")) if other.checkpoints.is_dir() else ():
+            shutil.copytree(folder, warehouse.checkpoints / folder.name, dirs_exist_ok=True)
         raw: Any = reading.connection.driver_connection
         _replace_decisions(warehouse, other, raw)
         kinds = sorted(TABLES, key=lambda kind: kind is Mark)
@@ -157,9 +161,17 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
                 for batch in found:
                     rows = pa.Table.from_batches([batch]).cast(arrow_schema(table))
                     warehouse.record({table: rows})
-        for folder in sorted(other.checkpoints.glob("*/")) if other.checkpoints.is_dir() else ():
-            target = warehouse.checkpoints / folder.name
-            shutil.copytree(folder, target, dirs_exist_ok=True)
+
+
+def _require_same_weights(warehouse: Warehouse, other: Warehouse) -> None:
+    for made in other.every(Generation):
+        here = warehouse.generation(made.experiment, made.index)
+        if here is not None and here.weights_hash != made.weights_hash:
+            raise InvalidInput(
+                f"generation {made.index} of {made.experiment} has other weights in "
+                f"{warehouse.place} than in {other.place}, so that their traces cannot be mixed; "
+                "use another warehouse"
+            )
 
 
 def _rows_of(table: sa.Table) -> str:

@@ -281,18 +281,21 @@ def _add(connection: sa.Connection, tables: Mapping[sa.Table, Rows]) -> dict[sa.
 
 
 def _restore(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
-    """Give a task or domain its text back that was erased with one user's, if another has it."""
+    """Give a task or domain its text and name back that were erased with one user's, if another has
+    it.
+    """
     if table not in (schema.tasks, schema.domains):
         return
     [key], pddl = table.primary_key.columns, table.c.pddl
-    texts = {
-        one.key if isinstance(one, Task) else one.hash: one.pddl
+    told = {
+        one.key if isinstance(one, Task) else one.hash: {"pddl": one.pddl}
+        | ({"domain": one.domain} if isinstance(one, Task) else {"name": one.name})
         for one in rows
         if isinstance(one, Task | Domain) and one.pddl
     }
-    erased = sa.select(key).where(key.in_(texts), pddl == "")
-    for own in connection.execute(erased).scalars().all() if texts else ():
-        amend(connection, table, (key == own) & (pddl == ""), pddl=texts[own])
+    erased = sa.select(key).where(key.in_(told), pddl == "")
+    for own in connection.execute(erased).scalars().all() if told else ():
+        amend(connection, table, (key == own) & (pddl == ""), **told[own])
 
 
 def _by_table(what: Iterable[Record]) -> dict[sa.Table, list[Record]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
+from flows.deployment.forgetting import UNFINISHED, is_unfinished
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import recorded_settings
 from planners.errors import Busy, InvalidInput, PosterityError
@@ -63,6 +64,13 @@ def differences(told: Judgement, again: Judgement) -> str:
         and name != "superseded"
         and not (value is None and name in SINCE_SCHEMA)
     )
+
+
+def forgotten(warehouse: Warehouse, check: Check) -> None:
+    """Check that what was erased is out of the files too."""
+    check.looked_at += len(warehouse.forgotten())
+    if is_unfinished(warehouse.place):
+        check.wrong.append(UNFINISHED)
 
 
 def experiments(warehouse: Warehouse) -> tuple[list[Experiment], Check]:

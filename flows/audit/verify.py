@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from flows.audit.known import Check, differences, experiments, told
+from flows.audit.known import Check, differences, experiments, forgotten, told
 from flows.audit.measured import measured_again
 from flows.deployment.answered import answered_id
-from flows.deployment.forgetting import UNFINISHED, is_unfinished
 from flows.deployment.loading import NEVER_JUDGED, OTHER_NAMES
 from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import UNKNOWN, checkpoint_of
@@ -43,11 +42,12 @@ from warehouse.integrity import ROWS
 from warehouse.pool import lessons_of
 from warehouse.records import NO_SETTINGS, Domain, Generation
 from warehouse.store import Warehouse
-from warehouse.verdicts import Canary, Unjudged
+from warehouse.verdicts import Canary, Judgement, Unjudged
 
 ANSWERED = ("request", "correction", "shadow")
 """Purposes of traces that answered a user or would have, or that corrected an answer."""
 LEARNED_FORGOTTEN = "they rest on traces that were forgotten"
+JUDGED_ANEW = "traces of their pool were judged anew since, by another version"
 ONLY_SERVED = "weights that only a server has"
 MEASURED = 8
 """Traces of each generation whose log-probability is measured again."""
@@ -96,7 +96,7 @@ def verify(warehouse: Warehouse, watch: Watch, measured: int = MEASURED) -> Iter
         with told(check):
             check.looked_at, check.wrong = look(warehouse)
         yield check
-    for name, whole in (("tasks", _tasks), ("ingested", _ingested), ("forgotten", _forgotten)):
+    for name, whole in (("tasks", _tasks), ("ingested", _ingested), ("forgotten", forgotten)):
         check = Check(name)
         with told(check):
             whole(warehouse, check)
@@ -113,12 +113,6 @@ def verify(warehouse: Warehouse, watch: Watch, measured: int = MEASURED) -> Iter
         yield check
     if measured:
         yield measured_again(warehouse, known, measured, watch)
-
-
-def _forgotten(warehouse: Warehouse, check: Check) -> None:
-    check.looked_at += len(warehouse.forgotten())
-    if is_unfinished(warehouse.place):
-        check.wrong.append(UNFINISHED)
 
 
 def _tasks(warehouse: Warehouse, check: Check) -> None:
@@ -246,6 +240,7 @@ def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> Non
 
 def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     gone = warehouse.forgotten()
+    superseded = {one.trace for one in warehouse.every(Judgement, superseded=True)}
     for index in warehouse.query("trained_on", experiment=experiment.id)["generation"]:
         rows = warehouse.query("decisions_of", experiment=experiment.id, generation=int(index))
         if gone & set(rows["trace"]):
@@ -261,6 +256,9 @@ def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
             frame[DECIDED].astype(object).reset_index(drop=True) for frame in (rows, again)
         )
         if told.equals(derived):
+            continue
+        if superseded & set(rows["trace"]):
+            check.skipped, check.why = check.skipped + len(rows), JUDGED_ANEW
             continue
         before, after = (set(frame.itertuples(index=False)) for frame in (told, derived))
         for verb, odd in (("is not", before - after), ("should be", after - before)):

@@ -129,7 +129,8 @@ def forget(
     with one_message():
         from flows.deployment.forgetting import forget as erase
         from flows.progress import Watch
-        from flows.web.keys import hashed_name
+        from flows.web.keys import hashed_name, other_secrets
+        from warehouse.places.connect import place_of
         from warehouse.store import Warehouse
 
         watch = Watch()
@@ -149,4 +150,11 @@ def forget(
             watch.say(f"generation {generation} of {experiment} {how}")
         for path in found.left:
             watch.say(f"{path} is a copy of before, and still holds them: delete it")
+        if found.at_work:
+            watch.say("a gateway is at work: give the command again once it wrote what it answers")
+        if trace is None and other_secrets(place_of(warehouse)):
+            watch.say(
+                "gateways had another POSTERITY_USER_KEY too, or none: give the command again with "
+                "that key; answers without one are forgotten by --trace"
+            )
         watch.say("reports, exports and pushes of before may hold them too: make them anew")

@@ -35,7 +35,8 @@ def serve(
     ] = None,
     timezone: Annotated[str, typer.Option(help="The time zone that --cron is meant in.")] = "UTC",
     interval: Annotated[
-        float | None, typer.Option("--interval", min=1, help="Or every so many seconds.")
+        float | None,
+        typer.Option("--interval", min=1, max=1e8, help="Or every so many seconds."),
     ] = None,
     changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,

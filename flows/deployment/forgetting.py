@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
@@ -25,6 +25,8 @@ UNFINISHED = (
     "a `posterity forget` was killed, and the files may still hold what it erased: give that "
     "command once more"
 )
+ROUNDS = 3
+"""Times that it looks for answers that were given while it erased those before, at most."""
 LONGEST = 10.0
 """Seconds to wait for a gateway to close what it is writing, at most."""
 
@@ -32,12 +34,14 @@ LONGEST = 10.0
 @dataclass(frozen=True, slots=True)
 class Erased:
     """How many traces were erased; each generation that learned from any, or whose weights descend
-    from one that did, with the number it learned; and files that still hold what was erased.
+    from one that did, with the number it learned; files that still hold what was erased; and
+    whether a gateway is at work, which may be writing another answer of theirs.
     """
 
     traces: int
     tainted: list[tuple[str, int, int]]
     left: list[Path]
+    at_work: bool
 
 
 def forget(
@@ -51,12 +55,31 @@ def forget(
     Raises InvalidInput where there is none. Killed, it may have left bytes of what it erased in the
     files, which `is_unfinished` tells; asked again, it erases these, whatever is still to be found.
     """
+    named, said = _theirs(warehouse, user, session, trace)
+    gone = warehouse.forgotten()
+    if not named and not said:
+        if gone:
+            _write_anew(warehouse)
+        raise InvalidInput(
+            f"the answer {trace} was forgotten already"
+            if trace in gone
+            else "no answer is theirs, or they were forgotten already; users are known by the hash "
+            "that POSTERITY_USER_KEY gives them, so it must be the key that the gateway had"
+        )
+    erased, count = _erase(warehouse, named, said), 0
+    while count < ROUNDS and (late := _theirs(warehouse, user, session, trace)[0]):
+        more, count = _erase(warehouse, late, []), count + 1  # they were answered meanwhile
+        erased = replace(more, traces=erased.traces + more.traces)
+    return erased
+
+
+def _theirs(
+    warehouse: Warehouse, user: Collection[str], session: Collection[str], trace: str | None
+) -> tuple[list[str], list[str]]:
+    """The traces that are theirs, sorted, and all that they gave feedback on."""
     _wait_for_the_last_answers(warehouse)
     load_requests(warehouse)
     gone = warehouse.forgotten()
-    if trace in gone:
-        _write_anew(warehouse)
-        raise InvalidInput(f"the answer {trace} was forgotten already")
     asked = [one for one in warehouse.every(Request) if one.trace not in gone]
     named = {
         one.trace
@@ -65,15 +88,7 @@ def forget(
     }
     while more := {one.trace for one in asked if one.corrects in named} - named:
         named |= more  # corrections can be corrected
-    said = [one.trace for one in warehouse.every(Feedback) if one.user_hash in user]
-    if not named and not said:
-        if gone:
-            _write_anew(warehouse)
-        raise InvalidInput(
-            "no answer is theirs, or they were forgotten already; users are known by the hash that "
-            "POSTERITY_USER_KEY gives them, so it must be the key that the gateway had"
-        )
-    return _erase(warehouse, sorted(named), said)
+    return sorted(named), [one.trace for one in warehouse.every(Feedback) if one.user_hash in user]
 
 
 def is_unfinished(place: Place) -> bool:
@@ -92,11 +107,15 @@ def _write_anew(warehouse: Warehouse) -> None:
 
 def _wait_for_the_last_answers(warehouse: Warehouse) -> None:
     """A gateway closes a segment of its log after two seconds; then what is in it can be loaded."""
-    opened, until = set(requests_folder(warehouse.place).glob(f"*{OPEN}")), monotonic() + LONGEST
+    opened, until = _being_written(warehouse), monotonic() + LONGEST
     while opened and monotonic() < until:
         complete_segments(requests_folder(warehouse.place))  # also those of a gateway that died
         opened = {path for path in opened if path.exists()}
         sleep(0.1)
+
+
+def _being_written(warehouse: Warehouse) -> set[Path]:
+    return set(requests_folder(warehouse.place).glob(f"*{OPEN}"))
 
 
 def _erase(warehouse: Warehouse, named: Sequence[str], said: Sequence[str]) -> Erased:
@@ -106,6 +125,7 @@ def _erase(warehouse: Warehouse, named: Sequence[str], said: Sequence[str]) -> E
         for id in named
         for one in warehouse.traces_beginning(id, 1)
     ]
+    warehouse.place.landing.mkdir(parents=True, exist_ok=True)
     _begun(warehouse.place).touch()
     warehouse.forget(found, said)
     tainted = warehouse.frame("FROM tainted ORDER BY experiment, generation")
@@ -114,6 +134,7 @@ def _erase(warehouse: Warehouse, named: Sequence[str], said: Sequence[str]) -> E
         len(found),
         [(row.experiment, row.generation, row.forgotten) for row in tainted.itertuples()],
         [*warehouse.place.backups(), *_unreadable(warehouse)],
+        bool(_being_written(warehouse)),
     )
 
 

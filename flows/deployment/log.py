@@ -41,6 +41,7 @@ class Log:
 
     def __init__(self, folder: Path, seconds: float = 2.0, lanes: int = 3) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         shared: Waiting = queue.SimpleQueue()
         ordered: Waiting = queue.SimpleQueue() if lanes > 1 else shared
         queues = [ordered] + [shared] * (lanes - 1)
@@ -160,6 +161,13 @@ def complete_segments(folder: Path) -> list[Path]:
             if path.exists():
                 path.rename(path.with_suffix(CLOSED))
     return sorted(folder.glob(f"*{CLOSED}"))
+
+
+def written_so_far(folder: Path) -> Iterator[bytes]:
+    """The lines of all segments, also of those that are being written."""
+    for path in sorted((*folder.glob(f"*{OPEN}"), *folder.glob(f"*{CLOSED}"))):
+        with suppress(FileNotFoundError):  # it was completed or loaded just now
+            yield from lines_of(path)
 
 
 def lines_of(segment: Path) -> Iterator[bytes]:

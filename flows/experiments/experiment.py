@@ -54,7 +54,7 @@ class Experiment(Table):
     these are no part of its identity.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     generations: Annotated[int, Field(ge=0)] = 5
     tasks: Tasks

@@ -18,6 +18,8 @@ from planners.domains.folder import read_folder
 from planners.errors import InvalidInput, nearest
 from planners.pddl import read_domain
 
+DEEPEST = 8
+"""Names in the path of a setting, at most."""
 PRESETS = (
     "quickstart", "blocksworld", "rovers", "sokoban", "ten-domains", "control", "reinforce", "tiny",
     "deployed", "smollm2", "smollm2-control", "qwen3-0.6b", "paper", "validate",
@@ -153,7 +155,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
     """Apply one `table.key=value`; the value is TOML, or a bare word."""
     path, equals, text = change.partition("=")
     keys = [key.strip() for key in path.split(".")]
-    if not equals or not all(keys):
+    if not equals or not all(keys) or len(keys) > DEEPEST:
         raise InvalidInput(
             f"--set {change!r}: expected table.key=value, for example training.steps=200"
         )

@@ -108,7 +108,11 @@ def _tell_unjudged(
     """Say how many of these traces have no verdict, and why one of them has none."""
     known = {trace.id for trace in asked}
     refused = [
-        one for one in warehouse.every(Unjudged, experiment=experiment.id) if one.trace in known
+        one
+        for one in warehouse.every(
+            Unjudged, experiment=experiment.id, checker=CHECKER, checker_version=VERSION
+        )
+        if one.trace in known
     ]
     if refused:
         watch.say(

@@ -155,7 +155,7 @@ def _if_better(
     half = t.ppf((1 + CONFIDENCE) / 2, len(gain) - 1) * gain.sem()
     low, high = gain.mean() - half, gain.mean() + half
     told = (
-        f"held-out coverage {both[generation].mean():.1%}, of generation {parent} "
+        f"held-out tasks solved by a sample {both[generation].mean():.1%}, of generation {parent} "
         f"{both[parent].mean():.1%}; {CONFIDENCE:.0%} interval of the difference over {len(gain)} "
         f"seeds: {low:+.1%} to {high:+.1%}"
     )

@@ -145,7 +145,9 @@ def pages(source: Source, renderer: Renderer) -> APIRouter:
     @router.get("/parts/{name}")
     def one_part(request: Request, name: str) -> Response:
         ids = request.query_params.getlist("id")
-        sections = source.kept(("part", name, *ids), lambda store: part(store, name, ids))
+        sections = source.kept(
+            ("part", name, *ids), lambda store: part(store, name, ids, source.only)
+        )
         return show("part", sections=sections)
 
     @router.get("/experiments/{id}/generations/{index}")

@@ -48,7 +48,7 @@ class Site:
     """Which pages a bundle has, by their address."""
 
     def __init__(self, source: Source, ids: list[str], traces: int) -> None:
-        self.source, self.ids = source, ids
+        self.source, self.ids, source.only = source, ids, frozenset(ids)
         self.renderer = Renderer(source, static=True)
         # Its exceptions are ours to see; nothing is asked over a network.
         self.client = TestClient(

@@ -87,20 +87,24 @@ def require_experiment(warehouse: Warehouse, id: str) -> Experiment:
     return found
 
 
-def group_of(warehouse: Warehouse, id: str) -> Runs:
+Only = frozenset[str] | None
+"""The experiments that are shown, None for all."""
+
+
+def group_of(warehouse: Warehouse, id: str, only: Only = None) -> Runs:
     """The experiment's group: those that differ from it by their seed alone."""
     for name, ids in runs_of(warehouse).items():
         if id in ids:
-            return {name: ids}
+            return {name: [one for one in ids if only is None or one in only]}
     return {}
 
 
-def part(warehouse: Warehouse, name: str, ids: list[str]) -> list[Section]:
+def part(warehouse: Warehouse, name: str, ids: list[str], only: Only = None) -> list[Section]:
     """A part of the report about these experiments. Raises InvalidInput on an unknown part."""
     if name not in PARTS:
         raise InvalidInput(f"there is no part {name!r}; there are {', '.join(PARTS)}")
     if len(ids) == 1:
-        runs = group_of(warehouse, ids[0])
+        runs = group_of(warehouse, ids[0], only)
         if name in ("audits", "lineage", "sources", "lengths", "forecasts"):
             runs = dict.fromkeys(runs, ids)  # each of one experiment alone
     else:
@@ -126,7 +130,7 @@ def experiment_page(source: Source, id: str) -> ExperimentPage:
         found = require_experiment(warehouse, id)
         made, decisions = warehouse.generations(id), warehouse.promotions(id)
         told = warehouse.query("tainted_of", experiment=id)
-        [group] = group_of(warehouse, id).values() or [[id]]
+        [group] = group_of(warehouse, id, source.only).values() or [[id]]
     tainted = set(told["generation"])
     config = recorded_settings(found.config)
     return ExperimentPage(

@@ -48,6 +48,10 @@ def serve(app: FastAPI, source: Source, listening: socket.socket, grace: int) ->
     """Serve until it is told to stop; requests under way have `grace` seconds to finish."""
     import uvicorn
 
+    from flows.pages.connections import Connection, allow_many_files, room
+
+    allow_many_files()
+
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             source.stopped.set()  # or pages that watch a run would keep it from stopping
@@ -55,7 +59,7 @@ def serve(app: FastAPI, source: Source, listening: socket.socket, grace: int) ->
 
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=grace,
-        server_header=False, date_header=False,
+        server_header=False, date_header=False, http=Connection, backlog=max(16, room() // 4),
     )  # fmt: skip
     Server(config).run(sockets=[listening])
 

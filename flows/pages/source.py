@@ -31,6 +31,8 @@ class Source:
     def __init__(self, warehouse: str, hold: bool = False) -> None:
         """With `hold`, it is opened once, as it is, and writers have to wait until the end."""
         self.place, self._hold = place_of(warehouse).absolute(), hold
+        self.only: frozenset[str] | None = None
+        """The experiments that are shown; None shows all."""
         self.stopped = threading.Event()
         """Set once the server that shows it is told to stop."""
         self._lock = threading.RLock()

@@ -58,7 +58,7 @@ def task_table(
     """Tasks that have the `chosen` values, sorted."""
     frame = tasks_of(source, id)
     shown = frame.assign(solved_since=frame["solved_since"].map(_whole, na_action=None))
-    shown["horizon"] = shown["horizon"].map(_whole, na_action=None)
+    shown["horizon"] = shown["horizon"].map(lambda one: "" if one != one else _whole(one))
     choices = {
         name: sorted(map(str, shown[name].dropna().unique()), key=_numbers) for name in FILTERS
     }

@@ -47,13 +47,13 @@ def _shares(name: str, told: pd.DataFrame) -> Section:
         beside(axes)
     first, last = told.iloc[0], told.iloc[-1]
     later = (
-        f", and {last['accepted'] / last['told']:.1%} of generation {last['generation']}'s answers"
+        f", and {last['accepted'] / last['told']:.1%} of those of generation {last['generation']}"
         if len(told) > 1
         else ""
     )
     words = [
-        f"Users accepted {first['accepted'] / first['told']:.1%} of what generation "
-        f"{first['generation']} answered{later}. Bands: 95% intervals for the number of answers."
+        f"Users accepted {first['accepted'] / first['told']:.1%} of the answers of generation "
+        f"{first['generation']} that they judged{later}. Bands: 95% intervals."
     ]
     shown = told.drop(columns="experiment").assign(
         latency_ms=told["latency_ms"].map("{:.0f}".format)

@@ -93,7 +93,7 @@ def first_firing(cron: str, timezone: str = "UTC", now: datetime | None = None) 
 
     try:
         now = (now or datetime.now(UTC)).astimezone(ZoneInfo(timezone))
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise InvalidInput(
             f"unknown --timezone {timezone!r}; name one such as UTC or Europe/Berlin"
         ) from error

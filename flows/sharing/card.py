@@ -53,7 +53,8 @@ def card(
         "\n".join(f"- {one}" for one in LIMITS),
         "## How to make it again",
         f"Posterity {CODE_VERSION}, in the warehouse where it was begun: "
-        f"`posterity run {_plain(experiment.name)} --continue-as {experiment.id}`. Its settings:",
+        f"`posterity run {_plain(experiment.name)} --continue-as {experiment.id}` (if it is no "
+        "preset, with its file). Its settings:",
         "```json\n" + json.dumps(json.loads(experiment.canonical()), indent=1) + "\n```",
     ]
     return "\n\n".join(parts) + "\n"

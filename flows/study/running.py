@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,15 +15,15 @@ from pathlib import Path
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Workers
 from flows.front import run as run_experiment
-from flows.generations.lineage import BY_HAND
+from flows.generations.lineage import BY_HAND, decided
 from flows.generations.policies import require_first
-from flows.iterate import finished
+from flows.iterate import finished, iterate
 from flows.loop.plan import require_fit
 from flows.progress import Watch, at_work, summary
 from flows.schedule.workers import Submit, calling, require_installed
 from flows.study.reading import Run, Study
 from planners.domains.folder import SPLITS
-from planners.errors import ComponentFailure, InvalidInput, PosterityError
+from planners.errors import Busy, ComponentFailure, InvalidInput, PosterityError
 from planners.processes import end_with_parent
 from warehouse.findings import Member
 from warehouse.landing import take_in
@@ -41,8 +42,8 @@ def run_study(
     """Run what is missing of a study, `at_once` chains at a time in processes of this machine, or
     as many as there are `workers`, which need the warehouse's folder; record its members.
 
-    Raises InvalidInput, before anything is run, where a base is missing or nothing would fit, and
-    ComponentFailure where a worker is lost.
+    Raises InvalidInput, before anything is run, where a base is missing or nothing would fit. Where
+    a run fails, the others are run to their end, then its error is raised.
     """
     place = place.absolute()
     if workers is not None:
@@ -57,6 +58,10 @@ def run_study(
         if not isinstance(store.place, File):
             raise InvalidInput("a study needs a warehouse in a file: --warehouse FILE")
         _require_same(store, study)
+        for run in study.runs:
+            if _is_made(store, run) and not _is_done(store, run):  # by an older checker
+                with store.working_on(run.experiment.id):
+                    iterate(store, run.experiment, watch)
         done = {run.experiment.id for run in study.runs if _is_done(store, run)}
         _require_by_rule(store, study, done)
         store.write(_members(study, done))
@@ -64,6 +69,7 @@ def run_study(
     watch.say(f"{study.name}: {len(study.runs)} runs, {len(done)} of them finished before")
     parts = place.with_name(f"{place.name}.{study.name}")
     parts.mkdir(parents=True, exist_ok=True)
+    failed: list[PosterityError] = []
     with (
         watch.bar("runs", sum(map(len, chains))) as advance,
         _elsewhere(at_once, workers) as submit,
@@ -76,10 +82,17 @@ def run_study(
             ready, _ = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
             for future in ready:
                 chain = waiting.pop(future)
-                _end(future, chain)
-                _take(study, chain, place, _part(parts, chain), watch)
+                try:
+                    _end(future, chain, _part(parts, chain))
+                except PosterityError as error:  # the others go on to their end
+                    watch.say(str(error))
+                    failed.append(error)
+                else:
+                    _take(study, chain, place, _part(parts, chain), watch)
                 advance(len(chain))
             advance(0, _now(parts))
+    if failed:
+        raise failed[0]
     shutil.rmtree(parts, ignore_errors=True)
     _tell_effects(study, place, watch)
 
@@ -94,14 +107,14 @@ def _run_chain(experiments: list[Experiment], part: Path) -> None:
         run_experiment(experiment, warehouse=part, watch=Watch(quiet=True)).close()
 
 
-def _end(future: Future[None], chain: list[Run]) -> None:
+def _end(future: Future[None], chain: list[Run], part: Path) -> None:
+    names = ", ".join(f"{run.arm} at seed {run.experiment.seed}" for run in chain)
     try:
         future.result()
     except Exception as error:  # of ours, Ray's copy of one, or what a lost worker leaves
         cause = getattr(error, "cause", error)
         if isinstance(cause, PosterityError):
-            raise cause from None
-        names = ", ".join(f"{run.arm} at seed {run.experiment.seed}" for run in chain)
+            raise type(cause)(f"{names}, in the warehouse {part}: {cause}") from None
         raise ComponentFailure(
             f"{names} failed: {type(error).__name__}: {error}; what is finished is kept: the same "
             "command goes on"
@@ -110,7 +123,7 @@ def _end(future: Future[None], chain: list[Run]) -> None:
 
 def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch) -> None:
     """Take a finished part into the study's warehouse, with its weights, and delete it."""
-    with Warehouse(place) as store:
+    with _opened(place, watch) as store:
         take_in(store, part)
         store.write(_members(study, {run.experiment.id for run in chain}))
         for run in chain:
@@ -123,6 +136,19 @@ def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch)
         store.publish()
     for path in part.parent.glob(f"{part.name}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _opened(place: Path, watch: Watch) -> Warehouse:
+    """The study's warehouse, as soon as nobody else has it open: the other runs go on meanwhile."""
+    told = False
+    while True:
+        try:
+            return Warehouse(place)
+        except Busy as error:
+            if not told:
+                watch.say(f"{error}; the study waits for it")
+            told = True
+            time.sleep(LOOK_EVERY)
 
 
 def _tell_effects(study: Study, place: Path, watch: Watch) -> None:
@@ -178,6 +204,14 @@ def _require_by_rule(store: Warehouse, study: Study, done: set[str]) -> None:
                 f"put at generation {by_hand[-1].generation} by hand, so that going on would not "
                 "give what the study asks for; use another warehouse"
             )
+
+
+def _is_made(store: Warehouse, run: Run) -> bool:
+    """Whether every generation of a run was decided on, whatever version judged them."""
+    made = decided(store, run.experiment)
+    return store.experiment(run.experiment.id) is not None and made >= set(
+        range(run.experiment.generations + 1)
+    )
 
 
 def _is_done(store: Warehouse, run: Run) -> bool:

@@ -190,6 +190,10 @@ class Deployed:
         self._answerers: dict[int, Answerer] = {}
         self._lock, self._loading = threading.Lock(), threading.Lock()
         self._seen = 0
+        self.candidate: int | None = None
+        """The generation that answers a share of sessions, though it is not deployed."""
+        self.silent: int | None = None
+        """The one that answers in silence."""
         self._held: Warehouse | None = None
         """A lake, open: others of this process then need not connect to it anew."""
         with self.reading() as store:
@@ -223,12 +227,23 @@ class Deployed:
         made = [one.index for one in store.generations(self.id)]
         self.known = made
         newest = made[-1]
-        refused = {one.generation for one in store.promotions(self.id)}
-        if self.experiment.promote == "if-preferred" and newest in refused:
-            newest = self.current  # it had its chance
-        users = self.experiment.deployment
-        tried = users is not None and bool(users.candidate or users.shadow)
-        self.candidate: int | None = newest if tried and newest != self.current else None
+        self.candidate = self.silent = None
+        users, decisions = self.experiment.deployment, store.promotions(self.id)
+        decided = {one.generation for one in decisions}
+        if self.experiment.promote == "if-preferred" and newest in decided:
+            return  # it had its chance
+        if users is None or newest == self.current or newest in self._tainted(store):
+            return
+        if users.shadow:
+            self.silent = newest
+        if users.candidate and newest not in {one.generation for one in decisions if one.promoted}:
+            self.candidate = newest  # others were rolled back
+
+    def _tainted(self, store: Warehouse) -> set[int]:
+        """The generations that learned what users wanted to be forgotten."""
+        if not store.forgotten():
+            return set()
+        return set(store.query("tainted_of", experiment=self.id)["generation"])
 
     def refresh(self) -> None:
         """Look which generation is deployed now; load it before it answers."""
@@ -266,7 +281,7 @@ class Deployed:
         does.
         """
         share = self.experiment.deployment.shadow if self.experiment.deployment else 0.0
-        return self.candidate if generation == self.current and share_of(nonce) < share else None
+        return self.silent if generation == self.current and share_of(nonce) < share else None
 
     def names(self) -> Iterator[str]:
         """The names of models: the deployed generation, then each by its number."""
@@ -293,7 +308,7 @@ class Deployed:
 
     def _let_go(self, fresh: int) -> None:
         """Stop generations that answer nobody any more, but for two."""
-        needed = {self.current, self.candidate, fresh}
+        needed = {self.current, self.candidate, self.silent, fresh}
         old = [index for index in self._answerers if index not in needed]
         for index in old[:-2]:
             leaving = self._answerers.pop(index)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered_id, as_line
+from flows.deployment.answered import (
+    CHOSEN,
+    Answered,
+    Endpoint,
+    Told,
+    answered_id,
+    as_line,
+)
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
 from flows.generations.judging import READING, reading_of, verdict_of
@@ -28,6 +37,8 @@ from planners.prompts.formats import PROMPTS
 from planners.records import SEEDS, Completion, Plan, Sampling, Verdict, content_hash
 
 TRIES = 3
+LONG = 10_000
+"""Characters from which a prompt is read in a thread, so that others need not wait for it."""
 T = TypeVar("T")
 
 
@@ -68,7 +79,7 @@ class Desk:
     def __init__(self, deployed: Deployed, log: Log, most: int = 256) -> None:
         self.deployed, self.log, self.most = deployed, log, most
         self.waiting = 0
-        self._memory, self._names = Memory(deployed.looking), Names()
+        self._memory, self._names = Memory(deployed.looking, log.folder), Names()
         self._shadows: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -143,7 +154,8 @@ class Desk:
         self._memory.keep(lines)
         for line in lines:
             self._begin_shadow(line, sampling)
-        tokens = answerer.tokens(prompt)
+        count_tokens = partial(answerer.tokens, prompt)
+        tokens = count_tokens() if len(prompt) < LONG else await asyncio.to_thread(count_tokens)
         return [
             Given(line.trace, one, answerer.generation, tokens)
             for line, one in zip(lines, completions, strict=True)
@@ -205,12 +217,28 @@ class Desk:
             index = self.deployed.chosen(asked.model, session)
             answerer = self.deployed.at_work(index)
             if answerer is None:  # to be loaded, which takes seconds
-                answerer = await asyncio.to_thread(self.deployed.of, index)
+                answerer = await self._loaded(index, asked.model)
             heard = None if live is None else [live.heard(one) for one in range(len(seeds))]
-            futures = answerer.ask(prompt, sampling, seeds, heard, tool)
+            ask = partial(answerer.ask, prompt, sampling, seeds, heard, tool)
+            # Its tokens are counted, which takes seconds for a long one.
+            futures = ask() if len(prompt) < LONG else await asyncio.to_thread(ask)
             if futures is not None:
                 return answerer, sampling, futures
         raise ComponentFailure("the generation that was asked is leaving; ask again")
+
+    async def _loaded(self, generation: int, model: str) -> Answerer:
+        """A generation at work, or the deployed one for it where nobody asked for it by its number.
+        Raises ComponentFailure if it cannot be loaded, which is no fault of who asked.
+        """
+        try:
+            return await asyncio.to_thread(self.deployed.of, generation)
+        except InvalidInput as error:
+            sys.stderr.write(f"generation {generation} cannot be loaded: {error}\n")
+            instead = self.deployed.at_work(self.deployed.current)
+            if "@" not in model and instead is not None:
+                return instead
+            told = f"generation {generation} cannot be loaded; the server's log says why"
+            raise ComponentFailure(told) from error
 
     async def _tool(self, task: tuple[str, str] | None, written: str) -> Tool | None:
         """The tool for a prompt of this format that holds a task; None where it holds none, or the

@@ -21,7 +21,7 @@ from flows.progress import Watch
 from flows.web.answering import Deployed
 from flows.web.app import GRACE, make_app
 from flows.web.desk import Desk
-from flows.web.keys import KEYS, SECRET, Clients
+from flows.web.keys import KEYS, SECRET, Clients, other_secrets
 from planners.errors import Busy, InvalidInput
 from planners.processes import Kept, stop
 from warehouse.findings import ApiKey
@@ -79,7 +79,8 @@ def put_before_users(
         desk, hosts = Desk(deployed, log, waiting), [*LOOPBACK, *names, *anybody]
         app = make_app(desk, hosts, source=source, log_requests=log_requests)
         with _loader(warehouse):  # until the log is closed
-            _tell(watch, deployed, f"http://{host}:{listening.getsockname()[1]}", host)
+            name = f"[{host}]" if ":" in host else host
+            _tell(watch, deployed, place, f"http://{name}:{listening.getsockname()[1]}", host)
             # What is loaded by now stays: collecting garbage need not look at it each time, which
             # takes a tenth of a second, and holds up all requests.
             gc.collect()
@@ -95,7 +96,7 @@ def put_before_users(
                 log.close()
 
 
-def _tell(watch: Watch, deployed: Deployed, url: str, host: str) -> None:
+def _tell(watch: Watch, deployed: Deployed, place: Place, url: str, host: str) -> None:
     """Say who answers, and where."""
     watch.say(f"generation {deployed.current} of {deployed.id} answers at {url}/v1")
     watch.say(f"pages to look at it and to try it: {url}/try")
@@ -105,6 +106,11 @@ def _tell(watch: Watch, deployed: Deployed, url: str, host: str) -> None:
         watch.say(
             f"{SECRET} is not set: users are told apart by a hash, but not known again after a "
             "restart, when `posterity forget --user` does not find what they asked before"
+        )
+    if other_secrets(place, remember=True):
+        watch.say(
+            f"gateways had another {SECRET} before, or none: users who asked then are not known "
+            "again, and `posterity forget --user` finds what they asked with that key alone"
         )
     if deployed.experiment.deployment is None:
         watch.say(

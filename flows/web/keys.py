@@ -14,10 +14,13 @@ import pyarrow as pa
 
 from planners.errors import InvalidInput
 from warehouse.findings import ApiKey
+from warehouse.places.connect import Place
 from warehouse.store import Warehouse
 
 KEYS, SECRET = "POSTERITY_API_KEYS", "POSTERITY_USER_KEY"
 """Environment variables: the keys that clients may use, and what users' names are hashed with."""
+USED, NO_SECRET = "user-keys", "none"
+"""The file beside the log with a hash of each secret that gateways had, and the word for none."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@ -]{0,99}")
 """Names that keys may have."""
 
@@ -49,6 +52,20 @@ def hashed_name(name: str) -> tuple[str, ...]:
 
 def _hashed(name: str, key: str) -> str:
     return hmac.new(key.encode(), name.encode(), "blake2s").hexdigest()[:32]
+
+
+def other_secrets(place: Place, remember: bool = False) -> bool:
+    """Whether users asked here while gateways had another secret than the environment's, or none.
+    With `remember`, that this one is used from now on; nothing of it is kept but a hash.
+    """
+    file, key = place.landing / USED, os.environ.get(SECRET)
+    mine = _hashed(USED, key) if key else NO_SECRET
+    used = set(file.read_text("utf-8").split()) if file.exists() else set()
+    if remember and mine not in used:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as kept:
+            kept.write(f"{mine}\n")
+    return bool(used - {mine})
 
 
 class Clients:

@@ -6,12 +6,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
-from flows.deployment.answered import Answered
+from flows.deployment.answered import Answered, of_line
 from flows.deployment.loading import TEXT
+from flows.deployment.log import written_so_far
 from planners.checking.checker import checker_for
 from planners.domains import DOMAINS
-from planners.errors import Busy, InvalidInput
+from planners.errors import Busy, InvalidInput, PosterityError
 from planners.pddl import Task
 from planners.pddl.printing import print_task
 from planners.pddl.renaming import canonical
@@ -34,13 +36,16 @@ Texts = tuple[str, str]
 
 
 class Memory:
-    """The last answers, and the last tasks. `reading` opens the warehouse to be read."""
+    """The last answers, and the last tasks. `reading` opens the warehouse to be read; `log` is the
+    folder of answers that are not loaded into it yet, another gateway's too, or a run has the file.
+    """
 
-    def __init__(self, reading: Callable[[], Warehouse]) -> None:
+    def __init__(self, reading: Callable[[], Warehouse], log: Path) -> None:
         self._reading = reading
         self._recent: OrderedDict[str, Answered] = OrderedDict()
         self._characters = 0
         self._tasks: dict[str, Texts] = {}
+        self.keep(_answers_in(log))
 
     def keep(self, lines: list[Answered]) -> None:
         """Remember answers, and let go of the oldest."""
@@ -83,6 +88,15 @@ class Memory:
         while len(self._tasks) > KNOWN:
             self._tasks.pop(next(iter(self._tasks)), None)
         return found
+
+
+def _answers_in(log: Path) -> list[Answered]:
+    found = []
+    for line in written_so_far(log):
+        with suppress(PosterityError):  # it is of another version
+            if isinstance(read := of_line(line), Answered):
+                found.append(read)
+    return found
 
 
 def _impersonal(domain: str, task: Task) -> Texts:

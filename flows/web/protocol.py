@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from planners.domains import pddl_of
 from planners.errors import InvalidInput
@@ -125,6 +125,13 @@ class Chat(Asked):
     messages: Annotated[list[Message], Field(min_length=1, max_length=256)]
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
+
+    @model_validator(mode="after")
+    def no_longer_than_may(self) -> Self:
+        """Raise ValueError where all messages together are longer than one may be."""
+        if (length := len(self.prompt)) > LONGEST:
+            raise ValueError(f"messages of {length} characters, of which {LONGEST} may be")
+        return self
 
     @property
     def prompt(self) -> str:

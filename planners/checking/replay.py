@@ -184,10 +184,14 @@ def ground(atom: Any, env: Env) -> Atom:
 
 
 def arithmetic(sign: str, a: Any, b: Any) -> Any:
-    """`a` and `b` combined by +, -, * or /."""
+    """`a` and `b` combined by +, -, * or /. Raises NotJudged beyond the bounds of all numbers."""
     if sign == "/":
-        return Fraction(a) / b
-    return a + b if sign == "+" else a - b if sign == "-" else a * b
+        found = Fraction(a) / b
+    else:
+        found = a + b if sign == "+" else a - b if sign == "-" else a * b
+    if max(found.numerator.bit_length(), found.denominator.bit_length()) > formulas.MOST_BITS:
+        raise NotJudged(f"a number grows beyond {formulas.MOST_BITS} bits")
+    return found
 
 
 def conflicting(effects: list[tuple[str, Any]]) -> bool:

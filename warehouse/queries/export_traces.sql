@@ -1,4 +1,5 @@
--- One row per trace of a generation and a share of the tasks, with its verdict, for export.
+-- One row per trace of a generation and a share of the tasks, with its verdict, for export; without
+-- those that were forgotten.
 SELECT
     t.trace, t.experiment, t.generation, t.purpose, t.task, k.domain, k.size, e.horizon,
     t.sample, t.text, t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob,
@@ -7,6 +8,7 @@ SELECT
 FROM (
     FROM traces
     WHERE experiment = $experiment AND generation = $generation AND hash(task) % $shares = $share
+        AND trace NOT IN (SELECT g.trace FROM forgotten AS g)
 ) AS t
 JOIN tasks AS k ON k.task = t.task
 LEFT JOIN experiment_tasks AS e ON e.experiment = t.experiment AND e.task = t.task

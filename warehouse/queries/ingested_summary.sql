@@ -4,6 +4,7 @@ SELECT
     count(*) FILTER (WHERE outcome = 'VALID') AS valid,
     count(*) FILTER (WHERE accepted) AS accepted,
     count(*) FILTER (WHERE NOT accepted) AS rejected
-FROM stg_verdicts
-LEFT JOIN feedback USING (trace)
-WHERE experiment = :source
+FROM traces AS t
+LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
+LEFT JOIN feedback AS f ON f.trace = t.trace
+WHERE t.experiment = :source

@@ -1,4 +1,5 @@
--- One row per experiment, generation, split, domain and size.
+-- One row per experiment, generation, split, domain and size, of tasks with a judged sample; samples
+-- that are not judged count neither as solved nor as unsolved.
 SELECT
     experiment,
     generation,

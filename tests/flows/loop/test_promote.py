@@ -91,7 +91,7 @@ def test_a_candidate_that_learned_what_was_forgotten_is_refused(warehouse: Wareh
 def test_what_is_not_better_is_not_deployed_until_a_person_says_so(warehouse: Warehouse) -> None:
     strict = experiment(promote="if-better")  # three steps of training better nothing
     for _ in range(2):
-        with pytest.raises(NotPromoted, match="generation 1 is not promoted: held-out coverage"):
+        with pytest.raises(NotPromoted, match="generation 1 is not promoted: held-out tasks"):
             iterate(warehouse, strict, QUIET)
         with Warehouse(warehouse.place.published, read_only=True) as snapshot:
             assert len(snapshot.promotions(strict.id)) == 2, "readers see the decision"

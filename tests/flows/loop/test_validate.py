@@ -181,7 +181,7 @@ def test_users_are_answered_with_the_tool(asked: Path, tmp_path: Path) -> None:
 async def stream(desk: Desk, found: list[Planned]) -> list[str]:
     """The pieces of a stream that answers, with the tool, what was asked before."""
     number = next(at for at, one in enumerate(found) if one.given[0].completion.turns)
-    memory, written = Memory(desk.deployed.reading), PROMPTS["compact"]
+    memory, written = Memory(desk.deployed.reading, desk.log.folder), PROMPTS["compact"]
     task = memory.first_written((DOMAINS["blocksworld"].text, problem(number)))
     prompt = written.write(read_task(*task))
     asked = Completing(model=EXPERIMENT.name, prompt=prompt, seed=7, stream=True)

@@ -6,7 +6,7 @@ WITH ranked AS (
         -- Structs compare field by field: plan_length first, then trace.
         min(struct_pack(plan_length := plan_length, trace := trace)) AS best
     FROM {{ ref('stg_verdicts') }}
-    WHERE outcome = 'VALID'
+    WHERE outcome = 'VALID' AND trace NOT IN (SELECT f.trace FROM {{ source('warehouse', 'forgotten') }} AS f)
     GROUP BY ALL
 )
 

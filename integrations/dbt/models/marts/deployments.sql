@@ -10,11 +10,14 @@ WITH answers AS (
         r.latency_ms,
         r.user_hash,
         v.outcome,
-        f.accepted
+        f.accepted,
+        -- Whose a forgotten answer was is not known any more: one user's, to be cautious.
+        coalesce(r.user_hash, if(g.trace IS NULL, t.trace, 'forgotten')) AS who
     FROM {{ source('warehouse', 'traces') }} AS t
     JOIN {{ source('warehouse', 'requests') }} AS r ON r.trace = t.trace
     LEFT JOIN {{ ref('stg_verdicts') }} AS v ON v.trace = t.trace
     LEFT JOIN {{ source('warehouse', 'feedback') }} AS f ON f.trace = t.trace
+    LEFT JOIN {{ source('warehouse', 'forgotten') }} AS g ON g.trace = t.trace
     WHERE t.purpose = 'request'
 ),
 counted AS (
@@ -36,7 +39,7 @@ counted AS (
 by_user AS (
     SELECT experiment, generation, day, count(accepted) AS told
     FROM answers
-    GROUP BY experiment, generation, day, coalesce(user_hash, trace)
+    GROUP BY experiment, generation, day, who
 ),
 effective AS (
     -- Kish's effective number of answers, if those of a user are alike.
@@ -52,8 +55,8 @@ shares AS (
 )
 SELECT
     * EXCLUDE (n),
-    (n * acceptance + 1.92 - 1.96 * sqrt(n * acceptance * (1 - acceptance) + 0.96))
-        / (n + 3.84) AS acceptance_low,
-    (n * acceptance + 1.92 + 1.96 * sqrt(n * acceptance * (1 - acceptance) + 0.96))
-        / (n + 3.84) AS acceptance_high
+    (n * acceptance + 1.9208 - 1.96 * sqrt(n * acceptance * (1 - acceptance) + 0.9604))
+        / (n + 3.8416) AS acceptance_low,
+    (n * acceptance + 1.9208 + 1.96 * sqrt(n * acceptance * (1 - acceptance) + 0.9604))
+        / (n + 3.8416) AS acceptance_high
 FROM shares

@@ -1,4 +1,5 @@
--- One row per experiment and generation: the figures that tell whether the loop works.
+-- One row per experiment and generation: the figures that tell whether the loop works, of tasks with a
+-- judged sample, and of their judged samples.
 WITH results AS MATERIALIZED (
     SELECT s.experiment, s.generation, e.split, s.task, s.samples, s.valid, s.longest
     FROM {{ ref('stg_task_samples') }} AS s
