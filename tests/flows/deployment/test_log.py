@@ -253,6 +253,29 @@ def test_a_forgetting_that_was_killed_is_finished_by_asking_again(by: str, tmp_p
     assert told not in CliRunner().invoke(app, ["status", "--warehouse", str(path)]).stdout
 
 
+def test_what_is_answered_while_a_user_is_forgotten_is_erased_too(tmp_path: Path) -> None:
+    with Warehouse(tmp_path / "w.duckdb") as warehouse:
+        warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+        late, rewrite = [answer(2, nonce="late")], Warehouse.rewrite
+
+        def answered(number: int = 1) -> None:
+            log = Log(requests_folder(warehouse.place))
+            log.append(as_line(answer(number))).result(timeout=10)
+            log.close()
+
+        def meanwhile(store: Warehouse) -> None:
+            if late:
+                answered(2)
+                late.clear()
+            rewrite(store)
+
+        answered()
+        with patch.object(Warehouse, "rewrite", meanwhile):
+            found = forget(warehouse, user=["u"])
+        assert (found.traces, found.at_work) == (2, False)
+        assert len(warehouse.forgotten()) == 2
+
+
 def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     (tmp_path / "log").rmdir()

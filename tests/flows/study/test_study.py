@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -122,6 +123,11 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
 
 def test_a_warehouse_is_taken_in_once(finished: Path, tmp_path: Path) -> None:
     with Warehouse(tmp_path / "w.duckdb") as store:
+        killed = patch.object(Warehouse, "record", side_effect=KeyboardInterrupt)
+        with killed, pytest.raises(KeyboardInterrupt):
+            take_in(store, finished)
+        weights = {path.name for path in finished.with_name("w.duckdb.checkpoints").glob("*/*")}
+        assert {path.name for path in store.checkpoints.glob("*/*")} == weights, "first of all"
         take_in(store, finished)
         once = contents(tmp_path / "w.duckdb")
         take_in(store, finished)
@@ -130,6 +136,18 @@ def test_a_warehouse_is_taken_in_once(finished: Path, tmp_path: Path) -> None:
     assert {n: rows for n, rows in once.items() if n != "landed"} == {
         n: rows for n, rows in original.items() if n != "landed"
     }
+
+
+def test_runs_that_differ_are_not_mixed(finished: Path, tmp_path: Path) -> None:
+    """As after another machine, or another version's verdicts, made a generation of the same."""
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        take_in(store, finished)
+        with store.writing() as connection:
+            connection.exec_driver_sql(
+                "UPDATE generations SET weights_hash = 'x' WHERE generation = 2"
+            )
+        with pytest.raises(InvalidInput, match=r"generation 2 of small-.* has other weights"):
+            take_in(store, finished)
 
 
 def test_a_run_that_went_on_elsewhere_ends_what_was_decided_here(

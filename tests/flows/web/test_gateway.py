@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,10 +18,13 @@ import duckdb
 import httpx
 import openai
 import pytest
+from pydantic import ValidationError
 
 from flows.experiments.reading import load_experiment
 from flows.generations.checkpoints import checkpoint_of
 from flows.importing.line import task_in
+from flows.web.keys import other_secrets
+from flows.web.protocol import Chat
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
 from planners.models.checkpoint import load
@@ -29,6 +34,7 @@ from tests.gateway import body, experiment, gateway, problem, run
 from tests.llama_server import left_alone
 from tests.processes import at_work, kill
 from tests.tiny_gguf import write_tiny_gguf
+from warehouse.places.file import File
 from warehouse.records import Experiment
 from warehouse.store import Warehouse
 
@@ -333,9 +339,11 @@ def test_a_generation_that_is_not_deployed_answers_in_silence(folder: Path) -> N
     run(folder, "run", str(folder / "small.toml"), "--plain")
     back = run(folder, "promote", "0", "--reason", "to see both")
     assert back.returncode == 0, back.stderr
-    with gateway(folder, "--set", "deployment.shadow=1") as (url, _):
-        for number in range(100, 112):
-            told = httpx.post(f"{url}/plans", json=body(number), timeout=WAIT).json()
+    both = ("--set", "deployment.shadow=1", "--set", "deployment.candidate=0.9")
+    with gateway(folder, *both) as (url, _):
+        for number in range(100, 112):  # what was rolled back is no candidate
+            asked = body(number, session=str(number))
+            told = httpx.post(f"{url}/plans", json=asked, timeout=WAIT).json()
             assert told["generation"] == 0
         prompt = {
             "model": "small",
@@ -426,11 +434,29 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
         kept = store.frame("SELECT text FROM traces WHERE purpose = 'request'")["text"]
         assert (kept == "").sum() == 9
         assert store.frame("FROM forgotten")["text_hash"].str.len().eq(32).all()
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        assert not store.frame("SELECT * FROM best_plans WHERE text = ''").to_dict("records")
+        told = store.frame("FROM deployments")
+    assert (told["acceptance_low"].min() >= 0, told["acceptance_high"].max() <= 1) == (True, True)
     checked = run(folder, "verify")
     assert "0 disagreements" not in checked.stdout
     assert "they rest on traces that were forgotten" in checked.stdout
     assert ", 0 disagree\n" in checked.stdout
     assert not re.search(r"[1-9]\d* disagree$", checked.stdout, re.M), checked.stdout
+    assert run(folder, "promote", "0").returncode == 0
+    weights = next((folder / "w.duckdb.checkpoints").glob("*/1"), None)
+    assert weights is not None
+    weights.rename(folder / "elsewhere")
+    both = ("--set", "deployment.shadow=1", "--set", "deployment.candidate=0.9")
+    with gateway(folder, *both, **key) as (url, _):
+        first = httpx.post(f"{url}/plans", json=body(900, session="s"), timeout=WAIT).json()
+        gone = httpx.post(f"{url}/plans", json=body(901) | {"model": "small@1"}, timeout=WAIT)
+    assert first["generation"] == 0
+    assert (gone.status_code, str(folder) in gone.text) == (503, False)
+    (folder / "elsewhere").rename(weights)
+    with Warehouse(folder / "w.duckdb", read_only=True) as store:
+        purposes = store.frame("SELECT DISTINCT purpose FROM traces")["purpose"]
+    assert "shadow" not in set(purposes), "what learned from her answers nobody, also in silence"
     anew = run(folder, "run", str(folder / "small.toml"), "--plain", "--without-forgotten")
     assert anew.returncode == 0, anew.stderr
     assert "generation 0 is deployed again" in anew.stdout
@@ -663,6 +689,52 @@ def test_a_plan_that_was_begun_is_finished_and_no_more_wait_than_may(folder: Pat
     assert {answer.status_code for answer in told} == {200, 429}
     attempts = [answer.json()["attempts"] for answer in told if answer.status_code == 200]
     assert len(settled(folder, sum(attempts))) > len(attempts), "none took a second attempt"
+
+
+def test_connections_that_say_nothing_leave_files_to_the_gateway(folder: Path) -> None:
+    """A database that cannot open its file would end the process."""
+    with gateway(folder) as (url, process):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(300)]
+        time.sleep(3)  # it looks at the snapshot meanwhile
+        assert process.returncode is None
+        for one in silent:
+            one.close()
+        time.sleep(1)
+        assert httpx.post(f"{url}/plans", json=body(1), timeout=WAIT).status_code == 200
+
+
+def test_feedback_is_taken_on_what_no_loader_could_load_yet(folder: Path) -> None:
+    """A run may have the file for hours, and the gateway may be started again meanwhile."""
+    with Warehouse(folder / "w.duckdb"):
+        with gateway(folder) as (url, _):
+            trace = httpx.post(f"{url}/plans", json=body(1), timeout=WAIT).json()["trace"]
+        with gateway(folder) as (url, _):
+            said = {"trace": trace, "feedback": "accept"}
+            heard = httpx.post(f"{url}/feedback", json=said, timeout=WAIT)
+    assert heard.status_code == 200, heard.text
+
+
+def test_a_secret_that_changed_is_known_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = File(tmp_path / "w.duckdb")
+    monkeypatch.setenv("POSTERITY_USER_KEY", "the first one")
+    assert not other_secrets(place, remember=True)
+    assert not other_secrets(place)
+    for other in "the second one", "":
+        monkeypatch.setenv("POSTERITY_USER_KEY", other)
+        assert other_secrets(place)
+        assert other_secrets(place, remember=True)
+    assert "first one" not in (place.landing / "user-keys").read_text()
+
+
+def test_the_messages_of_a_chat_are_no_longer_together_than_one_may_be() -> None:
+    message = {"role": "user", "content": "a" * 200_000}
+    Chat(model="small", messages=[message])
+    with pytest.raises(ValidationError, match="messages of 400014 characters, of which 262144"):
+        Chat(model="small", messages=[message, message])
 
 
 def test_a_stream_that_its_client_left_is_written_down_before_the_end(folder: Path) -> None:

@@ -299,6 +299,16 @@ def test_the_time_of_a_plan_is_kept_however_small_its_quantifiers_are() -> None:
             judged(problem, plan, 0.3, condition=condition)
 
 
+def test_the_naive_replay_bounds_numbers_too() -> None:
+    """Pages and `show` follow plans with it."""
+    domain = SMALL.format(
+        functions="", parameters="()", condition="()", effect="(scale-up (f) (f))"
+    )
+    task = read_task(domain, "(define (problem x) (:domain s) (:init (= (f) 3)) (:goal (r)))")
+    with pytest.raises(NotJudged, match="grows beyond"):
+        list(steps(task, Plan((("a",),) * 60)))
+
+
 def test_the_time_of_a_plan_is_kept_by_effects_too() -> None:
     many = " ".join(f"o{i}" for i in range(2000))
     names = " ".join(f"(f{i})" for i in range(400))
