@@ -21,6 +21,8 @@ LARGEST = 1_000_000
 """Rows that can be asked for at once."""
 FILTERS = ("split", "domain", "size", "horizon", "solved_since", "valid")
 """Columns of the table of tasks that can be filtered."""
+NONE = "-"
+"""What stands for no horizon, and for when a task was solved that was never measured."""
 NEVER = "never"
 """The value of `solved_since` that stands for tasks that no generation solved."""
 TRACE_SORTS = ("tokens", "logprob")
@@ -57,8 +59,10 @@ def task_table(
 ) -> Table:  # fmt: skip
     """Tasks that have the `chosen` values, sorted."""
     frame = tasks_of(source, id)
-    shown = frame.assign(solved_since=frame["solved_since"].map(_whole, na_action=None))
-    shown["horizon"] = shown["horizon"].map(lambda one: "" if one != one else _whole(one))
+    whole = frame[["valid", "samples", "longest"]].astype("Int64")
+    since = frame["solved_since"].map(_whole, na_action=None).where(frame["samples"].notna(), NONE)
+    horizon = frame["horizon"].map(_whole, na_action=None).where(frame["horizon"].notna(), NONE)
+    shown = frame.assign(**whole, solved_since=since, horizon=horizon)
     choices = {
         name: sorted(map(str, shown[name].dropna().unique()), key=_numbers) for name in FILTERS
     }

@@ -76,7 +76,8 @@ def put_before_users(
     source, anybody = Source(warehouse), [] if names or is_loopback(host) else ["*"]
     with bound(host, port) as listening:  # a port that is taken is told before anything is loaded
         deployed, log = Deployed(warehouse, experiment, clients), Log(requests_folder(place))
-        desk, hosts = Desk(deployed, log, waiting), [*LOOPBACK, *names, *anybody]
+        own = [host] if is_loopback(host) else []
+        desk, hosts = Desk(deployed, log, waiting), [*LOOPBACK, *own, *names, *anybody]
         app = make_app(desk, hosts, source=source, log_requests=log_requests)
         with _loader(warehouse):  # until the log is closed
             name = f"[{host}]" if ":" in host else host
