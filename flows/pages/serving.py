@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from functools import partial
 from types import FrameType
 
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from flows.pages.app import make_pages
 from flows.pages.console import catalogue
@@ -25,6 +28,13 @@ LOOK_EVERY = 2.0
 """Seconds between looks at whether something was written."""
 NEWEST = 6
 """Experiments that are read ahead at most: those that were begun last."""
+
+MOST = 4096
+"""Connections at a time, at most."""
+FILES = 2**16
+"""Files that this process asks to be allowed to open."""
+SILENT = 30.0
+"""Seconds in which a request must begin, or go on, before its connection is closed."""
 
 
 @contextmanager
@@ -44,11 +54,53 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listening
 
 
+def allow_many_files() -> None:
+    """Raise the limit of open files as far as it may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def room() -> int:
+    """How many connections there may be: they leave half of all files to what else is opened. A
+    database that cannot open a file may end the whole process.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if soft == resource.RLIM_INFINITY else min(MOST, soft // 2)
+
+
+class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """A connection that is closed at once where there is no room, and later if it says nothing."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._heard = self.loop.time()
+        self._look = self.loop.call_later(SILENT, self._close_if_silent)
+        if len(self.connections) > room():
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self.loop.time()
+        super().data_received(data)
+
+    def _close_if_silent(self) -> None:
+        awaited = self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        left = self._heard + SILENT - self.loop.time() if awaited else SILENT
+        if left <= 0:
+            self.transport.abort()
+        else:
+            self._look = self.loop.call_later(left, self._close_if_silent)
+
+
 def serve(app: FastAPI, source: Source, listening: socket.socket, grace: int) -> None:
     """Serve until it is told to stop; requests under way have `grace` seconds to finish."""
     import uvicorn
-
-    from flows.pages.connections import Connection, allow_many_files, room
 
     allow_many_files()
 

@@ -111,7 +111,9 @@ def test_users_decide_whom_they_are_answered_by(tmp_path: Path) -> None:
     assert run(tmp_path, "report", "--out", str(tmp_path / "r.html")).returncode == 0
     page = (tmp_path / "r.html").read_text("utf-8")
     assert "small: before users</h2>" in page
-    assert re.search(r"Users accepted [0-9.]+% of what generation 0 answered, and", page)
+    assert re.search(
+        r"Users accepted [0-9.]+% of the answers of generation 0 that they judged, and", page
+    )
     with Warehouse(tmp_path / "w.duckdb", read_only=True) as store:
         assert len(store.frame("SELECT * FROM canaries WHERE generation = 0")) > 0
     assert run(tmp_path, "verify").returncode == 0
