@@ -22,7 +22,7 @@ LARGEST = 1_000_000
 FILTERS = ("split", "domain", "size", "horizon", "solved_since", "valid")
 """Columns of the table of tasks that can be filtered."""
 NONE = "-"
-"""What stands for no horizon, and for when a task was solved that was never measured."""
+"""It stands for no horizon, and for when a task was solved that was never measured."""
 NEVER = "never"
 """The value of `solved_since` that stands for tasks that no generation solved."""
 TRACE_SORTS = ("tokens", "logprob")
