@@ -42,7 +42,7 @@ from warehouse.integrity import ROWS
 from warehouse.pool import lessons_of
 from warehouse.records import NO_SETTINGS, Domain, Generation
 from warehouse.store import Warehouse
-from warehouse.verdicts import Canary, Judgement, Unjudged
+from warehouse.verdicts import Canary, Unjudged
 
 ANSWERED = ("request", "correction", "shadow")
 """Purposes of traces that answered a user or would have, or that corrected an answer."""
@@ -240,7 +240,6 @@ def _canaries(warehouse: Warehouse, experiment: Experiment, check: Check) -> Non
 
 def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     gone = warehouse.forgotten()
-    superseded = {one.trace for one in warehouse.every(Judgement, superseded=True)}
     for index in warehouse.query("trained_on", experiment=experiment.id)["generation"]:
         rows = warehouse.query("decisions_of", experiment=experiment.id, generation=int(index))
         if gone & set(rows["trace"]):
@@ -257,7 +256,7 @@ def _selections(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
         )
         if told.equals(derived):
             continue
-        if superseded & set(rows["trace"]):
+        if len(warehouse.query("rejudged_of", experiment=experiment.id, generation=int(index))):
             check.skipped, check.why = check.skipped + len(rows), JUDGED_ANEW
             continue
         before, after = (set(frame.itertuples(index=False)) for frame in (told, derived))

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.audit.verify import verify
+from flows.audit.verify import JUDGED_ANEW, verify
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from tests.processes import posterity
@@ -35,6 +35,23 @@ def copied(finished: Path, folder: Path) -> Path:
 
 def test_a_run_verifies(finished: Path) -> None:
     assert found(finished) == {}
+
+
+def test_selections_from_verdicts_of_before_are_not_called_wrong(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = copied(finished, tmp_path)
+    with Warehouse(path) as store, store.writing() as connection:
+        of = "trace = (SELECT min(trace) FROM stg_decisions WHERE kept AND generation = 1)"
+        connection.exec_driver_sql(f"UPDATE judgements SET superseded = true WHERE {of}")
+        connection.exec_driver_sql(
+            "INSERT INTO judgements SELECT * REPLACE ('9+9' AS checker_version, "
+            f"false AS superseded, 'NO_PLAN' AS outcome) FROM judgements WHERE {of}"
+        )
+    with Warehouse(path, read_only=True) as store:
+        [check] = [one for one in verify(store, Watch(quiet=True)) if one.name == "selections"]
+    assert (check.wrong, check.why) == ([], JUDGED_ANEW)
+    assert check.skipped > 0
 
 
 @pytest.mark.parametrize(
