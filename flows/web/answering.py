@@ -227,17 +227,21 @@ class Deployed:
         made = [one.index for one in store.generations(self.id)]
         self.known = made
         newest = made[-1]
-        self.candidate = self.silent = None
+        self.candidate, self.silent = self._tried(store, newest)
+
+    def _tried(self, store: Warehouse, newest: int) -> tuple[int | None, int | None]:
+        """Who answers a share of sessions though it is not deployed, and who answers in silence."""
         users, decisions = self.experiment.deployment, store.promotions(self.id)
         decided = {one.generation for one in decisions}
         if self.experiment.promote == "if-preferred" and newest in decided:
-            return  # it had its chance
+            return None, None  # it had its chance
         if users is None or newest == self.current or newest in self._tainted(store):
-            return
-        if users.shadow:
-            self.silent = newest
-        if users.candidate and newest not in {one.generation for one in decisions if one.promoted}:
-            self.candidate = newest  # others were rolled back
+            return None, None
+        rolled_back = newest in {one.generation for one in decisions if one.promoted}
+        return (
+            newest if users.candidate and not rolled_back else None,
+            newest if users.shadow else None,
+        )
 
     def _tainted(self, store: Warehouse) -> set[int]:
         """The generations that learned what users wanted to be forgotten."""

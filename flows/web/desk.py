@@ -15,14 +15,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from flows.deployment.answered import (
-    CHOSEN,
-    Answered,
-    Endpoint,
-    Told,
-    answered_id,
-    as_line,
-)
+from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered_id, as_line
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
 from flows.generations.judging import READING, reading_of, verdict_of
