@@ -21,12 +21,6 @@ settings.register_profile("posterity", deadline=None)
 settings.load_profile("posterity")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests of servers and kills wait a third of their time."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     with Warehouse(tmp_path / "w.duckdb") as store:

@@ -100,7 +100,11 @@ def test_a_verdict_that_was_taken_away_is_missed(
         with store.writing() as connection:
             connection.exec_driver_sql("DELETE FROM judgements WHERE outcome <> 'VALID'")
         assert not verify_and_tell(store, Watch())
-    assert said(capsys).count("it has no verdict, although its generation was judged") == 2
+        assert said(capsys).count("it has no verdict, although its generation was judged") == 2
+        with store.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM judgements")
+        Watch().generation(store, experiment, 0)
+    assert "generation 0: no trace of its evaluation is judged" in said(capsys)
 
 
 def test_workers_land_verdicts_and_what_has_none(experiment: Experiment, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from flows.pages.source import Source
 from flows.progress import Watch
 from tests.flows.pages.conftest import shown
 from tests.processes import posterity, small_toml
+from warehouse.findings import Figure
 from warehouse.records import Experiment
 from warehouse.store import Warehouse
 
@@ -270,12 +271,14 @@ def test_a_bundle_of_chosen_experiments_does_not_name_the_others(
     with Warehouse(path) as store:
         [own] = store.every(Experiment, id=experiment)
         store.write([replace(own, id="secret-0123456789ab", name="secret")])
+        store.write([Figure(experiment, 1, "users", "user=somebody", "accepted", 1.0, "")])
     source, watch = Source(str(path), hold=True), Watch(quiet=True)
     for ids, named in (([experiment], False), ([], True)):
         folder = tmp_path / str(named)
         bundled(source, folder, ids, 3, watch)
         texts = [page.read_text("utf-8") for page in folder.rglob("*.html")]
         assert any("secret" in text for text in texts) is named
+        assert not any("somebody" in text for text in texts)
 
 
 @pytest.mark.parametrize("static", [False, True])
