@@ -192,8 +192,11 @@ def written_traits(
 def written_texts(
     warehouse: Warehouse, experiment: str, traits: Mapping[str, str], generation: int
 ) -> pd.DataFrame:
-    """The same for all deployed traces of a generation, with or without a plan, with `text`."""
-    return _witnesses(warehouse, experiment, traits, OWN, generation, ", text")
+    """The same for all deployed and judged traces of a generation, with or without a plan, with
+    `text`.
+    """
+    where = f"outcome IS NOT NULL AND {OWN}"
+    return _witnesses(warehouse, experiment, traits, where, generation, ", text")
 
 
 def _witnesses(

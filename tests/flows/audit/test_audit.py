@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from curation.rewards import effective_reward
-from flows.audit.audit import audit
-from flows.audit.generation import asked
+from flows.audit.audit import _diversity, audit
+from flows.audit.generation import asked, empty
 from flows.audit.processes import side_by_side
 from flows.audit.questions import PARTS, _together
 from flows.experiments.experiment import Experiment
@@ -233,6 +233,19 @@ def test_traces_without_log_probabilities_leave_a_question_open(run: Path) -> No
     stale = [one for one in figures if one.question == "staleness"]
     assert all(one.value is None and "no recorded log-probability" in one.note for one in stale)
     assert any(one.question == "change" for one in figures)
+
+
+def test_a_generation_that_is_not_judged_yet_has_not_collapsed(run: Path) -> None:
+    """As where a run was killed while it deployed."""
+    with Warehouse(run / "posterity.duckdb") as store:
+        with store.writing() as connection:
+            connection.exec_driver_sql(
+                "DELETE FROM judgements WHERE generation = 1 AND purpose = 'deploy'"
+            )
+        found = empty(Experiment.model_validate(small()))
+        _diversity(store, found, [0, 1, 2])
+    told = [one for one in found.records if isinstance(one, Figure) and one.name == ""]
+    assert {one.generation for one in told} == {0}
 
 
 def test_generations_asked_side_by_side_give_the_same_findings(run: Path) -> None:
