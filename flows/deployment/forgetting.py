@@ -66,9 +66,12 @@ def forget(
             else "no answer is theirs, or they were forgotten already; users are known by the hash "
             "that POSTERITY_USER_KEY gives them, so it must be the key that the gateway had"
         )
-    erased, count = _erase(warehouse, named, said), 0
-    while count < ROUNDS and (late := _theirs(warehouse, user, session, trace)[0]):
-        more, count = _erase(warehouse, late, []), count + 1  # they were answered meanwhile
+    erased = _erase(warehouse, named, said)
+    for _ in range(ROUNDS):
+        late = _theirs(warehouse, user, session, trace)[0]
+        if not late:
+            break
+        more = _erase(warehouse, late, [])  # they were answered meanwhile
         erased = replace(more, traces=erased.traces + more.traces)
     return erased
 

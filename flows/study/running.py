@@ -15,7 +15,7 @@ from pathlib import Path
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Workers
 from flows.front import run as run_experiment
-from flows.generations.lineage import BY_HAND, decided
+from flows.generations.lineage import BY_HAND, next_generation
 from flows.generations.policies import require_first
 from flows.iterate import finished, iterate
 from flows.loop.plan import require_fit
@@ -59,7 +59,8 @@ def run_study(
             raise InvalidInput("a study needs a warehouse in a file: --warehouse FILE")
         _require_same(store, study)
         for run in study.runs:
-            if _is_made(store, run) and not _is_done(store, run):  # by an older checker
+            made = next_generation(store, run.experiment) is None
+            if made and not _is_done(store, run):  # an older checker judged it
                 with store.working_on(run.experiment.id):
                     iterate(store, run.experiment, watch)
         done = {run.experiment.id for run in study.runs if _is_done(store, run)}
@@ -204,14 +205,6 @@ def _require_by_rule(store: Warehouse, study: Study, done: set[str]) -> None:
                 f"put at generation {by_hand[-1].generation} by hand, so that going on would not "
                 "give what the study asks for; use another warehouse"
             )
-
-
-def _is_made(store: Warehouse, run: Run) -> bool:
-    """Whether every generation of a run was decided on, whatever version judged them."""
-    made = decided(store, run.experiment)
-    return store.experiment(run.experiment.id) is not None and made >= set(
-        range(run.experiment.generations + 1)
-    )
 
 
 def _is_done(store: Warehouse, run: Run) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -147,8 +147,7 @@ class Desk:
         self._memory.keep(lines)
         for line in lines:
             self._begin_shadow(line, sampling)
-        count_tokens = partial(answerer.tokens, prompt)
-        tokens = count_tokens() if len(prompt) < LONG else await asyncio.to_thread(count_tokens)
+        tokens = await _read(prompt, partial(answerer.tokens, prompt))
         return [
             Given(line.trace, one, answerer.generation, tokens)
             for line, one in zip(lines, completions, strict=True)
@@ -213,8 +212,7 @@ class Desk:
                 answerer = await self._loaded(index, asked.model)
             heard = None if live is None else [live.heard(one) for one in range(len(seeds))]
             ask = partial(answerer.ask, prompt, sampling, seeds, heard, tool)
-            # Its tokens are counted, which takes seconds for a long one.
-            futures = ask() if len(prompt) < LONG else await asyncio.to_thread(ask)
+            futures = await _read(prompt, ask)
             if futures is not None:
                 return answerer, sampling, futures
         raise ComponentFailure("the generation that was asked is leaving; ask again")
@@ -301,6 +299,11 @@ class Desk:
             return None
         self._memory.keep([wanted])
         return Corrected(wanted.trace, await asyncio.to_thread(_judged, wanted))
+
+
+async def _read(prompt: str, call: Callable[[], T]) -> T:
+    """The result of a call that counts a prompt's tokens, which takes seconds for a long one."""
+    return call() if len(prompt) < LONG else await asyncio.to_thread(call)
 
 
 def _judged(wanted: Answered) -> Verdict | None:
