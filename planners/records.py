@@ -82,7 +82,7 @@ class Verdict(NamedTuple):
         return self.outcome is Outcome.VALID
 
 
-STRICT: Any = {"extra": "forbid", "strict": True}
+STRICT: Any = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 """Pydantic's configuration for the plain dataclasses that hold settings."""
 
 

@@ -17,7 +17,7 @@ DRAWN = 1000
 """Rows of a table that are drawn."""
 
 
-def require_form(form: str) -> None:
+def require_writable(form: str) -> None:
     """Raise InvalidInput unless a result can be written in this form, and to where it would go."""
     require_one_of("format", form, (TABLE, *FORMS))
     if form == "parquet" and sys.stdout.isatty():

@@ -68,10 +68,10 @@ def query(
     tool_calls.
     """
     with one_message():
-        from flows.commands.output import require_form, write_result
+        from flows.commands.output import require_writable, write_result
         from warehouse.sandbox.query import Limits, ask
 
-        require_form(form)
+        require_writable(form)
         write_result(ask(readable(warehouse), sql, Limits(timeout, memory, rows)), form)
 
 

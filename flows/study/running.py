@@ -85,11 +85,10 @@ def run_study(
                 chain = waiting.pop(future)
                 try:
                     _end(future, chain, _part(parts, chain))
+                    _take(study, chain, place, _part(parts, chain), watch)
                 except PosterityError as error:  # the others go on to their end
                     watch.say(str(error))
                     failed.append(error)
-                else:
-                    _take(study, chain, place, _part(parts, chain), watch)
                 advance(len(chain))
             advance(0, _now(parts))
     if failed:

@@ -16,10 +16,12 @@ from flows.experiments.reading import load_experiment
 from flows.iterate import iterate
 from flows.progress import Watch
 from flows.study.reading import STUDIES, read_study
+from flows.study.running import run_study
 from planners.errors import InvalidInput
 from tests.conftest import contents, small
 from tests.forked import ran
 from tests.processes import posterity
+from warehouse.findings import Member
 from warehouse.integrity import written_otherwise
 from warehouse.landing import take_in
 from warehouse.store import Warehouse
@@ -49,6 +51,11 @@ def written(folder: Path, text: str) -> Path:
     return folder / "study.toml"
 
 
+TWO = STUDY.split("[arms.shortest]")[0].replace("[0, 1]", "[0]").replace("curated", "two") + """
+[arms.first]
+[arms.other]
+curation = { curator = "all-valid" }
+"""
 STUDIED = ("study", "study.toml", "--at-once", "2", "--warehouse", "w.duckdb")
 
 
@@ -119,6 +126,22 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
     assert set(halfway["arm"]) == {"control", "all"}
     assert len(alone) == 12, "two arms, two generations, three splits"
     assert alone["low"].isna().all(), "one seed has no interval over seeds"
+
+
+def test_the_others_go_on_where_an_arm_cannot_be_taken_in(tmp_path: Path) -> None:
+    study, place = read_study(str(written(tmp_path, TWO))), tmp_path / "w.duckdb"
+    first, other = (run.experiment for run in study.runs)
+    with Warehouse(place) as store:
+        iterate(store, first.model_copy(update={"generations": 0}), Watch(quiet=True))
+        with store.writing() as connection:
+            connection.exec_driver_sql("UPDATE generations SET weights_hash = 'of another machine'")
+    with pytest.raises(InvalidInput, match="has other weights in"):
+        run_study(study, place, 1, Watch(quiet=True))
+    with Warehouse(place, read_only=True) as store:
+        members = store.every(Member)
+        assert [one.arm for one in members] == ["other"], "which is whole"
+        assert [one.index for one in store.generations(other.id)] == [0, 1]
+    assert (tmp_path / "w.duckdb.two" / f"{first.id}.duckdb").exists(), "nothing is lost"
 
 
 def test_a_warehouse_is_taken_in_once(finished: Path, tmp_path: Path) -> None:
