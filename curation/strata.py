@@ -161,34 +161,40 @@ def inclusion(
     for _ in range(STEPS):
         p = 1 / (1 + np.exp(-np.clip(eta + intercept[task], -40, 40)))
         spread = np.maximum(strata.sums(p * (1 - p)), 1e-9)
-        intercept += np.clip((wanted - strata.sums(p)) / spread, -2, 2)
+        step = np.clip((wanted - strata.sums(p)) / spread, -2, 2)
+        intercept += step
+        if np.abs(step).max() < CLOSE:
+            break
     v = p * (1 - p)
     centre = strata.sums(p * v) / spread
     several = np.clip(p * (1 - (centre[task] - p) * (1 - p) / spread[task]), 1e-9, 1)
     small = (strata.size <= SMALL) & (strata.kept > 1) & (strata.kept < strata.size - 1)
     if exact and strata.size[small].sum() <= EXACT:
-        for size, count in set(zip(strata.size[small], strata.kept[small], strict=True)):
-            rows = (small & (strata.size == size) & (strata.kept == count))[task]
-            several[rows] = _exactly(eta[rows].reshape(-1, size), count).ravel()
+        for size in set(strata.size[small]):
+            tasks = small & (strata.size == size)
+            rows = tasks[task]
+            several[rows] = _exactly(eta[rows].reshape(-1, size), strata.kept[tasks]).ravel()
         v = several * (1 - several)
     n = strata.size.astype(float)
     scaled = v * (n / (n - 1))[task]
     return np.where(alone, one, several), np.where(alone, softmax, scaled)
 
 
-def _exactly(eta: np.ndarray, kept: int) -> np.ndarray:
-    """The chance of each trace to be among the kept ones, (tasks, traces), of tasks of one size: by
-    elementary symmetric polynomials of the odds (Howard 1972), of all traces and without each.
+def _exactly(eta: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The chance of each trace to be among the kept ones, (tasks, traces), of tasks of one size
+    that keep so many each: by elementary symmetric polynomials of the odds (Howard 1972), of all
+    traces and without each.
     """
     tasks, size = eta.shape
     odds = np.exp(np.clip(eta - eta.mean(axis=1, keepdims=True), -50, 50))
     others = np.array([[j for j in range(size) if j != i] for i in range(size)])
-    without = np.zeros((tasks, size, kept + 1))  # of those others, by how many are drawn
+    without = np.zeros((tasks, size, kept.max() + 1))  # of those others, by how many are drawn
     without[..., 0] = 1
     for place in range(size - 1):
         without[..., 1:] += odds[:, others[:, place], None] * without[..., :-1]
-    with_it = odds * without[..., kept - 1]
-    return with_it / (with_it + without[..., kept])
+    of = np.arange(tasks)
+    with_it = odds * without[of, :, kept - 1]
+    return with_it / (with_it + without[of, :, kept])
 
 
 def score_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
