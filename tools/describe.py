@@ -42,9 +42,10 @@ SETTINGS = """\
 <!-- written by `python -m tools.describe` -->
 
 An experiment is a file of TOML, a preset, or a preset with changes (`extends = "quickstart"`).
-Each setting may also be given with `--set TABLE.NAME=VALUE`. Where no default is given, the setting
-is unset, and what it is about does not happen. [The loop](loop.md) says which settings make another
-experiment. Posterity fills in `contents` and `code` by itself.
+Each setting may also be given with `--set TABLE.NAME=VALUE`. A table that is left out has its
+defaults, or what it is about does not happen. A setting without a default is unset.
+[The loop](loop.md) says which settings make another experiment. Posterity fills in
+`contents` and `code` by itself.
 """
 
 

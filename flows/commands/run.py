@@ -105,7 +105,8 @@ def study(
         ),
     ],
     at_once: Annotated[
-        int | None, typer.Option(min=1, help="Runs side by side; default: one per core.")
+        int | None,
+        typer.Option(min=1, help="Runs side by side; default: one per core, at most eight."),
     ] = None,
     runner: Annotated[
         Literal["dask", "ray"] | None,
@@ -129,12 +130,17 @@ def study(
         from flows.study.reading import read_study
         from flows.study.running import run_study
         from planners.models.hardware import cores
+        from warehouse.places.connect import place_of
+        from warehouse.places.file import File
 
         if address is not None and runner is None:
             raise InvalidInput("--address needs --runner dask or --runner ray")
         many, found = at_once or cores(0), read_study(named)
         workers = runner and Workers(runner=runner, count=many, address=address)
-        run_study(found, Path(warehouse), many, Watch(), workers)
+        place = place_of(warehouse)
+        if not isinstance(place, File):
+            raise InvalidInput("a study needs a warehouse in a file: --warehouse FILE")
+        run_study(found, place.path, many, Watch(), workers)
 
 
 @app.command()

@@ -49,9 +49,9 @@ or is None when not given.
 
 
 class Experiment(Table):
-    """The settings of one run. `generations` says how far it goes, `promote` on what condition,
-    `workers` who does the work, and `tracking` which experiment trackers are told its figures:
-    these are no part of its identity.
+    """The settings of one run. Without a `name` it has that of its file or preset. `generations`
+    says how far it goes, `promote` on what condition, `workers` who does the work, and `tracking`
+    which experiment trackers are told its figures: these are no part of its identity.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]

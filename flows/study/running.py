@@ -27,7 +27,6 @@ from planners.errors import Busy, ComponentFailure, InvalidInput, PosterityError
 from planners.processes import end_with_parent
 from warehouse.findings import Member
 from warehouse.landing import take_in
-from warehouse.places.file import File
 from warehouse.store import Warehouse
 
 FEW = 3
@@ -55,8 +54,6 @@ def run_study(
         except InvalidInput as error:
             raise InvalidInput(f"the study {study.name}, arm {run.arm!r}: {error}") from error
     with Warehouse(place) as store:
-        if not isinstance(store.place, File):
-            raise InvalidInput("a study needs a warehouse in a file: --warehouse FILE")
         _require_same(store, study)
         for run in study.runs:
             made = next_generation(store, run.experiment) is None

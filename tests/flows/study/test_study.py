@@ -51,16 +51,20 @@ def written(folder: Path, text: str) -> Path:
     return folder / "study.toml"
 
 
-TWO = STUDY.split("[arms.shortest]")[0].replace("[0, 1]", "[0]").replace("curated", "two") + """
+PAIR = STUDY.partition("[arms.all]")[0]
+TWO = (
+    STUDY.split("[arms.shortest]")[0].replace("[0, 1]", "[0]").replace("curated", "two")
+    + """
 [arms.first]
 [arms.other]
 curation = { curator = "all-valid" }
 """
+)
 STUDIED = ("study", "study.toml", "--at-once", "2", "--warehouse", "w.duckdb")
 
 
 def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) -> None:
-    written(tmp_path, STUDY)
+    written(tmp_path, PAIR)
     with subprocess.Popen(posterity(*STUDIED), cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
         parts = tmp_path / "w.duckdb.curated"
         while not list(parts.glob("*.duckdb.snapshot")):
@@ -81,7 +85,7 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
         )
         kept = store.frame(
             "SELECT s.arm, s.seed, count(*) AS traces FROM studies AS s "
-            "JOIN curated AS c USING (experiment) WHERE s.arm <> 'all' GROUP BY ALL"
+            "JOIN curated AS c USING (experiment) GROUP BY ALL"
         )
     table = rows.pivot(index=["seed", "task"], columns="arm", values="solved").astype(float)
     assert len(table) == 20, "the same tasks in every arm"
@@ -103,8 +107,8 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
     counts = kept.pivot(index="seed", columns="arm", values="traces")
     assert (counts["control"] == counts["shortest"]).all(), "the control learns from as many"
     again = ran(*STUDIED, folder=tmp_path)
-    assert "6 runs, 6 of them finished before" in again.stdout
-    written(tmp_path, STUDY.replace("training.steps = 3", "training.steps = 4"))
+    assert "4 runs, 4 of them finished before" in again.stdout
+    written(tmp_path, PAIR.replace("training.steps = 3", "training.steps = 4"))
     changed = ran(*STUDIED, folder=tmp_path)
     assert (changed.returncode, "a name of its own" in changed.stderr) == (2, True)
     checked = ran("verify", "--warehouse", "w.duckdb", folder=tmp_path)
@@ -116,15 +120,15 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
         with store.writing() as connection:
             connection.exec_driver_sql(
                 "DELETE FROM judgements WHERE generation = 1 AND experiment IN "
-                "(SELECT experiment FROM studies WHERE arm = 'all' AND seed = 1)"
+                "(SELECT experiment FROM studies WHERE arm = 'control' AND seed = 1)"
             )
         halfway = store.query("report_effects")
         with store.writing() as connection:
             connection.exec_driver_sql("DELETE FROM studies WHERE seed = 1")
         alone = store.frame("FROM study_effects")
     assert set(halfway["generation"]) == {0}, "the last that every run has"
-    assert set(halfway["arm"]) == {"control", "all"}
-    assert len(alone) == 12, "two arms, two generations, three splits"
+    assert set(halfway["arm"]) == {"control"}
+    assert len(alone) == 6, "an arm, two generations, three splits"
     assert alone["low"].isna().all(), "one seed has no interval over seeds"
 
 
@@ -208,6 +212,13 @@ def test_what_cannot_be_compared_is_said_first(
     assert old in STUDY
     with pytest.raises(InvalidInput, match=said):
         read_study(str(written(tmp_path, STUDY.replace(old, new))))
+
+
+def test_a_study_on_a_lake_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, STUDY)
+    refused = ran(*STUDIED[:-1], "ducklake:postgres:dbname=lake?data=lake", folder=tmp_path)
+    assert (refused.returncode, "needs a warehouse in a file" in refused.stderr) == (2, True)
+    assert [one.name for one in tmp_path.iterdir()] == ["study.toml"]
 
 
 def test_a_study_is_no_experiment(tmp_path: Path) -> None:
