@@ -37,6 +37,11 @@ def run(
         raise InvalidInput(
             "changes and settings are for presets and files; give them to Experiment"
         )
+    if experiment.workers is not None and experiment.workers.address is None:
+        raise InvalidInput(
+            "workers have to be started first: name their cluster (workers.address), or use "
+            "`posterity run`, which starts them"
+        )
     require_first(experiment)
     require_fit(experiment)
     with Warehouse(warehouse) as store, store.working_on(experiment.id):

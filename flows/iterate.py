@@ -84,7 +84,8 @@ def _make(
         for other in experiment.crossed():
             if not finished(warehouse, other, generation - 1):
                 watch.say(f"seed {other.seed}, whose traces seed {experiment.seed} learns:")
-                _reach(warehouse, other, generation - 1, watch, do)
+                with warehouse.working_on(other.id):
+                    _reach(warehouse, other, generation - 1, watch, do)
                 watch.say(f"seed {experiment.seed}:")
         require_enough(warehouse, experiment, generation)
         do.curate(warehouse, experiment, generation, watch)

@@ -76,11 +76,12 @@ class Reader:
             return [dict(row) for row in connection.execute(statement).mappings()]
 
     def every(self, kind: type[R], **where: object) -> list[R]:
-        """All records of a kind whose fields have these values."""
+        """All records of a kind whose fields have these values; of a list, one of them."""
         table, columns = TABLES[kind], kind.columns()
         chosen = sa.select(*(table.c[column] for column in columns.values()))
         for name, value in where.items():
-            chosen = chosen.where(table.c[columns[name]] == value)
+            column = table.c[columns[name]]
+            chosen = chosen.where(column.in_(value) if isinstance(value, list) else column == value)
         with self._reading() as connection:
             return [
                 kind(**dict(zip(columns, row, strict=True))) for row in connection.execute(chosen)

@@ -88,11 +88,12 @@ class Warehouse(Reader):
         Raises Busy if another process holds it. If this process stalls and another takes over, its
         next write raises LeaseLost and writes nothing.
         """
+        before = self._lease
         try:
             with explained(self.place), self.place.lease(self.engine, experiment) as self._lease:
                 yield
         finally:
-            self._lease = None
+            self._lease = before
 
     def require_lease(self) -> None:
         """Raise LeaseLost if another process has taken over."""

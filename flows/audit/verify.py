@@ -194,7 +194,10 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
     superseded = set(before["trace"])  # verdicts that a newer one has superseded are history
     check.skipped += len(superseded)
     refused = {one.trace: one.reason for one in warehouse.every(Unjudged, experiment=source)}
-    finished = {generation for generation, _ in warehouse.marks(source, "judge")} | {INGESTED}
+    finished, worked = (
+        {generation for generation, _ in warehouse.marks(source, stage)} | {INGESTED}
+        for stage in ("judge", "canaries")  # what it deployed is judged by the second
+    )
     gone = warehouse.forgotten()
     again_of = Again(tasks, prompt)
     for trace, verdict in warehouse.judged(source, CHECKER, VERSION):
@@ -208,7 +211,9 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
             check.skipped, check.why = check.skipped + (not still), refused[trace.id]
         if verdict is None:
             check.expect(
-                trace.id in refused or trace.id in superseded or trace.generation not in finished,
+                trace.id in refused
+                or trace.id in superseded
+                or trace.generation not in (worked if trace.purpose == "deploy" else finished),
                 f"trace {trace.id}: it has no verdict, although its generation was judged",
             )
             continue

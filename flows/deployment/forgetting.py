@@ -68,10 +68,10 @@ def forget(
         )
     erased = _erase(warehouse, named, said)
     for _ in range(ROUNDS):
-        late = _theirs(warehouse, user, session, trace)[0]
-        if not late:
+        late, said = _theirs(warehouse, user, session, trace)
+        if not late and not said:
             break
-        more = _erase(warehouse, late, [])  # they were answered meanwhile
+        more = _erase(warehouse, late, said)  # they were answered meanwhile, or spoke
         erased = replace(more, traces=erased.traces + more.traces)
     return erased
 
@@ -83,15 +83,15 @@ def _theirs(
     _wait_for_the_last_answers(warehouse)
     load_requests(warehouse)
     gone = warehouse.forgotten()
-    asked = [one for one in warehouse.every(Request) if one.trace not in gone]
     named = {
         one.trace
-        for one in asked
-        if one.user_hash in user or one.session_hash in session or one.trace == trace
-    }
-    while more := {one.trace for one in asked if one.corrects in named} - named:
+        for asked in ({"user_hash": [*user]}, {"session_hash": [*session]}, {"trace": trace})
+        for one in warehouse.every(Request, **asked)
+    } - gone
+    more = named
+    while more := {o.trace for o in warehouse.every(Request, corrects=[*more])} - named - gone:
         named |= more  # corrections can be corrected
-    return sorted(named), [one.trace for one in warehouse.every(Feedback) if one.user_hash in user]
+    return sorted(named), [one.trace for one in warehouse.every(Feedback, user_hash=[*user])]
 
 
 def is_unfinished(place: Place) -> bool:

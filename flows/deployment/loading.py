@@ -55,8 +55,9 @@ def load_requests(warehouse: Warehouse) -> int:
     unreadable, folder = 0, requests_folder(warehouse.place)
     if not folder.is_dir():
         return unreadable
-    known = {one.file for one in warehouse.every(Landed)}
-    for segment in complete_segments(folder):
+    segments = complete_segments(folder)
+    known = {one.file for one in warehouse.every(Landed, file=[one.name for one in segments])}
+    for segment in segments:
         if segment.name not in known:
             unreadable += _load(warehouse, segment)
         segment.unlink(missing_ok=True)
@@ -64,8 +65,8 @@ def load_requests(warehouse: Warehouse) -> int:
 
 
 def _load(warehouse: Warehouse, segment: Path) -> int:
-    rows, told, gone = list[Record](), dict[str, Told](), warehouse.forgotten()
-    answers = unreadable = 0
+    rows, told, gone = list[Record](), dict[str, Told](), set(warehouse.forgotten())
+    answers, unreadable = 0, list[bytes]()
     seen: dict[str, Task] = {}
 
     def first(task: Task) -> Task:
@@ -82,18 +83,22 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
                     before = told.get(read.trace, read)
                     told[read.trace] = read if read.given >= before.given else before
             elif read.corrects not in gone:
-                rows += records_of(read, first)
+                rows += [*records_of(read, first)]  # all of them, or none where one is refused
                 answers += 1
+            else:
+                gone.add(read.trace)
+                told.pop(read.trace, None)
         except PosterityError:  # of another version, perhaps: kept beside the log, for that one
-            unreadable += 1
-            with (segment.parent.parent / UNREADABLE).open("ab") as kept:
-                kept.write(line)
+            unreadable.append(line)
     feedback = [
         Feedback(one.trace, one.accepted, one.score, one.comment, one.user, utc(one.given))
         for one in told.values()
     ]
     warehouse.hear(feedback, [*rows, Landed(segment.name, answers + len(told))])
-    return unreadable
+    if unreadable:  # only now: a segment that could not be loaded is read again
+        with (segment.parent.parent / UNREADABLE).open("ab") as kept:
+            kept.writelines(unreadable)
+    return len(unreadable)
 
 
 def records_of(answer: Answered, first: First) -> Iterable[Record]:

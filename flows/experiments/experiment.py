@@ -18,6 +18,7 @@ from flows.experiments.tables import (
     Drawing,
     Judging,
     Model,
+    Seed,
     Table,
     Tasks,
     WarmUp,
@@ -55,7 +56,7 @@ class Experiment(Table):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     generations: Annotated[int, Field(ge=0)] = 5
     tasks: Tasks
     model: Model = Model()
@@ -82,6 +83,14 @@ class Experiment(Table):
             raise ValueError(
                 "promote = 'if-better' needs evaluate.samples of at least 2: an interval over seeds"
             )
+        if self.promote == "if-better" and self.evaluate.temperature == 0:
+            raise ValueError(
+                "promote = 'if-better' needs evaluate.temperature above 0: at 0 all samples are "
+                "equal, and tell nothing of chance"
+            )
+        heldout = [one.heldout for one in self.tasks.grades.values() if one.heldout is not None]
+        if self.promote == "if-better" and not (heldout or self.tasks.folder):
+            raise ValueError("promote = 'if-better' needs held-out tasks: set tasks.heldout")
         if self.promote == "if-preferred" and not (self.deployment and self.deployment.candidate):
             raise ValueError(
                 "promote = 'if-preferred' needs deployment.candidate above 0: users compare"
@@ -189,5 +198,7 @@ class Experiment(Table):
         """The experiment whose number of kept traces this one matches; None if it matches none."""
         if self.curation.match is None:
             return None
-        curation = self.curation.model_copy(update={"curator": self.curation.match, "match": None})
+        curation = self.curation.model_copy(
+            update={"curator": self.curation.match, "match": None, "code": None}
+        )
         return self.model_copy(update={"curation": curation})

@@ -23,6 +23,7 @@ from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
 
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
 """Lowest and highest, both included."""
 
@@ -101,8 +102,8 @@ class Tasks(Grades):
 
     @property
     def grades(self) -> dict[str, Grades]:
-        """The splits of each domain, by its name."""
-        return self.domains or {self.domain or "": self}
+        """The splits of each domain, by its name: in alphabetical order, as in the hash."""
+        return dict(sorted((self.domains or {self.domain or "": self}).items()))
 
     @model_validator(mode="after")
     def _known(self) -> Tasks:
@@ -264,7 +265,7 @@ class Curation(Table):
     replay: Literal["all", "last"] | Positive = "all"
     sources: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     match: str | None = None
-    crossing: Annotated[tuple[int, ...], Field(strict=False)] | None = None
+    crossing: Annotated[tuple[Seed, ...], Field(strict=False)] | None = None
     code: str | None = None
     error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     taste: Annotated[str, Field(min_length=1)] | None = None

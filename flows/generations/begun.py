@@ -114,6 +114,7 @@ def as_begun(
         content["deployment"] = {**content["deployment"], **now}
     if experiment.model.server is not None and content["model"].get("policy") == "served":
         content["model"] = {**content["model"], "server": experiment.model.server.model_dump()}
+    content["model"] = {**content["model"], "device": experiment.model.device}
     try:
         found = Experiment.model_validate_json(json.dumps(content))
     except ValidationError as error:

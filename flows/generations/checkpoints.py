@@ -63,7 +63,8 @@ def checkpoint_of(warehouse: Warehouse, experiment: Experiment, generation: int)
             f"{experiment.id} was made. What is read beside the weights changes what a model "
             "answers: restore the files, or start a new experiment"
         )
-    base = first_folder(warehouse, experiment) if (folder / ADAPTER).is_file() else None
+    adapter = generation > 0 and (folder / ADAPTER).is_file()
+    base = checkpoint_of(warehouse, experiment, 0).folder if adapter else None
     return Checkpoint(folder, made.weights_hash, base)
 
 

@@ -12,6 +12,7 @@ from flows.generations.checkpoints import first_folder
 from flows.generations.lessons import as_lessons
 from flows.generations.tasks import FRESH
 from planners.errors import InvalidInput
+from planners.models.chat import unknown_id
 from planners.models.checkpoint import reading
 from planners.pddl import read_task
 from planners.pddl.isomorphism import shape
@@ -87,7 +88,7 @@ def _unlearnable(experiment: Experiment, folder: Path, taught: Sequence[Taught])
             continue
         if len(head) + len(tail) > context:
             reasons[one.trace] = f"{len(head) + len(tail)} tokens, the model takes {context}"
-        elif tokenizer.unk_token_id is not None and tokenizer.unk_token_id in [*head, *tail]:
+        elif unknown_id(tokenizer) in [*head, *tail]:
             reasons[one.trace] = "the model has unknown tokens for it"
     return reasons
 

@@ -31,7 +31,7 @@ Found = Mapping[str, Any]
 """An object of JSON."""
 Read = Line | InvalidInput | None
 """A trace, why it cannot be read, or None for what is no answer of a model."""
-ODD = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+ODD = (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError)
 """Errors of reading an object that is not as its tool writes it."""
 
 

@@ -260,7 +260,7 @@ def _canaries(
     """Canaries made from a valid trace, each with its verdict."""
     prompt = PROMPTS[experiment.model.prompt]
     checker = checker_of(task.domain_pddl, task.pddl)
-    plan = prompt.read(checker.task, trace.text).plan
+    plan = reading_of(trace.prompt_format, prompt).read(checker.task, trace.text).plan
     rng = Random(derive_seed(experiment.seed, generation, "canaries", task.key))
     for canary in canaries(checker.task, plan, rng) if plan else ():
         try:
@@ -312,7 +312,8 @@ def _opinions(
     experiment: Experiment, task: Task, trace: Answer, referees: Sequence[str]
 ) -> Iterator[Opinion]:
     """The opinions of some referees on the plan of a trace, which must hold one."""
-    plan = PROMPTS[experiment.model.prompt].read(task.parsed, trace.text).plan
+    prompt = reading_of(trace.prompt_format, PROMPTS[experiment.model.prompt])
+    plan = prompt.read(task.parsed, trace.text).plan
     assert plan is not None
     for referee in referees:
         [said] = REFEREES[referee](task.domain_pddl, task.pddl, [plan])

@@ -20,7 +20,7 @@ from flows.progress import Watch
 from planners.models.checkpoint import weights_hash
 from planners.records import derive_seed
 from planners.training.distributed import fine_tune_in
-from planners.training.fine_tuning import fine_tune
+from planners.training.fine_tuning import fine_tune, hold_back
 from planners.training.lessons import Lesson
 from warehouse.choice.rules import RULES
 from warehouse.pool import lessons_of
@@ -61,7 +61,9 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     lessons = as_lessons(taught, prompt)
     origin = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
-    folder, steps = warehouse.checkpoints / checkpoint, training.count(len(lessons))
+    seed = derive_seed(experiment.seed, generation, "train")
+    folder = warehouse.checkpoints / checkpoint
+    steps = training.count(len(hold_back(lessons, training.validation, seed)[0]))
     several = training.processes > 1
     make = partial(fine_tune_in, training.processes) if several else fine_tune
 
@@ -77,7 +79,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
             training,
             folder,
             prompt=prompt,
-            seed=derive_seed(experiment.seed, generation, "train"),
+            seed=seed,
             on_step=on_step,
             base=origin.base,
         )

@@ -142,14 +142,17 @@ def pose_fresh(warehouse: Warehouse, experiment: Experiment, generation: int, wa
     first = sum(task.split == FRESH for task in before)
     found = warehouse.query("valid_by_horizon", experiment=experiment.id, generation=generation)
     valid = found.set_index(["domain", "horizon"])["pass_at_1"].to_dict()
+    # Of all domains: one that was ingested first keeps the name that its PDDL has.
+    seen = {shape(task.parsed) for task in before}
+    stored = {task.domain_pddl: task.domain for task in before}
     for name, grades in settings.grades.items():
         wanted = grades.train
         assert wanted is not None  # checked with the settings
         domain = Domain.of(name, DOMAINS[name].text)
-        seen = {shape(task.parsed) for task in before if task.domain == name}
         rng = Random(derive_seed(experiment.seed, "tasks", FRESH, name, generation))
         low, high = wanted.horizons
-        solved = [valid.get((name, horizon), 0.0) for horizon in range(low, high + 1)]
+        known = stored.get(domain.pddl, name)
+        solved = [valid.get((known, horizon), 0.0) for horizon in range(low, high + 1)]
         shares = _teaching(solved) if settings.curriculum else None
         source = fresh_tasks(name, wanted.sizes, wanted.horizons, rng, seen, shares)
         label = f"generation {generation}: fresh {name} tasks"

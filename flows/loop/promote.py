@@ -48,8 +48,9 @@ def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: i
     """Raise NotPromoted where the latest decision is about this generation and says no."""
     last = warehouse.promotions(experiment.id)[-1]
     if last.generation == generation and not last.promoted:
+        which = f" of seed {experiment.seed}" if experiment.curation.crossing else ""
         raise NotPromoted(
-            f"generation {generation} is not promoted: {last.reason}; generation "
+            f"generation {generation}{which} is not promoted: {last.reason}; generation "
             f"{deployed(warehouse, experiment)} stays deployed. Look at it with `posterity audit`, "
             f"take it all the same with `posterity promote {generation}`, or promote an older one "
             "and run again for another try"
@@ -69,13 +70,19 @@ def promote_by_hand(
     if generation not in reached:
         known = f"{reached[0]} to {reached[-1]}" if reached else "none"
         raise InvalidInput(f"{experiment.id} has no generation {generation}; it has {known}")
-    if half_made := unfinished(warehouse, experiment.id):
+    # A candidate that waits for its users' word keeps nobody from rolling back.
+    waiting = _candidates(warehouse, experiment) if experiment.promote == "if-preferred" else []
+    if half_made := sorted({*unfinished(warehouse, experiment.id)} - {*waiting}):
         raise InvalidInput(
             f"generation {half_made[0]} of {experiment.id} is unfinished; let `posterity run` "
             "finish it first"
         )
     if generation > 0:
         checkpoint_of(warehouse, experiment, generation)
+    for other in waiting:
+        if other != generation:
+            told = f"generation {generation} was promoted by hand"
+            _decide(warehouse, experiment, other, False, BY_HAND, told)
     _decide(warehouse, experiment, generation, True, BY_HAND, reason)
     warehouse.publish()
 
@@ -146,12 +153,13 @@ def _if_better(
     found = warehouse.query("heldout_by_sample", experiment=experiment.id)
     shares = found.pivot(index="sample", columns="generation", values="solved")
     both = shares.reindex(columns=[parent, generation]).dropna()
-    if len(both) < 2:
+    gain = both[generation] - both[parent]
+    if len(both) < 2 or gain.nunique() == 1:  # without any spread they tell nothing of chance
         return (
             False,
-            f"{len(both)} evaluation samples of held-out tasks cannot tell whether it is better",
+            f"{len(both)} evaluation samples of held-out tasks cannot tell whether it is better"
+            + (f": each differs by {gain.iloc[0]:+.1%}" if len(both) > 1 else ""),
         )
-    gain = both[generation] - both[parent]
     half = t.ppf((1 + CONFIDENCE) / 2, len(gain) - 1) * gain.sem()
     low, high = gain.mean() - half, gain.mean() + half
     told = (

@@ -110,7 +110,7 @@ def _written(
     arm = experiment.model_copy(
         update={
             "model": model, "deploy": drawing, "generations": 1, "curation": Curation(),
-            "workers": None,
+            "workers": None, "warmup": None,
         }
     )  # fmt: skip
     with Warehouse(folder / "arm.duckdb") as own:

@@ -80,6 +80,11 @@ def without_them(
     without a tenth by lot. Returns the mean log-probability of the behaviour's traces of each.
     """
     taught, lessons, targets = _rows(warehouse, experiment, generation, behaviour)
+    if len(lessons) < 2:
+        raise InvalidInput(
+            f"generation {generation} of {experiment.id} learned one trace, so nothing is left to "
+            "learn without it"
+        )
     tenth = max(1, len(lessons) // 10)
     seed = derive_seed(experiment.seed, generation, "teachers")
     lot = np.random.default_rng(seed).permutation(len(lessons))[:tenth]

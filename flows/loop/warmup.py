@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.experiments.experiment import Experiment
-from flows.experiments.tables import WarmUp
 from flows.generations.checkpoints import files_of, require_base, use_machine
 from flows.generations.identity import warm_up_hash
 from flows.generations.lessons import lessons_of_warm_up
@@ -42,18 +41,26 @@ def warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         watch.say(f"generation 0: warmed up as {twins[0].experiment} was")
         made = replace(twins[0], experiment=experiment.id)
     else:
-        facts = json.dumps(_trained(experiment, how, lessons, folder, watch), sort_keys=True)
+        facts = json.dumps(_trained(warehouse, experiment, lessons, folder, watch), sort_keys=True)
         hashed, files = weights_hash(folder), files_of(folder)
         made = Generation(experiment.id, 0, None, "base", checkpoint, hashed, learned, facts, files)
     warehouse.write([made], Mark(experiment.id, 0, "train"))
 
 
 def _trained(
-    experiment: Experiment, how: WarmUp, lessons: list[Lesson], folder: Path, watch: Watch
+    warehouse: Warehouse, experiment: Experiment, lessons: list[Lesson], folder: Path, watch: Watch
 ) -> Facts:
     """Train the base on the lessons, once each, and write it to `folder`, without its chat
     template; returns the facts of training.
     """
+    how = experiment.warmup
+    assert how is not None
+
+    def on_step(step: int, loss: float) -> None:
+        advance(1, f"loss {loss:.3f}")
+        if step == how.steps - 1:
+            warehouse.require_lease()  # or another process's weights would be overwritten next
+
     training = Training(steps=how.steps, batch=how.batch, learning_rate=how.learning_rate)
     with watch.bar("generation 0: warm-up", how.steps) as advance:
         return fine_tune(
@@ -63,6 +70,6 @@ def _trained(
             folder,
             prompt=experiment.model.prompt,
             seed=derive_seed(experiment.seed, "warmup"),
-            on_step=lambda step, loss: advance(1, f"loss {loss:.3f}"),
+            on_step=on_step,
             plain=True,
         )

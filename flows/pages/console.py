@@ -93,9 +93,11 @@ def chart(table: pa.Table) -> str:
         raise InvalidInput(
             "a chart needs rows with a first column to go along, and at least one numeric column"
         )
-    if (np.abs(frame[numeric].to_numpy(dtype=float)) > LARGEST).any():  # what is missing is a gap
-        raise InvalidInput(f"a chart needs numbers, all of them below {LARGEST:g}")
     along = frame[across]
+    drawn_at = [across] if pd.api.types.is_numeric_dtype(along) else []
+    numbers = frame[[*drawn_at, *numeric]].to_numpy(dtype=float)
+    if (np.abs(numbers) > LARGEST).any():  # what is missing is a gap
+        raise InvalidInput(f"a chart needs numbers, all of them below {LARGEST:g}")
     if not pd.api.types.is_numeric_dtype(along):
         frame, along = frame[:BARS], along[:BARS]
     with drawing("chart") as drawn:

@@ -58,7 +58,7 @@ def _blocks(task: Task, states: Sequence[State]) -> Picture:
         for tower in stacks(state):
             for level, block in enumerate(tower, 1):
                 at[block] = (home.get(tower[0], 0) * (UNIT + 6), (top - level) * UNIT)
-        held = [rest[0] for name, *rest in state if name == "holding"]
+        held = [rest[0] for name, *rest in state if name == "holding" and rest]
         at |= {block: (home.get(block, 0) * (UNIT + 6), 0.0) for block in held}
         frames.append([at.get(block) for block in blocks])
     pieces = [_box(block, number) for number, block in enumerate(blocks)]

@@ -18,6 +18,8 @@ MEMORY = "600MB"
 """Memory that the queries of all pages may take together."""
 FRESH = 5.0
 """Seconds for which what was read of a lake counts as new."""
+MOST = 500
+"""Things that are kept of a warehouse at most: a request may name any number of them."""
 LATE = 30.0
 """Seconds without news after which a run may have stopped."""
 T = TypeVar("T")
@@ -106,15 +108,22 @@ class Source:
         return [str(published)] if newest else [str(place), str(published)]
 
     def kept(self, name: Hashable, make: Callable[[Warehouse], T]) -> T:
-        """Whatever `make` makes of the warehouse; it is made once until something is written."""
+        """Whatever `make` makes of the warehouse; it is made once until something is written, or
+        MOST others were made since.
+        """
         with self._lock:
             if (version := self.version()) != self._of:
                 self._made, self._of = {}, version
             made = self._made
-        if name not in made:
-            with self.reading() as store:
-                made[name] = make(store)
-        return made[name]  # type: ignore[return-value]
+        if name in made:
+            return made[name]  # type: ignore[return-value]
+        with self.reading() as store:
+            found = make(store)
+        with self._lock:
+            made[name] = found
+            for oldest in list(made)[:-MOST]:
+                del made[oldest]
+        return found
 
 
 def changed(place: object) -> int:

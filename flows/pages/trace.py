@@ -4,6 +4,7 @@ it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flows.generations.judging import reading_of
@@ -118,7 +119,10 @@ def replayed(task: Parsed, plan: Plan) -> tuple[list[Step], Picture | None, list
         advice = explain(task, plan, ADVICE_SECONDS) if plan.actions else []
     except NotJudged:
         return [], None, []
-    return moved, picture(task, states), advice
+    drawn = None
+    with suppress(InvalidInput):  # its goal is more than atoms
+        drawn = picture(task, states)
+    return moved, drawn, advice
 
 
 def goal_lines(task: Parsed) -> list[str]:

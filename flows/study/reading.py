@@ -107,7 +107,13 @@ def read_study(named: str) -> Study:
 
 def _experiment(path: Path, told: StudyFile, arm: str, seed: int) -> Experiment:
     # Runs go side by side, each with one thread, unless the study says otherwise.
-    below, own = {"model": {"threads": 1}}, {"name": f"{told.name}-{arm}", "seed": seed}
+    below = {"model": {"threads": 1}}
+    own = {"name": f"{told.name}-{arm}", "seed": seed, "workers": None}
+    if twice := sorted({"name", "seed"} & told.arms[arm].keys()):
+        raise InvalidInput(
+            f"the study {path}, arm {arm!r}: {', '.join(twice)} of its runs follow from the study "
+            "(`seeds`, and the names of the arms); leave them out"
+        )
     try:
         return load_experiment(told.extends, None, below, told.settings, told.arms[arm], own)
     except InvalidInput as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,11 +27,14 @@ from planners.prompts.formats import PromptFormat
 from planners.records import Completion, Heard, Policy, Sampling
 from warehouse.findings import ApiKey
 from warehouse.places.connect import place_of
-from warehouse.places.file import File
+from warehouse.places.file import File, Still
 from warehouse.store import Warehouse
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+UNREADABLE = "what was answered before cannot be read just now; try again later"
+"""What a client is told, who has no business with the warehouse's place; the log says more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +212,24 @@ class Deployed:
         published = place.published
         if not isinstance(place, File) and self._held is None:
             self._held = Warehouse(str(place), read_only=True)
-        return Warehouse(str(place if published.is_new else published), read_only=True)
+        if isinstance(published, File) and not published.is_new:
+            # Readers of one file share a database, perhaps that of before the last publication.
+            return Warehouse(Still(published.path), read_only=True)
+        return Warehouse(str(place), read_only=True)
 
     def looking(self) -> Warehouse:
         """The published state, for a look while others write. Raises Busy if there is none yet:
-        a run would be refused for as long as the warehouse itself is looked at.
+        a run would be refused for as long as the warehouse itself is looked at. Raises
+        ComponentFailure where it cannot be read, which is no fault of a client's.
         """
         if place_of(self.warehouse).published.is_new:
-            raise Busy(f"nothing of {self.warehouse} has been published yet; try again later")
-        return self.reading()
+            raise Busy("nothing has been published yet; try again later")
+        try:
+            return self.reading()
+        except InvalidInput as error:
+            sys.stderr.write(f"the warehouse cannot be read: {error}\n")
+            self._let_go_of_lake()
+            raise ComponentFailure(UNREADABLE) from error
 
     def _let_go_of_lake(self) -> None:
         if self._held is not None:

@@ -32,7 +32,7 @@ from flows.web.protocol import (
 )
 from flows.web.responses import completed, delta, message, streamed, text_of
 from flows.web.trying import trying
-from planners.errors import InvalidInput, PosterityError, problem
+from planners.errors import Busy, InvalidInput, PosterityError, problem
 
 UNION = re.compile(r"constrained-|function-|list\[|dict\[|nullable|Posed$")
 """Names that pydantic gives to members of a union, which say nothing to a client."""
@@ -212,6 +212,8 @@ def _refuse_with_bodies(app: FastAPI) -> None:
     @app.exception_handler(InvalidInput)
     async def refused(_: Request, error: InvalidInput) -> Response:
         message = str(error)
+        if isinstance(error, Busy):
+            return refusal(503, message, "server_error")
         if message.startswith("the model '") and "does not exist" in message:
             return refusal(404, message, code="model_not_found")
         if "exceed the model's context" in message:

@@ -119,7 +119,7 @@ class Guard:
             if is_page:  # a browser asks for it; the name does not matter, the password is a key
                 refused.headers["www-authenticate"] = 'Basic realm="Posterity"'
             return refused
-        if request.method == "POST" and request.headers.get("sec-fetch-site") in OTHER_SITES:
+        if request.method == "POST" and _of_other_site(request):
             return refusal(403, "a page of another site sent this")
         in_pieces = "transfer-encoding" in request.headers  # whatever it says of its length
         if in_pieces or (request.method == "POST" and not length.isdecimal()):
@@ -127,6 +127,15 @@ class Guard:
         if length.isdecimal() and int(length) > LARGEST:
             return refusal(413, f"the body has {length} bytes, at most {LARGEST} are read")
         return None
+
+
+def _of_other_site(request: Request) -> bool:
+    """Whether a page of another site makes a request. Over plain HTTP browsers say where a page is
+    from, and only to this machine in which relation that is to here.
+    """
+    origin = request.headers.get("origin")
+    own = origin is None or origin.partition("://")[2] == request.headers.get("host")
+    return request.headers.get("sec-fetch-site", "same-origin" if own else "") in ("", *OTHER_SITES)
 
 
 def _has_key(request: Request, clients: Clients, is_page: bool) -> bool:

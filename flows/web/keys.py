@@ -43,7 +43,10 @@ def hashed_name(name: str) -> tuple[str, ...]:
     itself if it looks like a hash. Raises InvalidInput if there is none, for want of the key.
     """
     key = os.environ.get(SECRET)
-    own = (_hashed(name, key),) if key else ()
+    try:
+        own = (_hashed(name, key),) if key else ()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{name!r} is no text in UTF-8, so no user has this name") from error
     given = (name,) if re.fullmatch("[0-9a-f]{32}", name) else ()
     if not own and not given:
         raise InvalidInput(f"set {SECRET} to the key that the gateway had, or give the hash")
@@ -51,7 +54,8 @@ def hashed_name(name: str) -> tuple[str, ...]:
 
 
 def _hashed(name: str, key: str) -> str:
-    return hmac.new(key.encode(), name.encode(), "blake2s").hexdigest()[:32]
+    secret = key.encode("utf-8", "surrogateescape")  # bytes of the environment, whatever they are
+    return hmac.new(secret, name.encode(), "blake2s").hexdigest()[:32]
 
 
 def other_secrets(place: Place, remember: bool = False) -> bool:
@@ -75,6 +79,8 @@ class Clients:
 
     def __init__(self, made: Sequence[ApiKey] = ()) -> None:
         keys = os.environ.get(KEYS, "")
+        if not keys.isascii():
+            raise InvalidInput(f"{KEYS} has characters that no header may have; use ASCII")
         self._own = [_digest(key.strip()) for key in keys.split(",") if key.strip()]
         self.asks = bool(self._own)
         self.know(made)

@@ -25,6 +25,7 @@ class Live:
         """By choice, the text that was given out."""
         self._loop = asyncio.get_running_loop()
         self._tokens: asyncio.Queue[tuple[int, int, int]] = asyncio.Queue()
+        self._begun = asyncio.Event()
 
     def begin(
         self, generation: int, traces: list[str], tokenizer: PreTrainedTokenizerFast | None
@@ -37,6 +38,7 @@ class Live:
         self._tokenizer = tokenizer
         self._decoders = [DecodeStream(skip_special_tokens=True) for _ in traces]
         self._counts = [0] * len(traces)
+        self._begun.set()
 
     def heard(self, choice: int) -> Heard:
         """To be told the tokens of a choice, by the thread that samples."""
@@ -56,6 +58,7 @@ class Live:
             choice, step, token = await self._tokens.get()
             if choice == DONE:
                 return None
+            await self._begun.wait()  # the first token may be here before it is known who answers
             if step < self._counts[choice] or self._tokenizer is None:
                 continue  # drawn again after memory ran out
             self._counts[choice] += 1

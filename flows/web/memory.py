@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -41,35 +42,40 @@ class Memory:
     """
 
     def __init__(self, reading: Callable[[], Warehouse], log: Path) -> None:
-        self._reading = reading
+        self._reading, self._log = reading, log
+        self._lock, self._looking = threading.Lock(), threading.Lock()
         self._recent: OrderedDict[str, Answered] = OrderedDict()
         self._characters = 0
         self._tasks: dict[str, Texts] = {}
         self.keep(_answers_in(log))
 
-    def keep(self, lines: list[Answered]) -> None:
+    def keep(self, lines: Iterable[Answered]) -> None:
         """Remember answers, and let go of the oldest."""
         for line in lines:
             kept = replace(line, token_ids=(), metadata=None)
             self._recent[line.trace] = kept
             self._characters += _length(kept)
-        while self._characters > RECENT:
-            self._characters -= _length(self._recent.popitem(last=False)[1])
+            while self._characters > RECENT:
+                self._characters -= _length(self._recent.popitem(last=False)[1])
 
     def answer(self, trace: str) -> Answered | None:
-        """An answer that was given lately, or that is in the warehouse already. Raises InvalidInput
-        where it was forgotten.
+        """An answer that was given lately, that is in the warehouse already, or still in the log:
+        of long ago, or another gateway's. Raises InvalidInput where it was forgotten.
         """
         recent = self._recent.get(trace)
         try:
             with self._reading() as store:
                 if store.every(Forgotten, trace=trace):
                     raise InvalidInput(f"the answer {trace} was forgotten")
-                return recent or _stored(store, trace)
+                found = recent or _stored(store, trace)
         except Busy:  # it was never published, and is being written
             if recent is None:
                 raise
             return recent
+        if found is None:
+            with self._looking:  # one at a time: a log may be large
+                found = next((one for one in _answers_in(self._log) if one.trace == trace), None)
+        return found
 
     def first_written(self, task: Texts) -> Texts:
         """A task as it was first written; a new one without comments and the problem's name, which
@@ -78,25 +84,25 @@ class Memory:
         """
         read = checker_for(*task).task
         key, task = read.key, _impersonal(task[0], read)
-        if key not in self._tasks:
-            with suppress(Busy), self._reading() as store:
-                stored = store.task(key)
-                if stored is not None and stored.pddl:
-                    task = stored.domain_pddl, stored.pddl
-            self._tasks.setdefault(key, task)
-        found = self._tasks[key]
-        while len(self._tasks) > KNOWN:
-            self._tasks.pop(next(iter(self._tasks)), None)
+        with self._lock:
+            if (known := self._tasks.get(key)) is not None:
+                return known
+        with suppress(Busy), self._reading() as store:
+            stored = store.task(key)
+            if stored is not None and stored.pddl:
+                task = stored.domain_pddl, stored.pddl
+        with self._lock:  # another thread may have met it meanwhile
+            found = self._tasks.setdefault(key, task)
+            while len(self._tasks) > KNOWN:
+                del self._tasks[next(iter(self._tasks))]
         return found
 
 
-def _answers_in(log: Path) -> list[Answered]:
-    found = []
+def _answers_in(log: Path) -> Iterator[Answered]:
     for line in written_so_far(log):
         with suppress(PosterityError):  # it is of another version
             if isinstance(read := of_line(line), Answered):
-                found.append(read)
-    return found
+                yield read
 
 
 def _impersonal(domain: str, task: Task) -> Texts:

@@ -57,7 +57,18 @@ def told_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 def reasoning_tokens(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> int:
     """Tokens up to and including the last end-of-reasoning mark; 0 if there is none."""
     mark = tokenizer.convert_tokens_to_ids(THINK_END)
+    if mark == tokenizer.unk_token_id:  # it has none
+        return 0
     return len(ids) - list(ids)[::-1].index(mark) if mark in ids else 0
+
+
+def unknown_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The id that stands for what a tokenizer does not know; None where it knows everything, or
+    uses for it a token that is in every text.
+    """
+    found: int | None = tokenizer.unk_token_id
+    ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return None if found in ends else found
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:

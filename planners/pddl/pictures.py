@@ -43,7 +43,7 @@ def towers(state: Collection[Atom]) -> str:
     width = max((len(block) for tower in columns for block in tower), default=1)
     rows = list(zip_longest(*columns, fillvalue=""))[::-1]
     lines = [" ".join(block.center(width) for block in row).rstrip() for row in rows]
-    held = [f"held: {rest[0]}" for name, *rest in state if name == "holding"]
+    held = [f"held: {rest[0]}" for name, *rest in state if name == "holding" and rest]
     ground = "-" * (len(columns) * (width + 1) - 1)
     return "\n".join([*held, *lines, ground])
 

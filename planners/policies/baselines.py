@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -54,10 +55,11 @@ class ScriptedPolicy(Unlearned):
 
     def __init__(self, file: Path) -> None:
         try:
-            lines = file.read_text("utf-8").splitlines()
+            # Not by `splitlines`: a text may hold other ends of lines than a file has.
+            lines = re.split("\r?\n", file.read_text("utf-8").removesuffix("\n"))
             read = [json.loads(line) for line in lines if line.strip()]
             self.completions = {
-                line["prompt"]: [str(c) for c in line["completions"]] for line in read
+                line["prompt"]: [str(c) for c in _listed(line["completions"])] for line in read
             }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidInput(
@@ -69,6 +71,12 @@ class ScriptedPolicy(Unlearned):
     def answers(self, prompt: str) -> Sequence[str]:
         """The completions of a prompt."""
         return self.completions.get(prompt) or [""]
+
+
+def _listed(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError("`completions` is no list")
+    return value
 
 
 class PlannerPolicy(Unlearned):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planners.errors import ComponentFailure, InvalidInput
-from planners.models.chat import encode_prompts, reasoning_tokens, stop_ids
+from planners.models.chat import encode_prompts, reasoning_tokens, stop_ids, unknown_id
 from planners.models.hardware import one_thread_each, out_of_memory
 from planners.models.likelihood import Row, logprobs_of
 from planners.policies.decoding import draw, even_batches
@@ -68,7 +68,7 @@ class LocalPolicy(Policy):
                 "tasks or a smaller max_new_tokens"
             )
         for prompt, ids in zip(prompts, encoded, strict=True):
-            unknown = self.tokenizer.unk_token_id
+            unknown = unknown_id(self.tokenizer)
             if isinstance(prompt, str) and unknown is not None and unknown in ids:
                 at = ids.index(unknown)
                 word = self.tokenizer.decode(ids[max(0, at - 3) : at + 1])

@@ -75,6 +75,7 @@ def fine_tune(
             tokenizer.chat_template = None
             tokenizer = with_words(model, tokenizer, [one.completion for one in lessons])
         learned, held = hold_back(lessons, training.validation, seed)
+        objective_of(learned, training.method)  # which says so if all that teaches is held back
         rows = encode(learned, tokenizer, prompt)
         fewest = preflight(rows, tokenizer.eos_token_id, model.config.max_position_embeddings)
         unseen = encode(held, tokenizer, prompt)
