@@ -24,6 +24,8 @@ RELATIVE = {1: 1.0, 2: 0.7}
 """Expected error as a share of the change, without and with a transmission to go by."""
 PRIOR_COVERAGE = 0.35
 """The expected error of coverage, in log odds."""
+NEAR = 0.002
+"""Shares nearer to 0 or 1 are taken for this one, whose log odds are finite."""
 SHARE = 1e-6
 """A trait whose variance is p (1 - p), up to this, is a share."""
 BELIEVED = 4
@@ -95,11 +97,14 @@ def _interval(one: dict[str, float], errors: pd.Series, coverage: bool) -> dict[
     ends = one["centre"] + np.array([0.0, -wide, wide])
     if coverage:
         ends = 1 / (1 + np.exp(-ends))
+        # Beyond what `_log_odds` tells apart, everything may be solved, or nothing.
+        ends[1] = 0.0 if ends[1] <= NEAR else ends[1]
+        ends[2] = 1.0 if ends[2] >= 1 - NEAR else ends[2]
     elif abs(one["deviation"] ** 2 - one["before"] * (1 - one["before"])) < SHARE:
         ends = ends.clip(0.0, 1.0)
     return dict(zip(("predicted", "low", "high"), map(float, ends), strict=True))
 
 
 def _log_odds(share: np.ndarray) -> np.ndarray:
-    bounded = np.clip(share, 0.002, 0.998)
+    bounded = np.clip(share, NEAR, 1 - NEAR)
     return np.log(bounded / (1 - bounded))

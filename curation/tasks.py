@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+TELLING = 8
+"""Tasks with any of what is counted, and with any of the rest, from which their spread tells."""
 FEWEST = 20
 """Traces that a level needs to be examined on its own."""
 FEW_TASKS = 50
@@ -90,6 +92,11 @@ def share_interval(part: np.ndarray, size: np.ndarray) -> tuple[float, float]:
     reach = student.ppf(0.975, _freedom(size)) * error
     centre = np.log(smooth / (1 - smooth))
     low, high = (1 / (1 + np.exp(-np.clip(centre + s * reach, -30, 30))) for s in (-1, 1))
+    if min((part > 0).sum(), (part < size).sum()) < TELLING:
+        # Too few tasks have any to see how alike a task's traces are: as if each were one trace.
+        counted = total**2 / (size**2).sum()
+        lowest, highest = wilson(share * counted, counted)
+        low, high = min(low, lowest), max(high, highest)
     return min(float(low), share), max(float(high), share)
 
 

@@ -43,6 +43,10 @@ def arrow_schema(table: sa.Table) -> pa.Schema:
     return pa.schema([(c.name, _ARROW[type(c.type)], c.nullable) for c in table.columns])
 
 
+NUMBER = "number_of_the_row"
+"""A column of rows on their way into a table: which came first."""
+
+
 def insert(connection: sa.Connection, table: sa.Table, rows: Rows) -> int:
     """Insert rows in the connection's transaction, and count them in the ledger; rows whose key
     already exists are skipped. Returns the number of new rows.
@@ -53,7 +57,8 @@ def insert(connection: sa.Connection, table: sa.Table, rows: Rows) -> int:
     fresh = rows if isinstance(rows, pa.Table) else as_arrow(table, rows)
     # DuckDB enforces no keys here (`schema.keyless`); the slower statement runs only if needed.
     if not _all_new(connection, raw, table, fresh):
-        with registered(raw, "fresh_rows", fresh):
+        numbered = fresh.append_column(NUMBER, pa.array(range(len(fresh)), pa.int64()))
+        with registered(raw, "fresh_rows", numbered):
             fresh = raw.execute(_new_of(table)).to_arrow_table()
     with registered(raw, "fresh_rows", fresh):
         connection.exec_driver_sql(f"INSERT INTO {table.name} BY NAME SELECT * FROM fresh_rows")
@@ -181,11 +186,12 @@ def _values(rows: Sequence[Record] | Sequence[Mapping[str, Any]], column: str) -
 
 
 def _new_of(table: sa.Table) -> str:
-    """The query that takes one row per key, and only new keys."""
+    """The query that takes the first row of each key, and only new keys."""
     keys = ", ".join(column.name for column in table.primary_key)
     return (
-        f"SELECT DISTINCT ON ({keys}) fresh.* "
-        f"FROM fresh_rows AS fresh ANTI JOIN {table.name} USING ({keys})"
+        f"SELECT fresh.* EXCLUDE ({NUMBER}) "
+        f"FROM fresh_rows AS fresh ANTI JOIN {table.name} USING ({keys}) "
+        f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {NUMBER}) = 1 ORDER BY {NUMBER}"
     )
 
 

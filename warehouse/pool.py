@@ -173,9 +173,10 @@ def pool_traits(
 ) -> pd.DataFrame:
     """The traces with a plan in the pool that a generation was trained from, with their traits.
 
-    Columns `trace`, `task`, `source` (generation that wrote it), `valid`, `plan`, `logprob`,
-    `sampling_logprob`, `kept`, `weight`, and the traits for `traits_of`. Raises InvalidInput if an
-    expression is not SQL over a trace. Open the warehouse read-only: users write the expressions.
+    Columns `trace`, `task`, `experiment` and `source` (generation that wrote it), `valid`, `plan`,
+    `logprob`, `sampling_logprob`, `kept`, `weight`, and the traits for `traits_of`. Raises
+    InvalidInput if an expression is not SQL over a trace. Open the warehouse read-only: users write
+    the expressions.
     """
     where = "plan_length IS NOT NULL AND kept IS NOT NULL"
     return _witnesses(warehouse, experiment, traits, where, generation)
@@ -213,7 +214,7 @@ def _witnesses(
     try:
         return warehouse.frame_within(
             SECONDS,
-            "SELECT trace, task, generation AS source, "
+            "SELECT trace, task, experiment, generation AS source, "
             "coalesce(outcome = 'VALID', false) AS valid, "
             f"plan, logprob, sampling_logprob, kept, weight{besides}{told} "
             f"FROM ({WITNESSES}) AS witness LEFT JOIN ({DECIDED}) AS decided USING (trace) "

@@ -27,11 +27,13 @@ from warehouse.schema import TABLES
 
 ASKED_ALONE = "randomised"
 """A question of its own command, whose answer other audits leave as it is."""
+FORGOTTEN = "forgotten"
+"""In place of the hash of a user who gave feedback: it is nobody else's, not even who asked's."""
 EMPTIED: dict[sa.Table, dict[str, Any]] = {
     schema.traces: {"text": "", "token_ids": [], "turn_characters": None, "turn_tokens": None},
     schema.requests: {"prompt": "", "metadata": None, "user_hash": None, "session_hash": None},
     schema.judgements: {"plan": None, "detail": ""},
-    schema.feedback: {"comment": None, "user_hash": None},
+    schema.feedback: {"comment": None, "user_hash": FORGOTTEN},
     schema.unjudged: {"reason": ""},
 }
 """The columns that are emptied of a trace that is forgotten."""

@@ -40,6 +40,8 @@ NOTICED = 0.05
 """Nats per trace by which sampler and trainer may differ before the audit says so."""
 REWARDED = 200
 """The same for each curator's selection."""
+Wrote = tuple[str, int]
+"""A run, by its id, and its generation that wrote a trace."""
 
 
 def how_stale(trained: Trained, found: Audit) -> None:
@@ -61,9 +63,16 @@ def how_stale(trained: Trained, found: Audit) -> None:
     found.records += _rewards(trained, known, logprob, valid_ratios, trained.reward(own))
     found.bound(trained.index, "min_ess", "", effective_size(ratio) / len(ratio))
     _tell_mismatch(trained, found, known, logprob)
-    weight, source = known["weight"].to_numpy(dtype=float), known["source"].to_numpy(dtype=int)
-    for wrote, stale in staleness(weight, ratio, source).items():
-        _tell_stale(trained, found, wrote, stale, valid_ratios.get(wrote))
+    wrote = _wrote(known)
+    names = sorted({*wrote}, key=lambda one: (one[0] != trained.experiment.id, one))
+    number = np.array([names.index(one) for one in wrote])
+    for which, stale in staleness(known["weight"].to_numpy(dtype=float), ratio, number).items():
+        _tell_stale(trained, found, names[which], stale, valid_ratios.get(names[which]))
+
+
+def _wrote(frame: pd.DataFrame) -> list[Wrote]:
+    """The run and its generation that wrote each trace of a pool."""
+    return list(zip(frame["experiment"], frame["source"].astype(int), strict=True))
 
 
 def _tell_mismatch(
@@ -73,7 +82,8 @@ def _tell_mismatch(
     wrote: an estimate of KL(sampler, weights), in nats per trace (k3 of Schulman's "Approximating
     KL divergence", 2020). It is 0 if the model that sampled is the model that is trained.
     """
-    own = (known["source"] == trained.start).to_numpy()
+    start = (trained.experiment.id, trained.start)
+    own = np.array([wrote == start for wrote in _wrote(known)])
     if not own.any() or trained.experiment.deploy.top_p != 1.0:
         return  # tokens outside the nucleus have no log-probability to compare
     apart = logprob[own] - known["sampling_logprob"].to_numpy(dtype=float)[own]
@@ -89,13 +99,13 @@ def _tell_mismatch(
 
 
 def _rewards(
-    trained: Trained, known: pd.DataFrame, logprob: np.ndarray, ratios: Mapping[int, float],
+    trained: Trained, known: pd.DataFrame, logprob: np.ndarray, ratios: Mapping[Wrote, float],
     reward: pd.Series,
 ) -> list[Reward]:  # fmt: skip
     """One record per kept trace: its log-probability, the ratio of valid shares, and the reward
     that the curator's choice stands for.
     """
-    rows = zip(known["trace"], logprob, known["source"].tolist(), known["valid"], strict=True)
+    rows = zip(known["trace"], logprob, _wrote(known), known["valid"], strict=True)
     experiment = trained.experiment.id
     return [
         Reward(
@@ -111,13 +121,15 @@ def _rewards(
 
 
 def _tell_stale(
-    trained: Trained, found: Audit, wrote: int, stale: Staleness, ratio: float | None
+    trained: Trained, found: Audit, wrote: Wrote, stale: Staleness, ratio: float | None
 ) -> None:
     """Note and report what the traces of one generation are worth."""
+    run, generation = wrote
+    writer = f"generation {generation}" + ("" if run == trained.experiment.id else f" of {run}")
     measures = {m: getattr(stale, m) for m in stale.__slots__} | {"valid_ratio": ratio}
-    found.note(trained.index, "staleness", f"generation {wrote}", measures)
+    found.note(trained.index, "staleness", writer, measures)
     found.say(
-        f"  {stale.traces} traces by generation {wrote} ({stale.share:.0%} of the weight): "
+        f"  {stale.traces} traces by {writer} ({stale.share:.0%} of the weight): "
         f"importance weights to generation {trained.start} would leave an effective sample of "
         f"{stale.effective:.1f} (fine-tuning weighs none); Z_pi/Z_beta, which the paper leaves "
         f"out, is {float('nan') if ratio is None else ratio:.2f}"
@@ -148,16 +160,17 @@ def what_others_keep(trained: Trained, found: Audit) -> None:
 
 
 def _reward_of(
-    trained: Trained, curator: str, traces: Sequence[str], ratios: Mapping[int, float]
+    trained: Trained, curator: str, traces: Sequence[str], ratios: Mapping[Wrote, float]
 ) -> float | None:
     """Mean effective reward of the valid ones among at most REWARDED traces of a selection."""
     chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces))]
     chosen = chosen[chosen["valid"]]
-    known = chosen[chosen["sampling_logprob"].notna() & chosen["source"].isin(list(ratios))]
+    from_known = [wrote in ratios for wrote in _wrote(chosen)]
+    known = chosen[chosen["sampling_logprob"].notna() & from_known]
     if known.empty:
         return None
     _, ratio = _weighed(trained, known)
-    valid_ratio = known["source"].map(ratios).to_numpy(dtype=float)
+    valid_ratio = np.array([ratios[wrote] for wrote in _wrote(known)])
     reward = known["trace"].map(trained.reward(curator)).to_numpy(dtype=float)
     return mean_reward(effective_reward(reward, ratio, 1.0, 1 / valid_ratio))
 
@@ -171,13 +184,18 @@ def _weighed(trained: Trained, known: pd.DataFrame) -> tuple[np.ndarray, np.ndar
     return logprob, importance(logprob, known["sampling_logprob"].to_numpy(dtype=float))
 
 
-def _valid_ratios(trained: Trained) -> dict[int, float]:
-    """Z_pi / Z_beta of each generation: the share of valid traces under the weights that training
-    started from, divided by the generation's own share.
+def _valid_ratios(trained: Trained) -> dict[Wrote, float]:
+    """Z_pi / Z_beta of each generation, also of runs that it is crossed with: the share of valid
+    traces under the weights that training started from, divided by the generation's own share.
     """
-    counts = valid_counts(trained.warehouse, trained.experiment.id)
-    shares = {g: valid / traces for g, (valid, traces) in counts.items() if valid}
-    now = shares.get(trained.start)
+    own = trained.experiment.id
+    shares = {
+        (run, generation): valid / traces
+        for run in (own, *(other.id for other in trained.experiment.crossed()))
+        for generation, (valid, traces) in valid_counts(trained.warehouse, run).items()
+        if valid
+    }
+    now = shares.get((own, trained.start))
     return {} if now is None else {wrote: now / share for wrote, share in shares.items()}
 
 
@@ -228,6 +246,11 @@ def is_it_reinforce(trained: Trained, found: Audit) -> None:
     unclear = any(one.endswith("?") for one in told)
     words = " (?: the traces are too few to tell)" if unclear else ""
     found.say(f"  cosine with REINFORCE's step: {', '.join(told)}{words}")
+    if experiment.deploy.temperature != 1:
+        found.say(
+            "  (both steps are of the policy at temperature 1, and the traces were drawn at "
+            f"{experiment.deploy.temperature:g})"
+        )
 
 
 def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:

@@ -151,11 +151,15 @@ def attempts(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
         with drawing(f"attempts {name}") as drawn:
             axes = drawn.axes[0]
             for number, (generation, rows) in enumerate(told.groupby("generation")):
-                ks = range(1, int(rows["samples"].min()) + 1)
-                shares = [pass_at(k, rows) for k in ks]
+                # Of tasks with as many judged samples, if most have: one that is judged in part
+                # cuts no curve.
+                most, every = int(rows["samples"].max()), rows["tasks"].sum()
+                of = {k: rows[rows["samples"] >= k] for k in range(1, most + 1)}
+                ks = [k for k, enough in of.items() if 2 * enough["tasks"].sum() > every]
+                shares = [pass_at(k, of[k]) for k in ks]
                 colour = PALETTE[number % len(PALETTE)]
                 axes.plot(ks, shares, "o-", color=colour, label=f"generation {generation}")
-            axes.set_xticks(list(ks))
+            axes.set_xticks(range(1, int(told["samples"].max()) + 1))
             axes.set_xlabel("k, samples of a task")
             axes.set_ylabel("pass@k")
             percent(axes)

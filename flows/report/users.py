@@ -39,7 +39,9 @@ def _shares(name: str, told: pd.DataFrame) -> Section:
         ):
             known = told[told[whole] > 0]
             share = known[part] / known[whole]
-            low, high = wilson(known[part], known[whole])
+            # A user who judges often counts as one opinion; the checker's verdicts are its own.
+            counted = known["opinions"] if whole == "told" else known[whole]
+            low, high = wilson(share * counted, counted)
             axes.plot(known["generation"], share, dashes, marker="o", label=label, color=colour)
             axes.fill_between(known["generation"], low, high, color=colour, alpha=0.2, linewidth=0)
         whole_generations(axes)

@@ -4,7 +4,7 @@ SELECT
     t.trace, t.experiment, t.generation, t.purpose, t.task, k.domain, k.size, e.horizon,
     t.sample, t.text, t.reasoning_tokens, t.plan_tokens, t.finish_reason, t.logprob,
     t.sampling_logprob, t.policy, t.written_at, t.turn_characters, j.outcome, j.step, j.detail,
-    j.plan_length, j.cost, j.checker, j.checker_version, f.accepted
+    j.plan_length, j.cost, j.checker, j.checker_version, f.accepted, e.split
 FROM (
     FROM traces
     WHERE experiment = $experiment AND generation = $generation AND hash(task) % $shares = $share

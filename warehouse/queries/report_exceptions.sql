@@ -2,7 +2,7 @@
 -- valid ones.
 SELECT
     t.experiment,
-    coalesce(r.user_hash, 'nobody named') AS told_by,
+    coalesce(f.user_hash, r.user_hash, 'nobody named') AS told_by,
     count(*) AS told,
     count(*) FILTER (WHERE f.accepted AND v.outcome <> 'VALID') AS accepted_invalid,
     count(*) FILTER (WHERE NOT f.accepted AND v.outcome = 'VALID') AS rejected_valid

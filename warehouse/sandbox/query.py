@@ -8,6 +8,7 @@ in a file, open a network connection.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -152,6 +153,10 @@ def require_expression(sql: str) -> None:
         raise InvalidInput(f"expected one SQL expression, found {sql!r}")
 
 
+ITS_OWN = re.compile(r"(?!duckdb_)[^/\\*?:.\[\]]*", re.IGNORECASE)
+"""Names of tables, views and subqueries of a query: no file, and nothing of DuckDB's own."""
+
+
 def _require_harmless(node: dict[str, Any], lake: bool) -> None:
     kind, function = node.get("type"), node.get("function") or {}
     name = str(function.get("function_name", "")).lower()
@@ -162,6 +167,8 @@ def _require_harmless(node: dict[str, Any], lake: bool) -> None:
         raise InvalidInput("a query cannot read the database's settings")
     if lake and kind == "BASE_TABLE" and not place <= OWN_PLACES:
         raise InvalidInput("a query on a lake reads its own tables and views, no other catalog")
+    if lake and kind == "BASE_TABLE" and not ITS_OWN.fullmatch(str(node.get("table_name", ""))):
+        raise InvalidInput("a query on a lake reads its own tables and views, no files")
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

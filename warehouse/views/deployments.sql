@@ -12,7 +12,7 @@ WITH answers AS (
         v.outcome,
         f.accepted,
         -- Whose a forgotten answer was is not known any more: one user's, to be cautious.
-        coalesce(r.user_hash, if(g.trace IS NULL, t.trace, 'forgotten')) AS who
+        coalesce(f.user_hash, r.user_hash, if(g.trace IS NULL, t.trace, 'forgotten')) AS who
     FROM traces AS t
     JOIN requests AS r ON r.trace = t.trace
     LEFT JOIN stg_verdicts AS v ON v.trace = t.trace

@@ -55,7 +55,8 @@ summed AS (
             WHEN 10 THEN 2.262 ELSE 2.228
         END AS over_seeds,
         1.96 * sqrt(
-            (sum(differing) - sum(tasks) * (sum(effect * tasks) / sum(tasks)) ** 2)
+            -- One task more, which does not differ: or nothing would vary where all differ.
+            sum(differing) - sum(effect * tasks) ** 2 / (sum(tasks) + 1)
         ) / sum(tasks) AS over_tasks
     FROM by_seed
     GROUP BY ALL
