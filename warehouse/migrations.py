@@ -29,6 +29,7 @@ _TRACE_9 = ("trace", "experiment", "generation", "purpose", "task", "sample", "s
             "finish_reason", "logprob", "sampling_logprob", "policy", "code_version",
             "written_at")  # fmt: skip
 _PLACE_10 = ("experiment", "task", "split", "position")
+_FEEDBACK_13 = ("trace", "accepted", "score", "comment", "user_hash", "given_at")
 
 
 def _enter(sign: int, table: str, columns: Sequence[str]) -> str:
@@ -240,6 +241,16 @@ MIGRATIONS = (
         ),
     ),
     Migration(13, "keys of a gateway's clients", ()),
+    Migration(
+        14,
+        "what a user said of an answer first",
+        (
+            _enter(-1, "feedback", _FEEDBACK_13),
+            "ALTER TABLE feedback ADD COLUMN IF NOT EXISTS first_accepted BOOLEAN",
+            "ALTER TABLE feedback ADD COLUMN IF NOT EXISTS first_given_at TIMESTAMP",
+            _enter(1, "feedback", (*_FEEDBACK_13, "first_accepted", "first_given_at")),
+        ),
+    ),
 )
 
 

@@ -223,6 +223,10 @@ class Feedback(Record):
     comment: str | None = stored("What the user said of it.", default=None)
     user_hash: str | None = stored("Who said so, as a keyed hash.", default=None)
     given_at: datetime | None = stored("When, in UTC.", default=None)
+    first_accepted: bool | None = stored(
+        "What was said first, if something else was said later.", default=None
+    )
+    first_given_at: datetime | None = stored("When that was said, in UTC.", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from warehouse import findings, records, verdicts
 from warehouse.records import Record
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 RECORDS: tuple[type[Record], ...] = (
     records.Experiment, records.Domain, records.Task, records.Place, records.Generation,
     records.Trace, verdicts.Judgement, verdicts.Unjudged, records.Feedback,

@@ -183,8 +183,8 @@ class Warehouse(Reader):
             _add(connection, _by_table(found))
 
     def hear(self, feedback: Sequence[Feedback], besides: Iterable[Record]) -> None:
-        """Write users' feedback, in place of what was said of the same traces earlier, and other
-        records in the same transaction.
+        """Write users' feedback, in place of what was said of the same traces earlier, of which
+        the first word stays, and other records in the same transaction.
         """
         f = schema.feedback.c
         with self.writing() as connection:
@@ -192,11 +192,11 @@ class Warehouse(Reader):
             said = sa.select(schema.feedback).where(f.trace.in_([one.trace for one in feedback]))
             rows = connection.execute(said).mappings().all() if feedback else ()
             known = {row["trace"]: Feedback(**row) for row in rows}
-            later = [
-                one for one in feedback
-                if (old := known.get(one.trace)) is None
-                or (one != old and not _before(one.given_at, old.given_at))
-            ]  # fmt: skip
+            now = dict(known)
+            for one in feedback:
+                old = now.get(one.trace)
+                now[one.trace] = one if old is None else _joined(old, one)
+            later = [one for trace, one in now.items() if one != known.get(trace)]
             if later:
                 amend(connection, schema.feedback, f.trace.in_([one.trace for one in later]))
                 insert(connection, schema.feedback, later)
@@ -267,6 +267,18 @@ class Warehouse(Reader):
             placed = replace(decision, position=connection.execute(mine).scalar_one())
             insert(connection, p, [placed])
         return placed
+
+
+def _joined(said: Feedback, also: Feedback) -> Feedback:
+    """What is kept of two words on one trace: the later one, and which one was the first."""
+    if replace(said, first_accepted=None, first_given_at=None) == also:
+        return said  # the same line once more
+    first_at = said.first_given_at or said.given_at
+    accepted = said.accepted if said.first_accepted is None else said.first_accepted
+    if _before(also.given_at, first_at):
+        first_at, accepted = also.given_at, also.accepted
+    last = said if _before(also.given_at, said.given_at) else also
+    return replace(last, first_accepted=accepted, first_given_at=first_at)
 
 
 def _before(time: datetime | None, other: datetime | None) -> bool:

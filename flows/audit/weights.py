@@ -83,7 +83,7 @@ def _tell_mismatch(
     KL divergence", 2020). It is 0 if the model that sampled is the model that is trained.
     """
     start = (trained.experiment.id, trained.start)
-    own = np.array([wrote == start for wrote in _wrote(known)])
+    own = np.array([wrote == start for wrote in _wrote(known)], dtype=bool)
     if not own.any() or trained.experiment.deploy.top_p != 1.0:
         return  # tokens outside the nucleus have no log-probability to compare
     apart = logprob[own] - known["sampling_logprob"].to_numpy(dtype=float)[own]
@@ -165,7 +165,7 @@ def _reward_of(
     """Mean effective reward of the valid ones among at most REWARDED traces of a selection."""
     chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces))]
     chosen = chosen[chosen["valid"]]
-    from_known = [wrote in ratios for wrote in _wrote(chosen)]
+    from_known = np.array([wrote in ratios for wrote in _wrote(chosen)], dtype=bool)
     known = chosen[chosen["sampling_logprob"].notna() & from_known]
     if known.empty:
         return None

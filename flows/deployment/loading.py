@@ -65,7 +65,7 @@ def load_requests(warehouse: Warehouse) -> int:
 
 
 def _load(warehouse: Warehouse, segment: Path) -> int:
-    rows, told, gone = list[Record](), dict[str, Told](), set(warehouse.forgotten())
+    rows, told, gone = list[Record](), list[Told](), set(warehouse.forgotten())
     answers, unreadable = 0, list[bytes]()
     seen: dict[str, Task] = {}
 
@@ -80,21 +80,20 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
             read = of_line(line)
             if isinstance(read, Told):
                 if read.trace not in gone:
-                    before = told.get(read.trace, read)
-                    told[read.trace] = read if read.given >= before.given else before
+                    told.append(read)
             elif read.corrects not in gone:
                 rows += [*records_of(read, first)]  # all of them, or none where one is refused
                 answers += 1
             else:
                 gone.add(read.trace)
-                told.pop(read.trace, None)
         except PosterityError:  # of another version, perhaps: kept beside the log, for that one
             unreadable.append(line)
     feedback = [
         Feedback(one.trace, one.accepted, one.score, one.comment, one.user, utc(one.given))
-        for one in told.values()
+        for one in told
+        if one.trace not in gone
     ]
-    warehouse.hear(feedback, [*rows, Landed(segment.name, answers + len(told))])
+    warehouse.hear(feedback, [*rows, Landed(segment.name, answers + len(feedback))])
     if unreadable:  # only now: a segment that could not be loaded is read again
         with (segment.parent.parent / UNREADABLE).open("ab") as kept:
             kept.writelines(unreadable)

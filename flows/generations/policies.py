@@ -38,7 +38,7 @@ def policy_of(
     """A generation's policy, ready to answer; a server started for it stops with the block."""
     model = experiment.model
     if not model.learns:
-        yield unlearned(experiment)
+        yield _as_begun(warehouse, experiment)
     elif model.policy == "served":
         with _served(warehouse, experiment, generation, sampling) as policy:
             yield policy
@@ -47,6 +47,16 @@ def policy_of(
         threads = use_machine(experiment)
         name = f"local {checkpoint.weights}"
         yield LocalPolicy(*loaded(checkpoint), name=name, batch=model.batch, threads=threads)
+
+
+def _as_begun(warehouse: Warehouse, experiment: Experiment) -> PlannerPolicy | ScriptedPolicy:
+    found, made = unlearned(experiment), warehouse.generation(experiment.id, 0)
+    if made is not None and made.weights_hash != found.name:
+        raise InvalidInput(
+            f"{experiment.model.base} is not what {experiment.id} was begun with ({found.name}, "
+            f"recorded {made.weights_hash}): restore it, or start a new experiment"
+        )
+    return found
 
 
 def unlearned(experiment: Experiment) -> PlannerPolicy | ScriptedPolicy:

@@ -261,6 +261,17 @@ def test_the_interval_of_a_share_counts_tasks() -> None:
     assert inside >= 0.9 * 300
 
 
+@pytest.mark.parametrize(("tasks", "size", "often"), [(100, 16, 0.01), (10, 16, 0.1)])
+def test_the_interval_of_a_rare_share_counts_tasks(tasks: int, size: int, often: float) -> None:
+    """All traces of a task share what few tasks have: by traces the interval covered 69 and 66%."""
+    inside = 0
+    for seed in range(300):
+        part = size * np.random.default_rng(seed).binomial(1, often, tasks).astype(float)
+        low, high = share_interval(part, np.full(tasks, float(size)))
+        inside += low <= often <= high
+    assert inside >= 0.93 * 300
+
+
 def test_conditional_odds_are_those_of_an_exact_model() -> None:
     """One and several kept traces a task, against statsmodels' conditional logit."""
     rng = np.random.default_rng(3)

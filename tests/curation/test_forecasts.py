@@ -35,7 +35,9 @@ def test_shares_stay_shares() -> None:
         found = told((1, "fenced", share, share, deviation, 20))["fenced"]
         assert 0 <= found["low"] <= found["predicted"] <= found["high"] <= 1
     found = told((1, COVERAGE, 0.999, 1.0, 0.0, 20))[COVERAGE]
-    assert 0 < found["low"] < found["predicted"] < found["high"] < 1
+    assert 0 < found["low"] < found["predicted"] < found["high"] == 1, "all may be solved"
+    found = told((1, COVERAGE, 0.0, 0.0, 0.0, 20))[COVERAGE]
+    assert 0 == found["low"] < found["predicted"] < found["high"] < 1
 
 
 def test_coverage_moves_by_what_is_valid_among_the_learned() -> None:

@@ -157,6 +157,17 @@ def test_the_kernel_refuses_to_write(target: Path) -> None:
     assert set(tries) == {wanted}
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["'/lake/rows/x.parquet'", "'rows/**'", "'s3://lake/x'", '"x.parquet"', "duckdb_databases"],
+)
+def test_a_query_on_a_lake_reads_no_file_of_its_rows(place: str) -> None:
+    """They may hold what was erased since."""
+    with pytest.raises(InvalidInput, match="no files"):
+        require_select(f"FROM {place}", lake=True)
+    require_select('WITH "my rows" AS (FROM traces) FROM "my rows"', lake=True)
+
+
 def test_random_statements_change_nothing(target: Path) -> None:
     """Whatever the parser lets through runs on a locked connection, and some of it as users' SQL
     does, in a process of its own; no byte changes.

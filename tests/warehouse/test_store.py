@@ -85,6 +85,16 @@ def test_bulk_load_takes_arrow_and_lists(warehouse: Warehouse) -> None:
     assert len(warehouse.frame("SELECT * FROM tasks")) == 1
 
 
+def test_of_rows_with_one_key_the_first_stays(warehouse: Warehouse) -> None:
+    """However many there are: what others refer to is what was written first."""
+    rows = [ROW | {"task": str(number % 1000), "pddl": str(number)} for number in range(200_000)]
+    with warehouse.writing() as connection:
+        insert(connection, schema.tasks, pa.Table.from_pylist(rows))
+    kept = warehouse.frame("SELECT task, pddl FROM tasks")
+    assert len(kept) == 1000
+    assert (kept["task"] == kept["pddl"]).all()
+
+
 def test_a_newer_schema_is_refused_untouched(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     with Warehouse(path) as store, store.writing() as connection:

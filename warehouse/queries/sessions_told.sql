@@ -6,8 +6,8 @@ WITH told AS (
         t.generation,
         r.session_hash AS session,
         r.received_at,
-        f.accepted,
-        coalesce(f.given_at, r.received_at) AS given_at,
+        coalesce(f.first_accepted, f.accepted) AS accepted,
+        coalesce(f.first_given_at, f.given_at, r.received_at) AS given_at,
         t.trace
     FROM traces AS t
     JOIN requests AS r ON r.trace = t.trace

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import sqlalchemy as sa
 
 from flows.audit.verify import JUDGED_ANEW, verify
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from tests.processes import posterity
+from warehouse import schema
+from warehouse.load import amend
 from warehouse.store import Warehouse
 
 
@@ -138,6 +141,20 @@ def test_functions_that_stand_in_for_the_databases_own_are_refused(
         connection.execute("CREATE MACRO duckdb_functions() AS TABLE SELECT 1 AS function_name")
     with pytest.raises(InvalidInput, match=r"duckdb_functions.* anew"):
         Warehouse(path, read_only=True)
+
+
+def test_a_run_that_stopped_before_it_judged_is_not_called_wrong(
+    finished: Path, tmp_path: Path
+) -> None:
+    """Between deploy and judge: the mark of judging is there since evaluation."""
+    path = copied(finished, tmp_path)
+    with Warehouse(path) as store, store.writing() as connection:
+        for table, of in (("judgements", "purpose = 'deploy'"), ("marks", "stage = 'canaries'")):
+            t = schema.metadata.tables[table]
+            amend(connection, t, sa.text(f"generation = 1 AND {of}"))
+    with Warehouse(path, read_only=True) as store:
+        wrong = [line for check in verify(store, Watch(quiet=True)) for line in check.wrong]
+    assert not [line for line in wrong if "no verdict" in line]
 
 
 def test_weights_that_wrote_nothing_are_named(finished: Path, tmp_path: Path) -> None:

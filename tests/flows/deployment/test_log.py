@@ -181,27 +181,77 @@ def test_the_last_word_counts_whichever_log_it_is_in(warehouse: Warehouse) -> No
         assert heard.accepted
 
 
+def load(warehouse: Warehouse, *what: Answered | Told) -> None:
+    log = Log(requests_folder(warehouse.place))
+    for one in what:
+        log.append(as_line(one), in_order=True).result(timeout=10)
+    log.close()
+    load_requests(warehouse)
+
+
+def test_the_first_word_of_a_session_is_kept(warehouse: Warehouse) -> None:
+    """Whom users prefer is told by what they said first: or looking every night errs too often."""
+    warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+    new = answer(1, generation=1, session="s1")
+    old = answer(2, generation=0, session="s2")
+    later = iter(range(1, 9))
+
+    def told(of: Answered, accepted: bool) -> Told:
+        given = NOW + timedelta(seconds=next(later))
+        return Told(trace=of.trace, accepted=accepted, given=given)
+
+    def sequence() -> list[tuple[str, bool]]:
+        found = warehouse.query("sessions_told", experiment="e-1", candidate=1, parent=0)
+        return list(zip(found["session"], found["accepted"].astype(bool), strict=True))
+
+    early = told(new, accepted=False)
+    load(warehouse, new, old, told(new, accepted=True), told(old, accepted=True))
+    assert sequence() == [("s1", True), ("s2", True)]
+    load(warehouse, told(new, accepted=False), told(old, accepted=False))
+    assert [one.accepted for one in warehouse.every(Feedback)] == [False, False]
+    assert sequence() == [("s1", True), ("s2", True)]
+    load(warehouse, early, told(old, accepted=True))  # of another log, which was loaded late
+    assert sequence() == [("s1", False), ("s2", True)]
+    assert written_otherwise(warehouse)[1] == []
+
+
+def test_a_correction_of_what_was_forgotten_leaves_no_word_behind(warehouse: Warehouse) -> None:
+    warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+    first = answer(1)
+    load(warehouse, first)
+    forget(warehouse, trace=first.trace)
+    correction = answer(1, nonce="c", endpoint="correction", corrects=first.trace)
+    load(warehouse, correction, Told(trace=correction.trace, accepted=True, given=NOW, user="u"))
+    assert warehouse.every(Feedback) == []
+    assert warehouse.count(schema.traces) == 1
+
+
+def test_a_line_that_cannot_be_read_is_kept_once(warehouse: Warehouse) -> None:
+    folder = requests_folder(warehouse.place)
+    log = Log(folder)
+    log.append(b"nonsense\n").result(timeout=10)
+    log.close()
+    full = patch.object(Warehouse, "hear", side_effect=ComponentFailure("the disk is full"))
+    with full, pytest.raises(ComponentFailure, match="full"):
+        load_requests(warehouse)
+    assert load_requests(warehouse) == 1
+    assert (folder.parent / "unreadable.jsonl").read_bytes() == b"nonsense\n"
+
+
 def test_what_was_forgotten_stays_so_and_another_keeps_his_own(warehouse: Warehouse) -> None:
     """Late feedback and shadows bring nothing back; a task that somebody else asks is whole."""
     warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
     first = answer(1)
 
-    def load(*what: Answered | Told) -> None:
-        log = Log(requests_folder(warehouse.place))
-        for one in what:
-            log.append(as_line(one), in_order=True).result(timeout=10)
-        log.close()
-        load_requests(warehouse)
-
-    load(first)
+    load(warehouse, first)
     assert forget(warehouse, trace=first.trace).traces == 1
     [task] = warehouse.every_task()
     assert (task.pddl, task.domain_pddl) == ("", "")
     late = Told(trace=first.trace, accepted=True, given=NOW, comment="late")
-    load(late, answer(9, corrects=first.trace, endpoint="shadow"))
+    load(warehouse, late, answer(9, corrects=first.trace, endpoint="shadow"))
     assert warehouse.every(Feedback) == []
     assert warehouse.count(schema.requests) == 1
-    load(answer(1, nonce="other"))
+    load(warehouse, answer(1, nonce="other"))
     [task] = warehouse.every_task()
     assert task.parsed.key == task.key
     assert warehouse.frame("SELECT count(*) AS n FROM domains WHERE pddl = ''")["n"][0] == 0
@@ -256,24 +306,22 @@ def test_a_forgetting_that_was_killed_is_finished_by_asking_again(by: str, tmp_p
 def test_what_is_answered_while_a_user_is_forgotten_is_erased_too(tmp_path: Path) -> None:
     with Warehouse(tmp_path / "w.duckdb") as warehouse:
         warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
-        late, rewrite = [answer(2, nonce="late")], Warehouse.rewrite
-
-        def answered(number: int = 1) -> None:
-            log = Log(requests_folder(warehouse.place))
-            log.append(as_line(answer(number))).result(timeout=10)
-            log.close()
+        others = answer(3, user="other")
+        word = Told(trace=others.trace, accepted=True, given=NOW, comment="I am u", user="u")
+        late, rewrite = [answer(2, nonce="late"), word], Warehouse.rewrite
 
         def meanwhile(store: Warehouse) -> None:
-            if late:
-                answered(2)
-                late.clear()
+            load(store, *late)
+            late.clear()
             rewrite(store)
 
-        answered()
+        load(warehouse, answer(1), others)
         with patch.object(Warehouse, "rewrite", meanwhile):
             found = forget(warehouse, user=["u"])
         assert (found.traces, found.at_work) == (2, False)
         assert len(warehouse.forgotten()) == 2
+        [kept] = warehouse.every(Feedback)
+        assert (kept.comment, kept.user_hash) == (None, "forgotten")
 
 
 def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_identity_is_content_without_name_and_length() -> None:
     assert first.id == f"small-{first.hash}"
 
 
+def test_the_order_of_domains_is_no_setting() -> None:
+    grades = small()["tasks"]
+    splits = {split: grades[split] for split in ("train", "heldout")}
+    for names in (["ferry", "blocksworld"], ["blocksworld", "ferry"]):
+        one = Experiment.model_validate(small(tasks={"domains": dict.fromkeys(names, splits)}))
+        assert list(one.tasks.grades) == ["blocksworld", "ferry"]
+
+
 def test_the_control_matches_the_quickstart() -> None:
     control, quick = (load_experiment(name, ["seed=4"]) for name in ("control", "quickstart"))
     matched = control.matched()

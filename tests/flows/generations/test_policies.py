@@ -16,12 +16,14 @@ from flows.audit.verify import verify
 from flows.commands.main import app
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import PRESETS, load_experiment
+from flows.generations.policies import policy_of, unlearned
 from flows.generations.tasks import tasks_for
 from flows.iterate import iterate
 from flows.loop.ingest import ingest
 from flows.progress import Watch
 from planners.checking.reference import reference_plan
 from planners.errors import InvalidInput
+from planners.policies.baselines import ScriptedPolicy
 from planners.policies.model_server import serving
 from planners.prompts.formats import PROMPTS
 from tests.conftest import small
@@ -75,6 +77,17 @@ def test_a_script_answers_by_prompt(warehouse: Warehouse, tmp_path: Path) -> Non
     iterate(warehouse, draft, QUIET)
     assert coverage(warehouse) == {"train": 1.0, "heldout": 0.0, "larger": 0.0}
     assert not disagreements(warehouse)
+    script.write_text("")
+    changed = pytest.raises(InvalidInput, match=r"is not what small-.* was begun with")
+    with changed, policy_of(warehouse, draft, 0, draft.deploy):
+        pass
+    script.write_text('{"prompt": "a", "completions": "b"}')
+    with pytest.raises(InvalidInput, match="`completions` is no list"):
+        unlearned(draft)
+    script.write_text('{"prompt": "a", "completions": ["b\u2028c"]}\r\n', encoding="utf-8")
+    policy = unlearned(draft)
+    assert isinstance(policy, ScriptedPolicy)
+    assert policy.answers("a") == ["b\u2028c"]
     script.write_text("")
     assert "no longer has the recorded hash scripted" in disagreements(warehouse)[0]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flows.audit.audit import audit
 from flows.audit.verify import verify
 from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
@@ -13,7 +14,7 @@ from flows.loop.forecast import FORECAST
 from flows.progress import Watch
 from planners.pddl.isomorphism import shape
 from tests.conftest import contents, small
-from warehouse.findings import Forgotten
+from warehouse.findings import Figure, Forgotten
 from warehouse.pool import pool_traits, written_traits
 from warehouse.records import Promotion
 from warehouse.store import Warehouse
@@ -25,6 +26,7 @@ def crossed(seed: int, **settings: Any) -> Experiment:
     """One of two runs, on tasks so small that some of one are held out by the other."""
     settings = small(seed=seed, curation={"curator": "all-valid", "crossing": [0, 1]}, **settings)
     settings["tasks"]["train"]["horizons"] = [1, 1]
+    settings["training"]["start"] = "parent"
     return Experiment.model_validate(settings)
 
 
@@ -79,6 +81,21 @@ def test_the_audit_sees_the_whole_pool_and_only_own_texts(both: Path) -> None:
         written = store.frame("SELECT trace FROM traces WHERE experiment = :other", other=other)
         assert set(pool["trace"]) & set(written["trace"])
         assert not set(written_traits(store, own, FORECAST, 0)["trace"]) & set(written["trace"])
+
+
+def test_the_audit_knows_whose_generation_wrote_a_trace(both: Path) -> None:
+    """Generation 1 of the other run is another model than the own one that training began with."""
+    of = crossed(0)
+    with Warehouse(both, read_only=True) as store:
+        found = audit(store, of, QUIET, [2])
+    told = {
+        (one.name, one.measure): one.value
+        for one in found.records
+        if isinstance(one, Figure) and one.generation == 2
+    }
+    other = f"generation 1 of {crossed(1).id}"
+    assert told["generation 1", "kl"] < 1e-9, "the sampler is the model that was trained"
+    assert min(told[name, "traces"] for name in ("generation 1", other)) > 0
 
 
 def test_runs_that_stop_and_go_on_in_another_order_end_the_same(both: Path, tmp_path: Path) -> None:

@@ -59,12 +59,8 @@ def deployed_by(store: Warehouse, generation: int) -> int:
     return int(found["n"][0])
 
 
-def test_a_candidate_that_learned_what_was_forgotten_is_refused(warehouse: Warehouse) -> None:
-    """Users compare it still, so that nothing else has decided on it."""
-    users = {"alone": True, "fewest": 5, "candidate": 0.5}
-    of = experiment(
-        promote="if-preferred", deployment=users, curation={"curator": "feedback"}
-    )  # fmt: skip
+def _until_a_candidate_waits(warehouse: Warehouse, of: Experiment) -> None:
+    """Three generations, of which the last is judged and not decided on."""
     for index, parent in ((0, None), (1, 0), (2, 1)):
         warehouse.write([Generation(of.id, index, parent, "base", "embedded", f"w{index}")])
         warehouse.write([], Mark(of.id, index, "judge"))
@@ -75,6 +71,15 @@ def test_a_candidate_that_learned_what_was_forgotten_is_refused(warehouse: Wareh
                     reason="",
                 )
             )  # fmt: skip
+
+
+def test_a_candidate_that_learned_what_was_forgotten_is_refused(warehouse: Warehouse) -> None:
+    """Users compare it still, so that nothing else has decided on it."""
+    users = {"alone": True, "fewest": 5, "candidate": 0.5}
+    of = experiment(
+        promote="if-preferred", deployment=users, curation={"curator": "feedback"}
+    )  # fmt: skip
+    _until_a_candidate_waits(warehouse, of)
     decided = {"trace": ["t"], "kept": [True], "weight": [1.0], "reason": ["r"], "task": ["k"],
                "from_generation": [1], "plan_length": [2], "reasoning_tokens": [0],
                "accepted": [True]}  # fmt: skip
@@ -156,6 +161,15 @@ def test_what_cannot_be_promoted_is_one_message(warehouse: Warehouse) -> None:
         promote_by_hand(warehouse, of, 0, "")
 
 
+def test_who_waits_for_users_keeps_nobody_from_rolling_back(warehouse: Warehouse) -> None:
+    users = {"fewest": 5, "candidate": 0.5}
+    of = experiment(promote="if-preferred", deployment=users, curation={"curator": "feedback"})
+    _until_a_candidate_waits(warehouse, of)
+    promote_by_hand(warehouse, of, 0, "1 is worse")
+    assert decisions(warehouse, of)[2:] == [(2, False, "person"), (0, True, "person")]
+    assert deployed(warehouse, of) == 0
+
+
 def test_a_bound_that_cannot_be_told_is_broken() -> None:
     found = Audit(experiment(audit={"min_ess": 0.0, "max_length_drift": 9.0}), {})
     found.bound(1, "min_ess", "", 0.5)
@@ -169,6 +183,7 @@ def test_a_bound_that_cannot_be_told_is_broken() -> None:
     ("changes", "message"),
     [
         ({"promote": "if-better", "evaluate": {"samples": 1}}, "evaluate.samples of at least 2"),
+        ({"promote": "if-better", "evaluate": {"samples": 3, "temperature": 0}}, "above 0"),
         ({"promote": "if-audited"}, "needs a bound"),
         ({"promote": "sometimes"}, "'always', 'if-better', 'if-audited' or 'if-preferred'"),
     ],

@@ -4,8 +4,10 @@ import asyncio
 import json
 import shutil
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import pyarrow.parquet as pq
@@ -27,7 +29,7 @@ from flows.web.memory import Memory
 from flows.web.protocol import Completing, Planning
 from flows.web.responses import streamed, text_of
 from planners.domains import DOMAINS
-from planners.errors import ComponentFailure
+from planners.errors import Busy, ComponentFailure
 from planners.pddl import read_task
 from planners.prompts.formats import PROMPTS
 from tests.conftest import small
@@ -194,6 +196,17 @@ async def stream(desk: Desk, found: list[Planned]) -> list[str]:
     events = [str(one) async for one in body.body_iterator]
     chunks = [json.loads(one.removeprefix("data: ")) for one in events[:-1]]
     return [one["choices"][0]["text"] for one in chunks]
+
+
+def test_many_threads_meet_tasks_at_once(warehouse: Warehouse, tmp_path: Path) -> None:
+    """More tasks than are remembered, by as many threads as answer."""
+    memory = Memory(lambda: Warehouse(warehouse.place, read_only=False), tmp_path / "log")
+    texts = [(DOMAINS["blocksworld"].text, problem(number)) for number in range(12)]
+    unread = patch.object(memory, "_reading", side_effect=Busy("a run has it"))
+    with patch("flows.web.memory.KNOWN", 2), unread, ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(memory.first_written, texts * 20))
+    assert len({*found}) == 12
+    assert found[:12] == found[12:24]
 
 
 def test_a_policy_without_weights_calls_no_tool() -> None:

@@ -22,6 +22,8 @@ def test_what_is_missing_is_a_gap_in_a_chart() -> None:
 def test_a_number_without_a_place_on_an_axis_is_refused(value: str) -> None:
     with pytest.raises(InvalidInput, match="a chart needs numbers, all of them below"):
         chart(result(f"SELECT 1 AS x, {value} AS y"))
+    with pytest.raises(InvalidInput, match="a chart needs numbers, all of them below"):
+        chart(result(f"SELECT {value} AS x, 1 AS y"))
 
 
 def test_a_long_value_is_cut_and_another_stays_as_it_is() -> None:

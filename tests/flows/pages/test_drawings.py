@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from flows.pages.drawings import MOST_OBJECTS, UNIT, picture
+from flows.pages.trace import replayed
 from planners.checking.steps import steps
 from planners.domains import DOMAINS
 from planners.pddl import Task, read_task
@@ -72,6 +73,21 @@ def test_names_are_text_and_crowds_are_not_drawn() -> None:
     crowd = " ".join(f"o{i}" for i in range(MOST_OBJECTS + 1))
     many = f"(define (problem p) (:domain d) (:objects {crowd}) (:init (near o1 o2)) (:goal (and)))"
     assert picture(read_task(domain, many), [frozenset({("near", "o1", "o2")})]) is None
+
+
+def test_a_domain_like_blocks_or_a_grid_is_drawn_or_left_out() -> None:
+    """Of users' own domains: `holding` of nothing, and goals that are more than atoms."""
+    for atoms, init, goal in (
+        ("(on ?a ?b) (on-table ?a) (clear ?a)", "(on-table a) (on b a) (holding)", "(on a b)"),
+        ("(up ?a ?b)", "(up a b)", "(not (at b))"),
+    ):
+        domain = f"""(define (domain d) (:predicates {atoms} (at ?a) (holding))
+        (:action go :parameters (?a) :precondition (at ?a) :effect (holding)))"""
+        problem = f"""(define (problem p) (:domain d) (:objects a b) (:init (at a) {init})
+        (:goal {goal}))"""
+        moved, drawn, _ = replayed(read_task(domain, problem), Plan((("go", "a"),)))
+        assert len(moved) == 1
+        assert (drawn is None) == ("not" in goal)
 
 
 def test_a_plan_that_ends_early_has_a_frame_less() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -41,6 +42,10 @@ def test_what_is_written_is_read_and_made_anew(copied: Path) -> None:
 
     assert source.kept("name", make) == source.kept("name", make) == "small"
     assert len(made) == 1
+    with patch("flows.pages.source.MOST", 3):
+        for number in range(9):  # as many as somebody asks for
+            source.kept(number, lambda store: None)
+    assert len(source._made) == 3
     rename(copied, "other")
     assert source.kept("name", make) == "other"
     assert len(made) == 2

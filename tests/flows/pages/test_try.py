@@ -65,6 +65,10 @@ def test_other_sites_cannot_send_and_pages_ask_for_the_key(folder: Path) -> None
                 headers={**text, "authorization": "Bearer sesame"},
             )  # fmt: skip
             assert sent.status_code == 403, path
+        # Over plain HTTP from another machine, a browser says only which page sends it.
+        for origin, status in (("http://elsewhere.example", 403), ("null", 403), (root, 422)):
+            sent = httpx.post(f"{root}/try", auth=("me", "sesame"), headers={"origin": origin})
+            assert (sent.status_code == 403) == (status == 403), origin
     said = process.errors
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert {"/try", "/v1/plans"} <= {line["path"] for line in lines}

@@ -218,6 +218,14 @@ def test_weights_that_cannot_be_learned_are_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_all_that_teaches_may_not_be_held_back(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, lora=None, validation=0.25)
+    [teaches] = hold_back(lessons(4), 0.25, TOLD["seed"])[1]
+    given = [replace(one, weight=float(one.task.key == teaches.task.key)) for one in lessons(4)]
+    with pytest.raises(InvalidInput, match="supervised learning needs weights of at least 0"):
+        fine_tune(tiny_checkpoint, given, settings, tmp_path / "none", **TOLD)
+
+
 @pytest.mark.parametrize("method", ["reinforce", "nft"])
 def test_the_better_answer_becomes_likelier(
     method: str, tiny_checkpoint: Path, tmp_path: Path
