@@ -5,6 +5,7 @@ Weights in another format are converted to a checkpoint folder once, and kept in
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from functools import cache
@@ -67,8 +68,11 @@ def _imported(file: Path) -> Path:
     except OSError as error:
         raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
     folder = cache_folder() / f"{file.stem}-{digest[:12]}"
-    if not folder.is_dir():
-        _convert(file, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # one process converts, the others wait
+        if not folder.is_dir():
+            _convert(file, folder)
     return folder
 
 
@@ -94,7 +98,6 @@ def _convert(file: Path, folder: Path) -> None:
             f"{[*str(error).splitlines(), 'no reason given'][0]}; GGUF needs `pip install gguf` "
             "and an architecture that transformers can read"
         ) from error
-    folder.parent.mkdir(parents=True, exist_ok=True)
     save(model, tokenizer, folder)
 
 
