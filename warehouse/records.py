@@ -62,9 +62,7 @@ class Experiment(Record):
         "a row with empty settings."
     )
 
-    id: str = stored(
-        "Name and hash of the experiment, as the views show it.", key=True, column="experiment"
-    )
+    id: str = stored("Its name and hash, as views show it.", key=True, column="experiment")
     hash: str = stored("Hash of all that determines the run's contents.")
     name: str = stored("Name of the preset or file it came from.")
     seed: int = stored("The seed that every other seed of the run derives from.")
@@ -223,9 +221,7 @@ class Feedback(Record):
     comment: str | None = stored("What the user said of it.", default=None)
     user_hash: str | None = stored("Who said so, as a keyed hash.", default=None)
     given_at: datetime | None = stored("When, in UTC.", default=None)
-    first_accepted: bool | None = stored(
-        "What was said first, if something else was said later.", default=None
-    )
+    first_accepted: bool | None = stored("What was said first, if it changed.", default=None)
     first_given_at: datetime | None = stored("When that was said, in UTC.", default=None)
 
 

@@ -270,7 +270,7 @@ class Warehouse(Reader):
 
 
 def _joined(said: Feedback, also: Feedback) -> Feedback:
-    """What is kept of two words on one trace: the later one, and which one was the first."""
+    """That which is kept of two words on one trace: the later one, and which one was the first."""
     if replace(said, first_accepted=None, first_given_at=None) == also:
         return said  # the same line once more
     first_at = said.first_given_at or said.given_at

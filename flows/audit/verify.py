@@ -210,10 +210,9 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
             check.unjudged += still
             check.skipped, check.why = check.skipped + (not still), refused[trace.id]
         if verdict is None:
+            due = trace.generation in (worked if trace.purpose == "deploy" else finished)
             check.expect(
-                trace.id in refused
-                or trace.id in superseded
-                or trace.generation not in (worked if trace.purpose == "deploy" else finished),
+                trace.id in refused or trace.id in superseded or not due,
                 f"trace {trace.id}: it has no verdict, although its generation was judged",
             )
             continue

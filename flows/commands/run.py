@@ -105,8 +105,7 @@ def study(
         ),
     ],
     at_once: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs side by side; default: one per core, at most eight."),
+        int | None, typer.Option(min=1, help="Runs side by side; default: one per core, up to 8.")
     ] = None,
     runner: Annotated[
         Literal["dask", "ray"] | None,
@@ -167,8 +166,7 @@ def plan(
         watch.say(
             f"{found.shape.parameters / 1e6:,.1f} million parameters on {machine.device} with "
             f"{machine.memory / GIB:.0f} GiB, {machine.rate / 1e9:,.0f} GFLOP/s; prompts of up to "
-            f"{found.longest} tokens; the whole run in at most "
-            f"{duration(found.seconds)}"
+            f"{found.longest} tokens; the whole run in at most {duration(found.seconds)}"
         )
         for stage in found.too_large:
             watch.say(f"does not fit: {stage.name} takes {stage.memory / GIB:.1f} GiB")

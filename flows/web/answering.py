@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 UNREADABLE = "what was answered before cannot be read just now; try again later"
-"""What a client is told, who has no business with the warehouse's place; the log says more."""
+"""Told to a client, who has no business with the warehouse's place; the log says more."""
 
 
 @dataclass(frozen=True, slots=True)
