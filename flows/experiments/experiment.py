@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from curation.curators import CURATORS
+from curation.own import code_of
 from flows.experiments.tables import (
     Audit,
     Curation,
@@ -198,7 +199,12 @@ class Experiment(Table):
         """The experiment whose number of kept traces this one matches; None if it matches none."""
         if self.curation.match is None:
             return None
+        name, needs = self.curation.match, None
+        code = code_of(name) if ":" in name else None
+        if name in CURATORS:
+            needs = CURATORS[name].needs
+        own = {one: None for one in ("error_rate", "taste") if one != needs}
         curation = self.curation.model_copy(
-            update={"curator": self.curation.match, "match": None, "code": None}
+            update={"curator": name, "match": None, "code": code, **own}
         )
         return self.model_copy(update={"curation": curation})

@@ -91,3 +91,25 @@ def test_the_control_matches_the_quickstart() -> None:
     assert matched is not None
     assert matched.hash == quick.hash != control.hash
     assert quick.matched() is None
+
+
+@pytest.mark.parametrize("curator", ["noisy", "mine:keep"])
+def test_a_control_matches_other_curators_too(
+    curator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings of one curator are none of another's."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "from curation.own import keep as chosen\n"
+        "def keep(pool, options):\n    return chosen(pool, set(pool['trace']), 'all', 'none')\n"
+    )
+    besides = ["curation.error_rate=0.1"] if curator == "noisy" else []
+    matched = load_experiment("quickstart", [f"curation.curator={curator}", *besides])
+    plain = load_experiment("quickstart")
+    for given in (["uncurated", curator, matched], [curator, "shortest", plain]):
+        of = load_experiment(
+            "quickstart", [f"curation.curator={given[0]}", f"curation.match={given[1]}", *besides]
+        )
+        found = of.matched()
+        assert found is not None
+        assert found.hash == given[2].hash != of.hash
