@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,11 +43,18 @@ HEADINGS = (
 )
 
 
+class _Console(Console):
+    """A console whose reader may go away: a run goes on, and its answer stays what it is."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Watch:
     """Shows a run's progress; with `quiet`, nothing at all."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
-        self.console = console or Console(quiet=quiet)
+        self.console = console or _Console(quiet=quiet)
         self._file: ProgressFile | None = None
         if not self.console.is_terminal:
             self.console.width = LINE

@@ -17,25 +17,42 @@ from warehouse import Warehouse
 
 file = os.environ.get("POSTERITY_WAREHOUSE", "posterity.duckdb.snapshot")
 warehouse = Warehouse(file, read_only=True)
-warehouse.frame("SELECT * FROM progress")
+progress = warehouse.frame("SELECT * FROM progress")
+progress
+
+# %% [markdown]
+# One experiment of these, in what follows:
+
+# %%
+experiment = progress["experiment"].iloc[0]
+own = progress[progress["experiment"] == experiment]
+experiment
 
 # %% [markdown]
 # Does it learn to plan further, or the same plans better? Coverage by horizon says:
 
 # %%
-by_horizon = warehouse.frame("""
+by_horizon = warehouse.frame(
+    """
     SELECT generation, horizon, sum(solved) / sum(tasks) AS coverage
-    FROM coverage_by_horizon WHERE split = 'train' GROUP BY ALL ORDER BY ALL
-""")
+    FROM coverage_by_horizon WHERE split = 'train' AND experiment = :experiment
+    GROUP BY ALL ORDER BY ALL
+    """,
+    experiment=experiment,
+)
 by_horizon.pivot(index="horizon", columns="generation", values="coverage").style.format("{:.0%}")
 
 # %% [markdown]
 # What became of the traces, generation by generation:
 
 # %%
-verdicts = warehouse.frame("""
-    SELECT generation, outcome, sum(traces) AS traces FROM verdicts GROUP BY ALL
-""")
+verdicts = warehouse.frame(
+    """
+    SELECT generation, outcome, sum(traces) AS traces
+    FROM verdicts WHERE experiment = :experiment GROUP BY ALL
+    """,
+    experiment=experiment,
+)
 verdicts.pivot(index="outcome", columns="generation", values="traces").fillna(0)
 
 # %% [markdown]
@@ -43,22 +60,31 @@ verdicts.pivot(index="outcome", columns="generation", values="traces").fillna(0)
 # were dropped:
 
 # %%
-last = warehouse.frame("SELECT max(generation) AS last FROM curated")["last"][0]
-warehouse.frame(f"""
+of = {"experiment": experiment, "last": int(own["generation"].max())}
+warehouse.frame(
+    """
     SELECT from_generation, count(*) AS traces, avg(plan_length) AS mean_length
-    FROM curated WHERE generation = {last} GROUP BY ALL ORDER BY ALL
-""")
+    FROM curated WHERE experiment = :experiment AND generation = :last GROUP BY ALL ORDER BY ALL
+    """,
+    **of,
+)
 
 # %%
-warehouse.frame(f"""
+warehouse.frame(
+    """
     SELECT reason, count(*) AS traces FROM decisions
-    WHERE generation = {last} GROUP BY ALL ORDER BY traces DESC
-""")
+    WHERE experiment = :experiment AND generation = :last GROUP BY ALL ORDER BY traces DESC
+    """,
+    **of,
+)
 
 # %% [markdown]
 # The longest plan so far, whole:
 
 # %%
-longest = warehouse.frame("SELECT * FROM best_plans ORDER BY plan_length DESC LIMIT 1")
+longest = warehouse.frame(
+    "FROM best_plans WHERE experiment = :experiment ORDER BY plan_length DESC LIMIT 1",
+    experiment=experiment,
+)
 print(longest["text"][0])
 assert longest["plan_length"][0] > 0

@@ -18,6 +18,9 @@ file = os.environ.get("POSTERITY_WAREHOUSE", "posterity.duckdb.snapshot")
 warehouse = Warehouse(file, read_only=True)
 rewards = warehouse.frame("SELECT * FROM implicit_reward")
 assert len(rewards), "run `posterity audit` first"
+experiment = rewards["experiment"].iloc[-1]  # or another one that was audited
+rewards = rewards[rewards["experiment"] == experiment]
+experiment
 
 # %% [markdown]
 # A trace that an older generation wrote stands for a reward other than 1: it weighs as much as a
@@ -31,13 +34,19 @@ rewards.groupby("generation")[["weight", "importance", "effective_reward"]].desc
 # pulls, and whether the next generation followed.
 
 # %%
-changes = warehouse.frame("SELECT * FROM selection_differential")
+changes = warehouse.frame(
+    "FROM selection_differential WHERE experiment = :experiment", experiment=experiment
+)
 changes.pivot(index="trait", columns="generation", values=["selection", "transmission"]).round(3)
 
 # %% [markdown]
 # Which traces another curator would have kept instead:
 
 # %%
-warehouse.frame("""
-    SELECT generation, curator, kept, count(*) AS traces FROM alternatives GROUP BY ALL ORDER BY ALL
-""")
+warehouse.frame(
+    """
+    SELECT generation, curator, kept, count(*) AS traces
+    FROM alternatives WHERE experiment = :experiment GROUP BY ALL ORDER BY ALL
+    """,
+    experiment=experiment,
+)

@@ -30,9 +30,10 @@ warehouse.frame(
         SELECT e.experiment, t.fullkey, t.value, t.atom
         FROM experiments AS e, json_tree(e.config) AS t
     )
-    SELECT a.fullkey, a.value AS first, b.value AS second
-    FROM leaves AS a JOIN leaves AS b USING (fullkey)
-    WHERE a.experiment = :first AND b.experiment = :second AND a.atom IS DISTINCT FROM b.atom
+    SELECT fullkey, a.value AS first, b.value AS second
+    FROM (FROM leaves WHERE experiment = :first) AS a
+    FULL JOIN (FROM leaves WHERE experiment = :second) AS b USING (fullkey)
+    WHERE a.atom IS DISTINCT FROM b.atom
     """,
     first=first,
     second=second,
@@ -45,11 +46,11 @@ warehouse.frame(
 warehouse.frame(
     """
     WITH solved AS (
-        SELECT experiment, task, bool_or(outcome = 'VALID') AS solved
+        SELECT experiment, task, generation, bool_or(outcome = 'VALID') AS solved
         FROM stg_verdicts
         WHERE purpose = 'evaluate'
-            AND generation = (SELECT max(generation) FROM stg_verdicts WHERE purpose = 'evaluate')
-        GROUP BY ALL
+        GROUP BY experiment, task, generation
+        QUALIFY generation = max(generation) OVER (PARTITION BY experiment)
     )
     SELECT a.solved AS by_first, b.solved AS by_second, count(*) AS tasks
     FROM solved AS a JOIN solved AS b USING (task)

@@ -14,7 +14,7 @@ from planners.checking.explain import explain
 from planners.checking.fallback import Fallback
 from planners.checking.referees import REFEREES, Opinion
 from planners.checking.reference import redundant_actions, reference_plan
-from planners.errors import InvalidInput, NotJudged, require_one_of
+from planners.errors import InvalidInput, NotJudged, PddlError, require_one_of
 from planners.files import naming, read_pddl, read_plan
 from planners.pddl import read_domain, read_task, require_same_domain
 from planners.records import Plan, Verdict
@@ -139,12 +139,19 @@ def judge_files(
         yield Judged(
             name,
             verdict,
-            {one: REFEREES[one](domain_text, problem_text, [plan])[0] for one in asked if plan},
+            {one: _opinion(one, domain_text, problem_text, plan) for one in asked if plan},
             reference is not None,
             redundant_actions(checker, plan) if reference and plan and verdict.valid else None,
             None if aside is None else checker.check(aside).cost,
             _advice(checker, plan) if advise else None,
         )
+
+
+def _opinion(referee: str, domain: str, problem: str, plan: Plan) -> Opinion:
+    try:
+        return REFEREES[referee](domain, problem, [plan])[0]
+    except PddlError as error:  # of another domain's name, say, which it may have by our option
+        return Opinion(None, f"cannot read the task: {error}")
 
 
 def _advice(checker: Checker | Fallback, plan: Plan | None) -> list[str]:

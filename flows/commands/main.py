@@ -4,6 +4,7 @@ interrupted or failed.
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 
@@ -22,6 +23,9 @@ OURS = ("planners", "curation", "warehouse", "flows")
 
 def main() -> None:
     """Entry point of the `posterity` command. An unforeseen exception exits with 3."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a letter of a text
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -89,9 +90,8 @@ def run(
                     watch.say(f"generation {clean} is deployed again; those after it are made anew")
             (iterate_with_prefect if as_flow else iterate)(store, settings, watch)
             watch.console.print(summary_table(store, settings.id, settings.evaluate.samples))
-        watch.say(
-            f'look further: posterity query --warehouse {warehouse} "FROM coverage_by_horizon"'
-        )
+        where = quote(str(warehouse))
+        watch.say(f'look further: posterity query --warehouse {where} "FROM coverage_by_horizon"')
 
 
 @app.command()

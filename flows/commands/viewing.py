@@ -95,7 +95,8 @@ def push(
             chosen = the_one(store, named)
             which = deployed(store, chosen) if generation is None else generation
             text = card(store, chosen, which, license)
-            found = parcel(repository, checkpoint_of(store, chosen, which).folder, text)
+            folder, base = checkpoint_of(store, chosen, which).folder, chosen.model.base
+            found = parcel(repository, folder, text, base)
         if not dry_run:
             typer.echo(found.send(private=not public))
             return
@@ -140,5 +141,5 @@ def track(
         named, watch = named_or_none(experiment, changes), Watch()
         with Warehouse(warehouse, read_only=True) as store:
             found = sheets(store, the_one(store, named), generation, files)
-            count = send(tracker, found, at, lambda sheet: watch.say(sheet.key))
+            count = send(tracker, found, at, lambda sheet: watch.say(sheet.key), files)
         watch.say(f"{tracker} has {count} runs")

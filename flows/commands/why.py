@@ -88,6 +88,11 @@ def audit(
             raise InvalidInput("--kept, --group and --trait are of a data set: name it with --pool")
         if by_lot is None and arms != ARMS:
             raise InvalidInput("--arms are of --by-lot: name the generation with it")
+        chosen = {"--pool": pool, "--by-lot": by_lot, "--curator": curator}
+        if len(given := [name for name, value in chosen.items() if value is not None]) > 1:
+            raise InvalidInput(f"{' and '.join(given)} are different questions: ask one at a time")
+        if pool is not None and (experiment is not None or changes):
+            raise InvalidInput("--pool is of a data set, not of an experiment: leave one out")
         if pool is not None:
             _ask_of_a_file(pool, kept, group, traits or ())
             return

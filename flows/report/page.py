@@ -54,6 +54,10 @@ def report(warehouse: Warehouse, out: Path) -> int:
             f"the report cannot be written to {out}: it is a folder; name a file, as in --out "
             f"{out / 'report.html'}"
         )
+    if _is_database(out):
+        raise InvalidInput(
+            f"the report would take the place of the database {out}; name another file with --out"
+        )
     runs = runs_of(warehouse)
     sections = [section for make in SECTIONS for section in make(warehouse, runs)]
     if not sections:
@@ -141,6 +145,21 @@ def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     )
 
 
+def first_of(found: pd.DataFrame, ids: list[str]) -> str:
+    """The first run that a result has rows of: another seed may be begun and not evaluated yet."""
+    there = set(found["experiment"])
+    return next((id for id in ids if id in there), ids[0])
+
+
+def _is_database(file: Path) -> bool:
+    """Whether a file is one of DuckDB's, which say so after a checksum of eight bytes."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(12)[8:] == b"DUCK"
+    except OSError:
+        return False
+
+
 def attempts(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """pass@k: the chance that one of k samples solves a training task."""
     found = warehouse.query("report_pass_at_k")
@@ -218,9 +237,10 @@ def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     found, longest = warehouse.query("report_lengths"), warehouse.query("report_longest")
     texts = warehouse.query("report_texts")
     for name, ids in runs.items():
+        id = first_of(found, ids)
         boxes = {
-            "actions of valid plans": found[found["experiment"] == ids[0]],
-            "tokens of completions": texts[texts["experiment"] == ids[0]],
+            "actions of valid plans": found[found["experiment"] == id],
+            "tokens of completions": texts[texts["experiment"] == id],
         }
         if boxes["actions of valid plans"].empty:
             continue
@@ -232,9 +252,9 @@ def lengths(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
         folded = [
             (f"The longest valid plan of generation {row.generation}: {row.plan_length} actions "
              f"({row.domain}, size {row.size})", row.text)
-            for row in longest[longest["experiment"] == ids[0]].itertuples()
+            for row in longest[longest["experiment"] == id].itertuples()
         ]  # fmt: skip
-        words = [f"Of {ids[0]}. Boxes hold the middle half, whiskers all of it."]
+        words = [f"Of {id}. Boxes hold the middle half, whiskers all of it."]
         sql = "\n\n".join(map(query_sql, ("report_lengths", "report_texts", "report_longest")))
         yield Section(f"{name}: length of plans and texts", sql, words, drawn.svg, folded=folded)
 
@@ -281,7 +301,8 @@ def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """How many traces each generation learned, by the generation that wrote them."""
     found = warehouse.query("report_sources")
     for name, ids in runs.items():
-        told = found[found["experiment"] == ids[0]]
+        id = first_of(found, ids)
+        told = found[found["experiment"] == id]
         if told.empty:
             continue
         table = told.pivot_table("traces", "generation", "from_generation", "sum", fill_value=0)
@@ -291,7 +312,8 @@ def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             learned, stays = drawn.axes
             for number, column in enumerate(table.columns):
                 kept = table.loc[table.index > column, column]
-                share = kept / max(1, kept.iloc[0])
+                kept = kept[kept.cumsum() > 0]  # from when the first of them was learned
+                share = kept / kept.cummax()  # answers of users may come later
                 colour = PALETTE[number % len(PALETTE)]
                 stays.plot(share.index, share, "o-", color=colour, markersize=3.5)
             stays.set_title("still learned, of those learned first")
@@ -302,7 +324,7 @@ def sources(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
             stacked(learned, table, names, legend=False)
             below(drawn, 4)
         title = f"{name}: what was curated from which generation, and how long it stays"
-        yield Section(title, query_sql("report_sources"), [f"Of {ids[0]}."], drawn.svg)
+        yield Section(title, query_sql("report_sources"), [f"Of {id}."], drawn.svg)
 
 
 def audits(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:

@@ -72,10 +72,13 @@ def _exceptions(warehouse: Warehouse, name: str, id: str) -> Iterator[Section]:
     if told.empty:
         return
     wrong = int(told["accepted_invalid"].sum())
+    named = int((told["told_by"] != "nobody named").sum())
+    cut = f" The first {MOST} are shown." if len(told) > MOST else ""
     words = [
-        f"users who disagreed with the checker: {len(told)}; they accepted {wrong} invalid plans "
-        f"and rejected {int(told['rejected_valid'].sum())} valid ones. The curator `feedback` "
-        "learns what was accepted, valid or not; `accepted-and-valid` does not."
+        f"users who disagreed with the checker: {named}"
+        f"{', and some whom nobody named' if named < len(told) else ''}; they accepted {wrong} "
+        f"invalid plans and rejected {int(told['rejected_valid'].sum())} valid ones.{cut} The "
+        "curator `feedback` learns what was accepted, valid or not; `accepted-and-valid` does not."
     ]
     shown = told.head(MOST).rename(columns=lambda column: str(column).replace("_", " "))
     yield Section(

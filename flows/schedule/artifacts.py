@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from shlex import quote
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +83,11 @@ class Told(Watch):
         rows = summary(warehouse, experiment.id)
         table = [row.figures(experiment.evaluate.samples) for row in rows]
         _try(lambda: create_table_artifact(table, f"{self.name}-generations", experiment.id))
-        where = {"id": experiment.id, "warehouse": warehouse.place, "generation": generation}
+        where = {
+            "id": experiment.id,
+            "warehouse": quote(str(warehouse.place)),
+            "generation": generation,
+        }
         _try(
             lambda: create_markdown_artifact(
                 PAGE.format(picture=_plot(rows), **where), f"{self.name}-look-further"

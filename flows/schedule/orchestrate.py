@@ -47,7 +47,9 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
     try:
         with workers_of(experiment, watch) as with_workers:
             generations(experiment.id, str(warehouse.place))
-    except httpx.TransportError as error:
+    except (httpx.TransportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error.__cause__, httpx.HTTPError):
+            raise
         raise ComponentFailure(
             f"the Prefect server {api_url() or 'of this run'} does not answer: {error}; nothing "
             "finished is lost: start it again, or go on without it with --plain"

@@ -203,10 +203,11 @@ def _one_at_a_time(name: str) -> None:
     later firing would be cancelled.
     """
     import httpx
+    from prefect.exceptions import PrefectException
 
     while True:
         time.sleep(LOOK)
-        with suppress(httpx.HTTPError):
+        with suppress(httpx.HTTPError, PrefectException):  # a run may be deleted in its pages
             if _runs(name, "RUNNING"):
                 cancel_due(name, "the generation before is still being made")
 
@@ -216,10 +217,12 @@ def forget_unattended(name: str) -> None:
 
     Nobody else attends to them, and missed firings are not made up for.
     """
+    from prefect.exceptions import PrefectException
     from prefect.states import Crashed
 
     for run in _runs(name, "RUNNING", "PENDING"):
-        _set(run, Crashed(message="what made it is gone; the next firing goes on"))
+        with suppress(PrefectException):  # it was deleted just now
+            _set(run, Crashed(message="what made it is gone; the next firing goes on"))
     cancel_due(name, "missed while nothing was serving; the next firing goes on")
 
 

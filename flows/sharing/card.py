@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from flows.audit.questions import WANTED
 from flows.experiments.experiment import Experiment
@@ -17,8 +18,7 @@ from warehouse.records import Generation
 from warehouse.store import Warehouse
 
 LIMITS = (
-    "Figures are of this experiment's own domains and sizes, on graded tasks that its generators "
-    "drew; nothing is known of others.",
+    "Figures are of this experiment's own tasks, domains and sizes; nothing is known of others.",
     "Valid means valid for the plan checker. An invalid plan is not noticed by the model itself: "
     "check every plan before it is carried out.",
     "What a curator rewards besides validity, the next generations do more of. The audit names "
@@ -39,14 +39,14 @@ def card(
             f"{experiment.id} has no generation {generation}; `posterity status` shows which it has"
         )
     parts = [
-        _fields(experiment, license),
+        _fields(experiment, license, generation > 0 and experiment.training.lora is not None),
         f"# {_plain(experiment.name)}, generation {generation}",
         *_origin(warehouse, experiment, made),
         "## Figures",
         _figures(warehouse, experiment.id, generation),
         f"Coverage: share of the training tasks solved by any of {experiment.evaluate.samples} "
-        "samples. Held-out tasks have the same sizes, larger ones are larger; neither is ever "
-        "learned.",
+        "samples. Held-out and larger tasks are never learned"
+        + ("." if experiment.tasks.folder else "; the first have the same sizes as learned ones."),
         "## What selection did",
         *_audit(warehouse, experiment.id, generation),
         "## Limits",
@@ -55,14 +55,25 @@ def card(
         f"Posterity {CODE_VERSION}, in the warehouse where it was begun: "
         f"`posterity run {_plain(experiment.name)} --continue-as {experiment.id}` (if it is no "
         "preset, with its file). Its settings:",
-        "```json\n" + json.dumps(json.loads(experiment.canonical()), indent=1) + "\n```",
+        "```json\n" + json.dumps(_settings(experiment), indent=1) + "\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _fields(experiment: Experiment, license: str | None) -> str:
+def _settings(experiment: Experiment) -> dict[str, dict[str, object]]:
+    """The settings, without the places of folders on this machine."""
+    content = json.loads(experiment.canonical())
+    for table, name in (("model", "base"), ("tasks", "folder")):
+        if place := content.get(table, {}).get(name):
+            hub = name == "base" and HUB_ID.fullmatch(place)
+            content[table][name] = place if hub or ":" in place else Path(place).name
+    return dict(content)
+
+
+def _fields(experiment: Experiment, license: str | None, adapter: bool) -> str:
     base = experiment.model.base
-    lines = ["library_name: transformers", "pipeline_tag: text-generation"]
+    library = "peft" if adapter else "transformers"
+    lines = [f"library_name: {library}", "pipeline_tag: text-generation"]
     lines += [f"license: {json.dumps(license)}"] if license else []
     if HUB_ID.fullmatch(base):
         lines.append(f"base_model: {json.dumps(base)}")
@@ -82,7 +93,12 @@ def _origin(warehouse: Warehouse, experiment: Experiment, made: Generation) -> I
     )
     rows = warehouse.query("report_lineage")
     own = rows[(rows["experiment"] == experiment.id) & (rows["generation"] == made.index)]
-    if made.parent is None:
+    if made.parent is None and experiment.warmup is not None:
+        yield (
+            "It is the base that the experiment began with, after a warm-up on plans that the "
+            "domains' generators made."
+        )
+    elif made.parent is None:
         yield "It is the base that the experiment began with."
     else:
         start = "the base" if made.start == "base" else f"generation {made.parent}"
@@ -92,14 +108,20 @@ def _origin(warehouse: Warehouse, experiment: Experiment, made: Generation) -> I
             f"`{_plain(experiment.curation.curator)}` kept "
             f"(hash of the training set `{made.training_set_hash}`)."
         )
+    if made.parent is not None and experiment.training.lora is not None:
+        yield f"It is an adapter (LoRA) of {_plain(experiment.model.base)}, which it needs."
     if experiment.curation.sources:
         names = ", ".join(experiment.curation.sources)
         yield f"Traces of these sources were in the pool: {_plain(names)}."
     if experiment.deployment is not None:
         yield "Answers to users, with their feedback, were in the pool."
-    tainted = warehouse.query("tainted_of", experiment=experiment.id)
-    if made.index in set(tainted["generation"]):
+    if experiment.curation.crossing:
+        yield "Traces of other runs, of other seeds, that it was crossed with were in the pool."
+    tainted = warehouse.query("tainted_of", experiment=experiment.id).set_index("generation")
+    if made.index in tainted.index and tainted.loc[made.index, "forgotten"] > 0:
         yield "**It learned from traces that a user has asked to be forgotten since.**"
+    elif made.index in tainted.index:
+        yield "**It descends from a generation that learned what a user wants to be forgotten.**"
     said = [one for one in warehouse.promotions(experiment.id) if one.generation == made.index]
     for one in said[-1:]:
         verb = "promoted" if one.promoted else "not promoted"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from planners.errors import ComponentFailure, InvalidInput
-from planners.models.checkpoint import require_checkpoint
+from planners.models.checkpoint import ADAPTER, require_checkpoint
 from planners.models.hub import HUB_ID
 
 README = "README.md"
@@ -21,6 +22,7 @@ class Parcel:
     repository: str
     folder: Path
     card: str
+    base: str
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Name and bytes of each file that would go."""
@@ -32,6 +34,15 @@ class Parcel:
         return sorted(
             file for file in self.folder.iterdir() if file.is_file() and file.name != README
         )
+
+    def _content(self, file: Path) -> str | bytes:
+        """A file's place, or what goes in its stead: of an adapter, its base by its name on the hub
+        and not by its place here.
+        """
+        if file.name != ADAPTER:
+            return str(file)
+        told = json.loads(file.read_text("utf-8")) | {"base_model_name_or_path": self.base}
+        return json.dumps(told, indent=2).encode()
 
     def send(self, private: bool) -> str:
         """Create the repository if there is none, and upload in one commit; returns its address.
@@ -45,31 +56,53 @@ class Parcel:
 
         operations = [
             CommitOperationAdd(README, self.card.encode()),
-            *(CommitOperationAdd(file.name, str(file)) for file in self._checkpoint()),
+            *(CommitOperationAdd(file.name, self._content(file)) for file in self._checkpoint()),
         ]
         try:
             api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
             api.create_repo(self.repository, private=private, exist_ok=True)
-            done = api.create_commit(
-                self.repository, operations, commit_message="A generation, by Posterity"
-            )
+            is_private = bool(api.repo_info(self.repository).private)
         except HFValidationError as error:
             raise InvalidInput(f"{self.repository}: {error}") from error
         except Exception as error:  # whatever a server may answer
-            raise ComponentFailure(
-                f"the hub took nothing of {self.repository}: {_told(error)}; set HF_TOKEN to a "
-                "token that may write there"
-            ) from error
+            raise self._refused(error) from error
+        if is_private != private:  # it was there before
+            found, remedy = (
+                ("private", "leave out --public")
+                if is_private
+                else ("public", "push with --public")
+            )
+            raise InvalidInput(
+                f"{self.repository} exists already, and it is {found}; {remedy}, change it on the "
+                "hub, or name another repository"
+            )
+        try:
+            done = api.create_commit(
+                self.repository, operations, commit_message="A generation, by Posterity"
+            )
+        except Exception as error:
+            raise self._refused(error) from error
         return str(done.commit_url)
 
+    def _refused(self, error: Exception) -> ComponentFailure:
+        return ComponentFailure(
+            f"the hub took nothing of {self.repository}: {_told(error)}; set HF_TOKEN to a token "
+            "that may write there"
+        )
 
-def parcel(repository: str, folder: Path, card: str) -> Parcel:
-    """The files that would be pushed. Raises InvalidInput where the repository's name is none, or
-    the folder is no checkpoint.
+
+def parcel(repository: str, folder: Path, card: str, base: str) -> Parcel:
+    """The files that would be pushed. Raises InvalidInput where the repository's name is none, the
+    folder is no checkpoint, or an adapter of a `base` that others cannot get.
     """
+    if (folder / ADAPTER).is_file() and not HUB_ID.fullmatch(base):
+        raise InvalidInput(
+            f"{folder} is an adapter of {base}, which is not on a hub, so that nobody else could "
+            'use it; push a generation of a model that is (model.base = "OWNER/NAME")'
+        )
     if not HUB_ID.fullmatch(repository):
         raise InvalidInput(f"{repository!r} is no repository of a hub; name one as OWNER/NAME")
-    return Parcel(repository, require_checkpoint(folder), card)
+    return Parcel(repository, require_checkpoint(folder), card, base)
 
 
 def _told(error: Exception) -> str:

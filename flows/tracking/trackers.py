@@ -189,18 +189,19 @@ def send(
     found: Iterable[Sheet],
     at: str | None = None,
     on_sheet: Callable[[Sheet], None] = lambda sheet: None,
+    files: bool = False,
 ) -> int:
-    """Send sheets to a tracker by name; returns how many.
+    """Send sheets to a tracker by name, with `files` or without; returns how many.
 
     Raises InvalidInput where there is no such tracker, it is not installed or takes no files, and
     ComponentFailure where it fails; what was sent stays, and the same call sends the rest.
     """
     require_one_of("tracker", name, TRACKERS)
+    if files and not TRACKERS[name].takes_files:
+        takers = ", ".join(one.name for one in TRACKERS.values() if one.takes_files)
+        raise InvalidInput(f"{name} takes figures only; files go to {takers}")
     tracker, count = TRACKERS[name](at), 0
     for sheet in found:
-        if (sheet.folder or sheet.texts) and not tracker.takes_files:
-            takers = ", ".join(one.name for one in TRACKERS.values() if one.takes_files)
-            raise InvalidInput(f"{name} takes figures only; files go to {takers}")
         try:
             tracker.put(sheet)
         except Exception as error:  # whatever a library or its server may say

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from planners import judge, pose
+from planners.errors import NotJudged
 
 
 def rows(chat: bool = False, **settings: Any) -> list[dict[str, Any]]:
@@ -29,9 +30,16 @@ def rows(chat: bool = False, **settings: Any) -> list[dict[str, Any]]:
 
 def valid_plan(
     completions: Sequence[Any], domain: Sequence[str], problem: Sequence[str], **_: Any
-) -> list[float]:
-    """1 for each completion with a valid plan, else 0."""
-    texts = [one if isinstance(one, str) else one[-1]["content"] for one in completions]
-    return [
-        float(judge(*task, text).valid) for *task, text in zip(domain, problem, texts, strict=True)
-    ]
+) -> list[float | None]:
+    """1 for each completion with a valid plan, else 0; None where a plan takes too long to judge,
+    which TRL takes for no reward.
+    """
+    texts = [one if isinstance(one, str) else one[-1]["content"] or "" for one in completions]
+    return [_valid(*task, text) for *task, text in zip(domain, problem, texts, strict=True)]
+
+
+def _valid(domain: str, problem: str, text: str) -> float | None:
+    try:
+        return float(judge(domain, problem, text).valid)
+    except NotJudged:
+        return None

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
+from planners.checking.referees import REPLAY_SECONDS
 from planners.checking.replay import replay
+from planners.errors import NotJudged
 from planners.pddl import Task
 from planners.prompts.extraction import extract
 from planners.records import Action, Outcome, Plan
@@ -107,8 +109,9 @@ def canaries(task: Task, plan: Plan, rng: Random) -> Iterator[Canary]:
             broken = Plan(tuple(damage(list(plan.actions), task, rng)))
         except (IndexError, ValueError):  # too short a plan for this damage
             continue
-        if (
-            replay(task, broken)[0] is not Outcome.VALID
-            and extract(str(broken) or ";").plan == broken
-        ):
+        try:
+            valid = replay(task, broken, REPLAY_SECONDS)[0] is Outcome.VALID
+        except NotJudged:  # it would take too long, or its numbers grow beyond all bounds
+            continue
+        if not valid and extract(str(broken) or ";").plan == broken:
             yield Canary(kind, str(broken) or ";")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
+from threading import Lock
 from time import monotonic
 from typing import NamedTuple
 
@@ -83,14 +84,15 @@ NEVER: Ids = frozenset((-1,))
 
 
 class Checker:
-    """Judges plans of one task; compiled actions are kept from one `check` to the next.
+    """Judges plans of one task, one at a time, whichever thread asks; compiled actions are kept
+    from one `check` to the next.
 
     A plan gets at most `timeout` seconds; None is no limit.
     """
 
     def __init__(self, task: Task, timeout: float | None = PLAN_SECONDS) -> None:
         self.task, self.timeout = task, timeout
-        self._clock = Clock()
+        self._clock, self._lock = Clock(), Lock()
         self._numbers = Numbers()
         self._memo: dict[Action, Step] = {}
         above = {kind: task.domain.ancestors(kind) for _, kind in task.problem.objects}
@@ -109,11 +111,12 @@ class Checker:
 
         Raises NotJudged if it takes longer than the timeout, or its numbers grow beyond all bounds.
         """
-        self._clock = Clock(None if self.timeout is None else monotonic() + self.timeout)
-        try:
-            return self._judged(plan)
-        except RecursionError:
-            raise NotJudged("a condition or number of this task nests too deeply") from None
+        with self._lock:
+            self._clock = Clock(None if self.timeout is None else monotonic() + self.timeout)
+            try:
+                return self._judged(plan)
+            except RecursionError:
+                raise NotJudged("a condition or number of this task nests too deeply") from None
 
     def _judged(self, plan: Plan) -> Verdict:
         state = set(self.init)

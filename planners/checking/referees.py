@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from planners.checking.checker import checker_for
+from planners.checking.checker import Checker, checker_for
 from planners.checking.replay import replay
 from planners.errors import InvalidInput, NotJudged
 from planners.pddl import Task, read_task
@@ -100,12 +100,16 @@ def val(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
         folder = Path(name)
         (folder / "domain.pddl").write_text(domain, "utf-8")
         (folder / "problem.pddl").write_text(problem, "utf-8")
-        return [
-            Opinion(None, f"not given to VAL: {verdict.outcome.value}")
-            if (verdict := checker.check(plan)).outcome in UNASKABLE
-            else _val_one(binary, folder, plan)
-            for plan in plans
-        ]
+        return [_unasked(checker, plan) or _val_one(binary, folder, plan) for plan in plans]
+
+
+def _unasked(checker: Checker, plan: Plan) -> Opinion | None:
+    """Why a plan is not given to VAL; None if it is."""
+    try:
+        outcome = checker.check(plan).outcome
+    except NotJudged as error:
+        return Opinion(None, f"not given to VAL: {error.reason}")
+    return Opinion(None, f"not given to VAL: {outcome.value}") if outcome in UNASKABLE else None
 
 
 def _val_one(binary: str, folder: Path, plan: Plan) -> Opinion:

@@ -145,7 +145,7 @@ class Scope:
     def _applied(
         self, words: Any, known: dict[str, tuple[Types, ...]], what: str, exact: bool = False
     ) -> Atom:
-        if not words or not all(isinstance(word, str) for word in words):
+        if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
             raise PddlError(f"expected a {what} and its arguments, found {show(words)[:80]}")
         name, *arguments = words
         if name not in known:

@@ -121,11 +121,18 @@ def _connected(arguments: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _mentions(task: Task) -> list[tuple[Any, tuple[str, ...]]]:
-    """Every fact, numeric value and goal, split into the rest of it and its objects in order."""
+    """Every fact, numeric value, goal and metric, split into the rest of it and its objects in
+    order.
+    """
     # In another order, nested or repeated, the parts of a goal ask for the same.
     parts = dict.fromkeys(_wishes(task.problem.goal))
     known = {name for name, _ in task.problem.objects}
+    metric = () if task.metric is None else (task.metric,)
     return [
+        *(
+            (("metric", task.maximize, _hollow(one, known)), tuple(_objects(one, known)))
+            for one in metric
+        ),
         *((("init", atom[0]), tuple(atom[1:])) for atom in task.problem.init),
         *((("value", fluent[0], value), tuple(fluent[1:])) for fluent, value in task.values),
         *(
@@ -175,14 +182,15 @@ def _bound(part: Any, names: Bound) -> Any:
 def _hollow(formula: Formula | str, known: set[str]) -> Any:
     """A formula with each object replaced by an empty string."""
     if isinstance(formula, tuple):
-        return tuple(_hollow(part, known) if i else part for i, part in enumerate(formula))
+        own = int(formula[0] == "fluent")  # a function's name is no object's
+        return tuple(_hollow(part, known) if i > own else part for i, part in enumerate(formula))
     return "" if formula in known else formula
 
 
 def _objects(formula: Formula | str, known: set[str]) -> Iterable[str]:
     """The objects of a formula, in order."""
     if isinstance(formula, tuple):
-        for part in formula[1:]:
+        for part in formula[2 if formula[0] == "fluent" else 1 :]:
             yield from _objects(part, known)
     elif formula in known:
         yield formula

@@ -47,7 +47,7 @@ def goal_atoms(goal: Formula) -> list[Atom]:
     """The atoms of a conjunctive goal. Raises InvalidInput if the goal is anything else."""
     literals = list(goal[1:]) if goal[0] == "and" else [goal]
     for literal in literals:
-        if any(not isinstance(part, str) for part in literal):
+        if not is_atom(literal) or any(not isinstance(part, str) for part in literal):
             raise InvalidInput(
                 f"the compact prompt takes a conjunction of atoms as goal, found {literal[0]!r}; "
                 "choose a prompt format that prints the whole problem"

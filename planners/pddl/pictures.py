@@ -97,8 +97,9 @@ def sokoban(task: Task, state: Collection[Atom]) -> dict[str, str]:
 
 def floortile(state: Collection[Atom]) -> dict[str, str]:
     """Marks of Floortile: robots `@`, painted tiles the first letter of their colour."""
-    marks = {rest[0]: rest[1][0] for name, *rest in state if name == "painted"}
-    return marks | {rest[1]: "@" for name, *rest in state if name == "robot-at"}
+    two = [(name, rest) for name, *rest in state if len(rest) == 2]
+    marks = {rest[0]: rest[1][0] for name, rest in two if name == "painted"}
+    return marks | {rest[1]: "@" for name, rest in two if name == "robot-at"}
 
 
 def grid(cells: Mapping[str, Cell], marks: Mapping[str, str]) -> str:

@@ -15,8 +15,9 @@ def rename(problem: Problem, names: dict[str, str]) -> Problem:
     def renamed(formula: Formula) -> Formula:
         if formula[0] in ("forall", "exists"):  # the types of its variables are no objects
             return (*formula[:2], renamed(formula[2]))
+        own = int(formula[0] == "fluent")  # a function's name is no object's
         return tuple(
-            renamed(part) if isinstance(part, tuple) else names.get(part, part) if i else part
+            renamed(part) if isinstance(part, tuple) else names.get(part, part) if i > own else part
             for i, part in enumerate(formula)
         )
 

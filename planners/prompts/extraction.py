@@ -41,7 +41,7 @@ from planners.pddl.sexpr import fold
 from planners.prompts.forms import FORMS
 from planners.records import Action, Plan
 
-EXTRACTION_VERSION = "7"
+EXTRACTION_VERSION = "8"
 THINK_START, THINK_END = "<think>", "</think>"
 CALL_START, CALL_END = "<validate>", "</validate>"
 """Around a plan that a model asks the plan checker about."""
@@ -103,6 +103,7 @@ _ACTION_BEGINS = re.compile(r"[(\[{;]")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
 _CALLED = re.compile(r"[^\s()]+\([^()]*\)[.;,]?")
+NEAR = 500  # characters before a word that takes a plan back, in which it may be doubted
 EXPLAINED = 2000
 """Longest line, in characters, from which an explanation is taken off."""
 SHORT = 200
@@ -134,7 +135,8 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     # 1. The whole answer is a plan text.
     answer = _tidied(answer, schemas)
     whole = _with_actions(extract_lines(answer), answer)
-    if whole.plan is not None and len(_FENCED.findall(answer)) <= 1:
+    marks = sum(bool(_FENCE.fullmatch(line.strip(_BLANK))) for line in answer.split("\n"))
+    if whole.plan is not None and marks <= 2:  # with more, another block begins
         return whole
     # 2. What is marked as a plan, by tags or by fences.
     for what, ended, begun in (("tagged", _TAGGED, _TAG), ("fenced", _FENCED, _FENCE_BEGUN)):
@@ -253,7 +255,8 @@ def _taken_back(before: str) -> bool:
     """Whether the last line of a text says of a plan, plainly, that it does not work."""
     line = before.strip().split("\n")[-1]
     for found in _TAKEN_BACK.finditer(line):
-        ahead = re.split(r"[.!?]\s", line[: found.start()])[-1] + (found["between"] or "")
+        near = line[max(0, found.start() - NEAR) : found.start()]
+        ahead = re.split(r"[.!?]\s", near)[-1] + (found["between"] or "")
         if not _DOUBTED.search(ahead):
             return True
     return False

@@ -143,7 +143,10 @@ class PromptFormat:
         found = extract(completion, schemas)
         if found.plan is None:
             return found
-        own = {made_up: name for name, made_up in names.items()}
+        # A name that the prompt does not show stands for nothing, not for what it names elsewhere:
+        # no object's name begins with a question mark.
+        own = {name: f"?{name}" for name in names}
+        own |= {made_up: name for name, made_up in names.items()}
         return Extraction(rename_plan(found.plan, own))
 
     def restate(self, task: Task, completion: str, plan: Plan) -> str:
@@ -162,7 +165,7 @@ PROMPTS = {
     "natural": PromptFormat("natural", "4", language.plain_words),
     "validate": PromptFormat("validate", "3", language.with_tool),
     "task": PromptFormat("task", "2", language.bare_task, bare=True),
-    "obfuscated": PromptFormat("obfuscated", "2", language.obfuscated, language.made_up_names),
+    "obfuscated": PromptFormat("obfuscated", "3", language.obfuscated, language.made_up_names),
 }
 """`compact` is for the embedded base, `task` for planners, the others for language models;
 `letters` for one that was warmed up on it, `validate` for one that may call that tool.
@@ -170,6 +173,9 @@ PROMPTS = {
 OLDER = (
     PromptFormat("natural", "2", partial(language.plain_words, version=2)),
     PromptFormat("natural", "3", partial(language.plain_words, version=3)),
+    PromptFormat(
+        "obfuscated", "2", partial(language.obfuscated, version=2), language.made_up_names
+    ),
     PromptFormat("validate", "1", partial(language.with_tool, version=2)),
     PromptFormat("validate", "2", partial(language.with_tool, version=3)),
 )

@@ -22,6 +22,7 @@ _INSIDE = re.compile(r"\(([^()]*)\)")
 _CALL = re.compile(r"([^\s()\[\],]+)\(([^()]*)\)[.;,]?")
 _PLANS = ("plan", "actions", "steps", "solution", "answer")
 """Keys under which a JSON object may hold its plan."""
+_WORD = re.compile(r"[^\s()]+")
 _NAMES = ("action", "name", "schema", "operator")
 _ARGUMENTS = ("args", "arguments", "parameters", "params", "objects")
 LARGEST = 1 << 20
@@ -72,7 +73,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _plan_of(value: Any, schemas: Container[str]) -> Plan | None:
     if isinstance(value, dict):
-        held = [_plan_of(value[key], schemas) for key in _PLANS if key in value]
+        told = [value[key] for key in _PLANS if key in value]
+        # A number of steps, or a word, beside the plan is not another one.
+        held = [_plan_of(one, schemas) for one in told if _may_hold(one, schemas)]
         return held[0] if held and all(plan == held[0] for plan in held) else None
     if isinstance(value, str):
         value = [line for line in value.split("\n") if line.strip()]
@@ -82,6 +85,12 @@ def _plan_of(value: Any, schemas: Container[str]) -> Plan | None:
     actions = [action for some in found for action in some or ((),)]
     known = [action for action in actions if action and action[0] in schemas]
     return Plan(tuple(known)) if len(known) == len(actions) else None
+
+
+def _may_hold(value: Any, schemas: Container[str]) -> bool:
+    if isinstance(value, str):
+        return "(" in value or any(word in schemas for word in fold(value).split())
+    return isinstance(value, list | dict)
 
 
 def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
@@ -96,12 +105,12 @@ def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
     if isinstance(item, str):
         if not _SOME.fullmatch(item):
             return None
-        return [tuple(fold(one).split()) for one in _INSIDE.findall(item)] or [
-            tuple(fold(item).split())
-        ]
+        bare = fold(item.replace(",", " "))
+        return [tuple(one.split()) for one in _INSIDE.findall(bare)] or [tuple(bare.split())]
     if not isinstance(item, list) or not all(isinstance(word, str) for word in item):
         return None
-    return [tuple(fold(word) for word in item)]
+    words = [fold(word.strip()) for word in item]
+    return [tuple(words)] if all(map(_WORD.fullmatch, words)) else None
 
 
 def _in_order(name: Any, named: dict[str, Any], schemas: Container[str]) -> list[Any] | None:

@@ -196,12 +196,16 @@ def _fresh(rng: Random, given: dict[str, str]) -> str:
             return word
 
 
-def obfuscated(task: Task) -> str:
-    """Domain and problem as PDDL under made-up names, as in PlanBench's Mystery domains."""
+def obfuscated(task: Task, version: int = 3) -> str:
+    """Domain and problem as PDDL under made-up names, as in PlanBench's Mystery domains. The
+    problem's own name, which version 2 showed, may give the domain away.
+    """
     names = made_up_names(task)
     domain = show(_renamed(parse(task.domain.text), names))
-    problem = show(_renamed(parse(print_task(task)), names))
-    return whole_pddl(read_task(domain, problem))
+    problem = _renamed(parse(print_task(task)), names)
+    if version > 2:
+        problem[1][1] = "p"
+    return whole_pddl(read_task(domain, show(problem)))
 
 
 def _renamed(tree: Any, names: dict[str, str]) -> Any:

@@ -372,7 +372,8 @@ def test_the_interval_of_acceptance_counts_users(warehouse: Warehouse) -> None:
             "requests AS (SELECT i::VARCHAR AS trace, TIMESTAMP '2026-01-01' AS received_at, "
             f"1.0 AS latency_ms, {users} AS user_hash FROM range(100) AS t(i)), "
             "stg_verdicts AS (SELECT '0' AS trace, 'VALID' AS outcome), "
-            "feedback AS (SELECT i::VARCHAR AS trace, i < 60 AS accepted FROM range(100) AS t(i)) "
+            "feedback AS (SELECT i::VARCHAR AS trace, i < 60 AS accepted, "
+            "NULL AS user_hash FROM range(100) AS t(i)) "
             f"SELECT * FROM ({view})"
         )
         low, high = proportion_confint(0.6 * opinions, opinions, method="wilson")

@@ -1,6 +1,8 @@
 """Data is never markup, never a command to the terminal, and no message holds a password."""
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from flows.progress import Watch
 from planners.errors import InvalidInput, harmless, redacted
 from tests.flows.commands.test_cli import posterity
+from tests.processes import posterity as command
 
 PROBLEM = (
     "(define (problem p) (:domain blocksworld) (:objects b1 b2) (:init (arm-empty) (on-table b1) "
@@ -50,6 +53,22 @@ def _trace(folder: Path) -> str:
 def test_what_a_run_or_an_audit_says_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     Watch().say("'[/foo] [bold]x' is kept more often \x1b[31m", heading="[red]")
     assert capsys.readouterr().out == "[red]'[/foo] [bold]x' is kept more often \\x1b[31m\n"
+
+
+def test_output_that_takes_no_letter_or_nobody_reads_changes_no_answer(tmp_path: Path) -> None:
+    """Not even Python's own error for a pipe that is closed."""
+    shown = shlex.join(command("show", "é→", "--warehouse", "none.duckdb"))
+    latin = subprocess.run(
+        ["bash", "-c", f"PYTHONIOENCODING=latin-1 {shown}"],
+        cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (latin.returncode, b"Traceback" in latin.stderr) == (2, False)
+    planned = shlex.join(command("plan", "tiny"))
+    closed = subprocess.run(
+        ["bash", "-c", f'{planned} | true; exit "${{PIPESTATUS[0]}}"'],
+        cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (closed.returncode, closed.stderr) == (0, b"")
 
 
 def test_lines_and_tabs_stay() -> None:

@@ -130,6 +130,17 @@ def test_nothing_to_report_and_nowhere_to_write(finished: Path, tmp_path: Path) 
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_a_report_takes_no_databases_place(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    shutil.copy(finished, path)
+    before = path.read_bytes()
+    for out in ("w.duckdb", "other.duckdb"):
+        shutil.copy(finished, tmp_path / "other.duckdb")
+        told = posterity("report", "--warehouse", str(path), "--out", out, folder=tmp_path)
+        assert (told.returncode, "the place of the database" in told.stderr) == (2, True)
+    assert path.read_bytes() == before
+
+
 def test_reasoning_is_drawn_where_there_is_any(audited: Path, tmp_path: Path) -> None:
     shutil.copy(audited, tmp_path / "w.duckdb")
     with Warehouse(tmp_path / "w.duckdb") as store:

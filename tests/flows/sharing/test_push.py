@@ -15,6 +15,8 @@ import yaml
 
 from flows.audit.known import experiments
 from flows.sharing.card import card
+from flows.sharing.push import parcel
+from planners.errors import InvalidInput
 from tests.flows.commands.test_cli import posterity
 from warehouse.records import Experiment
 from warehouse.store import Warehouse
@@ -23,7 +25,7 @@ TOKEN = "hf_secretsecretsecret"
 
 
 @contextmanager
-def hub(refuses: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+def hub(refuses: bool = False, private: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
     """A hub that takes everything: its address, and what it was sent."""
     sent: dict[str, Any] = {"paths": [], "files": {}}
 
@@ -54,7 +56,8 @@ def hub(refuses: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
 
         def do_GET(self) -> None:
             sent["paths"].append(self.path)
-            self._answer(200, {"id": "me/plans", "siblings": [], "sha": "c0ffee"})
+            told = {"id": "me/plans", "siblings": [], "sha": "c0ffee", "private": private}
+            self._answer(200, told)
 
         def _answer(self, status: int, told: dict[str, Any]) -> None:
             body = json.dumps(told).encode()
@@ -152,3 +155,30 @@ def test_the_card_of_the_base_claims_no_choice(finished: Path) -> None:
     assert "It learned from no choice yet." in base
     assert "was not run on this generation" not in base
     assert "was not run on this generation" in child
+
+
+def test_a_repository_that_everybody_reads_gets_nothing_unasked(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there already, so that nothing is created as private."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with hub(private=False) as (address, sent):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        refused = posterity("push", "me/plans", "--warehouse", str(finished), folder=tmp_path)
+        assert refused.returncode == 2
+        assert "exists already, and it is public; push with --public" in refused.stderr
+        assert sent["files"] == {}
+
+
+def test_an_adapter_names_its_base_as_others_do(tmp_path: Path) -> None:
+    """And not by the folder in which it lies here."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for name, text in (("adapter_config.json", '{"r": 4, "base_model_name_or_path": "/home/ada"}'),
+                       ("adapter_model.safetensors", ""), ("tokenizer.json", "{}")):  # fmt: skip
+        (folder / name).write_text(text)
+    with pytest.raises(InvalidInput, match="is an adapter of embedded, which is not on a hub"):
+        parcel("me/plans", folder, "card", "embedded")
+    found = parcel("me/plans", folder, "card", "Qwen/Qwen3-0.6B")
+    told = json.loads(found._content(folder / "adapter_config.json"))
+    assert told == {"r": 4, "base_model_name_or_path": "Qwen/Qwen3-0.6B"}

@@ -97,7 +97,8 @@ def test_what_cannot_be_sent_is_said(
     with pytest.raises(InvalidInput, match="known: mlflow, wandb, trackio, tensorboard"):
         send("excel", [sheet])
     with pytest.raises(InvalidInput, match="takes figures only; files go to mlflow, wandb"):
-        send("tensorboard", [sheet], str(tmp_path))
+        send("tensorboard", [sheet], str(tmp_path), files=True)
+    assert not list(tmp_path.iterdir()), "nothing was sent"
 
     class Absent(Tracker):
         name, module = "absent", "no_such_library"

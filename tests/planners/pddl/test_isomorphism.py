@@ -57,12 +57,34 @@ def test_a_square_room_has_eight_symmetries_and_the_first_changes_nothing(side: 
     assert all(name == image for name, image in found[0].items())
 
 
+def test_a_metric_and_the_names_of_functions_are_of_the_shape() -> None:
+    """A function may be called like an object; what is to be maximized makes another task."""
+    domain = """(define (domain d) (:functions (f ?o) (b ?o)) (:predicates (p ?o))
+        (:action go :parameters (?o) :precondition (p ?o) :effect (increase (f ?o) 1)))"""
+
+    def posed(first: str, second: str, metric: str = "") -> Task:
+        return read_task(
+            domain,
+            f"""(define (problem x) (:domain d) (:objects {first} {second})
+            (:init (p {first}) (= (f {first}) 0) (= (f {second}) 1)) (:goal (> (f {second}) 2))
+            {metric})""",
+        )
+
+    assert shape(posed("f", "b")) == shape(posed("c", "b")) == shape(posed("c", "d"))
+    renamed = rename(posed("f", "b").problem, {"f": "z"})
+    assert renamed.goal == posed("z", "b").problem.goal
+    one = posed("c", "d", "(:metric minimize (f c))")
+    assert shape(one) == shape(posed("e", "g", "(:metric minimize (f e))"))
+    for other in ("(:metric maximize (f c))", "(:metric minimize (f d))", ""):
+        assert shape(posed("c", "d", other)) != shape(one)
+
+
 def test_the_mirror_image_of_a_task_has_its_shape() -> None:
     for seed in range(10):
         task, _ = generate("sokoban", 4, 3, seed)
         mapped = Random(seed).choice(symmetries(task)[1:])
         mirrored = Task(
-            task.domain, rename(task.problem, mapped), task.values, "other", task.metric
+            task.domain, rename(task.problem, mapped), task.values, task.metric, "other"
         )
         assert shape(mirrored) == shape(task)
         assert mirrored.problem != task.problem

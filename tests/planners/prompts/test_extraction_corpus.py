@@ -41,6 +41,13 @@ FORMS: list[tuple[str, Plan | None]] = [
     ("(pickup\u00a0a)\n(stack\u00a0a\u00a0b)", AB),
     ("\u00a0(pickup a)\n\u00a0(stack a b)", AB),
     ("(pickup a)\u00a0\n(stack a b)", AB),
+    # a second block that does not end, and JSON with something beside the plan
+    (f"{FENCE}\n```\n(putdown b)", None),
+    ('{"plan": ["(pickup a)", "(stack a b)"], "steps": 2}', AB),
+    ('{"plan": ["(pickup a)", "(stack a b)"], "answer": "done"}', AB),
+    ('[["pickup", "a "], ["stack", "a", "b"]]', AB),
+    ('[["pickup", "a)\\n(stack a b"]]', None),
+    ('["(pickup a)", "(stack a, b)"]', AB),
     # wrapped as a whole
     ("(plan (pickup a) (stack a b))", AB),
     ("(plan\n  (pickup a)\n  (stack a b))", AB),

@@ -8,13 +8,14 @@ import pytest
 
 from planners.checking.checker import Checker
 from planners.domains import DOMAINS
+from planners.domains.task_sets import generate
 from planners.errors import InvalidInput
 from planners.pddl import read_task
 from planners.pddl.printing import print_problem
 from planners.pddl.renaming import rename, shuffle
 from planners.prompts.extraction import extract
 from planners.prompts.formats import PROMPTS, READABLE
-from planners.records import Plan, Problem
+from planners.records import Outcome, Plan, Problem
 
 TINY = Problem(
     "blocksworld",
@@ -89,7 +90,9 @@ def test_wordy_prompts_are_as_agreed(name: str) -> None:
     assert prompt.write(TINY_TASK) == (GOLDEN / f"{prompt}.txt").read_text()
 
 
-@pytest.mark.parametrize("name", ["natural-2", "natural-3", "validate-1", "validate-2"])
+@pytest.mark.parametrize(
+    "name", ["natural-2", "natural-3", "obfuscated-2", "validate-1", "validate-2"]
+)
 def test_older_prompts_are_still_read(name: str) -> None:
     assert READABLE[name].write(TINY_TASK) == (GOLDEN / f"{name}.txt").read_text()
 
@@ -132,6 +135,25 @@ def test_plain_words_say_which_types_are_kinds_of_others(name: str) -> None:
     assert f"There are: a (car).\n{told}\n" in said
     older = next(one for one in READABLE.values() if one.name == name)
     assert told not in older.write(task)
+
+
+def test_a_name_that_the_prompt_does_not_show_stands_for_nothing() -> None:
+    """A model that knows the domain by heart is not asked for that; nor is one that guesses."""
+    task, plan = generate("blocksworld", size=4, horizon=3, seed=0)
+    prompt = PROMPTS["obfuscated"]
+    assert "blocksworld" not in prompt.write(task)
+    own = prompt.names(task)
+    known = Plan(tuple((name, *(own[word] for word in rest)) for name, *rest in plan.actions))
+    read = prompt.read(task, str(known)).plan
+    assert read is not None
+    assert Checker(task).check(read).outcome is Outcome.UNKNOWN_ACTION
+    problem = print_problem(rename(task.problem, {"b1": "zz"}))
+    renamed = read_task(task.domain.text, problem)
+    shown = PROMPTS["compact"].names(renamed)
+    assert "zz" in shown
+    read = PROMPTS["compact"].read(renamed, "(pickup zz)\n").plan
+    assert read is not None
+    assert Checker(renamed).check(read).outcome is Outcome.UNKNOWN_OBJECT
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
