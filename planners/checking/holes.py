@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planners.checking.replay import replay
-from planners.errors import InvalidInput
+from planners.errors import InvalidInput, NotJudged
 from planners.pddl import ActionSchema, Domain, Task
 from planners.pddl.formulas import OBJECT
 from planners.pddl.grounding import Grounded
@@ -99,7 +99,10 @@ def _search(seeing: _Seeing, blind: Task, states: int) -> Plan | None:
 
     States of both are followed at once: what is false for one may be true for the other.
     """
-    ground = Grounded(blind)
+    try:
+        ground = Grounded(blind)
+    except NotJudged:  # without a condition there may be far more actions
+        return None
     goal = [atom for atom in goal_atoms(blind.problem.goal) if atom in ground.bits]
     if any(a not in ground.bits and a not in ground.static for a in goal_atoms(blind.problem.goal)):
         return None

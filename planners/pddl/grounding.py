@@ -23,6 +23,8 @@ from planners.records import Action, Atom
 Env = dict[str, str]
 Atoms = tuple[Atom, ...]
 Objects = tuple[tuple[str, str], ...]
+MOST = 50_000
+"""Ground actions of one schema, at most: they are kept, with about a kilobyte each."""
 KEPT = 64
 """Cache sizes: `Kind`s that are kept, and groups of ground actions that each `Kind` keeps."""
 
@@ -270,7 +272,7 @@ def _bindings(
     schema: ActionSchema, fixed: list[Atom], facts: Facts, kinds: dict[str, set[str]], start: Env
 ) -> list[Env]:
     """Every binding of a schema's parameters, added to `start`, for which the conditions `fixed`
-    are among the facts.
+    are among the facts. Raises NotJudged where there are more than MOST.
     """
     ranges = {
         variable: {name for name, known in kinds.items() if not known.isdisjoint(wanted)}
@@ -294,6 +296,8 @@ def _bindings(
     for variable, names in ranges.items():
         if variable not in bound:
             ordered = [name for name in kinds if name in names]
+            if len(envs) * len(ordered) > MOST:
+                raise NotJudged(f"action {schema.name!r} has more than {MOST:,} ground actions")
             envs = [{**env, variable: name} for env in envs for name in ordered]
     return envs
 

@@ -3,12 +3,16 @@
 from itertools import product
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planners.checking.checker import Checker
+from planners.checking.holes import exploits
 from planners.checking.replay import Replay
+from planners.errors import NotJudged
 from planners.pddl import Task, read_task
+from planners.pddl.grounding import Grounded
 from planners.records import Action
 from tests.conftest import blocks_task
 from tests.planners.checking.test_checker import ADL, ADL_PROBLEM
@@ -51,3 +55,17 @@ def test_walks_are_plans_as_far_as_they_go(seed: int) -> None:
     verdict = Checker(task).check(plan)
     assert verdict.outcome.value in ("VALID", "GOAL_NOT_REACHED")
     assert verdict.valid == (set(task.problem.goal[1:]) <= state)
+
+
+def test_a_task_with_too_many_ground_actions_is_not_grounded() -> None:
+    """A user's task: four parameters that no static fact ties, over many objects."""
+    domain = """(define (domain d) (:predicates (p ?a ?b) (q ?a ?b)) (:action go
+        :parameters (?a ?b ?c ?d) :precondition (p ?a ?b)
+        :effect (and (q ?c ?d) (not (p ?a ?b)))))"""
+    names = " ".join(f"o{number}" for number in range(22))
+    problem = f"""(define (problem x) (:domain d) (:objects {names}) (:init (p o1 o2))
+        (:goal (q o1 o2)))"""
+    task = read_task(domain, problem)
+    with pytest.raises(NotJudged, match="more than 50,000 ground actions"):
+        Grounded(task)
+    assert list(exploits([task])) == []
