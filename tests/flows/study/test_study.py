@@ -218,7 +218,7 @@ def test_what_cannot_be_compared_is_said_first(
 
 def test_a_study_on_a_lake_is_refused(tmp_path: Path) -> None:
     written(tmp_path, STUDY)
-    refused = ran(*STUDIED[:-1], "ducklake:postgres:dbname=lake?data=lake", folder=tmp_path)
+    refused = ran(*STUDIED[:-1], "ducklake:postgres:dbname=lake?data=/shared/lake", folder=tmp_path)
     assert (refused.returncode, "needs a warehouse in a file" in refused.stderr) == (2, True)
     assert [one.name for one in tmp_path.iterdir()] == ["study.toml"]
 
