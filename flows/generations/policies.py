@@ -53,8 +53,8 @@ def _as_begun(warehouse: Warehouse, experiment: Experiment) -> PlannerPolicy | S
     found, made = unlearned(experiment), warehouse.generation(experiment.id, 0)
     if made is not None and made.weights_hash != found.name:
         raise InvalidInput(
-            f"{experiment.model.base} is not what {experiment.id} was begun with ({found.name}, "
-            f"recorded {made.weights_hash}): restore it, or start a new experiment"
+            f"the policy is {found.name}, and {experiment.id} was begun with {made.weights_hash}: "
+            "restore that, or start a new experiment"
         )
     return found
 

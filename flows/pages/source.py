@@ -115,7 +115,7 @@ class Source:
             if (version := self.version()) != self._of:
                 self._made, self._of = {}, version
             made = self._made
-        if name in made:
+        with suppress(KeyError):  # not `in`: another thread may drop it in between
             return made[name]  # type: ignore[return-value]
         with self.reading() as store:
             found = make(store)

@@ -78,7 +78,9 @@ def test_a_script_answers_by_prompt(warehouse: Warehouse, tmp_path: Path) -> Non
     assert coverage(warehouse) == {"train": 1.0, "heldout": 0.0, "larger": 0.0}
     assert not disagreements(warehouse)
     script.write_text("")
-    changed = pytest.raises(InvalidInput, match=r"is not what small-.* was begun with")
+    changed = pytest.raises(
+        InvalidInput, match=r"the policy is scripted .* was begun with scripted"
+    )
     with changed, policy_of(warehouse, draft, 0, draft.deploy):
         pass
     script.write_text('{"prompt": "a", "completions": "b"}')
