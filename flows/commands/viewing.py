@@ -95,7 +95,9 @@ def push(
             chosen = the_one(store, named)
             which = deployed(store, chosen) if generation is None else generation
             text = card(store, chosen, which, license)
-            folder, base = checkpoint_of(store, chosen, which).folder, chosen.model.base
+            folder = checkpoint_of(store, chosen, which).folder
+            # Adapters of a model that was warmed up are of no use on the one before.
+            base = "generation 0, which was warmed up" if chosen.warmup else chosen.model.base
             found = parcel(repository, folder, text, base)
         if not dry_run:
             typer.echo(found.send(private=not public))

@@ -109,7 +109,8 @@ def _origin(warehouse: Warehouse, experiment: Experiment, made: Generation) -> I
             f"(hash of the training set `{made.training_set_hash}`)."
         )
     if made.parent is not None and experiment.training.lora is not None:
-        yield f"It is an adapter (LoRA) of {_plain(experiment.model.base)}, which it needs."
+        base = "generation 0" if experiment.warmup else _plain(experiment.model.base)
+        yield f"It is an adapter (LoRA) of {base}, which it needs."
     if experiment.curation.sources:
         names = ", ".join(experiment.curation.sources)
         yield f"Traces of these sources were in the pool: {_plain(names)}."

@@ -135,8 +135,8 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     # 1. The whole answer is a plan text.
     answer = _tidied(answer, schemas)
     whole = _with_actions(extract_lines(answer), answer)
-    marks = sum(bool(_FENCE.fullmatch(line.strip(_BLANK))) for line in answer.split("\n"))
-    if whole.plan is not None and marks <= 2:  # with more, another block begins
+    fences = answer.count("```") + answer.count("~~~")
+    if whole.plan is not None and fences <= 2:  # with more, another block begins
         return whole
     # 2. What is marked as a plan, by tags or by fences.
     for what, ended, begun in (("tagged", _TAGGED, _TAG), ("fenced", _FENCED, _FENCE_BEGUN)):
