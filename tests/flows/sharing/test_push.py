@@ -17,6 +17,7 @@ from flows.audit.known import experiments
 from flows.sharing.card import card
 from flows.sharing.push import parcel
 from planners.errors import InvalidInput
+from planners.models.checkpoint import load, save, with_adapter
 from tests.flows.commands.test_cli import posterity
 from warehouse.records import Experiment
 from warehouse.store import Warehouse
@@ -170,15 +171,13 @@ def test_a_repository_that_everybody_reads_gets_nothing_unasked(
         assert sent["files"] == {}
 
 
-def test_an_adapter_names_its_base_as_others_do(tmp_path: Path) -> None:
+def test_an_adapter_names_its_base_as_others_do(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """And not by the folder in which it lies here."""
     folder = tmp_path / "adapter"
-    folder.mkdir()
-    for name, text in (("adapter_config.json", '{"r": 4, "base_model_name_or_path": "/home/ada"}'),
-                       ("adapter_model.safetensors", ""), ("tokenizer.json", "{}")):  # fmt: skip
-        (folder / name).write_text(text)
+    model, tokenizer = load(tiny_checkpoint)
+    save(with_adapter(model, 2, 4, 0.0), tokenizer, folder)
     with pytest.raises(InvalidInput, match="is an adapter of embedded, which is not on a hub"):
         parcel("me/plans", folder, "card", "embedded")
     found = parcel("me/plans", folder, "card", "Qwen/Qwen3-0.6B")
     told = json.loads(found._content(folder / "adapter_config.json"))
-    assert told == {"r": 4, "base_model_name_or_path": "Qwen/Qwen3-0.6B"}
+    assert (told["r"], told["base_model_name_or_path"]) == (2, "Qwen/Qwen3-0.6B")
