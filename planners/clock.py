@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import NoReturn
 
 from planners.errors import NotJudged
 
@@ -36,3 +41,24 @@ class Clock:
         """Raise NotJudged when the time is over."""
         if self.end is not None and monotonic() > self.end:
             raise NotJudged(OUT_OF_TIME)
+
+
+@contextmanager
+def interrupted(seconds: float | None) -> Iterator[None]:
+    """Raise NotJudged in the block once so many seconds are over: for a library's code, which looks
+    at no clock. None is no limit, nor is there one outside of a process's main thread.
+    """
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise NotJudged(OUT_OF_TIME)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

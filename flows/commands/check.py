@@ -179,7 +179,7 @@ def _checker(
         with naming(problem):
             if not any_domain:
                 require_same_domain(domain_text, text)
-        return Fallback(domain_text, text, error)
+        return Fallback(domain_text, text, error, timeout)
 
 
 def _plan_text(name: str) -> str:

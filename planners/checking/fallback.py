@@ -23,11 +23,14 @@ class Fallback:
 
     Raises NotJudged at once if unified-planning does not support the task either.
 
-    The caller must check that the problem is for this domain: unified-planning does not.
+    The caller must check that the problem is for this domain: unified-planning does not. A plan
+    gets at most `timeout` seconds; None is no limit.
     """
 
-    def __init__(self, domain: str, problem: str, why: NotJudged) -> None:
-        self.version = version(FALLBACK)
+    def __init__(
+        self, domain: str, problem: str, why: NotJudged, timeout: float | None = None
+    ) -> None:
+        self.version, self.timeout = version(FALLBACK), timeout
         self.why = why
         self.judge = Unified(domain, problem)
         self._require(self.judge.refusal)  # before any plan is read: no plan of it has a verdict
@@ -46,7 +49,7 @@ class Fallback:
         """
         faults = ((step, self._fault(action)) for step, action in enumerate(plan.actions))
         step, fault = next(((step, fault) for step, fault in faults if fault), (len(plan), None))
-        result = self.judge.result(Plan(plan.actions[:step]))
+        result = self.judge.result(Plan(plan.actions[:step]), self.timeout)
         if isinstance(result, str):
             self._require(result)
         if fault is None or result.inapplicable_action is not None:
@@ -75,5 +78,7 @@ class Fallback:
             return Verdict(Outcome.VALID, None, "", float(costs[0]), FALLBACK, self.version)
         bad = result.inapplicable_action
         outcome = Outcome.GOAL_NOT_REACHED if bad is None else Outcome.PRECONDITION_FAILED
+        # It tells the states up to the action that is not applicable.
+        step = None if bad is None or result.trace is None else len(result.trace) - 1
         detail = f"{result.reason.name.lower()}{'' if bad is None else f' {bad}'}"
-        return Verdict(outcome, None, detail, None, FALLBACK, self.version)
+        return Verdict(outcome, step, detail, None, FALLBACK, self.version)

@@ -24,10 +24,13 @@ from typing import Any
 
 from planners.checking.checker import Checker, checker_for
 from planners.checking.replay import replay
+from planners.clock import interrupted
 from planners.errors import InvalidInput, NotJudged
 from planners.pddl import Task, read_task
 from planners.records import Outcome, Plan
 
+UP_SECONDS = 10.0
+"""Seconds that unified-planning has for a plan, as a referee."""
 REPLAY_SECONDS = 1.0
 """Seconds that the naive replay of a plan may spend on quantifiers."""
 VAL_TIMEOUT = 10.0
@@ -150,7 +153,7 @@ def up(domain: str, problem: str, plans: Sequence[Plan]) -> list[Opinion]:
     """The opinions of unified-planning's reader and validator."""
     # With its checks on it refuses action costs, which it judges correctly.
     judge = Unified(domain, problem, skip_checks=True)
-    results = [judge.refusal or judge.result(plan) for plan in plans]
+    results = [judge.refusal or judge.result(plan, UP_SECONDS) for plan in plans]
     return [
         Opinion(None, result) if isinstance(result, str) else Opinion(bool(result))
         for result in results
@@ -181,13 +184,16 @@ class Unified:
             except Exception as error:
                 self.refusal = f"cannot read the task: {_told(error)}"
 
-    def result(self, plan: Plan) -> Any:
-        """The ValidationResult for a plan, or the reason why there is none, as text."""
+    def result(self, plan: Plan, seconds: float | None = None) -> Any:
+        """The ValidationResult for a plan, or the reason why there is none, as text: it also is
+        that so many seconds are over.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             try:
-                parsed = self.reader.parse_plan_string(self.task, str(plan))
-                return self.validator.validate(self.task, parsed)
+                with interrupted(seconds):
+                    parsed = self.reader.parse_plan_string(self.task, str(plan))
+                    return self.validator.validate(self.task, parsed)
             except Exception as error:
                 return f"cannot judge the plan: {_told(error)}"
 

@@ -270,10 +270,13 @@ def test_another_checker_is_given_the_same_plan() -> None:
         ("(n o)(m o)", Outcome.UNKNOWN_ACTION, 1),
         ("(n o)(n o o)", Outcome.WRONG_ARITY, 1),
         ("(n s)", Outcome.UNKNOWN_OBJECT, 0),
-        ("(n r)(n s)", Outcome.PRECONDITION_FAILED, None),
+        ("(n r)(n s)", Outcome.PRECONDITION_FAILED, 0),
+        ("(n o)(n r)", Outcome.PRECONDITION_FAILED, 1),
     ):
         found = judge_text(other, text)[1]
         assert (found.outcome, found.step) == (outcome, step)
+    with pytest.raises(NotJudged, match="the time for this plan is over"):
+        judge_text(Fallback(domain, problem, refused.value, 0.5), "(n o)\n" * 100_000)
 
 
 SMALL = """(define (domain s) (:requirements :typing :fluents) (:types t u)
