@@ -119,8 +119,10 @@ def _of_span(span: Found) -> Line | None:
     answer = _inner(said["gen_ai.output.messages"])
     ended = answer[0].get("finish_reason") if answer and isinstance(answer[0], dict) else None
     began = str(span.get("startTimeUnixNano", ""))
+    system = _inner(said.get("gen_ai.system_instructions"))  # its parts, which may hold the domain
+    asked = [{"role": "system", "parts": system}] if system else []
     return _line(
-        _inner(said.get("gen_ai.input.messages")), answer[:1],
+        [*asked, *_inner(said.get("gen_ai.input.messages"))], answer[:1],
         model=_text(said.get("gen_ai.response.model") or said.get("gen_ai.request.model")),
         finish_reason="length" if ended == "length" else "stop",
         time=_time(int(began) / 1e9 if began.isdecimal() and int(began) else None),

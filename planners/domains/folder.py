@@ -47,7 +47,7 @@ class TaskFolder:
 
     @property
     def contents(self) -> str:
-        """Hash of the domain and all tasks that are used, independent of the files' names."""
+        """Hash of the domain and all tasks that are used, in the order of the files' names."""
         keys = [
             f"{split} {canonical_text(task)}" for split in SPLITS for task in self.splits[split]
         ]

@@ -36,6 +36,14 @@ SPAN = {
               "finish_reason": "length"}])}},
     ],
 }  # fmt: skip
+DOMAIN, PROBLEM = ASKED.split("A problem in it:")
+TOLD = SPAN | {"attributes": [
+    *(one for one in SPAN["attributes"] if one["key"] != "gen_ai.input.messages"),
+    {"key": "gen_ai.system_instructions", "value": {"stringValue": json.dumps(
+        [{"type": "text", "content": DOMAIN}])}},
+    {"key": "gen_ai.input.messages", "value": {"stringValue": json.dumps(
+        [{"role": "user", "parts": [{"type": "text", "content": f"A problem in it:{PROBLEM}"}]}])}},
+]}  # fmt: skip
 QUERY = {"name": "SELECT", "attributes": [{"key": "db.system", "value": {"stringValue": "x"}}]}
 GOLDEN: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
     ("chat", {"messages": [{"role": "system", "content": "Plan."}, USER, SAID], "model": "m"},
@@ -59,6 +67,8 @@ GOLDEN: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
      [{"model": "m", "time": NOON, "feedback": "accept"}]),
     ("langsmith", {"run_type": "chain", "inputs": {"input": ASKED}, "outputs": {}}, []),
     ("otel", {"resourceSpans": [{"scopeSpans": [{"spans": [QUERY, SPAN]}]}]},
+     [{"model": "m", "time": NOON, "finish_reason": "length"}]),
+    ("otel", {"resourceSpans": [{"scopeSpans": [{"spans": [TOLD]}]}]},
      [{"model": "m", "time": NOON, "finish_reason": "length"}]),
     ("otel", {"resourceSpans": [{"scopeSpans": [{"spans": [QUERY]}]}]}, []),
     ("verifiers", {"traces": [{"nodes": [{"message": USER}, {"message": SAID}],
