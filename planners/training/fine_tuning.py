@@ -77,10 +77,11 @@ def fine_tune(
         learned, held = hold_back(lessons, training.validation, seed)
         objective_of(learned, training.method)  # which says so if all that teaches is held back
         rows = encode(learned, tokenizer, prompt)
-        fewest = preflight(rows, tokenizer.eos_token_id, model.config.max_position_embeddings)
+        context, end = model.config.max_position_embeddings, tokenizer.eos_token_id
+        fewest = preflight(rows, end, context, _as_written(learned))
         unseen = encode(held, tokenizer, prompt)
         if held:
-            preflight(unseen, tokenizer.eos_token_id, model.config.max_position_embeddings)
+            preflight(unseen, end, context, _as_written(held))
         before = mean_loss(model, unseen, training.batch) if held else None
         # 2. The steps, continuing an interrupted run.
         source = Batches(learned, tokenizer, training, prompt, seed)
@@ -193,7 +194,7 @@ class Batches:
             # A failure is weighed by how likely it has become since it was written, as it was.
             varied = [
                 lesson
-                if lesson.weight < 0 and lesson.logprob is not None
+                if lesson.is_weighed
                 else vary(lesson, self.tokenizer, self.training, self.prompt, rng)
                 for lesson in self.lessons
             ]
@@ -221,7 +222,9 @@ def _identity(
 
 
 def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[Row]:
-    """Token ids of prompts and completions, with end-of-sequence after each completion."""
+    """Token ids of prompts and completions, with end-of-sequence after each completion but those of
+    failures that are weighed by their log-probability.
+    """
     if not lessons:
         return []
     write = PROMPTS[prompt].write
@@ -234,6 +237,9 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
         if lesson.turns:
             rows.append((head, _ids_of_turns(lesson, tokenizer)))
             continue
+        if lesson.is_weighed and lesson.token_ids:  # another token more would be another text
+            rows.append((head, list(lesson.token_ids)))
+            continue
         # Sampled ids end with the end of the text, with no such token where they were cut, or with
         # another one, which is not what training should teach.
         ids = list(lesson.token_ids)
@@ -241,6 +247,11 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
             ids = tail
         rows.append((head, ids if ids[-1:] == [end] else [*ids, end]))
     return rows
+
+
+def _as_written(lessons: Sequence[Lesson]) -> set[int]:
+    """The numbers of lessons whose row is what was sampled, however that ended."""
+    return {number for number, one in enumerate(lessons) if one.is_weighed and one.token_ids}
 
 
 def _ids_of_turns(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[int]:

@@ -42,6 +42,13 @@ class Lesson:
     silent: int = 0
 
     @property
+    def is_weighed(self) -> bool:
+        """Whether it is a failure that is weighed by how likely it has become since it was written:
+        it is learned as it was, token by token.
+        """
+        return self.weight < 0 and self.logprob is not None
+
+    @property
     def parts(self) -> list[str]:
         """The text of each turn."""
         return turn_texts(self.completion, [turn.characters for turn in self.turns])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,8 +65,11 @@ class Optimisation:
         return self.learning_rate * (0.55 + 0.45 * math.cos(turn))
 
 
-def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
-    """Check the rows, and return the fewest supervised tokens of any row.
+def preflight(
+    rows: Sequence[Row], eos: int, max_length: int, as_written: Collection[int] = ()
+) -> int:
+    """Check the rows, and return the fewest supervised tokens of any row. Those with the numbers
+    `as_written` may end as they do.
 
     Raises InvalidInput on rows that teach nothing or are longer than `max_length` tokens.
     """
@@ -79,7 +82,7 @@ def preflight(rows: Sequence[Row], eos: int, max_length: int) -> int:
             raise InvalidInput(
                 f"training row {index} has no supervised token: its completion is empty"
             )
-        if completion[-1] != eos:
+        if completion[-1] != eos and index not in as_written:
             raise InvalidInput(f"training row {index} does not end with the end-of-sequence token")
         if len(prompt) + len(completion) > max_length:
             raise InvalidInput(

@@ -181,6 +181,27 @@ def test_on_its_own_samples_nft_has_the_gradient_of_reinforce(tiny_checkpoint: P
     assert torch.allclose(plain, aware, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["reinforce", "nft"])
+def test_a_failure_that_was_cut_is_learned_as_it_was(
+    method: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """With an end that it never had, it would look as if it had become very unlikely."""
+    model, tokenizer = load(tiny_checkpoint)
+    whole = encode(lessons(), tokenizer, "compact")
+    cut = [(head, tail[:3]) for head, tail in whole]
+    then = summed_logprobs(model, cut).tolist()
+    given = [
+        replace(one, weight=0.5 if i % 2 else -0.5, logprob=then[i], token_ids=tuple(tail))
+        for i, (one, (_, tail)) in enumerate(zip(lessons(), cut, strict=True))
+    ]
+    found = encode(given, tokenizer, "compact")
+    assert found[::2] == cut[::2], "failures"
+    assert all(tail == [*ids, tokenizer.eos_token_id]
+               for (_, tail), (_, ids) in zip(found[1::2], cut[1::2], strict=True))  # fmt: skip
+    settings = replace(SETTINGS, lora=None, method=method)
+    assert fine_tune(tiny_checkpoint, given, settings, tmp_path / "a", **TOLD)["rows"] == 6
+
+
 def test_weights_are_learned(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """Half of the lessons at another weight: other weights of the model, the more the smaller."""
     settings = replace(SETTINGS, lora=None)
