@@ -18,11 +18,14 @@ from flows.commands.terminal import (
 )
 from planners.errors import InvalidInput
 
+PORT, TRACES = 8081, 1000
+"""Where the pages are shown, and how many traces of an experiment a bundle has, if nobody says."""
+
 
 @app.command()
 def view(
     warehouse: WarehouseFile = DEFAULT,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8081,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = PORT,
     bundle: Annotated[
         Path | None,
         typer.Option(help="Write the pages into this new folder instead.", metavar="DIR"),
@@ -33,7 +36,7 @@ def view(
     ] = None,
     traces: Annotated[
         int, typer.Option(min=0, help="Of --bundle: how many traces of each experiment.")
-    ] = 1000,
+    ] = TRACES,
 ) -> None:
     """Look at a warehouse in the browser: experiments, generations, tasks, every trace, and SQL.
 
@@ -46,8 +49,12 @@ def view(
         from flows.progress import Watch
 
         watch = Watch()
-        if bundle is None and experiments:
-            raise InvalidInput("--experiment goes with --bundle DIR; the pages show all of them")
+        if bundle is None and (experiments or traces != TRACES):
+            raise InvalidInput(
+                "--experiment and --traces go with --bundle DIR; the pages show all of them"
+            )
+        if bundle is not None and port != PORT:
+            raise InvalidInput("--bundle writes files and serves nothing: leave out --port")
         if bundle is not None:
             from flows.pages.bundle import bundled
 
