@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from planners.errors import CheckpointError
+from planners.models.chat import reasoning_tokens, unknown_id
 from planners.models.checkpoint import (
     adapted,
     described,
@@ -84,3 +85,13 @@ def test_weights_outside_of_the_folder_are_refused_and_every_template_is_hashed(
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="names weights outside of its folder"):
         load(folder)
+
+
+def test_a_token_that_is_in_every_text_is_no_sign_of_the_unknown(tiny_checkpoint: Path) -> None:
+    """Some tokenizers have one token for the end and for what they do not know."""
+    _, tokenizer = load(tiny_checkpoint)
+    own = unknown_id(tokenizer)
+    assert own is None or own == tokenizer.unk_token_id
+    tokenizer.unk_token = tokenizer.eos_token
+    assert unknown_id(tokenizer) is None
+    assert reasoning_tokens(tokenizer, [1, 2, tokenizer.eos_token_id]) == 0
