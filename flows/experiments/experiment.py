@@ -199,10 +199,9 @@ class Experiment(Table):
         """The experiment whose number of kept traces this one matches; None if it matches none."""
         if self.curation.match is None:
             return None
-        name, needs = self.curation.match, None
+        name = self.curation.match
         code = code_of(name) if ":" in name else None
-        if name in CURATORS:
-            needs = CURATORS[name].needs
+        needs = CURATORS[name].needs if name in CURATORS else None
         own = {one: None for one in ("error_rate", "taste") if one != needs}
         curation = self.curation.model_copy(
             update={"curator": name, "match": None, "code": code, **own}

@@ -15,7 +15,7 @@ from flows.generations.lessons import as_lessons
 from flows.generations.lineage import ancestors, parent_of, start_of
 from flows.generations.pool import select
 from flows.loop.forecast import foretell
-from flows.loop.warmup import warm_up
+from flows.loop.warmup import stepping, warm_up
 from flows.progress import Watch
 from planners.models.checkpoint import weights_hash
 from planners.records import derive_seed
@@ -67,11 +67,6 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     several = training.processes > 1
     make = partial(fine_tune_in, training.processes) if several else fine_tune
 
-    def on_step(step: int, loss: float) -> None:
-        advance(1, f"loss {loss:.3f}")
-        if step == steps - 1:
-            warehouse.require_lease()  # or another process's weights would be overwritten next
-
     with watch.bar(f"generation {generation}: train", steps) as advance:
         facts = make(
             origin.folder,
@@ -80,7 +75,7 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
             folder,
             prompt=prompt,
             seed=seed,
-            on_step=on_step,
+            on_step=stepping(warehouse, advance, steps),
             base=origin.base,
         )
     # The row is written after the weights: where a generation is recorded, its weights exist.

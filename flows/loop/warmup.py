@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from flows.experiments.experiment import Experiment
 from flows.generations.checkpoints import files_of, require_base, use_machine
 from flows.generations.identity import warm_up_hash
 from flows.generations.lessons import lessons_of_warm_up
-from flows.progress import Watch
+from flows.progress import Advance, Watch
 from planners.models.checkpoint import weights_hash
 from planners.records import content_hash, derive_seed
 from planners.training.fine_tuning import fine_tune
@@ -47,6 +48,19 @@ def warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
     warehouse.write([made], Mark(experiment.id, 0, "train"))
 
 
+def stepping(warehouse: Warehouse, advance: Advance, steps: int) -> Callable[[int, float], None]:
+    """To be told each step of a training and its loss, for a bar. Raises LeaseLost after the last
+    one if another process has taken over, whose weights would be overwritten next.
+    """
+
+    def on_step(step: int, loss: float) -> None:
+        advance(1, f"loss {loss:.3f}")
+        if step == steps - 1:
+            warehouse.require_lease()
+
+    return on_step
+
+
 def _trained(
     warehouse: Warehouse, experiment: Experiment, lessons: list[Lesson], folder: Path, watch: Watch
 ) -> Facts:
@@ -55,11 +69,6 @@ def _trained(
     """
     how = experiment.warmup
     assert how is not None
-
-    def on_step(step: int, loss: float) -> None:
-        advance(1, f"loss {loss:.3f}")
-        if step == how.steps - 1:
-            warehouse.require_lease()  # or another process's weights would be overwritten next
 
     training = Training(steps=how.steps, batch=how.batch, learning_rate=how.learning_rate)
     with watch.bar("generation 0: warm-up", how.steps) as advance:
@@ -70,6 +79,6 @@ def _trained(
             folder,
             prompt=experiment.model.prompt,
             seed=derive_seed(experiment.seed, "warmup"),
-            on_step=on_step,
+            on_step=stepping(warehouse, advance, how.steps),
             plain=True,
         )

@@ -133,9 +133,10 @@ def _of_other_site(request: Request) -> bool:
     """Whether a page of another site makes a request. Over plain HTTP browsers say where a page is
     from, and only to this machine in which relation that is to here.
     """
+    if (site := request.headers.get("sec-fetch-site")) is not None:
+        return site in ("", *OTHER_SITES)
     origin = request.headers.get("origin")
-    own = origin is None or origin.partition("://")[2] == request.headers.get("host")
-    return request.headers.get("sec-fetch-site", "same-origin" if own else "") in ("", *OTHER_SITES)
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
 def _has_key(request: Request, clients: Clients, is_page: bool) -> bool:
