@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import NoReturn
+from types import FrameType
 
 from planners.errors import NotJudged
 
@@ -19,6 +19,8 @@ OUT_OF_TIME = (
 """Why a plan is not judged whose time is over."""
 TICK = 256
 """Small pieces of work, such as the choice of an object, between two looks at the clock."""
+AGAIN = 0.05
+"""Seconds between two alarms, since one alone can be lost in code whose errors are ignored."""
 
 
 @dataclass(slots=True)
@@ -52,13 +54,20 @@ def interrupted(seconds: float | None) -> Iterator[None]:
         yield
         return
 
-    def stop(*_: object) -> NoReturn:
+    def stop(_: int, frame: FrameType | None) -> None:
+        while frame:  # Python drops an error of __del__: the next alarm comes after it
+            if frame.f_code.co_name == "__del__":
+                return
+            frame = frame.f_back
         raise NotJudged(OUT_OF_TIME)
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # again, since an alarm may have come between the block's end and that line
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

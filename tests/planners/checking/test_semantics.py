@@ -1,5 +1,9 @@
 """What a verdict means where checkers differ: exact numbers, conflicts, types, undefined values."""
 
+import signal
+from contextlib import suppress
+from time import monotonic
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +15,7 @@ from planners.checking.explain import explain
 from planners.checking.fallback import Fallback
 from planners.checking.replay import replay
 from planners.checking.steps import steps
+from planners.clock import interrupted
 from planners.errors import InvalidInput, NotJudged, PddlError
 from planners.pddl import read_domain, read_task
 from planners.pddl.formulas import number, number_text
@@ -277,6 +282,31 @@ def test_another_checker_is_given_the_same_plan() -> None:
         assert (found.outcome, found.step) == (outcome, step)
     with pytest.raises(NotJudged, match="the time for this plan is over"):
         judge_text(Fallback(domain, problem, refused.value, 0.5), "(n o)\n" * 100_000)
+
+
+def test_a_librarys_time_is_over_where_its_errors_are_dropped() -> None:
+    """Python drops what `__del__` raises, and a library may catch what is not its own."""
+
+    def busy(seconds: float) -> None:
+        end = monotonic() + seconds
+        while monotonic() < end:
+            pass
+
+    class Slow:
+        def __del__(self) -> None:
+            busy(0.2)
+
+    def library() -> None:
+        Slow()
+        with suppress(NotJudged):
+            busy(60)
+        busy(60)
+
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(NotJudged, match="the time for this plan is over"), interrupted(0.05):
+        library()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) is before
 
 
 SMALL = """(define (domain s) (:requirements :typing :fluents) (:types t u)
