@@ -262,8 +262,10 @@ class Still(File):
 
         def attach(raw: Any, _: object) -> None:
             known = "SELECT count(*) FROM duckdb_databases() WHERE database_name = 'posterity'"
-            if not raw.execute(known).fetchone()[0]:
-                raw.execute(f"ATTACH IF NOT EXISTS {quoted(self.path)} AS posterity (READ_ONLY)")
+            # With IF NOT EXISTS, DuckDB waits forever where another reader of the file is closed.
+            with LOCKING:
+                if not raw.execute(known).fetchone()[0]:
+                    raw.execute(f"ATTACH {quoted(self.path)} AS posterity (READ_ONLY)")
             raw.execute("USE posterity")
             _lock(raw)
 
