@@ -14,6 +14,8 @@ install: $(VENV)/.installed  ## into .venv, and nothing else
 run: $(VENV)/.installed  ## install, then five generations of the quickstart
 	$(BIN)/posterity run quickstart --warehouse $(WAREHOUSE) $(ARGS)
 
+# Small matrices: BLAS's other threads only wait, and take time from other tests.
+test slow: export OPENBLAS_NUM_THREADS := 1
 test: $(VENV)/.tested  ## install, then lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

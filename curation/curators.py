@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from planners.errors import InvalidInput, require_one_of
 from planners.records import INGESTED, Outcome, content_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SELECTED = (
     "trace", "kept", "weight", "reason", "task", "from_generation", "plan_length",
@@ -215,6 +218,8 @@ def _why_not(pool: pd.DataFrame, valid: str) -> np.ndarray:
 def _selection(
     pool: pd.DataFrame, chosen: set[str], reason: np.ndarray, kept_reason: str
 ) -> Selection:
+    import pandas as pd  # here, since many a command needs none: loading it takes half a second
+
     kept = pool["trace"].isin(chosen).to_numpy(dtype=bool)
     return Selection(
         pd.DataFrame(
@@ -292,6 +297,8 @@ def curate(
         raise nothing_kept(curator, len(admitted) + len(barred), generation)
     if barred.empty:
         return selection
+    import pandas as pd
+
     dropped = _selection(barred, set(), barred["barred"].to_numpy(), "")
     return Selection(pd.concat([selection.frame, dropped.frame], ignore_index=True))
 

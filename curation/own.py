@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from curation.curators import (
     CURATORS,
@@ -29,6 +29,9 @@ from curation.curators import (
 )
 from planners.errors import InvalidInput, require_one_of
 from planners.files import files_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _RUN: dict[str, str] = {}
 """The hash of the code of each module that was run here."""
@@ -85,6 +88,8 @@ def guarded(curator: Curator) -> Curator:
 
 def _decided(found: object, pool: pd.DataFrame, curator: Curator) -> Selection:
     """The decisions of a curator on every trace of its pool, one on each."""
+    import pandas as pd
+
     if not isinstance(found, Selection):
         wrong = f"a {type(found).__name__}, not a curation.Selection"
     elif missing := set(SELECTED) - set(found.frame.columns):
@@ -120,6 +125,8 @@ def rehearse(curator: Curator, users: bool) -> None:
 
     Raises InvalidInput if it fails, or returns no Selection.
     """
+    import pandas as pd
+
     plan = "(pickup b1)\n(stack b1 b2)\n"
     pool = pd.DataFrame(
         [

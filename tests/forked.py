@@ -19,7 +19,8 @@ from pathlib import Path
 
 PRELOADED = [
     "tests.forked", "peft", "accelerate", "transformers.models.auto.modeling_auto",
-    "transformers.models.llama.modeling_llama", "warehouse.store", "curation.curators",
+    "transformers.models.llama.modeling_llama", "flows.commands.main", "flows.iterate",
+    "flows.audit.audit", "flows.audit.verify", "flows.report.page", "flows.web.gateway",
 ]  # fmt: skip
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(PRELOADED)

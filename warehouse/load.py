@@ -13,14 +13,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import permutations
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
 from warehouse import schema as tables
 from warehouse.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rows: TypeAlias = Sequence[Record] | Sequence[Mapping[str, Any]] | pa.Table
 MODULUS = 2**61
@@ -202,6 +204,8 @@ def read_frame(
 
     Integers are int64, or float64 if some are missing; booleans are object if some are missing.
     """
+    import pandas as pd  # here, as in the curators: loading it takes half a second
+
     cursor: Any = connection.execute(sa.text(sql), parameters).cursor
     kinds = [str(kind) for _, kind, *_ in cursor.description]
     found: pd.DataFrame = cursor.df()

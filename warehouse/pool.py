@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from planners.errors import InvalidInput, PosterityError
 from planners.records import Turn
 from warehouse.records import Task, Taught
 from warehouse.sandbox.query import require_expression
 from warehouse.store import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # ------------------------------------------------------------ for curators
 

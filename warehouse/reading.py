@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -20,6 +19,9 @@ from warehouse.records import Answer, Generation, Promotion, Record, Task, Trace
 from warehouse.sandbox.query import ended_after
 from warehouse.schema import TABLES
 from warehouse.verdicts import Judgement
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ANSWER = [field.name for field in fields(Answer)]
 SPAN = 200_000

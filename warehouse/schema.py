@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -83,6 +84,7 @@ landed, opinions, canaries, unjudged = (
 )
 
 
+@cache
 def keyless() -> sa.MetaData:
     """The tables as the database has them: without primary keys. `warehouse.load` keeps keys
     unique. DuckDB's key index takes three times the space of the rows, and a lake has none anyway.

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import sqlalchemy as sa
 
 from curation.curators import CURATORS, nothing_kept
@@ -24,6 +23,9 @@ from warehouse.places.lease import Lease
 from warehouse.reading import Reader
 from warehouse.records import Domain, Feedback, Mark, Promotion, Record, Task
 from warehouse.schema import TABLES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ASKED_ALONE = "randomised"
 """A question of its own command, whose answer other audits leave as it is."""

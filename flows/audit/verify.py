@@ -24,14 +24,14 @@ from flows.generations.identity import (
     trace_seed,
     training_set_hash,
     warm_up_hash,
-)
+)  # fmt: skip
 from flows.generations.judging import READING, VERSION, Again, reading_of, told_truly
 from flows.generations.lessons import lessons_of_warm_up
 from flows.generations.policies import first_weights
 from flows.generations.pool import select
 from flows.generations.tasks import parts_of, tasks_for
 from flows.progress import Watch
-from planners.checking.checker import CHECKER
+from planners.checking.checker import CHECKER, PLAN_SECONDS
 from planners.errors import InvalidInput
 from planners.pddl.reader import task_key
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
@@ -184,10 +184,13 @@ def _traces(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
 
 
 def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
-    _verdicts(warehouse, experiment.id, PROMPTS[experiment.model.prompt], check)
+    prompt, seconds = PROMPTS[experiment.model.prompt], experiment.judging.timeout
+    _verdicts(warehouse, experiment.id, prompt, check, seconds)
 
 
-def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Check) -> None:
+def _verdicts(
+    warehouse: Warehouse, source: str, prompt: PromptFormat, check: Check, seconds: float = 0.0
+) -> None:
     """Judge traces of an experiment or source again, unless checker or prompt format changed."""
     tasks = {task.key: task for task in warehouse.tasks_of_traces(source)}
     before = warehouse.query("judged_before", experiment=source, checker=CHECKER, version=VERSION)
@@ -199,7 +202,7 @@ def _verdicts(warehouse: Warehouse, source: str, prompt: PromptFormat, check: Ch
         for stage in ("judge", "canaries")  # what it deployed is judged by the second
     )
     gone = warehouse.forgotten()
-    again_of = Again(tasks, prompt)
+    again_of = Again(tasks, prompt, max(seconds, PLAN_SECONDS))  # a gateway gives that
     for trace, verdict in warehouse.judged(source, CHECKER, VERSION):
         if trace.id in gone:
             continue
@@ -309,10 +312,7 @@ def _problem_with(warehouse: Warehouse, experiment: Experiment, made: Generation
 
 def _parts(warehouse: Warehouse, experiment: Experiment, check: Check) -> None:
     """Check that finished sampling stages have all traces and marks, and no other has too many."""
-    stages = (
-        ("deploy", experiment.deploy, "canaries"),
-        ("evaluate", experiment.evaluate, "judge"),
-    )
+    stages = ("deploy", experiment.deploy, "canaries"), ("evaluate", experiment.evaluate, "judge")
     # Where it learns from users alone, no tasks of ours are put to work.
     for purpose, drawing, following in stages[experiment.users_alone :]:
         done = warehouse.marks(experiment.id, purpose)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flows.generations.identity import INGESTED_FORMAT
-from planners.checking.checker import CHECKER, CHECKER_VERSION, Checker, checker_for
+from planners.checking.checker import CHECKER, CHECKER_VERSION, PLAN_SECONDS, Checker, checker_for
 from planners.checking.reference import redundant_actions
 from planners.errors import InvalidInput, NotJudged
 from planners.policies.validating import out_of_time, shortened, validate
@@ -88,10 +88,15 @@ def told_truly(task: Task, trace: Trace, prompt: PromptFormat) -> bool:
 
 
 class Again:
-    """Judges traces again, which come task by task: of equal texts only the first."""
+    """Judges traces again, which come task by task: of equal texts only the first. A plan gets
+    `timeout` seconds.
+    """
 
-    def __init__(self, tasks: dict[str, Task], prompt: PromptFormat) -> None:
+    def __init__(
+        self, tasks: dict[str, Task], prompt: PromptFormat, timeout: float = PLAN_SECONDS
+    ) -> None:
         self.tasks, self.prompt, self.task = tasks, prompt, ""
+        self.timeout = timeout
         self.known: dict[tuple[str, str, str], Judgement | Unjudged] = {}
 
     def __call__(self, trace: Answer) -> Judgement | Unjudged:
@@ -102,7 +107,7 @@ class Again:
             task = self.tasks[trace.task]
             reading = reading_of(trace.prompt_format, self.prompt)
             try:
-                checker = checker_for(task.domain_pddl, task.pddl)
+                checker = checker_for(task.domain_pddl, task.pddl, timeout=self.timeout)
                 self.known[text] = judgement(checker, trace, reading)
             except InvalidInput as error:  # the stored text is no task any more
                 self.known[text] = Unjudged(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +25,12 @@ TEXT_IN = ("content", "text", "parts", "message", "messages", "kwargs", "prompt"
 """Where an object may have its text, in the order in which they are tried."""
 FIRST_OF = ("choices", "generations")
 """Where it may have several answers, of which the first counts."""
+THOUGHT_IN = ("reasoning_content", "reasoning", "thinking")
+"""Where a message or a part of one may have its reasoning; a part may also be of such a type."""
+ENDED_IN = (*FIRST_OF, "generation_info", "response_metadata", "message", "kwargs")
+"""Where an answer may have an object that tells how it ended."""
+CUT = {"length", "max_tokens", "model_length"}
+"""Ends of an answer that had no room."""
 TOLD_BY = {"user-feedback", "user_feedback", "user-score", "user_score", "feedback", "thumbs"}
 """Names of scores that are a user's word; above 0 it accepts."""
 
@@ -35,27 +42,83 @@ ODD = (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError)
 """Errors of reading an object that is not as its tool writes it."""
 
 
-def text_of(value: object, depth: int = 0) -> str:
-    """The text of a prompt or an answer: a string, messages, parts of one, or objects with them."""
+def pieces(value: object, depth: int = 0) -> Iterator[tuple[bool, str]]:
+    """The texts in a string, messages, parts of one, or objects with them; whether each is
+    reasoning.
+    """
     if isinstance(value, str):
-        return value
-    if depth < DEEPEST and isinstance(value, list):
-        return "\n\n".join(filter(None, (text_of(one, depth + 1) for one in value)))
-    if depth < DEEPEST and isinstance(value, dict):
+        yield False, value
+    elif depth < DEEPEST and isinstance(value, list):
+        for one in value:
+            yield from pieces(one, depth + 1)
+    elif depth < DEEPEST and isinstance(value, dict):
+        thought = value.get("type") in THOUGHT_IN
+        for name in THOUGHT_IN:
+            if isinstance(found := value.get(name), str) and found:
+                yield True, found
         for name in FIRST_OF:
-            if isinstance(some := value.get(name), list) and some:
-                return text_of(some[0], depth + 1)
+            if (first := _first(value.get(name))) is not None:
+                yield from pieces(first, depth + 1)
+                return
         for name in TEXT_IN:
             if value.get(name) is not None:
-                return text_of(value[name], depth + 1)
-    return ""
+                yield from ((thought or one, text) for one, text in pieces(value[name], depth + 1))
+                return
+
+
+def text_of(value: object) -> str:
+    """The text of a prompt: a string, messages, parts of one, or objects with them."""
+    return "\n\n".join(text for thought, text in pieces(value) if text and not thought)
 
 
 def answer_of(value: object) -> str | None:
-    """The text of an answer; None where there is none, as after a call that failed."""
-    if isinstance(value, dict) and value.get("content") == "":
-        return ""
-    return value if isinstance(value, str) else text_of(value) or None
+    """The text of an answer, after its reasoning if that is told; None where there is none, as
+    after a call that failed.
+    """
+    found = list(pieces(value))
+    if not found:
+        return None
+    thought, text = ("\n\n".join(one for is_it, one in found if one and is_it is kind)
+                     for kind in (True, False))  # fmt: skip
+    return f"<think>\n{thought}\n</think>\n{text}" if thought else text
+
+
+def ended(value: object, depth: int = 0) -> str:
+    """`length` where an answer tells that it was cut, else `stop`."""
+    if isinstance(value, list):
+        value = _first(value)
+    if depth > DEEPEST or not isinstance(value, dict):
+        return "stop"
+    if {str(value.get(name)).lower() for name in ("finish_reason", "stop_reason")} & CUT:
+        return "length"
+    inner = (ended(value.get(name), depth + 1) for name in ENDED_IN)
+    return "length" if "length" in inner else "stop"
+
+
+def _first(value: object) -> object:
+    """The first of several, or of the several of the first; None where there is none."""
+    while isinstance(value, list):
+        value = value[0] if value else None
+    return value
+
+
+def _own(found: Found, name: str) -> Any:
+    """What stands under the name that every object of a format has. Raises InvalidInput if it has
+    none: it is of another tool, or another version.
+    """
+    if name not in found:
+        raise InvalidInput(f"not as its tool writes it: there is no {name!r}")
+    return found[name]
+
+
+def _opened(value: object) -> object:
+    """Messages or an answer that were written as a string of JSON."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError):
+            found = from_json(value)
+            if isinstance(one := _first(found), dict) and one.keys() & {"role", *FIRST_OF}:
+                return found
+    return value
 
 
 def chat(found: Found) -> Iterator[Read]:
@@ -65,7 +128,7 @@ def chat(found: Found) -> Iterator[Read]:
         last = messages[-1]
         if isinstance(last, dict) and last.get("role", "assistant") != "assistant":
             return
-        yield _line(messages[:-1], last, model=_text(found.get("model")))
+        yield _line(messages[:-1], last, finish_reason=ended(last), model=_text(found.get("model")))
     else:
         yield _line(found.get("prompt"), found.get("completion"), model=_text(found.get("model")))
 
@@ -78,8 +141,10 @@ def langfuse(found: Found) -> Iterator[Read]:
         score.get("value") for score in found.get("scores") or () if isinstance(score, dict)
         and str(score.get("name", "")).lower() in TOLD_BY
     ]  # fmt: skip
+    answer = _opened(_own(found, "output"))
     yield _line(
-        found.get("input"), found.get("output"), model=_text(found.get("model")),
+        _opened(found.get("input")), answer, model=_text(found.get("model")),
+        finish_reason=ended(answer),
         time=_time(found.get("startTime") or found.get("timestamp")), feedback=_word(told),
     )  # fmt: skip
 
@@ -95,7 +160,8 @@ def langsmith(found: Found) -> Iterator[Read]:
         if name.lower() in TOLD_BY and isinstance(one, dict)
     ]  # fmt: skip
     yield _line(
-        found.get("inputs"), found.get("outputs"), time=_time(found.get("start_time")),
+        found.get("inputs"), _own(found, "outputs"), time=_time(found.get("start_time")),
+        finish_reason=ended(found["outputs"]),
         model=_text(known.get("ls_model_name") if isinstance(known, dict) else None),
         feedback=_word(told),
     )  # fmt: skip
@@ -110,39 +176,45 @@ def otel(found: Found) -> Iterator[Read]:
 
 def _of_span(span: Found) -> Line | None:
     said = {
-        one.get("key"): next(iter(one["value"].values()), None)
+        one.get("key"): _plain(one["value"])
         for one in span.get("attributes") or ()
         if isinstance(one, dict) and isinstance(one.get("value"), dict)
     }
     if "gen_ai.output.messages" not in said:
         return None
     answer = _inner(said["gen_ai.output.messages"])
-    ended = answer[0].get("finish_reason") if answer and isinstance(answer[0], dict) else None
     began = str(span.get("startTimeUnixNano", ""))
     system = _inner(said.get("gen_ai.system_instructions"))  # its parts, which may hold the domain
     asked = [{"role": "system", "parts": system}] if system else []
     return _line(
         [*asked, *_inner(said.get("gen_ai.input.messages"))], answer[:1],
         model=_text(said.get("gen_ai.response.model") or said.get("gen_ai.request.model")),
-        finish_reason="length" if ended == "length" else "stop",
+        finish_reason=ended(answer),
         time=_time(int(began) / 1e9 if began.isdecimal() and int(began) else None),
     )  # fmt: skip
 
 
 def verifiers(found: Found) -> Iterator[Read]:
     """An episode of verifiers (0.4) as its evaluations save it: the last reply of each trace."""
-    yield from _each(found.get("traces") or (), _of_episode)
+    yield from _each(_own(found, "traces") or (), _of_episode)
 
 
 def _of_episode(trace: Found) -> Line | None:
-    messages = [one.get("message") or {} for one in trace.get("nodes") or ()]
-    replies = [one for one in messages if one.get("role") == "assistant"]
-    asked = [one for one in messages if one.get("role") != "assistant"]
+    nodes = trace.get("nodes") or []
+    messages = [one.get("message") or {} for one in nodes]
+    # An assistant's message that was not sampled is an example in the prompt.
+    replies = [
+        number for number, one in enumerate(nodes)
+        if messages[number].get("role") == "assistant" and one.get("sampled", True)
+    ]  # fmt: skip
+    if not replies:
+        return None
+    reply = replies[-1]
+    asked = [one for one in messages[:reply] if one.get("role") != "assistant"]
     calls = trace.get("calls") or [{}]
-    cut = calls[-1].get("finish_reason") == "length"
+    call = next((one for one in reversed(calls) if one.get("node", reply) == reply), calls[-1])
     return _line(
-        asked, replies[-1] if replies else None, model=_text(calls[-1].get("model")),
-        finish_reason="length" if cut else "stop",
+        asked, messages[reply], model=_text(call.get("model")), finish_reason=ended(call),
         time=_time((trace.get("timing") or {}).get("start")),
     )  # fmt: skip
 
@@ -160,24 +232,23 @@ def _each(parts: Iterable[Found], read: Callable[[Found], Line | None]) -> Itera
 
 def inspect(found: Found) -> Iterator[Read]:
     """A sample of a log of Inspect, in JSON; one that ended without an answer gives nothing."""
-    output = found.get("output") or {}
+    output = _own(found, "output") or {}
     for choice in (output.get("choices") or ())[:1]:
-        cut = choice.get("stop_reason") in ("max_tokens", "model_length")
         yield _line(
             found.get("input"), choice.get("message"), model=_text(output.get("model")),
-            finish_reason="length" if cut else "stop", time=_time(found.get("started_at")),
+            finish_reason=ended(choice), time=_time(found.get("started_at")),
         )  # fmt: skip
 
 
 def planbench(found: Found) -> Iterator[Read]:
     """An instance of PlanBench's results; its query must be one in PDDL, not in English."""
+    query = _own(found, "query")
     if not found.get("llm_raw_response"):
         return
     response = found.get("response_object") or {}
-    cut = any(one.get("finish_reason") == "length" for one in response.get("choices") or ())
     yield _line(
-        found.get("query"), found["llm_raw_response"], model=_text(response.get("model")),
-        finish_reason="length" if cut else "stop", time=_time(response.get("created")),
+        query, found["llm_raw_response"], model=_text(response.get("model")),
+        finish_reason=ended(response), time=_time(response.get("created")),
     )  # fmt: skip
 
 
@@ -194,10 +265,16 @@ def imported(form: str, found: object) -> list[Read]:
     """
     if not isinstance(found, dict):
         raise InvalidInput(f"not an object, as {form} writes one")
+    read = list[Read]()
     try:
-        return list(FORMATS[form](found))
+        for one in FORMATS[form](found):
+            read.append(one)
     except ODD as error:
-        raise InvalidInput(f"not as {form} writes it: {error}") from error
+        wrong = InvalidInput(f"not as {form} writes it: {error}")
+        if not read:
+            raise wrong from error
+        read.append(wrong)  # what was read before it is kept
+    return read
 
 
 def _line(prompt: object, answer: object, **besides: Any) -> Line | None:
@@ -243,7 +320,18 @@ def _inner(value: object) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
+def _plain(value: dict[str, Any]) -> Any:
+    """An attribute's value in OTLP's JSON as plain JSON: a string, list, object or number."""
+    kind = next(iter(value), "")
+    inner: Any = value.get(kind)
+    if kind == "arrayValue":
+        return [_plain(one) for one in inner.get("values") or ()]
+    if kind == "kvlistValue":
+        return {one["key"]: _plain(one["value"]) for one in inner.get("values") or ()}
+    return inner
+
+
 def _spans(found: Found) -> Iterator[Found]:
-    for resource in found.get("resourceSpans") or ():
+    for resource in _own(found, "resourceSpans") or ():
         for scope in resource.get("scopeSpans") or ():
             yield from scope.get("spans") or ()

@@ -71,6 +71,10 @@ def next_of(
         _call_it(f"{name}: failed")
         _tell("firing.failed", name, warehouse, error)
         return Failed(message=f"{error} ({ADVICE.format(warehouse=warehouse)})")
+    except Exception as error:  # such as a device without memory: Prefect shows where it was
+        _call_it(f"{name}: failed")
+        _tell("firing.failed", name, warehouse, error)
+        raise
 
 
 def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
@@ -116,7 +120,7 @@ def _call_it(name: str) -> None:
         name_run(flow_run.id, name)
 
 
-def _tell(event: str, name: str, warehouse: str, error: PosterityError) -> None:
+def _tell(event: str, name: str, warehouse: str, error: Exception) -> None:
     """Emit an event that Prefect's automations can act on."""
     resource = {
         "prefect.resource.id": f"posterity.experiment.{name}",

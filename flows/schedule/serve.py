@@ -197,10 +197,11 @@ def _interrupt(*_: object) -> None:
 
 
 def _one_at_a_time(name: str) -> None:
-    """Cancel the firings that come due while one is at work.
+    """Cancel the firings that come due while one of this process is at work.
 
     A concurrency limit on the deployment would not do: a killed process keeps its slot, so every
-    later firing would be cancelled.
+    later firing would be cancelled. Nor would what Prefect calls running, for the same reason. What
+    another machine is at work on is protected by its lease on the lake.
     """
     import httpx
     from prefect.exceptions import PrefectException
@@ -208,7 +209,7 @@ def _one_at_a_time(name: str) -> None:
     while True:
         time.sleep(LOOK)
         with suppress(httpx.HTTPError, PrefectException):  # a run may be deleted in its pages
-            if _runs(name, "RUNNING"):
+            if multiprocessing.active_children():
                 cancel_due(name, "the generation before is still being made")
 
 

@@ -13,7 +13,7 @@ from flows.generations.identity import CODE_VERSION
 from flows.progress import HEADINGS, cell, summary
 from flows.report.audit_page import answers, named_in
 from planners.errors import InvalidInput, harmless
-from planners.models.hub import HUB_ID
+from planners.models.hub import is_on_hub
 from warehouse.records import Generation
 from warehouse.store import Warehouse
 
@@ -65,7 +65,7 @@ def _settings(experiment: Experiment) -> dict[str, dict[str, object]]:
     content = json.loads(experiment.canonical())
     for table, name in (("model", "base"), ("tasks", "folder")):
         if place := content.get(table, {}).get(name):
-            hub = name == "base" and HUB_ID.fullmatch(place)
+            hub = name == "base" and is_on_hub(place)
             content[table][name] = place if hub or ":" in place else Path(place).name
     return dict(content)
 
@@ -75,7 +75,7 @@ def _fields(experiment: Experiment, license: str | None, adapter: bool) -> str:
     library = "peft" if adapter else "transformers"
     lines = [f"library_name: {library}", "pipeline_tag: text-generation"]
     lines += [f"license: {json.dumps(license)}"] if license else []
-    if HUB_ID.fullmatch(base):
+    if is_on_hub(base):
         lines.append(f"base_model: {json.dumps(base)}")
     tags = ["posterity", "planning", "pddl", *sorted(experiment.tasks.grades)]
     lines += ["tags:", *(f"- {json.dumps(tag)}" for tag in tags)]

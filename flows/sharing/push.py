@@ -10,7 +10,7 @@ from pathlib import Path
 
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.checkpoint import ADAPTER, require_checkpoint
-from planners.models.hub import HUB_ID
+from planners.models.hub import HUB_ID, checkpoint_files, is_on_hub
 
 README = "README.md"
 
@@ -31,9 +31,7 @@ class Parcel:
             yield file.name, file.stat().st_size
 
     def _checkpoint(self) -> list[Path]:
-        return sorted(
-            file for file in self.folder.iterdir() if file.is_file() and file.name != README
-        )
+        return checkpoint_files(self.folder)
 
     def _content(self, file: Path) -> str | bytes:
         """A file's place, or what goes in its stead: of an adapter, its base by its name on the hub
@@ -95,7 +93,7 @@ def parcel(repository: str, folder: Path, card: str, base: str) -> Parcel:
     """The files that would be pushed. Raises InvalidInput where the repository's name is none, the
     folder is no checkpoint, or an adapter of a `base` that others cannot get.
     """
-    if (folder / ADAPTER).is_file() and not HUB_ID.fullmatch(base):
+    if (folder / ADAPTER).is_file() and not is_on_hub(base):
         raise InvalidInput(
             f"{folder} is an adapter of {base}, which is not on a hub, so that nobody else could "
             'use it; push a generation of a model that is (model.base = "OWNER/NAME")'

@@ -22,6 +22,7 @@ from flows.experiments.experiment import Experiment
 from flows.progress import Watch
 from flows.tracking.sheets import Sheet, sheets
 from planners.errors import ComponentFailure, InvalidInput, PosterityError, harmless, require_one_of
+from planners.models.hub import checkpoint_files
 from warehouse.store import Warehouse
 
 PROJECT = "posterity"
@@ -78,15 +79,15 @@ class MLflow(Tracker):
         for part in _parts(settings, 100):
             self.client.log_batch(run, params=part)
         names = {name for _, values in sheet.points for name in values}
-        known = {
-            (name, one.step) for name in names for one in self.client.get_metric_history(run, name)
-        }
+        told = [one for name in names for one in self.client.get_metric_history(run, name)]
+        # The last is what counts: figures change when traces are judged anew.
+        known = {(one.key, one.step): one.value for one in sorted(told, key=_when)}
         now = int(time.time() * 1000)
         new = [
             Metric(name, value, now, step)
             for step, values in sheet.points
             for name, value in values.items()
-            if (name, step) not in known
+            if known.get((name, step)) != value
         ]
         for part in _parts(new, AT_ONCE):
             self.client.log_batch(run, metrics=part)
@@ -126,13 +127,15 @@ class WandB(Tracker):
                 disable_git=True, save_code=False,
             ),
         )  # fmt: skip
-        for step, values in sheet.points:
-            run.log(values, step=step)
-        with _files(sheet) as folder:
-            if folder is not None:
-                artifact = self.library.Artifact(_key(sheet.key), "generation")
-                artifact.add_dir(str(folder))
-                run.log_artifact(artifact)
+        try:
+            for step, values in sheet.points:
+                run.log(values, step=step)
+            with _files(sheet) as folder:
+                if folder is not None:
+                    artifact = self.library.Artifact(_key(sheet.key), "generation")
+                    artifact.add_dir(str(folder))
+                    run.log_artifact(artifact)
+        finally:  # else the next sheet would be written into this run
             run.finish()
 
 
@@ -200,7 +203,7 @@ def send(
     if files and not TRACKERS[name].takes_files:
         takers = ", ".join(one.name for one in TRACKERS.values() if one.takes_files)
         raise InvalidInput(f"{name} takes figures only; files go to {takers}")
-    tracker, count = TRACKERS[name](at), 0
+    tracker, count = tracker_of(name, at), 0
     for sheet in found:
         try:
             tracker.put(sheet)
@@ -218,7 +221,17 @@ def send(
 def require_trackers(experiment: Experiment) -> None:
     """Raise InvalidInput unless every tracker of an experiment is installed and has an address."""
     for name in experiment.tracking:
-        TRACKERS[name]()
+        tracker_of(name)
+
+
+def tracker_of(name: str, at: str | None = None) -> Tracker:
+    """A tracker by its name. Raises InvalidInput where it is not installed or takes no address."""
+    try:
+        return TRACKERS[name](at)
+    except PosterityError:
+        raise
+    except Exception as error:  # whatever a library may say of an address
+        raise InvalidInput(f"{name}: it cannot be used at its address: {error}") from error
 
 
 def follow(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
@@ -230,6 +243,10 @@ def follow(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
             send(name, sheets(warehouse, experiment, generation))
         except PosterityError as error:
             watch.say(f"tracking: {error}")
+
+
+def _when(metric: Any) -> tuple[int, int]:
+    return metric.timestamp, metric.step
 
 
 def _key(text: str) -> str:
@@ -252,5 +269,8 @@ def _files(sheet: Sheet) -> Iterator[Path | None]:
         for name, text in sheet.texts.items():
             (Path(scratch) / name).write_text(text, "utf-8")
         if sheet.folder is not None:
-            shutil.copytree(sheet.folder, Path(scratch) / "checkpoint")
+            kept = Path(scratch) / "checkpoint"
+            kept.mkdir()
+            for file in checkpoint_files(sheet.folder):
+                shutil.copy(file, kept)
         yield Path(scratch)

@@ -77,10 +77,12 @@ def test_decisions_are_read_as_they_were_written(
     assert len(told) == changes, "a decision that stands is written once"
 
 
-@settings(max_examples=30, deadline=None)
-@given(histories)
-def test_a_migration_keeps_every_decision(history: dict[int, Any]) -> None:
-    rows = rows_of(history)
+@settings(max_examples=6, deadline=None)
+@given(st.lists(histories, min_size=1, max_size=8))
+def test_a_migration_keeps_every_decision(several: list[dict[int, Any]]) -> None:
+    """Of several experiments in one file: migrating it takes most of the time."""
+    named = {f"e{number}": history for number, history in enumerate(several)}
+    rows = [row for name, history in named.items() for row in rows_of(history, name)]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "w.duckdb"
         with duckdb.connect(path) as connection:
@@ -91,15 +93,18 @@ def test_a_migration_keeps_every_decision(history: dict[int, Any]) -> None:
                     "INSERT INTO selections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [*row.values()],
                 )
-            for generation in history:
-                connection.execute("INSERT INTO marks VALUES ('e', ?, 'curate', 0)", [generation])
+            for name, history in named.items():
+                for generation in history:
+                    connection.execute(
+                        "INSERT INTO marks VALUES (?, ?, 'curate', 0)", [name, generation]
+                    )
         with Warehouse(path) as store:
-            assert read(store) == rows
-            # The last generation's decisions stand, so that the next are told apart from them.
-            again = pd.DataFrame(rows_of({9: history[max(history)]}) if history else [],
-                                 columns=SELECTED)  # fmt: skip
             before = len(store.frame("FROM selections"))
-            store.decide(again, Mark("e", 10, "curate"))
+            for name, history in named.items():
+                assert read(store, name) == rows_of(history, name)
+                # The last generation's decisions stand, so that the next are told apart from them.
+                last = rows_of({9: history[max(history)]}, name) if history else []
+                store.decide(pd.DataFrame(last, columns=SELECTED), Mark(name, 10, "curate"))
             assert len(store.frame("FROM selections")) == before
             assert any("selections" in line for line in written_otherwise(store)[1]) == bool(rows)
 

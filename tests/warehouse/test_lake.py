@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ def lake(postgres: str, tmp_path: Path) -> str:
     """The URL of a new lake."""
     catalogue = create_database(postgres, f"lake{next(NUMBERS)}")
     return f"ducklake:postgres:{catalogue}?data={tmp_path / 'shared'}"
+
+
+@pytest.fixture(scope="module")
+def empty(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """A lake without rows, for readers."""
+    catalogue = create_database(postgres, f"lake{next(NUMBERS)}")
+    url = f"ducklake:postgres:{catalogue}?data={tmp_path_factory.mktemp('lake') / 'shared'}"
+    Warehouse(url).close()
+    with Warehouse(url, read_only=True) as store:
+        yield store
 
 
 def contents(where: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -156,13 +167,16 @@ def test_a_killed_writer_leaves_whole_parts_and_gives_up_its_turn(
         "EXPLAIN SELECT 1",
     ],
 )
-def test_queries_only_read_the_lake(lake: str, sql: str) -> None:
-    Warehouse(lake).close()
+def test_queries_only_read_the_lake(empty: Warehouse, sql: str) -> None:
     with pytest.raises(InvalidInput):
-        ask(lake, sql)
-    with Warehouse(lake, read_only=True) as store, pytest.raises(InvalidInput):
-        written_traits(store, "e", {"x": f"({sql})"}, 0)
-    assert ask(lake, "SELECT count(*) AS n FROM tasks, range(3)").to_pylist() == [{"n": 0}]
+        ask(str(empty.place), sql)
+    with pytest.raises(InvalidInput):
+        written_traits(empty, "e", {"x": f"({sql})"}, 0)
+
+
+def test_a_query_of_the_lake_is_answered(empty: Warehouse) -> None:
+    counted = ask(str(empty.place), "SELECT count(*) AS n FROM tasks, range(3)")
+    assert counted.to_pylist() == [{"n": 0}]
 
 
 def test_lakes_that_cannot_be(lake: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.warehouse.test_store import ROW
 from warehouse import schema
 from warehouse.places import lake as lakes
 from warehouse.places.connect import connect, place_of
-from warehouse.sandbox.query import ask
+from warehouse.sandbox.query import ask, require_select
 from warehouse.store import Warehouse
 
 NUMBERS = count()
@@ -70,13 +70,13 @@ REFUSED = {
 
 def test_a_query_reaches_nothing_else_and_sees_no_key(lake: str) -> None:
     Warehouse(lake).close()
-    for sql, why in REFUSED.items():
-        with pytest.raises(InvalidInput, match=why):
-            ask(lake, sql)
     names = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token")
-    for name in names:
-        with pytest.raises(InvalidInput, match="cannot read the database's settings"):
-            ask(lake, f"SELECT current_setting('{name}')")
+    settings = {f"SELECT current_setting('{name}')": "database's settings" for name in names}
+    for sql, why in (REFUSED | settings).items():
+        with pytest.raises(InvalidInput, match=why):
+            require_select(sql, lake=True)
+    with pytest.raises(InvalidInput, match="no files"):
+        ask(lake, next(iter(REFUSED)))
     # Nor are they there, where a query finds another way to settings.
     columns = ", ".join(f"current_setting('{name}') AS {name}" for name in names)
     engine = connect(place_of(lake), read_only=True)

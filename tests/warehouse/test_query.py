@@ -20,7 +20,7 @@ from tests.processes import at_work
 from warehouse.sandbox.query import Limits, ask, require_expression, require_select
 from warehouse.store import Warehouse
 
-STATEMENTS = int(os.environ.get("POSTERITY_FUZZ", "1500"))
+STATEMENTS = int(os.environ.get("POSTERITY_FUZZ", "600"))
 """How many random statements are tried."""
 WRITES = [
     "EXPLAIN ANALYZE COPY (SELECT 'gone' AS a) TO '{file}' (FORMAT csv, USE_TMP_FILE false)",
@@ -83,23 +83,32 @@ WRITES = [
     "",
     "-- nothing",
     "sekect 1",
+    "SELECT * FROM nowhere",
     "SELECT " + "[" * 3000 + "]" * 3000,
 ]
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    """A warehouse with a table's worth of rows, and a secret beside it."""
-    (tmp_path / "secret.txt").write_text("launch code\n")
-    with Warehouse(tmp_path / "w.duckdb") as store, store.engine.begin() as connection:
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with a table's worth of rows, and a secret beside it. Nothing changes it."""
+    folder = tmp_path_factory.mktemp("target")
+    (folder / "secret.txt").write_text("launch code\n")
+    with Warehouse(folder / "w.duckdb") as store, store.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO domains SELECT range::VARCHAR, 'd', 'x' FROM range(100)"
         )
-    return tmp_path / "w.duckdb"
+    return folder / "w.duckdb"
 
 
 def everything_in(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+def answered(target: Path, sql: str, whole: bool) -> None:
+    """As `ask` does; unless `whole`, what the parser refuses starts no process, for a second."""
+    if not whole:
+        require_select(sql)
+    ask(target, sql)
 
 
 @pytest.mark.parametrize("sql", WRITES)
@@ -112,7 +121,7 @@ def test_what_is_no_select_changes_and_reveals_nothing(target: Path, sql: str) -
         )  # fmt: skip
         before = everything_in(target.parent)
         with pytest.raises(InvalidInput) as refused:
-            ask(target, filled)
+            answered(target, filled, WRITES.index(sql) % 6 == 0)
         with pytest.raises(TimeoutError):
             listener.accept()
     assert everything_in(target.parent) == before
@@ -192,8 +201,8 @@ def test_random_statements_change_nothing(target: Path) -> None:
         except (InvalidInput, duckdb.Error):
             continue
     locked.close()
-    assert len(passed) > 50
-    for sql in passed[::50]:
+    assert len(passed) > 20
+    for sql in passed[::20]:
         with suppress(InvalidInput):
             ask(target, sql)
     assert everything_in(target.parent) == before
@@ -202,9 +211,9 @@ def test_random_statements_change_nothing(target: Path) -> None:
 @pytest.mark.parametrize(
     ("sql", "seconds", "why"),
     [
-        ("SELECT count(*) FROM range(1000000000000)", 1.5, "longer than 1"),
-        ("WITH RECURSIVE a AS (SELECT 1 UNION ALL FROM a) FROM a", 1.5, "longer|memory"),
-        ("SELECT repeat('x', 4000000000)", 1.5, "longer|memory"),
+        ("SELECT count(*) FROM range(1000000000000)", 6, "longer than 6"),
+        ("WITH RECURSIVE a AS (SELECT 1 UNION ALL FROM a) FROM a", 6, "longer|memory"),
+        ("SELECT repeat('x', 4000000000)", 60, "memory"),
         ("FROM range(1001)", 60, "more than 1,000 rows"),  # a busy machine starts it slowly
     ],
 )

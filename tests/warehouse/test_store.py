@@ -136,8 +136,11 @@ CONSTRAINTS = """
 """
 
 
-@pytest.mark.parametrize("old", SCHEMAS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(
+    ("old", "read_only"),
+    [(old, True) for old in SCHEMAS] + [(old, False) for old in (SCHEMAS[0], SCHEMAS[-1])],
+    ids=lambda one: one.stem if isinstance(one, Path) else str(one),
+)
 def test_an_older_schema_is_backed_up_and_migrated(
     old: Path, read_only: bool, tmp_path: Path, warehouse: Warehouse
 ) -> None:
@@ -333,29 +336,6 @@ def test_a_warehouse_open_elsewhere_names_the_process(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match=r"--warehouse \S+w\.duckdb\.snapshot$"):
             Warehouse(path, read_only=True)
         other.communicate("\n")
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "DELETE FROM traces",
-        "CREATE TABLE x (a INTEGER)",
-        "ATTACH 'x.duckdb'",
-        "COPY traces TO 'x.csv'",
-        "INSTALL httpfs",
-        "SET enable_external_access = true",
-        "SELECT 1; SELECT 2",
-        "",
-        "SELEC 1",
-        "SELECT * FROM nowhere",
-        "SELECT * FROM read_text('/etc/hostname')",
-        "SELECT * FROM '/etc/hostname'",
-    ],
-)
-def test_queries_only_read(warehouse: Warehouse, sql: str) -> None:
-    warehouse.close()
-    with pytest.raises(InvalidInput):
-        ask(str(warehouse.place), sql)
 
 
 def test_a_query_answers(warehouse: Warehouse) -> None:

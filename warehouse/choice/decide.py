@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
 from warehouse import schema
 from warehouse.choice.rules import Rule
 from warehouse.load import amend, arrow_schema, enter, quoted, registered, tallied
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POOL = """
     SELECT t.trace, t.task, t.generation, j.outcome, j.plan_length, t.reasoning_tokens

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -195,9 +196,13 @@ def _require_no_macro(connection: sa.Connection, place: Place) -> None:
     _without_macro[place] = written
 
 
+def _tables(connection: sa.Connection) -> list[str]:
+    return sa.inspect(connection).get_table_names()
+
+
 def _version(connection: sa.Connection) -> int | None:
     """The schema version: None for a new, empty warehouse, 0 for a foreign database."""
-    tables = sa.inspect(connection).get_table_names()
+    tables = _tables(connection)
     if "schema_version" in tables:
         versions = connection.execute(sa.select(schema.schema_version.c.version)).scalars().all()
         if len(versions) != 1 or not isinstance(versions[0], int):
@@ -228,7 +233,9 @@ def _create(engine: sa.Engine, place: Place) -> None:
     """Create missing tables or migrate, in one transaction; replace views to match the code."""
     with explained(place, engine), place.turn(engine), engine.begin() as connection:
         version = _version(connection)  # read again: another process may have migrated it
-        schema.keyless().create_all(connection)
+        known, tables = set(_tables(connection)), schema.keyless()
+        missing = [table for table in tables.sorted_tables if table.name not in known]
+        tables.create_all(connection, missing, checkfirst=False)
         if version is None:
             fresh = schema.schema_version.insert().values(version=schema.SCHEMA_VERSION)
             connection.execute(fresh)
@@ -242,8 +249,9 @@ def _create(engine: sa.Engine, place: Place) -> None:
                 ) from error
         if version != schema.SCHEMA_VERSION:
             open_ledger(connection)
-        for name in VIEWS:
-            connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}")
+        views = (f"CREATE OR REPLACE VIEW {name} AS\n{view_sql(name)}\n;" for name in VIEWS)
+        raw: Any = connection.connection.driver_connection
+        raw.execute("\n".join(views))  # as one text: SQLAlchemy reads each statement for its kind
 
 
 def view_grain(name: str) -> str:

@@ -105,6 +105,79 @@ def test_what_other_tools_write_becomes_traces(
         assert line == Line(completion=PLAN, domain=line.domain, problem=line.problem, **told)
 
 
+THOUGHT, LISTED = "First try:\n(pickup b2)\n(stack b2 b1)\nno.", f"<think>\n{{}}\n</think>\n{PLAN}"
+EXAMPLE = {"message": {"role": "assistant", "content": "(pickup b9)"}, "sampled": False}
+
+
+def structured(value: Any) -> dict[str, Any]:
+    """JSON as a collector writes a structured attribute."""
+    if isinstance(value, str):
+        return {"stringValue": value}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [structured(one) for one in value]}}
+    pairs = [{"key": key, "value": structured(one)} for key, one in value.items()]
+    return {"kvlistValue": {"values": pairs}}
+
+
+def spans(answer: dict[str, Any]) -> dict[str, Any]:
+    messages = {"input": [{"parts": [{"type": "text", "content": ASKED}]}], "output": [answer]}
+    told = [{"key": f"gen_ai.{name}.messages", "value": structured(one)}
+            for name, one in messages.items()]  # fmt: skip
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": told}]}]}]}
+
+
+@pytest.mark.parametrize(
+    ("form", "found", "completion", "ended"),
+    [
+        ("otel", spans({"parts": [{"type": "reasoning", "content": THOUGHT},
+                                  {"type": "text", "content": PLAN}]}), LISTED.format(THOUGHT),
+         "stop"),
+        ("otel", spans({"parts": [{"type": "text", "content": ""}], "finish_reason": "length"}), "",
+         "length"),
+        ("chat", {"messages": [USER, SAID | {"reasoning_content": THOUGHT}]},
+         LISTED.format(THOUGHT), "stop"),
+        ("langfuse", {"input": json.dumps([USER]), "output": json.dumps(
+            {"choices": [{"message": SAID, "finish_reason": "length"}]})}, PLAN, "length"),
+        ("langfuse", {"input": ASKED, "output": '{"plan": []}'}, '{"plan": []}', "stop"),
+        ("langsmith", {"inputs": ASKED, "outputs": {"generations": [[
+            {"text": PLAN, "generation_info": {"finish_reason": "length"}},
+            {"text": "(pickup b2)"}]]}}, PLAN, "length"),
+        ("verifiers", {"traces": [{"nodes": [{"message": USER}, EXAMPLE, {"message": USER},
+                                             {"message": SAID, "sampled": True}],
+                                   "calls": [{"node": 3, "finish_reason": "length"},
+                                             {"node": None, "error": "lost"}]}]}, PLAN, "length"),
+        ("inspect", {"input": ASKED, "output": {"choices": [
+            {"message": {"content": [{"type": "text", "text": ""}]},
+             "stop_reason": "max_tokens"}]}}, "", "length"),
+    ],
+)  # fmt: skip
+def test_reasoning_is_before_the_answer_and_a_cut_answer_is_one(
+    form: str, found: dict[str, Any], completion: str, ended: str
+) -> None:
+    [line] = imported(form, found)
+    assert isinstance(line, Line)
+    assert (line.completion, line.finish_reason) == (completion, ended)
+
+
+def test_an_episode_that_failed_has_no_answer() -> None:
+    nodes = [{"message": USER}, EXAMPLE, {"message": USER}]
+    assert imported("verifiers", {"traces": [{"nodes": nodes, "calls": [{"error": "x"}]}]}) == [
+        None
+    ]
+
+
+@pytest.mark.parametrize("form", sorted({*FORMATS} - {"chat"}))
+def test_an_object_of_something_else_is_no_line_without_an_answer(form: str) -> None:
+    with pytest.raises(InvalidInput, match="not as its tool writes it: there is no"):
+        imported(form, {"foo": 1})
+
+
+def test_a_resource_that_cannot_be_read_costs_no_other() -> None:
+    read, wrong = imported("otel", {"resourceSpans": [{"scopeSpans": [{"spans": [SPAN]}]}, None]})
+    assert isinstance(read, Line)
+    assert isinstance(wrong, InvalidInput)
+
+
 def test_lines_of_other_tools_are_judged_counted_and_named(warehouse: Warehouse) -> None:
     spans = [SPAN, {**SPAN, "attributes": SPAN["attributes"][:3]}]
     lines = [

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -241,6 +242,7 @@ def test_a_run_is_watched_while_it_works(tmp_path: Path, opened: Open) -> None:
         assert run.stdout is not None
         while not (warehouse.parent / "w.duckdb.snapshot").exists():
             assert run.poll() is None, run.stdout.read()
+            time.sleep(0.2)  # rather than take a core from it
         with shown(warehouse) as site:
             page = opened(f"{site}/live")
             expect(page.locator("#connection")).to_contain_text("Connected")

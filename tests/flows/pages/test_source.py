@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import threading
 import time
 from pathlib import Path
 from unittest.mock import patch
@@ -77,23 +76,25 @@ def test_a_snapshot_is_read_while_a_writer_has_the_file(copied: Path) -> None:
 
 def test_writers_wait_for_a_page_and_do_not_fail(copied: Path) -> None:
     source = Source(str(copied))
-    reading, done = threading.Event(), threading.Event()
-
-    def read() -> None:
+    code = (
+        "import time; from warehouse.store import Warehouse; print('ready', flush=True); input()\n"
+        f"Warehouse({str(copied)!r}).close(); print(time.time())"
+    )
+    with subprocess.Popen(
+        [*posterity()[:1], "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdin is not None
+        assert writer.stdout.readline() == "ready\n"
         with source.reading() as store:
-            reading.set()
+            writer.stdin.write("\n")
+            writer.stdin.flush()
             time.sleep(1)
             store.frame("FROM progress")
-            done.set()
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    reading.wait(30)
-    code = f"from warehouse.store import Warehouse; Warehouse({str(copied)!r}).close()"
-    opened = subprocess.run([*posterity()[:1], "-c", code], capture_output=True, text=True)
-    thread.join()
-    assert opened.returncode == 0, opened.stderr
-    assert done.is_set(), "it came after the page"
+            until = time.time()
+        opened = float(writer.stdout.readline())
+    assert writer.returncode == 0
+    assert opened > until, "it came after the page"
 
 
 def test_a_warehouse_that_is_none_is_said(tmp_path: Path) -> None:

@@ -181,3 +181,15 @@ def test_an_adapter_names_its_base_as_others_do(tiny_checkpoint: Path, tmp_path:
     found = parcel("me/plans", folder, "card", "Qwen/Qwen3-0.6B")
     told = json.loads(found._content(folder / "adapter_config.json"))
     assert (told["r"], told["base_model_name_or_path"]) == (2, "Qwen/Qwen3-0.6B")
+    with pytest.raises(InvalidInput, match="which is not on a hub"):
+        parcel("me/plans", folder, "card", "private/base.gguf")
+
+
+def test_only_files_of_a_checkpoint_go(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Generation 0 may be a folder of the user's own, with much else in it."""
+    folder = tmp_path / "own"
+    shutil.copytree(tiny_checkpoint, folder)
+    for name in (".env", "training_args.bin", "optimizer.pt", "notes.md"):
+        (folder / name).write_text("secret")
+    names = {name for name, _ in parcel("me/plans", folder, "card", "own").files()}
+    assert names == {"README.md", *(file.name for file in tiny_checkpoint.iterdir())}
