@@ -103,7 +103,7 @@ def _first(value: object) -> object:
 
 
 def _own(found: Found, name: str) -> Any:
-    """What stands under the name that every object of a format has. Raises InvalidInput if it has
+    """The value under a name that every object of its format has. Raises InvalidInput if it has
     none: it is of another tool, or another version.
     """
     if name not in found:
