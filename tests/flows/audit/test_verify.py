@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import sqlalchemy as sa
 from flows.audit.verify import JUDGED_ANEW, verify
 from flows.progress import Watch
 from planners.errors import InvalidInput
-from tests.processes import posterity
+from tests.forked import ran
 from warehouse import schema
 from warehouse.load import amend
 from warehouse.store import Warehouse
@@ -121,10 +120,7 @@ def test_settings_that_are_none_are_one_message(
     with duckdb.connect(path) as connection:
         connection.execute("UPDATE experiments SET config = $1", [config])
     for command in ("status", "report", "verify"):
-        done = subprocess.run(
-            posterity(command, "--warehouse", str(path)), capture_output=True, text=True,
-            cwd=tmp_path,
-        )  # fmt: skip
+        done = ran(command, "--warehouse", str(path), folder=tmp_path)
         assert done.returncode in (1, 2)
         assert "Traceback" not in done.stderr
         assert "settings" in done.stderr + done.stdout

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,6 @@ def test_running_again_changes_nothing(finished: Path) -> None:
     assert contents(finished) == before
 
 
-def test_the_same_experiment_twice_is_the_same(finished: Path, tmp_path: Path) -> None:
-    finish(tmp_path / "w.duckdb")
-    assert contents(tmp_path / "w.duckdb") == contents(finished)
-
-
 def test_going_further_keeps_what_is_there(finished: Path, tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     finish(path, EXPERIMENT.model_copy(update={"generations": 1}))
@@ -115,23 +111,23 @@ def test_going_further_keeps_what_is_there(finished: Path, tmp_path: Path) -> No
     assert contents(path) == contents(finished)
 
 
-@pytest.mark.parametrize(
-    "stage", ["prepare", "deploy", "evaluate", "judge", "promote", "curate", "train"]
-)
-def test_a_failure_behind_any_stage_resumes_to_the_same(
-    finished: Path, tmp_path: Path, stage: str
-) -> None:
+def test_a_failure_behind_any_stage_resumes_to_the_same(finished: Path, tmp_path: Path) -> None:
+    """Behind each in turn, in one warehouse."""
     path = tmp_path / "w.duckdb"
 
     class Stop(Exception):
         pass
 
-    def then_stop(*arguments: Any) -> None:
-        getattr(Stages(), stage)(*arguments)
-        raise Stop
+    def stopping(stage: str) -> Callable[..., None]:
+        def then_stop(*arguments: Any) -> None:
+            getattr(Stages(), stage)(*arguments)
+            raise Stop
 
-    with Warehouse(path) as store, pytest.raises(Stop):
-        iterate(store, EXPERIMENT, Watch(quiet=True), Stages(**{stage: then_stop}))
+        return then_stop
+
+    for stage in ("prepare", "deploy", "evaluate", "judge", "promote", "curate", "train"):
+        with Warehouse(path) as store, pytest.raises(Stop):
+            iterate(store, EXPERIMENT, Watch(quiet=True), Stages(**{stage: stopping(stage)}))
     finish(path)
     assert contents(path) == contents(finished)
 

@@ -31,6 +31,7 @@ from planners.errors import InvalidInput
 from planners.processes import free_port
 from tests.browser import look
 from tests.conftest import contents, small
+from tests.forked import ran
 from tests.processes import (
     at_work,
     command_of,
@@ -88,9 +89,9 @@ def test_a_port_that_something_else_has_is_refused_at_once(tmp_path: Path) -> No
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        done = subprocess.run(
-            posterity("serve", "tiny", "--interval", "60", "--port", port),
-            env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True,
+        done = ran(
+            "serve", "tiny", "--interval", "60", "--port", port,
+            environment=environment(tmp_path), folder=tmp_path,
         )  # fmt: skip
     assert done.returncode == 2
     assert f"port {port} is taken by something that is no Prefect server" in done.stderr
