@@ -37,6 +37,7 @@ EMPTIED: dict[sa.Table, dict[str, Any]] = {
     schema.judgements: {"plan": None, "detail": ""},
     schema.feedback: {"comment": None, "user_hash": FORGOTTEN},
     schema.unjudged: {"reason": ""},
+    schema.selections: {"reason": FORGOTTEN},
 }
 """The columns that are emptied of a trace that is forgotten."""
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)

@@ -31,7 +31,7 @@ def deploy(
         typer.Option("--name", help="A further host name that clients call it by. Repeatable."),
     ] = None,
     waiting: Annotated[
-        int, typer.Option(min=1, help="Answers under way, at most; others are told to try again.")
+        int, typer.Option(min=1, help="Answers at a time, at most; others are told to try again.")
     ] = 256,
     json_logs: Annotated[
         bool, typer.Option("--json-logs", help="Each request as a line of JSON on standard error.")
@@ -86,7 +86,7 @@ def keys(
     """Make a key for a client of the gateway, list them, or revoke one.
 
     The key is printed once; the warehouse keeps its hash. A gateway that runs knows of it a second
-    later. Once there was a key, every client needs one, on this machine too.
+    later. Once a key was made, every client needs one, on this machine too, and if it was revoked.
     """
     with one_message():
         from flows.commands.output import TABLE, write_result

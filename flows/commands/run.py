@@ -149,7 +149,7 @@ def plan(
 ) -> None:
     """Tokens, memory and time of an experiment on this machine, before anything starts.
 
-    Exit 1 where it does not fit. Completions are counted as long as they may become.
+    Exit 1 where it does not fit. Every completion is counted at its maximum length.
     """
     with one_message():
         from flows.experiments.reading import load_experiment
@@ -207,7 +207,7 @@ def check(
     """Judge plans. Exit 0: all valid. 1: at least one is not. 2: one could not be judged.
 
     Referees (kairos, val, up) give second opinions; the verdict and exit code stay ours. With a
-    reference, it also says how many actions a valid plan has too many (greedy action elimination).
+    reference, it also counts a valid plan's redundant actions (greedy action elimination).
     """
     with one_message():
         from flows.commands.check import Judged, Unjudged, judge_files

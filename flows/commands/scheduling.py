@@ -47,9 +47,9 @@ def serve(
 ) -> None:
     """Schedule an experiment: each firing makes the next generation, never two at once.
 
-    Stays until it is stopped; Prefect's pages show what happens, on this machine only. A firing
-    that died is made up for by the next, which goes on where it stopped; firings missed while
-    nothing was served are not. A Prefect server that is configured (`PREFECT_API_URL`) is used.
+    Stays until it is stopped; Prefect's pages show what happens, on this machine only. If a
+    firing dies, the next one resumes it; firings that were due while `serve` was not running are
+    skipped. A Prefect server that is configured (`PREFECT_API_URL`) is used.
     If `POSTERITY_WEBHOOK` names an address, it is told of firings that fail and of generations
     that are not promoted, as JSON with a `text`, which Slack and others take.
     """

@@ -43,7 +43,9 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
         verb = "deployed" if last.promoted else "not promoted"
         done += f"; generation {last.generation} is {verb}: {last.reason}"
     if last is not None and not last.promoted:  # nothing goes on by itself
-        left = f"`posterity promote {last.generation}` deploys it anyway, then {left}"
+        left = (
+            f"`posterity promote {last.generation} {experiment.id}` deploys it anyway, then {left}"
+        )
     return f"{done}; {left}"
 
 

@@ -99,7 +99,7 @@ def ingest(
         typer.FileBinaryRead, typer.Argument(help="JSON Lines, or - for standard input.")
     ],
     source: Annotated[
-        str, typer.Option("--source", help="What the views call where the traces come from.")
+        str, typer.Option("--source", help="Name under which the views show these traces.")
     ] = "ingested",
     form: Annotated[
         str,
@@ -225,7 +225,9 @@ def promote(
     generation: Annotated[int, typer.Argument(min=0, help="The generation to deploy.")],
     experiment: OnlyOne = None,
     changes: Changes = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", help="The reason, kept in the table promotions.")
+    ] = "",
     warehouse: WarehouseFile = DEFAULT,
 ) -> None:
     """Deploy a generation: roll back to an older one, or take one that was not promoted.
@@ -245,6 +247,7 @@ def promote(
             promote_by_hand(store, chosen, generation, reason or "posterity promote")
             newest = store.generations(chosen.id)[-1].index
         typer.echo(
-            f"{chosen.id}: generation {generation} is deployed; the next is made from it by "
-            f"`posterity run` with --set generations={newest + 1} or more"
+            f"{chosen.id}: generation {generation} is deployed; the next is made from it: run the "
+            f"experiment again with --set generations={newest + 1} or more (`posterity status` "
+            "prints the command)"
         )

@@ -85,14 +85,14 @@ def audit(
     """
     with one_message():
         if pool is None and (traits or kept != KEPT or group != GROUP):
-            raise InvalidInput("--kept, --group and --trait are of a data set: name it with --pool")
+            raise InvalidInput("--kept, --group and --trait need --pool FILE")
         if by_lot is None and arms != ARMS:
-            raise InvalidInput("--arms are of --by-lot: name the generation with it")
+            raise InvalidInput("--arms needs --by-lot GENERATION")
         chosen = {"--pool": pool, "--by-lot": by_lot, "--curator": curator}
         if len(given := [name for name, value in chosen.items() if value is not None]) > 1:
             raise InvalidInput(f"{' and '.join(given)} are different questions: ask one at a time")
         if pool is not None and (experiment is not None or changes):
-            raise InvalidInput("--pool is of a data set, not of an experiment: leave one out")
+            raise InvalidInput("--pool audits a file: leave out the experiment and --set")
         if pool is not None:
             _ask_of_a_file(pool, kept, group, traits or ())
             return
@@ -172,15 +172,20 @@ def _ask_arms(warehouse: str, chosen: Experiment | str | None, generation: int, 
 @app.command()
 def teachers(
     experiment: Annotated[str, typer.Argument(help="A preset, TOML file or id.")],
-    generation: Annotated[int, typer.Argument(help="The generation that does it.", min=1)],
+    generation: Annotated[
+        int, typer.Argument(help="The generation that shows the behaviour.", min=1)
+    ],
     behaviour: Annotated[
         str,
-        typer.Option("--of", help="SQL over a trace: what it does, among its deployed traces."),
+        typer.Option("--of", help="SQL: which of its deployed traces show the behaviour."),
     ] = "outcome = 'VALID'",
     top: Annotated[int, typer.Option("--top", help="How many teachers.", min=1)] = 10,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Train again without the first tenth, and without any tenth."),
+        typer.Option(
+            "--check",
+            help="Train twice more: without the first tenth of them, and without a random one.",
+        ),
     ] = False,
     changes: Changes = None,
     warehouse: WarehouseFile = DEFAULT,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.deployment.answered import Answered, Told, of_line
@@ -17,6 +19,7 @@ from flows.generations.lineage import ancestors
 from planners.checking.checker import CHECKER, checker_for
 from planners.errors import Busy, PosterityError, Waiting
 from planners.records import content_hash
+from warehouse.findings import Forgotten
 from warehouse.places.connect import Place, for_a_moment, place_of
 from warehouse.records import Domain, Feedback, Landed, Record, Request, Task, Trace, utc
 from warehouse.store import Warehouse
@@ -84,8 +87,14 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
             elif read.corrects not in gone:
                 rows += [*records_of(read, first)]  # all of them, or none where one is refused
                 answers += 1
-            else:
+            else:  # nor is what corrects it known, or judged, from now on
                 gone.add(read.trace)
+                rows.append(
+                    Forgotten(
+                        read.trace, read.experiment, read.generation, "", content_hash(read.text),
+                        utc(datetime.now(UTC)),
+                    )
+                )  # fmt: skip
         except PosterityError:  # of another version, perhaps: kept beside the log, for that one
             unreadable.append(line)
     feedback = [
@@ -93,10 +102,14 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
         for one in told
         if one.trace not in gone
     ]
+    if unreadable:  # first: after the rows, the segment is never read again, and may go
+        with (segment.parent.parent / UNREADABLE).open("a+b") as kept:
+            kept.seek(0)
+            known = set(kept)  # of a try before this one
+            kept.writelines(line for line in unreadable if line not in known)
+            kept.flush()
+            os.fsync(kept.fileno())
     warehouse.hear(feedback, [*rows, Landed(segment.name, answers + len(feedback))])
-    if unreadable:  # only now: a segment that could not be loaded is read again
-        with (segment.parent.parent / UNREADABLE).open("ab") as kept:
-            kept.writelines(unreadable)
     return len(unreadable)
 
 

@@ -179,7 +179,7 @@ class Model(Table):
     of what determines a run. Two learn nothing: "planner" (a classical baseline with `seconds` per
     task) and "scripted" (base is a file of JSON Lines).
 
-    `batch`: completions that are drawn together. `threads`: of the CPU, 0 for one per core.
+    `batch`: completions that are drawn together. `threads`: of the CPU; 0: one per core, 8 at most.
     `device` and `dtype` are of a local model. "auto" is a GPU where there is one, with the type of
     the stored weights; on a CPU it is float32. The dtype "fastest" is bfloat16 on a GPU, and on a
     CPU that has instructions for it.

@@ -52,8 +52,8 @@ def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: i
         raise NotPromoted(
             f"generation {generation}{which} is not promoted: {last.reason}; generation "
             f"{deployed(warehouse, experiment)} stays deployed. Look at it with `posterity audit`, "
-            f"take it all the same with `posterity promote {generation}`, or promote an older one "
-            "and run again for another try"
+            f"deploy it anyway with `posterity promote {generation} {experiment.id}`, or promote "
+            "an older one and run again for another try"
         )
 
 
@@ -99,6 +99,8 @@ def without_forgotten(
     ones. Where users alone teach, one is made at once; the next waits for users, as always.
     """
     tainted = set(warehouse.query("tainted_of", experiment=experiment.id)["generation"])
+    if not tainted:
+        return experiment, None
     now = deployed(warehouse, experiment)
     lineage = [*ancestors(warehouse, experiment, now), now] if now > 0 else [now]
     clean = list(takewhile(lambda one: one not in tainted, lineage))
@@ -111,11 +113,11 @@ def without_forgotten(
         promote_by_hand(warehouse, experiment, clean[-1], reason)
     wanted, users = experiment.generations - (len(clean) - 1), experiment.deployment
     # Killed in between, it was rolled back before, and what replaces it is not made yet.
-    again = bool(tainted) and warehouse.promotions(experiment.id)[-1].decided_by == BY_HAND
+    again = warehouse.promotions(experiment.id)[-1].decided_by == BY_HAND
     if users is not None and (rolled_back or again):
         wanted = min(wanted, 1) if users.alone else wanted
         users = users.model_copy(update={"fewest": 0})  # what is learned from is there already
-    last = max(decided(warehouse, experiment)) + wanted
+    last = max(decided(warehouse, experiment), default=-1) + wanted
     longer = experiment.model_copy(update={"generations": last, "deployment": users})
     return longer, clean[-1] if rolled_back else None
 
@@ -153,7 +155,7 @@ def _if_better(
     found = warehouse.query("heldout_by_sample", experiment=experiment.id)
     shares = found.pivot(index="sample", columns="generation", values="solved")
     both = shares.reindex(columns=[parent, generation]).dropna()
-    gain = both[generation] - both[parent]
+    gain = (both[generation] - both[parent]).round(9)  # 0.5 - 0.4 is not 0.4 - 0.3
     if len(both) < 2 or gain.nunique() == 1:  # without any spread they tell nothing of chance
         return (
             False,

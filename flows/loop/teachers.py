@@ -115,7 +115,10 @@ def _rows(
     if generation < 1 or warehouse.generation(experiment.id, generation) is None:
         raise InvalidInput(f"{experiment.id} has no trained generation {generation}")
     if experiment.training.method != "sft":
-        raise InvalidInput("influence is told of supervised fine-tuning (training.method = 'sft')")
+        raise InvalidInput(
+            "teachers are named only where training.method = 'sft'; that of "
+            f"{experiment.id} is {experiment.training.method!r}"
+        )
     own = written_traits(warehouse, experiment.id, {"asked": behaviour}, generation)
     asked = own.loc[traits_of(own)["asked"].fillna(False).astype(bool), "trace"]
     if asked.empty:

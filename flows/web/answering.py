@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 UNREADABLE = "what was answered before cannot be read just now; try again later"
 """Told to a client, who has no business with the warehouse's place; the log says more."""
 
+UNANSWERED = "the model did not answer; the gateway's log says why"
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
@@ -85,16 +87,18 @@ class Answerer:
         self.generation = generation
         made = warehouse.generation(experiment.id, generation)
         self.weights = "" if made is None else made.weights_hash
-        self._stack = ExitStack()
-        self.policy: Policy = self._stack.enter_context(
-            policy_of(warehouse, experiment, generation, experiment.deploy)
-        )
         server = experiment.model.server
         self.batch = experiment.model.batch
         self._calls = experiment.deploy.max_tool_calls
-        if self._calls and isinstance(self.policy, LocalPolicy | ServedPolicy):
-            ValidatingPolicy(self.policy, {}, READING, self._calls)  # or it says why not
-        self._pool = ThreadPoolExecutor(server.concurrency) if server else None
+        with ExitStack() as stack:
+            self.policy: Policy = stack.enter_context(
+                policy_of(warehouse, experiment, generation, experiment.deploy)
+            )
+            if self._calls and isinstance(self.policy, LocalPolicy | ServedPolicy):
+                ValidatingPolicy(self.policy, {}, READING, self._calls)  # or it says why not
+            self._stack = stack.pop_all()  # else a server that was started goes on
+        at_once = server.concurrency * max(1, len(server.urls)) if server else 0
+        self._pool = ThreadPoolExecutor(at_once) if server else None
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._gate, self._leaving = threading.Lock(), False
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
@@ -179,7 +183,10 @@ class Answerer:
                 for row, completion in found.items():
                     jobs[row].done.set_result(completion)
         except Exception as error:
-            failed = error if isinstance(error, PosterityError) else ComponentFailure(repr(error))
+            failed = error
+            if self._pool or not isinstance(error, PosterityError):  # it may say where a server is
+                sys.stderr.write(f"generation {self.generation} did not answer: {error!r}\n")
+                failed = ComponentFailure(UNANSWERED)
             for job in jobs:
                 if not job.done.done():
                     job.done.set_exception(failed)

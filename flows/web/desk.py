@@ -215,7 +215,9 @@ class Desk:
             futures = await _read(prompt, ask)
             if futures is not None:
                 return answerer, sampling, futures
-        raise ComponentFailure("the generation that was asked is leaving; ask again")
+        raise ComponentFailure(
+            "the generation is being replaced by a newer one; send the request again"
+        )
 
     async def _loaded(self, generation: int, model: str) -> Answerer:
         """A generation at work, or the deployed one for it where nobody asked for it by its number.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 from planners.records import Heard
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 DONE = -1
 """In place of a choice's number: nothing more will be drawn."""
+ALL = sys.maxsize
+"""In place of the number of tokens that were decoded: no further ones are."""
 
 
 class Live:
@@ -63,7 +66,11 @@ class Live:
                 continue  # drawn again after memory ran out
             self._counts[choice] += 1
             # None where a character is not whole yet, or the token is none of a text.
-            piece = self._decoders[choice].step(self._tokenizer.backend_tokenizer, token)
+            try:
+                piece = self._decoders[choice].step(self._tokenizer.backend_tokenizer, token)
+            except Exception:  # of bytes that are no text: the rest comes with the whole answer
+                self._counts[choice] = ALL
+                continue
             if piece:
                 self.sent[choice] += piece
                 return choice, piece

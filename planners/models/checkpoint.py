@@ -52,8 +52,12 @@ def require_checkpoint(folder: Path | str) -> Path:
                 pass
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
-    for index in folder.glob("*.index.json"):
-        if "/" in index.read_text("utf-8", errors="replace"):
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            named = json.loads(index.read_text("utf-8"))["weight_map"].values()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as bad:
+            raise CheckpointError(f"{index} cannot be read: {bad!r}") from bad
+        if not {folder / str(name) for name in named} <= set(weights):
             raise CheckpointError(f"{index} names weights outside of its folder, which is refused")
     return folder
 
@@ -86,7 +90,7 @@ def adapted(folder: Path, base: Path | None, trainable: bool = False) -> PeftMod
         expected = get_peft_model_state_dict(model).keys()
         with safe_open(folder / ADAPTER_WEIGHTS, "pt") as weights:
             found = set(weights.keys())
-    except (OSError, ValueError, KeyError, RuntimeError, UserWarning) as error:
+    except Exception as error:  # of odd settings, its libraries raise many types
         raise _unreadable(folder, error) from error
     if found != expected:
         raise CheckpointError(

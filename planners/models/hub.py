@@ -124,6 +124,6 @@ def _from_hub(named: str, wanted: tuple[str, ...]) -> Path:
     except Exception as error:  # no repository, no access, no network: many types
         raise CheckpointError(
             f"the model {named!r} is no folder here, and the hub does not give it: "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}; check the name, or copy the "
-            "model into a folder and name that"
+            f"{type(error).__name__}: {[*str(error).splitlines(), 'no reason given'][0]}; check "
+            "the name, or copy the model into a folder and name that"
         ) from error

@@ -215,7 +215,10 @@ def _schema(schema: ActionSchema, changed: frozenset[str]) -> Schema:
     words = [*needs, *forbids, *adds, *deletes]
     # `literals` takes (when ...) and assignments for atoms; the nested tuples give them away.
     if rest or other or any(not isinstance(word, str) for atom in words for word in atom):
-        raise NotJudged(f"action {schema.name!r} has more than literals, so it is not grounded")
+        raise NotJudged(
+            f"action {schema.name!r} has other conditions or effects than literals, and only these "
+            "are grounded"
+        )
     fixed = [atom for atom in needs if atom[0] not in changed]
     never = [atom for atom in forbids if atom[0] not in changed]
     return Schema(

@@ -77,7 +77,7 @@ def said(choice: dict[str, Any]) -> Said:
     if "text" in choice:
         if not isinstance(choice["text"], str):
             raise TypeError("its text is none")
-        return Said(choice["text"], tokens, logprobs, ids)
+        return Said(_whole(choice["text"]), tokens, logprobs, ids)
     message = choice["message"]
     reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
     text = message["content"] or ""
@@ -87,7 +87,12 @@ def said(choice: dict[str, Any]) -> Said:
         # Without an answer and the mark among its tokens, the reasoning never ended.
         ended = THINK_END if text or any(THINK_END in token for token in tokens) else ""
         text = f"{THINK_START}{reasoning}{ended}{text}"
-    return Said(text, tokens, logprobs, ids)
+    return Said(_whole(text), tokens, logprobs, ids)
+
+
+def _whole(text: str) -> str:
+    """The text without halves of characters, which nothing can keep."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 BROKEN = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SMALL = 4096
 """Tokens of a vocabulary that is drawn from in float64."""
+GREEDY = 1e-6
+"""Temperature below which the likeliest token is drawn: dividing by it leaves no numbers."""
 COLD = 1e-3
 """Temperature below which log-probabilities are shifted before they are divided by it."""
 LIKELIEST = 128
@@ -33,7 +35,7 @@ def draw(
 
     Returns the tokens, their log-probabilities under the model, and those under the sampling
     distribution, each (rows,). `logits` is (rows, vocabulary). `uniform` (rows,), in [0, 1), picks
-    a token by inverting the cumulative distribution. Temperature 0 is greedy.
+    a token by inverting the cumulative distribution. A temperature of 0, or below 1e-6, is greedy.
     """
     import torch
 
@@ -43,7 +45,7 @@ def draw(
             "the model's weights give no numbers (NaN), so that nothing can be drawn: its training "
             "went wrong, or its files are damaged"
         )
-    if sampling.temperature == 0:
+    if sampling.temperature < GREEDY:
         token = own.argmax(-1)
         drawn = own.new_zeros(len(token))
         return token, own.gather(1, token[:, None]).squeeze(1), drawn

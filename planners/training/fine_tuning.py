@@ -127,7 +127,10 @@ def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
     weights = {lesson.weight for lesson in lessons}
     known = [lesson.logprob for lesson in lessons if lesson.logprob is not None]
     if not all(map(math.isfinite, (*weights, *known))):
-        raise InvalidInput("a lesson has a weight or log-probability that is no finite number")
+        raise InvalidInput(
+            "a lesson has a weight or log-probability that is infinite or NaN; see what "
+            "weights the curator returns"
+        )
     if method != "sft":
         return OBJECTIVES[method]
     if lessons and (min(weights) < 0 or max(weights) == 0):

@@ -83,7 +83,10 @@ def preflight(
                 f"training row {index} has no supervised token: its completion is empty"
             )
         if completion[-1] != eos and index not in as_written:
-            raise InvalidInput(f"training row {index} does not end with the end-of-sequence token")
+            raise InvalidInput(
+                f"training row {index} does not end with the end-of-sequence token: its completion "
+                "was cut off; raise max_new_tokens, or use a curator that keeps only whole ones"
+            )
         if len(prompt) + len(completion) > max_length:
             raise InvalidInput(
                 f"training row {index} has {len(prompt) + len(completion)} tokens, "

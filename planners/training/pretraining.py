@@ -154,7 +154,7 @@ def pretrain(
         tokenizer = build_tokenizer(settings.domains, settings.object_names, settings.in_order)
         model = build_model(settings.seed, len(tokenizer), settings.layers, settings.width)
     else:
-        model, tokenizer = load(settings.start)
+        model, tokenizer = load(settings.start, dtype="float32")  # not rounded first
         words = vocabulary(settings.domains, settings.object_names)
         if missing := sorted(set(words) - tokenizer.get_vocab().keys()):
             raise InvalidInput(

@@ -429,7 +429,7 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
     assert run(folder, "report", "--out", str(folder / "anew.html")).returncode == 0
     assert word not in (folder / "anew.html").read_text("utf-8")
     again = run(folder, "forget", "--user", "alice", variables=key)
-    assert (again.returncode, "no answer is theirs" in again.stderr) == (2, True)
+    assert (again.returncode, "no answer here belongs" in again.stderr) == (2, True)
     with Warehouse(folder / "w.duckdb", read_only=True) as store:
         kept = store.frame("SELECT text FROM traces WHERE purpose = 'request'")["text"]
         assert (kept == "").sum() == 9
