@@ -23,13 +23,17 @@ from planners.errors import InvalidInput
 from planners.files import files_hash
 from warehouse import schema
 from warehouse.load import amend, arrow_schema, as_arrow, insert, quoted
-from warehouse.records import Experiment, Generation, Landed, Mark, Record
+from warehouse.records import Domain, Experiment, Generation, Landed, Mark, Record, Task
 from warehouse.schema import TABLES
 from warehouse.store import Warehouse
 
 ENDING = ".parquet"
 OWN = ("ledger", "landed")
 """Tables of a warehouse that are about its own file."""
+NOT_LANDED = {
+    *OWN, "schema_version", "api_keys", "forgotten", "promotions", "generations", "marks",
+}  # fmt: skip
+"""Tables in which no worker has anything to write."""
 TAKEN = 20_000
 """Rows of another warehouse in memory at a time."""
 
@@ -119,8 +123,8 @@ def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
     """
     name, digest, *_ = path.name.split(".")
     table = schema.metadata.tables.get(name)
-    if table is None:
-        raise InvalidInput(f"{path}: {name!r} is not a table of the warehouse")
+    if table is None or name in NOT_LANDED:
+        raise InvalidInput(f"{path}: {name!r} is not a table of the warehouse to land in")
     try:
         found = files_hash([path])
     except OSError as error:
@@ -156,7 +160,12 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
         kinds = sorted(TABLES, key=lambda kind: kind is Mark)
         for kind in kinds:
             table = TABLES[kind]
-            if table.name not in OWN:
+            if kind is Domain:  # as records, which restore what was erased here
+                warehouse.write(other.every(Domain))
+            elif kind is Task:
+                warehouse.write(other.every_task())
+                warehouse.regrade(other.every_task())
+            elif table.name not in OWN:
                 found = raw.execute(_rows_of(table)).to_arrow_reader(TAKEN)
                 for batch in found:
                     rows = pa.Table.from_batches([batch]).cast(arrow_schema(table))

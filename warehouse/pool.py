@@ -146,7 +146,8 @@ WITNESSES = """
     JOIN tasks AS k ON k.task = t.task
     LEFT JOIN experiment_tasks AS e ON e.experiment = :experiment AND e.task = t.task
     LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
-    WHERE t.experiment = :experiment AND (
+    WHERE t.trace NOT IN (SELECT f.trace FROM forgotten AS f) AND (
+        t.experiment = :experiment AND (
             t.purpose = 'deploy' OR t.purpose IN ('request', 'correction') AND EXISTS (
                 SELECT 1 FROM experiments AS e
                 WHERE e.experiment = :experiment
@@ -157,9 +158,10 @@ WITNESSES = """
             SELECT s.trace FROM selections AS s
             WHERE s.experiment = :experiment AND s.from_generation = t.generation
         )
+    )
 """
 """One row per deployed trace, answer to a user that may be learned from, or trace of the pool that
-comes from elsewhere, with the columns for traits.
+comes from elsewhere, with the columns for traits; none whose text was erased.
 """
 DECIDED = """
     SELECT trace, kept, weight

@@ -228,7 +228,8 @@ class Warehouse(Reader):
             erase(connection, f, f.c.trace.in_(other), EMPTIED[f])
             # Traits of the erased plans may name what is in them.
             p, a = schema.predictions, schema.audits
-            runs = [one.experiment for one in found]
+            judged = sa.select(t.experiment).where(t.trace.in_(said))  # figures name who did
+            runs = {one.experiment for one in found} | {*connection.execute(judged).scalars()}
             amend(connection, p, p.c.experiment.in_(runs) & p.c.trait.contains("="))
             amend(connection, a, a.c.experiment.in_(runs))
             for table, values in EMPTIED.items():

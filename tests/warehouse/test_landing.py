@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import replace
+from datetime import datetime
 from hashlib import blake2b
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,9 +15,10 @@ from planners.errors import InvalidInput
 from tests.forked import FORKS
 from tests.warehouse.test_store import TASK
 from warehouse import schema
+from warehouse.findings import ApiKey
 from warehouse.integrity import written_otherwise
 from warehouse.landing import land, load_landed
-from warehouse.records import Task
+from warehouse.records import Landed, Promotion, Task
 from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement
 
@@ -52,6 +54,18 @@ def test_what_is_not_what_it_says_is_named(warehouse: Warehouse, tmp_path: Path)
     with pytest.raises(InvalidInput, match="is no Parquet file"):
         load_landed(warehouse, tmp_path)
     assert warehouse.count(schema.tasks) == warehouse.count(schema.landed) == 0
+
+
+def test_no_worker_makes_a_key_or_a_decision(warehouse: Warehouse, tmp_path: Path) -> None:
+    key = ApiKey("0" * 64, "mallory", True, datetime(2026, 1, 1))
+    decision = Promotion(
+        experiment="e-1", generation=1, promoted=True, decided_by="person", reason=""
+    )
+    for one in (key, decision, Landed("x.parquet", 1)):
+        path = land(tmp_path, type(one), [one])
+        with pytest.raises(InvalidInput, match="is not a table of the warehouse to land in"):
+            load_landed(warehouse, tmp_path)
+        path.unlink()
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])

@@ -245,7 +245,8 @@ def test_ctrl_c_ends_a_query_at_once(target: Path) -> None:
     "sql",
     ["1; DROP TABLE traces", "1) FROM t; SELECT (1", "1) UNION SELECT (2", "1) AS a, (SELECT 2",
      "1) FROM other -- ", "", "SELECT", "(SELECT x FROM read_text('s'))",
-     "(SELECT * FROM postgres_query('catalogue', 'SELECT 1'))", "1) FROM (SELECT 1"],
+     "(SELECT * FROM postgres_query('catalogue', 'SELECT 1'))", "1) FROM (SELECT 1",
+     "unnest([1, 2])", "1 + unlist([1])", "COLUMNS('a|b')", "COLUMNS(*)", "*"],
 )  # fmt: skip
 def test_what_is_no_expression_is_refused(sql: str) -> None:
     with pytest.raises(InvalidInput):
@@ -253,7 +254,8 @@ def test_what_is_no_expression_is_refused(sql: str) -> None:
 
 
 def test_expressions_pass() -> None:
-    for sql in ("text LIKE '%:%'", "plan_length + 1", "(SELECT max(size) FROM tasks)", "1 -- why"):
+    for sql in ("text LIKE '%:%'", "plan_length + 1", "(SELECT max(size) FROM tasks)", "1 -- why",
+                "(SELECT max(x) FROM (SELECT unnest([1, 2]) AS x))"):  # fmt: skip
         require_expression(sql)
 
 

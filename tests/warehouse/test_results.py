@@ -51,6 +51,12 @@ def test_no_column_and_no_value_is_lost() -> None:
     assert back["large"].to_pylist() == [9007199254740993, None]
 
 
+def test_a_sum_of_whole_numbers_is_a_number() -> None:
+    table = result("SELECT sum(range) AS n, 1.5 AS half FROM range(4)")
+    assert json.loads(as_json(table)) == [{"n": 6, "half": 1.5}]
+    assert as_csv(table) == b"n,half\n6,1.5\n"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_an_empty_result_has_its_columns(form: str) -> None:
     content = FORMS[form](result("SELECT 1 AS a, 'x' AS b WHERE false"))

@@ -106,7 +106,8 @@ class File:
         if not read_only:
             self._require_own()
         arguments = {"read_only": read_only, "config": limited(memory, read_only)}
-        engine = sa.create_engine(f"duckdb:///{self.path}", connect_args=arguments)
+        place = sa.URL.create("duckdb", database=str(self.path))  # a name may have a `?` in it
+        engine = sa.create_engine(place, connect_args=arguments)
         if read_only:
             sa.event.listen(engine, "connect", lambda raw, _: _lock(raw))
         return engine
@@ -132,12 +133,12 @@ class File:
         # Without a transaction around it, since DuckDB detaches nothing within one.
         raw: Any = engine.raw_connection().driver_connection
         [(name,)] = raw.execute("SELECT current_database()").fetchall()
+        raw.execute("CHECKPOINT")  # its log is gone then
         raw.execute(f"ATTACH {quoted(fresh)} AS fresh")
         raw.execute(f'COPY FROM DATABASE "{name}" TO fresh')
         raw.execute("DETACH fresh")
-        engine.dispose()
         fresh.replace(self.path)
-        self.log.unlink(missing_ok=True)
+        engine.dispose()  # only now: nobody else writes to the old file before it is replaced
 
     def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[None]:
         """No lease is needed: the process that writes the file has it alone."""

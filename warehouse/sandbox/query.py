@@ -151,8 +151,13 @@ def require_expression(sql: str) -> None:
     alone = node.get("type") == "SELECT_NODE" and len(node["select_list"]) == 1
     if not alone or source.get("type") != "BASE_TABLE" or source.get("table_name") != "trace":
         raise InvalidInput(f"expected one SQL expression, found {sql!r}")
+    for part in _nodes(node["select_list"], stop="SUBQUERY"):
+        if part.get("class") == "STAR" or part.get("function_name") in SEVERAL:
+            raise InvalidInput(f"expected one value of a row, and {sql!r} may be several or none")
 
 
+SEVERAL = {"unnest", "unlist"}
+"""Functions that make several rows of one."""
 ITS_OWN = re.compile(r"(?!duckdb_)[^/\\*?:.\[\]]*", re.IGNORECASE)
 """Names of tables, views and subqueries of a query: no file, and nothing of DuckDB's own."""
 
@@ -171,11 +176,13 @@ def _require_harmless(node: dict[str, Any], lake: bool) -> None:
         raise InvalidInput("a query on a lake reads its own tables and views, no files")
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a JSON document."""
+def _nodes(tree: Any, stop: str = "") -> Iterator[dict[str, Any]]:
+    """Every object of a JSON document, but for those of a class and what is in them."""
     if isinstance(tree, dict):
+        if stop and tree.get("class") == stop:
+            return
         yield tree
     for child in (
         tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     ):
-        yield from _nodes(child)
+        yield from _nodes(child, stop)

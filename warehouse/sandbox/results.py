@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from decimal import Decimal
 
 import duckdb
 import pyarrow as pa
@@ -91,6 +92,8 @@ def _told(value: object, unknown: object = None) -> object:
         return unknown
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, Decimal):  # as DuckDB sums whole numbers
+        return int(value) if value == value.to_integral_value() else float(value)
     return value if isinstance(value, str | int | float) else str(value)
 
 

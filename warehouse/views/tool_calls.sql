@@ -5,8 +5,8 @@ SELECT
     t.generation,
     t.purpose,
     count(*) AS traces,
-    sum(t.calls) AS calls,
-    sum(t.right_calls) AS valid_calls,
+    sum(t.calls)::BIGINT AS calls,
+    sum(t.right_calls)::BIGINT AS valid_calls,
     count(*) FILTER (WHERE t.wrong_calls > 0) AS refused,
     count(*) FILTER (WHERE t.wrong_calls > 0 AND v.outcome = 'VALID') AS recovered
 FROM (

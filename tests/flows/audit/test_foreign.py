@@ -136,7 +136,8 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(["--kept", "liked"], "with --pool"), (["--arms", "4"], "of --by-lot")]
+    ("words", "told"),
+    [(["--kept", "liked"], "need --pool FILE"), (["--arms", "4"], "--arms needs --by-lot")],
 )
 def test_an_option_of_another_question_is_not_ignored(words: list[str], told: str) -> None:
     done = CliRunner().invoke(app, ["audit", "tiny", *words])

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -25,8 +26,9 @@ from planners.errors import ComponentFailure, InvalidInput
 from planners.pddl.printing import print_problem
 from tests.conftest import blocks_task
 from warehouse import schema
+from warehouse.findings import Figure
 from warehouse.integrity import written_otherwise
-from warehouse.records import Experiment, Feedback, Request
+from warehouse.records import Experiment, Feedback, Mark, Request
 from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement, Unjudged
 
@@ -224,6 +226,25 @@ def test_a_correction_of_what_was_forgotten_leaves_no_word_behind(warehouse: War
     load(warehouse, correction, Told(trace=correction.trace, accepted=True, given=NOW, user="u"))
     assert warehouse.every(Feedback) == []
     assert warehouse.count(schema.traces) == 1
+    load(warehouse, answer(1, nonce="d", endpoint="correction", corrects=correction.trace))
+    assert warehouse.count(schema.traces) == 1, "nor does a correction of the correction"
+
+
+def test_nothing_tells_of_who_was_forgotten(warehouse: Warehouse) -> None:
+    """Not the figures on one who judged answers of others alone, nor the reason of a decision."""
+    warehouse.write([Experiment("e-1", "1", "e", 0, '{"a": 1}', "v")])
+    first = answer(1)
+    load(warehouse, first, Told(trace=first.trace, accepted=True, given=NOW, user="b"))
+    row = {"trace": [first.trace], "kept": [False], "weight": [0.0], "reason": ["no domain SECRET"],
+           "task": ["k"], "from_generation": [0], "plan_length": [1], "reasoning_tokens": [0],
+           "accepted": [True]}  # fmt: skip
+    warehouse.decide(pd.DataFrame(row), Mark("e-1", 1, "curate"))
+    warehouse.write([Figure("e-1", 1, "users", "user=b", "judged", 1.0, "")])
+    forget(warehouse, user=["b"])
+    assert warehouse.every(Figure) == []
+    forget(warehouse, trace=first.trace)
+    assert b"SECRET" not in Path(str(warehouse.place)).read_bytes()
+    assert written_otherwise(warehouse)[1] == []
 
 
 def test_a_line_that_cannot_be_read_is_kept_once(warehouse: Warehouse) -> None:

@@ -81,9 +81,13 @@ def test_weights_outside_of_the_folder_are_refused_and_every_template_is_hashed(
     (folder / "additional_chat_templates").mkdir()
     (folder / "additional_chat_templates" / "default.jinja").write_text("x")
     assert described(folder).keys() - before.keys() == {"additional_chat_templates/default.jinja"}
-    index = {"weight_map": {"model.embed_tokens.weight": "sub/w.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="names weights outside of its folder"):
+    index = json.dumps({"weight_map": {"model.embed_tokens.weight": "../w.safetensors"}})
+    for written in (index, index.replace("/", r"\u002f")):  # one and the same to its reader
+        (folder / "model.safetensors.index.json").write_text(written)
+        with pytest.raises(CheckpointError, match="names weights outside of its folder"):
+            load(folder)
+    (folder / "model.safetensors.index.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="cannot be read"):
         load(folder)
 
 
