@@ -24,7 +24,7 @@ from flows.generations.identity import (
     trace_seed,
     training_set_hash,
     warm_up_hash,
-)  # fmt: skip
+)
 from flows.generations.judging import READING, VERSION, Again, reading_of, told_truly
 from flows.generations.lessons import lessons_of_warm_up
 from flows.generations.policies import first_weights
@@ -202,7 +202,7 @@ def _verdicts(
         for stage in ("judge", "canaries")  # what it deployed is judged by the second
     )
     gone = warehouse.forgotten()
-    again_of = Again(tasks, prompt, max(seconds, PLAN_SECONDS))  # a gateway gives that
+    again_of = Again(tasks, prompt, max(seconds, PLAN_SECONDS))  # as a gateway gives
     for trace, verdict in warehouse.judged(source, CHECKER, VERSION):
         if trace.id in gone:
             continue

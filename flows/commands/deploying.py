@@ -86,7 +86,8 @@ def keys(
     """Make a key for a client of the gateway, list them, or revoke one.
 
     The key is printed once; the warehouse keeps its hash. A gateway that runs knows of it a second
-    later. Once a key was made, every client needs one, on this machine too, and if it was revoked.
+    later. Once a key was made, every client needs one, on this machine too, even after that key is
+    revoked.
     """
     with one_message():
         from flows.commands.output import TABLE, write_result

@@ -63,8 +63,8 @@ def forget(
         raise InvalidInput(
             f"the answer {trace} was forgotten already"
             if trace in gone
-            else "no answer here belongs to this user or session, or it was forgotten already; "
-            "for --user and --session, POSTERITY_USER_KEY must be the key that the gateway had"
+            else "no answer here belongs to this user, session or trace, or it was forgotten "
+            "already; for --user and --session, POSTERITY_USER_KEY must be the gateway's key"
         )
     erased = _erase(warehouse, named, said)
     for _ in range(ROUNDS):

@@ -67,14 +67,12 @@ def next_of(
     except NotPromoted as error:
         _tell("promotion.stopped", name, warehouse, error)
         return Failed(message=str(error))
-    except PosterityError as error:
+    except Exception as error:
         _call_it(f"{name}: failed")
         _tell("firing.failed", name, warehouse, error)
+        if not isinstance(error, PosterityError):  # a device without memory: Prefect shows where
+            raise
         return Failed(message=f"{error} ({ADVICE.format(warehouse=warehouse)})")
-    except Exception as error:  # such as a device without memory: Prefect shows where it was
-        _call_it(f"{name}: failed")
-        _tell("firing.failed", name, warehouse, error)
-        raise
 
 
 def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:

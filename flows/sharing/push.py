@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planners.errors import ComponentFailure, InvalidInput
-from planners.models.checkpoint import ADAPTER, require_checkpoint
-from planners.models.hub import HUB_ID, checkpoint_files, is_on_hub
+from planners.models.checkpoint import ADAPTER, checkpoint_files, require_checkpoint
+from planners.models.hub import HUB_ID, is_on_hub
 
 README = "README.md"
 
@@ -27,11 +27,12 @@ class Parcel:
     def files(self) -> Iterator[tuple[str, int]]:
         """Name and bytes of each file that would go."""
         yield README, len(self.card.encode())
-        for file in self._checkpoint():
-            yield file.name, file.stat().st_size
+        for name, file in self._checkpoint():
+            yield name, file.stat().st_size
 
-    def _checkpoint(self) -> list[Path]:
-        return checkpoint_files(self.folder)
+    def _checkpoint(self) -> list[tuple[str, Path]]:
+        found = checkpoint_files(self.folder)
+        return [(file.relative_to(self.folder).as_posix(), file) for file in found]
 
     def _content(self, file: Path) -> str | bytes:
         """A file's place, or what goes in its stead: of an adapter, its base by its name on the hub
@@ -54,7 +55,7 @@ class Parcel:
 
         operations = [
             CommitOperationAdd(README, self.card.encode()),
-            *(CommitOperationAdd(file.name, self._content(file)) for file in self._checkpoint()),
+            *(CommitOperationAdd(name, self._content(file)) for name, file in self._checkpoint()),
         ]
         try:
             api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))

@@ -22,7 +22,7 @@ from flows.experiments.experiment import Experiment
 from flows.progress import Watch
 from flows.tracking.sheets import Sheet, sheets
 from planners.errors import ComponentFailure, InvalidInput, PosterityError, harmless, require_one_of
-from planners.models.hub import checkpoint_files
+from planners.models.checkpoint import checkpoint_files
 from warehouse.store import Warehouse
 
 PROJECT = "posterity"
@@ -81,7 +81,9 @@ class MLflow(Tracker):
         names = {name for _, values in sheet.points for name in values}
         told = [one for name in names for one in self.client.get_metric_history(run, name)]
         # The last is what counts: figures change when traces are judged anew.
-        known = {(one.key, one.step): one.value for one in sorted(told, key=_when)}
+        known = {
+            (one.key, one.step): one.value for one in sorted(told, key=lambda one: one.timestamp)
+        }
         now = int(time.time() * 1000)
         new = [
             Metric(name, value, now, step)
@@ -245,10 +247,6 @@ def follow(warehouse: Warehouse, experiment: Experiment, generation: int, watch:
             watch.say(f"tracking: {error}")
 
 
-def _when(metric: Any) -> tuple[int, int]:
-    return metric.timestamp, metric.step
-
-
 def _key(text: str) -> str:
     """A name that every tracker takes."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", text)
@@ -269,8 +267,8 @@ def _files(sheet: Sheet) -> Iterator[Path | None]:
         for name, text in sheet.texts.items():
             (Path(scratch) / name).write_text(text, "utf-8")
         if sheet.folder is not None:
-            kept = Path(scratch) / "checkpoint"
-            kept.mkdir()
             for file in checkpoint_files(sheet.folder):
+                kept = Path(scratch) / "checkpoint" / file.relative_to(sheet.folder)
+                kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, kept)
         yield Path(scratch)

@@ -120,9 +120,7 @@ class Guard:
                 refused.headers["www-authenticate"] = 'Basic realm="Posterity"'
             return refused
         if request.method == "POST" and _of_other_site(request):
-            return refusal(
-                403, "a page of another web site sent this request; open the pages themselves"
-            )
+            return refusal(403, "a page of another web site sent this request, which is refused")
         in_pieces = "transfer-encoding" in request.headers  # whatever it says of its length
         if in_pieces or (request.method == "POST" and not length.isdecimal()):
             return refusal(411, "send the body in one piece, and say its length (Content-Length)")

@@ -233,11 +233,23 @@ UNREAD = ("transformers_version", "_name_or_path", "base_model_name_or_path")
 
 def described(folder: Path) -> dict[str, str]:
     """The hash of each file beside the weights: configuration, tokenizer, chat template."""
-    return {
-        file.relative_to(folder).as_posix(): _described(file)
+    return {file.relative_to(folder).as_posix(): _described(file) for file in _read(folder)}
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """A checkpoint's own files, in order: its weights, what is read beside them, and licences. Its
+    folder may be a user's own, with much else in it.
+    """
+    return sorted([*folder.glob("*.safetensors"), *folder.glob("LICENSE*"), *_read(folder)])
+
+
+def _read(folder: Path) -> list[Path]:
+    """The files beside the weights that are read when a checkpoint is loaded, in order."""
+    return [
+        file
         for file in sorted((*folder.iterdir(), *(folder / TEMPLATES).glob("*")))
         if file.is_file() and file.name.endswith(READ)
-    }
+    ]
 
 
 def _described(file: Path) -> str:

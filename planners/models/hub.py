@@ -22,21 +22,13 @@ PACKAGE = "package:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DESCRIPTION = ("*.json", "*.txt", "*.jinja", "tokenizer.model", "LICENSE*")
 WEIGHTS = ("*.safetensors",)
-"""From a hub's repository, only DESCRIPTION and WEIGHTS are fetched: no pickle, no code. Nor is
-anything else of a checkpoint's folder sent, which may be a user's own.
-"""
+"""From a hub's repository, only DESCRIPTION and WEIGHTS are fetched: no pickle, no code."""
 
 
 def is_on_hub(named: str) -> bool:
     """Whether weights of this name are looked for on a hub, and not on this machine."""
     path = Path(named)
     return bool(HUB_ID.fullmatch(named)) and path.suffix != ".gguf" and not path.is_dir()
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint's folder that are a checkpoint's, in order of their names."""
-    found = {file for wanted in WEIGHTS + DESCRIPTION for file in folder.glob(wanted)}
-    return sorted(file for file in found if file.is_file())
 
 
 def cache_folder() -> Path:

@@ -20,7 +20,7 @@ from tests.processes import at_work
 from warehouse.sandbox.query import Limits, ask, require_expression, require_select
 from warehouse.store import Warehouse
 
-STATEMENTS = int(os.environ.get("POSTERITY_FUZZ", "600"))
+STATEMENTS = int(os.environ.get("POSTERITY_FUZZ", "1500"))
 """How many random statements are tried."""
 WRITES = [
     "EXPLAIN ANALYZE COPY (SELECT 'gone' AS a) TO '{file}' (FORMAT csv, USE_TMP_FILE false)",
@@ -201,8 +201,8 @@ def test_random_statements_change_nothing(target: Path) -> None:
         except (InvalidInput, duckdb.Error):
             continue
     locked.close()
-    assert len(passed) > 20
-    for sql in passed[::20]:
+    assert len(passed) > 50
+    for sql in passed[::50]:
         with suppress(InvalidInput):
             ask(target, sql)
     assert everything_in(target.parent) == before

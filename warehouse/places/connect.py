@@ -172,7 +172,7 @@ def _open(place: Place, read_only: bool, memory: str | None = None) -> tuple[sa.
     with explained(place, engine):
         with engine.connect() as connection:
             _require_no_macro(connection, place)
-            version = _version(connection)
+            version = _version(connection, _tables(connection))
         _check_version(version, place)
     return engine, version
 
@@ -200,9 +200,8 @@ def _tables(connection: sa.Connection) -> list[str]:
     return sa.inspect(connection).get_table_names()
 
 
-def _version(connection: sa.Connection) -> int | None:
+def _version(connection: sa.Connection, tables: list[str]) -> int | None:
     """The schema version: None for a new, empty warehouse, 0 for a foreign database."""
-    tables = _tables(connection)
     if "schema_version" in tables:
         versions = connection.execute(sa.select(schema.schema_version.c.version)).scalars().all()
         if len(versions) != 1 or not isinstance(versions[0], int):
@@ -232,10 +231,10 @@ def _check_version(version: int | None, place: Place) -> None:
 def _create(engine: sa.Engine, place: Place) -> None:
     """Create missing tables or migrate, in one transaction; replace views to match the code."""
     with explained(place, engine), place.turn(engine), engine.begin() as connection:
-        version = _version(connection)  # read again: another process may have migrated it
-        known, tables = set(_tables(connection)), schema.keyless()
-        missing = [table for table in tables.sorted_tables if table.name not in known]
-        tables.create_all(connection, missing, checkfirst=False)
+        known, wanted = _tables(connection), schema.keyless()
+        version = _version(connection, known)  # again: another process may have migrated it
+        missing = [table for table in wanted.sorted_tables if table.name not in known]
+        wanted.create_all(connection, missing, checkfirst=False)
         if version is None:
             fresh = schema.schema_version.insert().values(version=schema.SCHEMA_VERSION)
             connection.execute(fresh)

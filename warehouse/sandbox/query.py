@@ -142,6 +142,10 @@ def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
     return dict(tree["statements"][0]["node"])
 
 
+SEVERAL = {"unnest", "unlist"}
+"""Functions that make several rows of one."""
+
+
 @lru_cache(maxsize=256)
 def require_expression(sql: str) -> None:
     """Raise InvalidInput unless this is exactly one SQL expression over a row."""
@@ -156,8 +160,6 @@ def require_expression(sql: str) -> None:
             raise InvalidInput(f"expected one value of a row, and {sql!r} may be several or none")
 
 
-SEVERAL = {"unnest", "unlist"}
-"""Functions that make several rows of one."""
 ITS_OWN = re.compile(r"(?!duckdb_)[^/\\*?:.\[\]]*", re.IGNORECASE)
 """Names of tables, views and subqueries of a query: no file, and nothing of DuckDB's own."""
 

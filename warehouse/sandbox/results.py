@@ -92,13 +92,13 @@ def _told(value: object, unknown: object = None) -> object:
         return unknown
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, Decimal):  # as DuckDB sums whole numbers
-        return int(value) if value == value.to_integral_value() else float(value)
     return value if isinstance(value, str | int | float) else str(value)
 
 
 def _plain(value: object) -> object:
     """A value without the numbers that JSON has not."""
+    if isinstance(value, Decimal):  # as DuckDB sums whole numbers
+        return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
