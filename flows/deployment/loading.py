@@ -13,10 +13,11 @@ from pathlib import Path
 from flows.deployment.answered import Answered, Told, of_line
 from flows.deployment.log import complete_segments, lines_of
 from flows.experiments.experiment import Experiment
+from flows.experiments.reading import recorded_settings
 from flows.generations.identity import CODE_VERSION
 from flows.generations.judging import VERSION, judgement, reading_of
 from flows.generations.lineage import ancestors
-from planners.checking.checker import CHECKER, checker_for
+from planners.checking.checker import CHECKER, PLAN_SECONDS, checker_for
 from planners.errors import Busy, PosterityError, Waiting
 from planners.records import content_hash
 from warehouse.findings import Forgotten
@@ -71,6 +72,15 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
     rows, told, gone = list[Record](), list[Told](), set(warehouse.forgotten())
     answers, unreadable = 0, list[bytes]()
     seen: dict[str, Task] = {}
+    patience: dict[str, float] = {}
+
+    def seconds(experiment: str) -> float:
+        """The time that an experiment gives the checker for a plan."""
+        if experiment not in patience:
+            stored = warehouse.experiment(experiment)
+            settings = recorded_settings(stored.config) if stored else {}
+            patience[experiment] = settings.get("judging", {}).get("timeout", PLAN_SECONDS)
+        return patience[experiment]
 
     def first(task: Task) -> Task:
         if task.key not in seen:
@@ -85,7 +95,8 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
                 if read.trace not in gone:
                     told.append(read)
             elif read.corrects not in gone:
-                rows += [*records_of(read, first)]  # all of them, or none where one is refused
+                # All of them, or none where one is refused.
+                rows += [*records_of(read, first, seconds(read.experiment))]
                 answers += 1
             else:  # nor is what corrects it known, or judged, from now on
                 gone.add(read.trace)
@@ -113,8 +124,10 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
     return len(unreadable)
 
 
-def records_of(answer: Answered, first: First) -> Iterable[Record]:
-    """The records of an answer: its task, trace, request and verdict, or why it has none."""
+def records_of(answer: Answered, first: First, seconds: float = PLAN_SECONDS) -> Iterable[Record]:
+    """The records of an answer: its task, trace, request and verdict, or why it has none, where the
+    checker has so many seconds.
+    """
     domain, task = _task(answer)
     trace = Trace(
         id=answer.trace,
@@ -164,7 +177,8 @@ def records_of(answer: Answered, first: First) -> Iterable[Record]:
         # Read with the stored task's names it would be another plan.
         yield Unjudged(trace.id, CHECKER, VERSION, OTHER_NAMES, trace.experiment)
     else:
-        yield judgement(checker_for(task.domain_pddl, task.pddl), trace, written)
+        checker = checker_for(task.domain_pddl, task.pddl, timeout=seconds)
+        yield judgement(checker, trace, written)
 
 
 def _task(answer: Answered) -> tuple[Domain, Task]:

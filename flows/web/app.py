@@ -19,6 +19,7 @@ from flows.deployment.answered import Endpoint
 from flows.importing.line import task_in
 from flows.pages.app import Renderer, pages
 from flows.pages.source import Source
+from flows.web.deployed import UnknownModel
 from flows.web.desk import Desk, Given, TooBusy
 from flows.web.guard import Guard, Metrics, refusal
 from flows.web.live import Live
@@ -120,15 +121,14 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
     @app.post("/v1/plans")
     async def plans(asked: Planning) -> dict[str, Any]:
         found = await desk.plan(asked)
-        given, verdict = found.given, found.verdict
-        last = given[-1]
+        given, last = found.given, found.given[-1]
         return {
             "object": "plan",
             "trace": last.trace,
             "model": asked.model,
             "generation": last.generation,
             "attempts": len(given),
-            **judged(verdict),
+            **judged(found.verdict, found.unjudged),
             "plan": None if found.plan is None else str(found.plan).splitlines(),
             "text": last.completion.text,
             "traces": [one.trace for one in given],
@@ -209,13 +209,15 @@ def _refuse_with_bodies(app: FastAPI) -> None:
             told = f"{where}: not the id of a trace, as answers give it"
         return refusal(400, told, where=where or None)
 
+    @app.exception_handler(UnknownModel)
+    async def nobody(_: Request, error: UnknownModel) -> Response:
+        return refusal(404, str(error), code="model_not_found")
+
     @app.exception_handler(InvalidInput)
     async def refused(_: Request, error: InvalidInput) -> Response:
         message = str(error)
         if isinstance(error, Busy):
             return refusal(503, message, "server_error")
-        if message.startswith("the model '") and "does not exist" in message:
-            return refusal(404, message, code="model_not_found")
         if "exceed the model's context" in message:
             told = (
                 f"{message.partition(';')[0]}; ask for fewer with max_tokens, or a shorter prompt"

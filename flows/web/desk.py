@@ -19,13 +19,14 @@ from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
 from flows.generations.judging import READING, reading_of, verdict_of
-from flows.web.answering import Answerer, Deployed, Tool
+from flows.web.answering import Answerer, Tool
+from flows.web.deployed import Deployed
 from flows.web.keys import Names
 from flows.web.live import Live
 from flows.web.memory import Memory
 from flows.web.protocol import Asked, Judged, Planning
-from planners.checking.checker import checker_for
-from planners.errors import ComponentFailure, InvalidInput, PosterityError
+from planners.checking.checker import Checker, checker_for
+from planners.errors import ComponentFailure, InvalidInput, NotJudged, PosterityError
 from planners.prompts.formats import PROMPTS
 from planners.records import SEEDS, Completion, Plan, Sampling, Verdict, content_hash
 
@@ -59,11 +60,14 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """All answers to a planning request; plan and verdict of the last one."""
+    """All answers to a planning request, with plan and verdict of the last one, or why it could not
+    be judged.
+    """
 
     given: list[Given]
     plan: Plan | None
-    verdict: Verdict
+    verdict: Verdict | None
+    unjudged: str = ""
 
 
 class Desk:
@@ -239,7 +243,7 @@ class Desk:
         """
         if task is None or not self.deployed.experiment.deploy.max_tool_calls:
             return None
-        checker = await asyncio.to_thread(checker_for, *task)
+        checker = await asyncio.to_thread(self._checker, *task)
         own = PROMPTS[self.deployed.experiment.model.prompt]
         return Tool(checker.task, reading_of(written, own))
 
@@ -253,7 +257,7 @@ class Desk:
     async def _plan(self, asked: Planning) -> Planned:
         texts = await asyncio.to_thread(lambda: asked.texts)
         domain, problem = await asyncio.to_thread(self._memory.first_written, texts)
-        checker = await asyncio.to_thread(checker_for, domain, problem)
+        checker = await asyncio.to_thread(self._checker, domain, problem)
         prompt = PROMPTS[self.deployed.experiment.model.prompt]
         text = await asyncio.to_thread(prompt.write, checker.task)
         given: list[Given] = []
@@ -264,11 +268,17 @@ class Desk:
                 (domain, problem), str(prompt), 1, None,
             )  # fmt: skip
             last = given[-1].completion
-            plan, verdict = await asyncio.to_thread(
-                verdict_of, checker, last.text, last.finish_reason, prompt
-            )
-            if verdict.valid or len(given) == asked.attempts:
-                return Planned(given, plan, verdict)
+            judging = partial(verdict_of, checker, last.text, last.finish_reason, prompt)
+            try:
+                found = Planned(given, *await asyncio.to_thread(judging))
+            except NotJudged as error:
+                found = Planned(given, None, None, error.reason)
+            if (found.verdict and found.verdict.valid) or len(given) == asked.attempts:
+                return found
+
+    def _checker(self, domain: str, problem: str) -> Checker:
+        """The checker of a task, with the time that the experiment gives it for a plan."""
+        return checker_for(domain, problem, timeout=self.deployed.experiment.judging.timeout)
 
     async def hear(self, said: Judged) -> Corrected | None:
         """Write down what a user says of an answer. The plan of a correction becomes a trace, which
@@ -300,22 +310,21 @@ class Desk:
         if wanted is None:
             return None
         self._memory.keep([wanted])
-        return Corrected(wanted.trace, await asyncio.to_thread(_judged, wanted))
+        return Corrected(wanted.trace, await asyncio.to_thread(self._judged, wanted))
+
+    def _judged(self, wanted: Answered) -> Verdict | None:
+        """The verdict on a correction; None where there is no task, or no checker judges it."""
+        if not wanted.domain or not wanted.problem:
+            return None
+        with suppress(InvalidInput):
+            checker = self._checker(wanted.domain, wanted.problem)
+            return verdict_of(checker, wanted.text, wanted.finish_reason, READING)[1]
+        return None
 
 
 async def _read(prompt: str, call: Callable[[], T]) -> T:
     """The result of a call that counts a prompt's tokens, which takes seconds for a long one."""
     return call() if len(prompt) < LONG else await asyncio.to_thread(call)
-
-
-def _judged(wanted: Answered) -> Verdict | None:
-    """The verdict on a correction; None where there is no task, or no checker judges it."""
-    if not wanted.domain or not wanted.problem:
-        return None
-    with suppress(InvalidInput):
-        checker = checker_for(wanted.domain, wanted.problem)
-        return verdict_of(checker, wanted.text, wanted.finish_reason, READING)[1]
-    return None
 
 
 def _written(completion: Completion) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from flows.pages.app import LOOPBACK
 from flows.pages.serving import bound, serve
 from flows.pages.source import Source
 from flows.progress import Watch
-from flows.web.answering import Deployed
 from flows.web.app import GRACE, make_app
+from flows.web.deployed import Deployed
 from flows.web.desk import Desk
 from flows.web.keys import KEYS, SECRET, Clients, other_secrets
 from planners.errors import Busy, InvalidInput

@@ -227,8 +227,10 @@ def error_body(message: str, kind: str, code: str | None = None, where: str | No
     return {"error": {"message": message, "type": kind, "param": where, "code": code}}
 
 
-def judged(verdict: Verdict) -> Any:
-    """A verdict in an answer."""
+def judged(verdict: Verdict | None, unjudged: str = "") -> Any:
+    """A verdict in an answer, or why there is none."""
+    if verdict is None:
+        return {"valid": None, "outcome": None, "step": None, "explanation": unjudged}
     return {
         "valid": verdict.valid, "outcome": verdict.outcome.value, "step": verdict.step,
         "explanation": verdict.detail,

@@ -7,16 +7,21 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState, generate
 
-from planners import judge, pose
+from planners import NotJudged, judge, pose
 
 
 @scorer(metrics=[accuracy(), stderr()])
 def valid_plan() -> Scorer:
-    """Correct if the plan checker calls the plan in the answer valid."""
+    """Correct if the plan checker calls the plan in the answer valid; no score where it gives no
+    verdict.
+    """
 
-    async def score(state: TaskState, target: Target) -> Score:
-        verdict = judge(*(state.metadata[key] for key in ("domain", "problem")),
-                        state.output.completion)  # fmt: skip
+    async def score(state: TaskState, target: Target) -> Score | None:
+        try:
+            verdict = judge(*(state.metadata[key] for key in ("domain", "problem")),
+                            state.output.completion)  # fmt: skip
+        except NotJudged:
+            return None
         return Score(
             value=CORRECT if verdict.valid else INCORRECT, answer=state.output.completion,
             explanation=f"{verdict.outcome.value} {verdict.detail}".strip(),

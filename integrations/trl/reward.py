@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from planners import judge, pose
-from planners.errors import NotJudged
+from planners import NotJudged, judge, pose
 
 
 def rows(chat: bool = False, **settings: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +40,11 @@ def supervised(row: Sequence[Any]) -> int:
 
 
 MEASURED = 16
-"""Completions per batch when log-probabilities are computed."""
+"""Completions per batch when log-probabilities are computed, at most."""
+SLICE = 512
+"""Tokens whose logits are in double precision at once."""
+LOGITS = 2**28
+"""Logits of a batch when log-probabilities are computed, at most: 1 GiB of them in float32."""
 IGNORED = -100
 """Label of positions without loss, which torch's cross-entropy skips by default."""
 
@@ -77,8 +83,10 @@ def logprobs_of(model: PreTrainedModel, rows: Sequence[Row], temperature: float)
     import torch
 
     found = torch.zeros(len(rows), dtype=torch.float64)
+    longest = max((len(completion) for _, completion in rows), default=1)
+    fitting = LOGITS // (max(1, longest) * model.config.get_text_config().vocab_size)
     with torch.inference_mode():
-        for chosen in by_length(rows, MEASURED):
+        for chosen in by_length(rows, max(1, min(MEASURED, fitting))):
             found[chosen] = summed_logprobs(model, [rows[i] for i in chosen], temperature).cpu()
     return found
 
@@ -97,14 +105,75 @@ def _each(
     """The log-probability of each token of all completions, and the row that it is of."""
     import torch
 
+    logits, target, row = supervised_logits(model, rows)
+    # A slice at a time, as the double precision of all of them would be the largest tensor.
+    each = [
+        torch.nn.functional.cross_entropy(some.double() / temperature, goal, reduction="none")
+        for some, goal in zip(logits.split(SLICE), target.split(SLICE), strict=True)
+    ]
+    return -torch.cat(each), row
+
+
+def supervised_logits(
+    model: PreTrainedModel, rows: Sequence[Sequence[Any]]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits of the supervised tokens (tokens, vocabulary), those tokens, and the row of each.
+
+    The logits are those that the model samples by. They are the largest tensor, so only supervised
+    positions get them.
+    """
     ids, labels = (part.to(model.device) for part in collate(rows))
     # The logits at a position predict the next token, so logits and labels shift by one.
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
     target = labels[:, 1:]
     told = target != IGNORED
-    chosen = logits[told].double() / temperature
-    each = -torch.nn.functional.cross_entropy(chosen, target[told], reduction="none")
-    return each, told.nonzero()[:, 0]
+    if ends_with_head(model):
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        logits = model.get_output_embeddings()(hidden[told])
+    else:
+        anywhere = told.any(0).nonzero()[:, 0]
+        kept = model(input_ids=ids, use_cache=False, logits_to_keep=anywhere).logits
+        logits = kept[told[:, anywhere]]
+    return logits, target[told], told.nonzero()[:, 0]
+
+
+_ENDS: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+_ASKED = Lock()
+
+
+def ends_with_head(model: PreTrainedModel) -> bool:
+    """Whether a model's logits are its head's output for its last hidden states, as they are.
+
+    Some families scale or cap them besides (Granite, Gemma, Cohere). This is seen once for each
+    model, on a few tokens and bit for bit: a cap changes small logits in their last bits alone.
+    """
+    import torch
+
+    with _ASKED:
+        if model not in _ENDS:
+            seen: dict[str, torch.Tensor] = {}
+            head = model.get_output_embeddings()
+            hooks = [
+                model.base_model.register_forward_hook(
+                    lambda module, given, out: seen.update(hidden=out.last_hidden_state)
+                ),
+                head.register_forward_hook(
+                    lambda module, given, out: seen.update(given=given[0], out=out.clone())
+                ),
+            ]
+            try:
+                # Dropout must draw nothing here: an interrupted training sees this twice.
+                here = [model.device] if model.device.type == "cuda" else []
+                with torch.no_grad(), torch.random.fork_rng(here):
+                    # Several different tokens, as the padding token's embedding may be zero.
+                    ids = torch.arange(4, device=model.device)[None]
+                    logits = model(input_ids=ids, use_cache=False).logits
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            _ENDS[model] = torch.equal(seen["given"], seen["hidden"]) and torch.equal(
+                seen["out"], logits
+            )
+        return _ENDS[model]
 
 
 def by_length(rows: Sequence[Row], size: int) -> Iterator[list[int]]:

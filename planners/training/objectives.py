@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from planners.models.likelihood import IGNORED, Row, by_length, collate, supervised
+from planners.models.likelihood import Row, by_length, supervised, supervised_logits
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ def completion_loss(model: PreTrainedModel, rows: Sequence[Row | Advised]) -> to
     """Mean negative log-likelihood (nats) of the supervised tokens of a batch."""
     import torch
 
-    logits, target, _ = _supervised(model, rows)
+    logits, target, _ = supervised_logits(model, rows)
     return torch.nn.functional.cross_entropy(logits.float(), target)
 
 
@@ -34,7 +34,7 @@ def weighted_loss(model: PreTrainedModel, rows: Sequence[Advised]) -> torch.Tens
     """
     import torch
 
-    logits, target, row = _supervised(model, rows)
+    logits, target, row = supervised_logits(model, rows)
     each = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
     weight = torch.tensor([weight for *_, weight, _ in rows], device=each.device)
     return (weight[row] * each).sum() / len(each)
@@ -88,7 +88,7 @@ def _advised(
     """
     import torch
 
-    logits, target, row = _supervised(model, rows)
+    logits, target, row = supervised_logits(model, rows)
     each = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
     now = torch.zeros(len(rows), device=each.device).index_add(0, row, -each)
     written = torch.tensor(
@@ -96,18 +96,6 @@ def _advised(
     )
     advantage = torch.tensor([advantage for *_, advantage, _ in rows], device=each.device)
     return each, row, advantage, now - written, row.bincount(minlength=len(rows))
-
-
-def _supervised(
-    model: PreTrainedModel, rows: Sequence[Row | Advised]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits of the supervised tokens (tokens, vocabulary), those tokens, and the row of each."""
-    ids, labels = (part.to(model.device) for part in collate(rows))
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    target = labels[:, 1:]
-    told = target != IGNORED
-    # Logits are the largest tensor, so only supervised positions get them.
-    return model.get_output_embeddings()(hidden[told]), target[told], told.nonzero()[:, 0]
 
 
 def mean_loss(model: PreTrainedModel, rows: Sequence[Row], batch: int) -> float:

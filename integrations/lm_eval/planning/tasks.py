@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 
-from planners import judge, pose
+from planners import NotJudged, judge, pose
 
 
 def posed(**settings: Any) -> dict[str, datasets.Dataset]:
@@ -18,5 +18,8 @@ def posed(**settings: Any) -> dict[str, datasets.Dataset]:
 
 
 def scores(doc: dict[str, str], results: list[str]) -> dict[str, float]:
-    """The score of the first answer."""
-    return {"valid": float(judge(doc["domain"], doc["problem"], results[0]).valid)}
+    """The score of the first answer; none where it cannot be judged, so that it counts nowhere."""
+    try:
+        return {"valid": float(judge(doc["domain"], doc["problem"], results[0]).valid)}
+    except NotJudged:
+        return {}

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import verifiers.v1 as vf
 
-from planners import judge, pose
+from planners import Verdict, judge, pose
+
+
+@lru_cache(maxsize=1024)
+def judged(domain: str, problem: str, text: str) -> Verdict:
+    """The checker's verdict on a reply, for reward and metric. Raises NotJudged, with which the
+    rollout fails: a reward of 0 would teach that the plan is wrong.
+    """
+    return judge(domain, problem, text)
 
 
 class PlanningData(vf.TaskData):
@@ -23,13 +32,13 @@ class PlanningTask(vf.Task[PlanningData]):
 
     @vf.reward(weight=1.0)
     async def valid(self, trace: vf.Trace) -> float:
-        verdict = judge(self.data.domain_pddl, self.data.problem_pddl, trace.last_reply)
+        verdict = judged(self.data.domain_pddl, self.data.problem_pddl, trace.last_reply)
         return float(verdict.valid)
 
     @vf.metric
     async def actions(self, trace: vf.Trace) -> float:
         """Actions of a valid plan at unit cost; -1 without one."""
-        verdict = judge(self.data.domain_pddl, self.data.problem_pddl, trace.last_reply)
+        verdict = judged(self.data.domain_pddl, self.data.problem_pddl, trace.last_reply)
         return -1.0 if not verdict.valid or verdict.cost is None else float(verdict.cost)
 
 

@@ -25,6 +25,7 @@ from flows.progress import Watch
 from planners.errors import ComponentFailure, InvalidInput
 from planners.pddl.printing import print_problem
 from tests.conftest import blocks_task
+from tests.flows.loop.test_unjudged import DOMAIN
 from warehouse import schema
 from warehouse.findings import Figure
 from warehouse.integrity import written_otherwise
@@ -137,6 +138,28 @@ def test_a_line_that_cannot_be_loaded_holds_up_no_other(
     log.close()
     assert load_requests(warehouse) == 2
     assert [one.id for one in warehouse.traces("e-1")] == [good.trace]
+
+
+def test_a_users_plan_has_the_time_that_the_experiment_gives(warehouse: Warehouse) -> None:
+    rows = {"patient-1": "{}", "hasty-1": '{"judging": {"timeout": 0.001}}'}
+    warehouse.write([Experiment(id, "1", id, 0, config, "v") for id, config in rows.items()])
+    log = Log(requests_folder(warehouse.place))
+    names = " ".join(f"o{number}" for number in range(16))
+    pddl = f"(define (problem p) (:domain slow) (:objects {names}) (:init) (:goal (done)))"
+    for id in rows:
+        told = answer(1, nonce=id, experiment=id, domain=DOMAIN, problem=pddl, text="(ponder)\n",
+                      prompt_format="pddl-2")  # fmt: skip
+        log.append(as_line(told)).result(timeout=10)
+    log.close()
+    assert load_requests(warehouse) == 0
+    sql = (
+        "SELECT t.experiment, v.outcome FROM traces AS t LEFT JOIN stg_verdicts AS v USING (trace)"
+    )
+    found = {row.experiment: row.outcome for row in warehouse.frame(sql).itertuples()}
+    assert found["patient-1"] == "VALID"
+    assert found["hasty-1"] != found["hasty-1"], "not judged is NULL"
+    [refused] = warehouse.every(Unjudged)
+    assert refused.reason.startswith("the time for this plan is over")
 
 
 def test_a_task_with_its_objects_in_another_order_is_not_judged_by_wrong_names(

@@ -21,7 +21,7 @@ from flows.experiments.experiment import Experiment
 from flows.iterate import iterate
 from flows.loop import sample
 from flows.progress import Watch
-from flows.web.answering import Deployed
+from flows.web.deployed import Deployed
 from flows.web.desk import Desk, Given, Planned
 from flows.web.keys import Clients
 from flows.web.live import Live

@@ -10,7 +10,7 @@ from flows.deployment.answered import as_line
 from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
 from flows.loop.promote import promote_by_hand
-from flows.web.answering import UNREADABLE, Deployed
+from flows.web.deployed import UNREADABLE, Deployed
 from flows.web.keys import Clients
 from flows.web.memory import Memory
 from planners.errors import ComponentFailure

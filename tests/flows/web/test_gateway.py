@@ -23,7 +23,8 @@ from pydantic import ValidationError
 from flows.experiments.reading import load_experiment
 from flows.generations.checkpoints import checkpoint_of
 from flows.importing.line import task_in
-from flows.web.keys import other_secrets
+from flows.web.deployed import Deployed
+from flows.web.keys import Clients, other_secrets
 from flows.web.protocol import Chat
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput
@@ -184,6 +185,8 @@ def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
             client.chat.completions.create(model="other", messages=said)
         with pytest.raises(openai.NotFoundError, match="'small@7' does not exist"):
             client.chat.completions.create(model="small@7", messages=said)
+        with pytest.raises(openai.NotFoundError, match=r"it's.* does not exist"):
+            client.chat.completions.create(model="it's", messages=said)
         with pytest.raises(openai.BadRequestError, match="exceed the model's context") as long:
             client.chat.completions.create(model="small", messages=said, max_tokens=5000)
         assert long.value.code == "context_length_exceeded"
@@ -357,6 +360,7 @@ def test_a_generation_that_is_not_deployed_answers_in_silence(folder: Path) -> N
     shadows = [row for row in rows if row["purpose"] == "shadow"]
     assert {row["generation"] for row in asked.values()} == {0}
     assert {row["generation"] for row in shadows} == {1}
+    _is_at_work_before_it_is_asked(folder, both[1::2])
     assert sorted(row["corrects"] for row in shadows) == sorted(asked)
     assert all(row["prompt"] == asked[row["corrects"]]["prompt"] for row in shadows)
     run(folder, "run", str(folder / "small.toml"), "--plain")
@@ -379,6 +383,21 @@ def test_a_generation_that_is_not_deployed_answers_in_silence(folder: Path) -> N
     assert run(folder, "report", "--out", str(page)).returncode == 0
     assert "Of 12 prompts, generation 1 alone found a valid plan for" in page.read_text("utf-8")
     assert run(folder, "verify").returncode == 0
+
+
+def _is_at_work_before_it_is_asked(folder: Path, changes: tuple[str, ...]) -> None:
+    """Else users would wait for it; one that cannot be loaded answers nobody."""
+    asked, place = load_experiment(folder / "small.toml", changes), str(folder / "w.duckdb")
+    with Warehouse(place, read_only=True) as store:
+        checkpoint = checkpoint_of(store, asked, 1).folder
+    deployed = Deployed(place, asked, Clients())
+    assert (deployed.silent, deployed.at_work(1) is not None) == (1, True)
+    deployed.close()
+    away = checkpoint.rename(checkpoint.with_name("away"))
+    deployed = Deployed(place, asked, Clients())
+    assert (deployed.silent, deployed.current) == (None, 0)
+    deployed.close()
+    away.rename(checkpoint)
 
 
 def test_a_user_can_be_forgotten(folder: Path) -> None:
