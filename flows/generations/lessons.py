@@ -28,14 +28,17 @@ def as_lessons(taught: Iterable[Taught], prompt: str) -> list[Lesson]:
 
 
 def _lesson(taught: Taught, prompt: str) -> Lesson:
-    task, text, ids = taught.task.parsed, taught.text, taught.token_ids
-    # What was not asked in a format of ours is restated as an answer to it.
+    task = taught.task.parsed
+    # What was not asked in a format of ours is restated as an answer to it: another text, of which
+    # no tokens and no log-probability are known.
     if (
         taught.prompt_format == INGESTED_FORMAT
-        and (plan := READING.read(task, text).plan) is not None
+        and (plan := READING.read(task, taught.text).plan) is not None
     ):
-        text, ids = PROMPTS[prompt].restate(task, text, plan), ()
-    return Lesson(task, text, taught.weight, taught.logprob, ids, taught.turns)
+        text = PROMPTS[prompt].restate(task, taught.text, plan)
+        turns = taught.turns if text == taught.text else ()
+        return Lesson(task, text, taught.weight, turns=turns)
+    return Lesson(task, taught.text, taught.weight, taught.logprob, taught.token_ids, taught.turns)
 
 
 def lessons_of_warm_up(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> list[Lesson]:

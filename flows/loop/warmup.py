@@ -69,8 +69,10 @@ def _trained(
     """
     how = experiment.warmup
     assert how is not None
-
-    training = Training(steps=how.steps, batch=how.batch, learning_rate=how.learning_rate)
+    training = Training(
+        steps=how.steps, batch=how.batch, learning_rate=how.learning_rate,
+        micro=experiment.training.micro, checkpointing=experiment.training.checkpointing,
+    )  # fmt: skip
     with watch.bar("generation 0: warm-up", how.steps) as advance:
         return fine_tune(
             require_base(experiment),

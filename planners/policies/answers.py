@@ -23,6 +23,8 @@ ENDS = {"stop": "stop", "length": "length", "eos": "stop", "eos_token": "stop"}
 """How a completion may end, by the words of servers; any other is of one that was broken off."""
 LARGEST = 1 << 24
 """Token ids are below this, whatever the vocabulary."""
+SAME = 1e-3
+"""Nats within which two log-probabilities of a token are the same."""
 ROUNDED = 1e-3
 """Nats by which rounding may lift a log-probability above 0."""
 
@@ -95,7 +97,9 @@ def _whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-BROKEN = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
+BROKEN = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 """Errors of reading an answer that is no completion."""
 
 
@@ -113,6 +117,12 @@ def first_alike(logprobs: dict[str, Any]) -> dict[str, float]:
         alike = logprobs["content"][0]["top_logprobs"]
         return {str(one["token"]): float(one["logprob"]) for one in alike}
     return {str(token): float(value) for token, value in logprobs["top_logprobs"][0].items()}
+
+
+def differ(some: dict[str, float], others: dict[str, float]) -> bool | None:
+    """Whether log-probabilities of the same tokens differ; None where no token is in both."""
+    both = some.keys() & others.keys()
+    return any(abs(some[one] - others[one]) > SAME for one in both) if both else None
 
 
 def until_end(tokens: Sequence[str]) -> int:

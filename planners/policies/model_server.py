@@ -36,16 +36,19 @@ def serving(command: str, checkpoint: Path, start_up: float = 600.0) -> Iterator
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    filled = command.replace("{checkpoint}", str(checkpoint)).replace("{port}", str(port))
     # A file, not a pipe: nobody reads it meanwhile, and a full pipe would block the server.
     with TemporaryFile() as log:
         try:
-            words = shlex.split(filled)
+            # Split before it is filled in: a folder's name may have spaces.
+            words = [
+                word.replace("{checkpoint}", str(checkpoint)).replace("{port}", str(port))
+                for word in shlex.split(command)
+            ]
         except ValueError as error:
-            raise InvalidInput(f"model.server.command: {filled!r}: {error}") from error
+            raise InvalidInput(f"model.server.command: {command!r}: {error}") from error
         if not words or shutil.which(words[0]) is None:
             raise InvalidInput(
-                f"model.server.command cannot be started: {filled!r}: there is no such program"
+                f"model.server.command cannot be started: {command!r}: there is no such program"
             )
 
         def ended(process: subprocess.Popen[bytes]) -> None:
@@ -70,7 +73,7 @@ def _wait_until_ready(
     deadline = time.monotonic() + start_up
     while True:
         try:
-            if httpx.get(f"{url}/health", timeout=10).is_success:
+            if httpx.get(f"{url}/health", timeout=10, trust_env=False).is_success:
                 return
         except httpx.TransportError:
             pass

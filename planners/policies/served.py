@@ -24,6 +24,7 @@ from planners.policies.answers import (
     BROKEN,
     NEUTRAL,
     as_drawn,
+    differ,
     ended,
     first_alike,
     json_of,
@@ -33,8 +34,8 @@ from planners.policies.answers import (
     until_end,
     ways_with,
 )
-from planners.policies.servers import Servers
-from planners.policies.streamed import ASKED, whole
+from planners.policies.servers import OVERLOADED, Overloaded, Servers, client_with
+from planners.policies.streamed import ASKED, answer_of
 from planners.records import Completion, Heard, Policy, Prompt, Sampling
 
 if TYPE_CHECKING:
@@ -45,14 +46,10 @@ API_KEY = "POSTERITY_API_KEY"
 """Environment variable with the server's API key, if it needs one."""
 SLOWEST = 8.0
 """Seconds between two attempts, at most."""
-CONNECTED = 10.0
-"""Seconds until a server has to take a connection."""
 PROBED = 5.0
 """Seconds that a server may fail at a way of asking before the next one is tried."""
 QUIETLY = 5.0
 """Seconds of waiting for a server before a line says so."""
-SAME = 1e-3
-"""Nats within which two log-probabilities of a token are the same."""
 NOT_FOUND = 404
 """Of a model that a server does not have."""
 LOG = logging.getLogger(__name__)
@@ -81,20 +78,14 @@ class ServedPolicy(Policy):
         patience: float = 60.0,
         tokenizer: PreTrainedTokenizerFast | None = None,
     ) -> None:
-        import httpx
-
         self._key = key = key_in(API_KEY)
         self.model, self.name, self.pause, self.patience = model, name, pause, patience
         self._adapter, self._loading = "", threading.Lock()
         self._tokenizer = tokenizer
         self._ways = ways_with(tokenizer)
-        self._processed = False
+        self._processed: bool | None = None
         self.workers = concurrency * len(urls)
-        self.client = httpx.Client(
-            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECTED)),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            limits=httpx.Limits(max_connections=self.workers),
-        )
+        self.client = client_with(key, timeout, self.workers)
         self._servers = Servers(urls)
 
     def close(self) -> None:
@@ -169,6 +160,9 @@ class ServedPolicy(Policy):
             try:
                 self._complete(prompt, few, 0, patience=min(self.patience, PROBED))
                 break
+            except Overloaded:
+                self._complete(prompt, few, 0)  # which says nothing against this way
+                break
             except (InvalidInput, ComponentFailure) as error:
                 self._ways, refused = self._ways[1:], error
         else:
@@ -178,8 +172,10 @@ class ServedPolicy(Policy):
         if sampling is not None and not as_drawn(sampling):
             self._processed = self._tells_processed(prompt)
 
-    def _tells_processed(self, prompt: str) -> bool:
-        """Whether log-probabilities are told after temperature (and top_p) were applied."""
+    def _tells_processed(self, prompt: str) -> bool | None:
+        """Whether log-probabilities are told after temperature (and top_p) were applied; None where
+        that cannot be seen.
+        """
         told = []
         for temperature in (1.0, 0.5):
             sampling = Sampling(temperature=temperature, max_new_tokens=1)
@@ -187,10 +183,9 @@ class ServedPolicy(Policy):
             answer = self._post(self._servers.urls[0], self._path, body)
             try:
                 told.append(first_alike(answer["choices"][0]["logprobs"]))
-            except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-                return False
-        both = [token for token in told[0] if token in told[1]]
-        return any(abs(told[0][token] - told[1][token]) > SAME for token in both)
+            except BROKEN:
+                return None
+        return differ(*told)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast | None:
@@ -274,7 +269,7 @@ class ServedPolicy(Policy):
             text,
             finish,
             ids,
-            logprob if as_drawn(sampling) or not self._processed else None,
+            logprob if as_drawn(sampling) or self._processed is False else None,
             logprob if exact or self._processed else None,
             tokens=written,
             reasoning_tokens=reasoning,
@@ -291,14 +286,12 @@ class ServedPolicy(Policy):
 
     def _streamed(self, url: str, body: dict[str, Any], heard: Heard) -> httpx.Response:
         """A request whose answer is read while it is written; then as if it had come at once."""
-        import httpx
-
         asked = {**body, **ASKED}
         with self.client.stream("POST", url + self._path, json=asked) as answer:
             if answer.is_error:
                 answer.read()
                 return answer
-            return httpx.Response(200, json=whole(answer.iter_lines(), url, heard))
+            return answer_of(answer.iter_lines(), url, heard)
 
     def _post(
         self, url: str, path: str, body: dict[str, Any], patience: float | None = None
@@ -322,7 +315,7 @@ class ServedPolicy(Policy):
                 with self._servers.turn(server) as url:
                     answer = request(url)
             except httpx.RequestError as error:
-                wrong = f"{type(error).__name__}: {error}"
+                wrong, failure = f"{type(error).__name__}: {error}", ComponentFailure
             else:
                 busy = answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS
                 if answer.is_error and (not busy or not patience):
@@ -333,12 +326,13 @@ class ServedPolicy(Policy):
                 if not busy:
                     return json_of(answer, url), url
                 wrong = f"status {answer.status_code}: {self._without_key(answer.text[:200])}"
+                failure = Overloaded if answer.status_code in OVERLOADED else ComponentFailure
             there_is_another = self._servers.fail(url) and server is None
             waited = time.monotonic() - begun
             if waited >= patience and (tries > 1 or not patience):
                 several = server is None and len(self._servers.urls) > 1
                 who = "every server, and at last " if several else ""
-                raise ComponentFailure(
+                raise failure(
                     f"{who}the server {url} has failed for {waited:.0f} seconds, last with "
                     f"{wrong}; see that it runs, then run the same command again"
                 )

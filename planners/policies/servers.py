@@ -1,4 +1,4 @@
-"""Several servers of the same model: which of them is asked next."""
+"""Several servers of the same model: how they are reached, and which of them is asked next."""
 
 from __future__ import annotations
 
@@ -7,9 +7,41 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from planners.errors import ComponentFailure
+
+if TYPE_CHECKING:
+    import httpx
 
 LATELY = 8.0
 """Seconds for which a server that failed is asked only if the others failed too."""
+
+
+CONNECTED = 10.0
+"""Seconds until a server has to take a connection."""
+OVERLOADED = (429, 503)
+"""Of a server that has too much to do, or is not ready yet."""
+DIRECTLY: dict[str, Any] = dict.fromkeys(
+    f"all://{host}" for host in ("localhost", "127.0.0.1", "[::1]")
+)
+"""Servers on this machine are asked without a proxy, whatever HTTP_PROXY says."""
+
+
+class Overloaded(ComponentFailure):
+    """A server has too much to do."""
+
+
+def client_with(key: str, timeout: float, connections: int) -> httpx.Client:
+    """A client that sends the key, if there is one, and waits `timeout` seconds for an answer."""
+    import httpx
+
+    return httpx.Client(
+        timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECTED)),
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        limits=httpx.Limits(max_connections=connections),
+        mounts=DIRECTLY,
+    )
 
 
 class Servers:

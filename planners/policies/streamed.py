@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planners.errors import ComponentFailure
-from planners.policies.answers import said
+from planners.policies.answers import BROKEN, said
 from planners.records import Heard
+
+if TYPE_CHECKING:
+    import httpx
 
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
 """Fields of a request whose answer is to come in pieces."""
@@ -42,7 +45,7 @@ def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
                 for token in piece.ids:
                     heard(len(ids), token)
                     ids.append(token)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except BROKEN as error:
         raise ComponentFailure(
             f"the server {url} streamed what is no completion: {error!r}"
         ) from error
@@ -55,6 +58,15 @@ def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
     told = {"tokens": tokens, "token_logprobs": logprobs}
     choice = {"text": "".join(texts), "finish_reason": finish, "token_ids": ids, "logprobs": told}
     return {**answer, "choices": [choice]}
+
+
+def answer_of(lines: Iterable[str], url: str, heard: Heard) -> httpx.Response:
+    """The same as a response that came at once."""
+    import httpx
+
+    # In ASCII, since half a character can be told, and not be encoded.
+    content = json.dumps(whole(lines, url, heard))
+    return httpx.Response(200, content=content, headers={"content-type": "application/json"})
 
 
 def _broken_off(url: str) -> ComponentFailure:

@@ -19,6 +19,8 @@ from planners.prompts.formats import OBJECT_NAMES
 from planners.records import Plan, Problem
 
 Example = tuple[Problem, Plan]
+LAYERS, WIDTH = 4, 128
+"""Of a new base, unless another size is asked for."""
 PER_ROOM = 8
 """Examples drawn from one random world, since grounding it costs more than walking in it."""
 TRIES = 20
@@ -100,8 +102,8 @@ class Pretraining:
     half: bool = False
     start: str | None = None
     in_order: tuple[str, ...] = ()
-    layers: int = 4
-    width: int = 128
+    layers: int = LAYERS
+    width: int = WIDTH
     workers: int = 0
     dtype: Dtype = "auto"
     size: tuple[int, int] | None = None

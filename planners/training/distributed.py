@@ -62,7 +62,7 @@ def fine_tune_in(
         "lessons": [
             [
                 lesson.task.domain.text, print_task(lesson.task), lesson.completion,
-                lesson.weight, lesson.logprob, lesson.token_ids, lesson.turns,
+                lesson.weight, lesson.logprob, lesson.token_ids, lesson.turns, lesson.silent,
             ]
             for lesson in lessons
         ],
@@ -142,8 +142,9 @@ def main(job: str) -> None:
                     logprob,
                     tuple(ids),
                     tuple(Turn(*turn) for turn in turns),
+                    silent,
                 )
-                for domain, problem, text, weight, logprob, ids, turns in given["lessons"]
+                for domain, problem, text, weight, logprob, ids, turns, silent in given["lessons"]
             ],
             Training(**given["training"], lora=Adapter(**lora) if lora else None),
             Path(given["folder"]),

@@ -79,6 +79,8 @@ def fine_tune(
         rows = encode(learned, tokenizer, prompt)
         context, end = model.config.max_position_embeddings, tokenizer.eos_token_id
         fewest = preflight(rows, end, context, _as_written(learned))
+        # What is to become less likely says nothing of how well the rest is learned.
+        held = [lesson for lesson in held if lesson.weight > 0]
         unseen = encode(held, tokenizer, prompt)
         if held:
             preflight(unseen, end, context, _as_written(held))
@@ -262,6 +264,8 @@ def _ids_of_turns(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[in
     end = tokenizer.eos_token_id
     if lesson.token_ids:
         ids = own_tokens(lesson.token_ids, [turn.tokens for turn in lesson.turns])
+        if lesson.is_weighed:  # another token more would be another text
+            return ids
     else:
         ids = []
         for number, text in enumerate(lesson.parts):

@@ -25,7 +25,7 @@ from planners.pddl import read_domain
 from planners.pddl.reader import changing
 from planners.prompts.formats import OBJECT_NAMES, PROMPTS, compact
 from planners.records import derive_seed
-from planners.training.curriculum import Mixture, Pretraining, examples
+from planners.training.curriculum import LAYERS, WIDTH, Mixture, Pretraining, examples
 from planners.training.loop import WINDOW, Optimisation, fit, in_chunks
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def build_tokenizer(
     )
 
 
-def build_model(seed: int, vocabulary: int, layers: int = 4, width: int = 128) -> LlamaForCausalLM:
+def build_model(
+    seed: int, vocabulary: int, layers: int = LAYERS, width: int = WIDTH
+) -> LlamaForCausalLM:
     """The untrained base: a plain Llama in float32."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -155,6 +157,13 @@ def pretrain(
         model = build_model(settings.seed, len(tokenizer), settings.layers, settings.width)
     else:
         model, tokenizer = load(settings.start, dtype="float32")  # not rounded first
+        made, asked = model.config, (settings.layers, settings.width)
+        if asked not in ((made.num_hidden_layers, made.hidden_size), (LAYERS, WIDTH)):
+            raise InvalidInput(
+                f"the base {settings.start} has {made.num_hidden_layers} layers of width "
+                f"{made.hidden_size}, and --layers and --width are those of a new one: leave them "
+                "out"
+            )
         words = vocabulary(settings.domains, settings.object_names)
         if missing := sorted(set(words) - tokenizer.get_vocab().keys()):
             raise InvalidInput(
@@ -186,8 +195,8 @@ def describe(settings: Pretraining, folder: Path, losses: Sequence[float]) -> di
         + (" --half" if settings.half else "")
         + (f" --in-order {','.join(settings.in_order)}" if settings.in_order else "")
         + (f" --start {settings.start}" if settings.start else "")
-        + (f" --layers {settings.layers}" if settings.layers != 4 else "")
-        + (f" --width {settings.width}" if settings.width != 128 else "")
+        + (f" --layers {settings.layers}" if settings.layers != LAYERS else "")
+        + (f" --width {settings.width}" if settings.width != WIDTH else "")
         + (f" --workers {settings.workers}" if settings.workers else "")
         + (f" --dtype {settings.dtype}" if settings.dtype != "auto" else "")
         + (" --size {}-{}".format(*settings.size) if settings.size else ""),

@@ -1,6 +1,7 @@
 """Learning from ingested traces: which are, as what they are learned, and what must not be."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from planners.models.hardware import use_threads
 from planners.pddl.printing import print_problem
 from planners.pddl.renaming import rename
 from planners.prompts.formats import PROMPTS
+from planners.records import Turn
 from tests.conftest import small
 from tests.flows.loop.test_ingest import take
 from warehouse.pool import lessons_of
@@ -72,6 +74,9 @@ def test_ingested_traces_are_learned_in_the_prompts_own_words(warehouse: Warehou
     assert answered is not None
     assert checker.check(answered).valid
     assert as_lessons(taught, "pddl")[0].completion == ANSWER, "a language model learns it as it is"
+    measured = [replace(taught[0], logprob=-3.0, turns=(Turn(9, 1), Turn(9, 1), Turn(9, 1)))]
+    restated = as_lessons(measured, "compact")[0]
+    assert (restated.logprob, restated.turns) == (None, ()), "those of another text"
     assert not any(check.wrong for check in verify(warehouse, QUIET))
     told = audit(warehouse, learner(), QUIET)
     assert any("no recorded log-probability" in line for line in told.lines)

@@ -11,10 +11,10 @@ import torch
 
 from planners.errors import CheckpointError, ComponentFailure, InvalidInput
 from planners.models.checkpoint import load, weights_hash, with_adapter
-from planners.models.likelihood import summed_logprobs
+from planners.models.likelihood import own_tokens, summed_logprobs
 from planners.policies.local import LocalPolicy
 from planners.prompts.formats import PROMPTS
-from planners.records import Sampling
+from planners.records import Sampling, Turn
 from planners.training.fine_tuning import encode, fine_tune, hold_back
 from planners.training.lessons import Lesson
 from planners.training.loop import Optimisation, fit
@@ -198,6 +198,9 @@ def test_a_failure_that_was_cut_is_learned_as_it_was(
     assert found[::2] == cut[::2], "failures"
     assert all(tail == [*ids, tokenizer.eos_token_id]
                for (_, tail), (_, ids) in zip(found[1::2], cut[1::2], strict=True))  # fmt: skip
+    spoken = replace(given[0], turns=(Turn(4, 1), Turn(4, 1), Turn(4, 1)))
+    [(head, tail)] = encode([spoken], tokenizer, "compact")
+    assert (head, tail) == (cut[0][0], own_tokens(cut[0][1], [1, 1, 1])), "of several turns"
     settings = replace(SETTINGS, lora=None, method=method)
     assert fine_tune(tiny_checkpoint, given, settings, tmp_path / "a", **TOLD)["rows"] == 6
 
@@ -274,6 +277,12 @@ def test_what_is_held_back_is_never_learned(tiny_checkpoint: Path, tmp_path: Pat
     facts = fine_tune(tiny_checkpoint, lessons(8), settings, tmp_path / "a", **TOLD)
     assert (facts["rows"], facts["validation_rows"], facts["steps"]) == (6, 2, 4)
     assert facts["validation_loss_after"] < facts["validation_loss_before"]
+    failures = [replace(one, weight=-0.5, logprob=-9.0) for one in held]
+    mixed = [next((f for f in failures if f.task.key == one.task.key), one) for one in lessons(8)]
+    against = replace(settings, method="reinforce")
+    facts = fine_tune(tiny_checkpoint, mixed, against, tmp_path / "b", **TOLD)
+    assert (facts["rows"], facts["validation_rows"]) == (6, 0)
+    assert "validation_loss_before" not in facts, "what is to become less likely is no success"
 
 
 class Crowded(LocalPolicy):

@@ -21,6 +21,7 @@ from planners.models.chat import encode_prompts
 from planners.models.checkpoint import load
 from planners.models.hub import find_weights
 from planners.models.likelihood import summed_logprobs
+from planners.policies import served
 from planners.policies.model_server import serving
 from planners.policies.served import ServedPolicy
 from planners.policies.streamed import whole
@@ -456,6 +457,37 @@ def test_a_server_that_knows_openais_fields_alone(at: At, faulty: Callable[[Answ
     assert (done.logprob, done.sampling_logprob) == (-1.0, None)
 
 
+def test_a_server_that_tells_too_little_is_not_believed(
+    at: At, faulty: Callable[[Answer], str]
+) -> None:
+    """Without other tokens' log-probabilities, nobody sees whether a temperature is in them."""
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        choice = {**completion()["choices"][0], "logprobs": {"content": [{"logprob": -1.0}]}}
+        return 200, completion(choices=[choice], usage={"completion_tokens": 1})
+
+    policy, warm = at([faulty(answer)]), Sampling(temperature=0.6)
+    policy.prove("b1", warm)
+    [done] = policy.sample(["b1"], warm, [0])
+    assert (done.logprob, done.sampling_logprob) == (None, None)
+
+
+def test_a_server_that_is_busy_is_asked_the_same_way_again(
+    at: At, faulty: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be asked without the neutral settings ever after."""
+    monkeypatch.setattr(served, "PROBED", 0.02)
+    asked = []
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        asked.append(body)
+        return (503, "busy") if len(asked) < 8 else (200, completion())
+
+    at([faulty(answer)], patience=30.0).prove("b1")
+    assert len(asked) == 8
+    assert all("top_k" in body for body in asked)
+
+
 @pytest.mark.parametrize("processed", [True, False])
 def test_which_log_probabilities_a_server_tells_is_found_out(
     at: At, faulty: Callable[[Answer], str], processed: bool
@@ -515,12 +547,15 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Healthy).serve_forever()
 """
 
 
-def test_a_stopped_server_leaves_no_child(tmp_path: Path) -> None:
+def test_a_stopped_server_leaves_no_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As vLLM's engine outlives its parent; here a child that ignores SIGTERM."""
-    (tmp_path / "child.py").write_text(CHILD)
-    (tmp_path / "parent.py").write_text(PARENT)
+    folder = tmp_path / "a name of several words"
+    folder.mkdir()
+    (folder / "child.py").write_text(CHILD)
+    (folder / "parent.py").write_text(PARENT)
     port = free_port()
-    command = f"{sys.executable} {tmp_path}/parent.py {{port}} {tmp_path}/child.py {port}"
-    with serving(command, tmp_path):
+    command = f"{sys.executable} {{checkpoint}}/parent.py {{port}} {{checkpoint}}/child.py {port}"
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # it is on this machine
+    with serving(command, folder):
         assert not is_free(port)
     assert soon(lambda: is_free(port))

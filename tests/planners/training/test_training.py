@@ -24,7 +24,7 @@ from planners.pddl.isomorphism import shape
 from planners.pddl.printing import print_problem
 from planners.pddl.reader import changing
 from planners.prompts.formats import OBJECT_NAMES, PROMPTS
-from planners.records import Plan
+from planners.records import Plan, Turn
 from planners.training.curriculum import Pretraining
 from planners.training.distributed import fine_tune_in
 from planners.training.fine_tuning import Batches, encode, fine_tune, weights_hash
@@ -279,6 +279,8 @@ def test_a_base_that_is_trained_further_says_from_where(tmp_path: Path) -> None:
     assert in_order(load(tmp_path / "b")[1]) == ["rover"]
     with pytest.raises(InvalidInput, match="words of these domains and names, such as"):
         pretrain(tmp_path / "c", replace(further, domains=("spanner",), in_order=()))
+    with pytest.raises(InvalidInput, match="those of a new one"):
+        pretrain(tmp_path / "c", replace(further, layers=further.layers + 1))
     assert not (tmp_path / "c").exists()
 
 
@@ -300,15 +302,20 @@ def test_the_embedded_bases_are_those_recorded() -> None:
 
 
 def test_two_processes_make_the_steps_of_one(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Of conversations too, the first turn of which is not learned."""
     settings = replace(SETTINGS, steps=12, batch=3)
+    tried, told, said = "(pickup b1)\n", "(pickup b2)\n", "(pickup b3)\n"
+    turns = tuple(Turn(len(part), 0) for part in (tried, told, said))
+    given = [replace(lessons()[0], completion=tried + told + said, turns=turns, silent=1),
+             *lessons()[1:]]  # fmt: skip
     alone: list[float] = []
     together: list[float] = []
     facts = fine_tune(
-        tiny_checkpoint, lessons(), settings, tmp_path / "a",
+        tiny_checkpoint, given, settings, tmp_path / "a",
         on_step=lambda step, loss: alone.append(loss), **TOLD,
     )  # fmt: skip
     shared = fine_tune_in(
-        2, tiny_checkpoint, lessons(), settings, tmp_path / "b",
+        2, tiny_checkpoint, given, settings, tmp_path / "b",
         on_step=lambda step, loss: together.append(loss), **TOLD,
     )  # fmt: skip
     assert together == pytest.approx(alone, rel=1e-4)
