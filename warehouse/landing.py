@@ -149,10 +149,11 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
 
     Done again after a kill, it writes what is missing: weights come first and marks last, so that
     nothing counts as complete before it is. Raises InvalidInput, before it writes anything, where a
-    generation has other weights here than there.
+    generation has other weights here than there, or a trace another text.
     """
     with Warehouse(part, read_only=True) as other, other.engine.connect() as reading:
         _require_same_weights(warehouse, other)
+        _require_same_answers(warehouse, other)
         for folder in sorted(other.checkpoints.glob("*/")) if other.checkpoints.is_dir() else ():
             shutil.copytree(folder, warehouse.checkpoints / folder.name, dirs_exist_ok=True)
         raw: Any = reading.connection.driver_connection
@@ -180,6 +181,19 @@ def _require_same_weights(warehouse: Warehouse, other: Warehouse) -> None:
                 f"generation {made.index} of {made.experiment} has other weights in "
                 f"{warehouse.place} than in {other.place}, so that their traces cannot be mixed; "
                 "use another warehouse"
+            )
+
+
+def _require_same_answers(warehouse: Warehouse, other: Warehouse) -> None:
+    """Equal weights may write otherwise on another machine, and a verdict is on one text alone."""
+    here = {one.id for one in warehouse.every(Experiment)}
+    for id in sorted(here & {one.id for one in other.every(Experiment)}):
+        ours, theirs = (store.query("texts_of", experiment=id) for store in (warehouse, other))
+        both = ours.merge(theirs, on="trace")
+        if differing := sorted(both["trace"][both["text_x"] != both["text_y"]]):
+            raise InvalidInput(
+                f"the trace {differing[0]} of {id} has another text in {warehouse.place} than in "
+                f"{other.place}, so that their verdicts cannot be mixed; use another warehouse"
             )
 
 

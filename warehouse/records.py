@@ -165,7 +165,7 @@ class Trace(Record):
 
     id: str = stored(
         "Hash of experiment, generation, purpose, task and sample; of an ingested trace, of its "
-        "source, task, model and text; of a user's, of nonce, prompt and text.",
+        "source, task, model and text; of a user's, of nonce and prompt.",
         key=True,
         column="trace",
     )
@@ -233,7 +233,7 @@ class Request(Record):
     grain = "One row per trace that answered a user, or that a user wrote to correct one."
 
     trace: str = stored("The trace.", key=True)
-    nonce: str = stored("Random; the trace's id is the hash of it with the prompt and the text.")
+    nonce: str = stored("Random; the trace's id is the hash of it with the prompt's.")
     endpoint: str = stored("What was asked: chat, completions, plans; or correction, shadow.")
     received_at: datetime = stored("When the request came in, in UTC.")
     latency_ms: float = stored("Milliseconds until its answer was written down.")

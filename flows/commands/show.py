@@ -35,6 +35,9 @@ def show(warehouse: Warehouse, trace: str) -> Iterator[str]:
         f"sample {found.sample}, by {found.policy}"
     )
     yield f"task {task.key}: {task.domain}, size {task.size}{horizon}"
+    if not task.pddl:
+        yield from ("", "a user wanted this to be forgotten: its task and its text were erased")
+        return
     yield from ("", task.pddl.strip(), "", "completion:", found.text.strip(), "")
     plan = reading_of(found.prompt_format).read(task.parsed, found.text).plan
     if plan is not None:

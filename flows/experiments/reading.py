@@ -16,6 +16,7 @@ from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Tasks
 from planners.domains.folder import read_folder
 from planners.errors import InvalidInput, nearest
+from planners.models.hub import is_on_hub
 from planners.pddl import read_domain
 
 DEEPEST = 8
@@ -130,6 +131,16 @@ def recorded_settings(config: str) -> Mapping[str, Any]:
             "changed by other means than Posterity, and `posterity verify` says where"
         )
     return found
+
+
+def without_places(experiment: Experiment) -> dict[str, object]:
+    """The settings for others to see: of folders on this machine, the last name alone."""
+    content = json.loads(experiment.canonical())
+    for table, name in (("model", "base"), ("tasks", "folder")):
+        if place := content.get(table, {}).get(name):
+            hub = name == "base" and is_on_hub(place)
+            content[table][name] = place if hub or ":" in place else Path(place).name
+    return dict(content)
 
 
 def leaves(settings: object, path: str = "") -> Iterator[tuple[str, Any]]:

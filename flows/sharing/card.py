@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from flows.audit.questions import WANTED
 from flows.experiments.experiment import Experiment
+from flows.experiments.reading import without_places
 from flows.generations.identity import CODE_VERSION
 from flows.progress import HEADINGS, cell, summary
 from flows.report.audit_page import answers, named_in
@@ -55,19 +55,9 @@ def card(
         f"Posterity {CODE_VERSION}, in the warehouse where it was begun: "
         f"`posterity run {_plain(experiment.name)} --continue-as {experiment.id}` (if it is no "
         "preset, with its file). Its settings:",
-        "```json\n" + json.dumps(_settings(experiment), indent=1) + "\n```",
+        "```json\n" + json.dumps(without_places(experiment), indent=1) + "\n```",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _settings(experiment: Experiment) -> dict[str, dict[str, object]]:
-    """The settings, without the places of folders on this machine."""
-    content = json.loads(experiment.canonical())
-    for table, name in (("model", "base"), ("tasks", "folder")):
-        if place := content.get(table, {}).get(name):
-            hub = name == "base" and is_on_hub(place)
-            content[table][name] = place if hub or ":" in place else Path(place).name
-    return dict(content)
 
 
 def _fields(experiment: Experiment, license: str | None, adapter: bool) -> str:

@@ -109,10 +109,10 @@ def _experiment(path: Path, told: StudyFile, arm: str, seed: int) -> Experiment:
     # Runs go side by side, each with one thread, unless the study says otherwise.
     below = {"model": {"threads": 1}}
     own = {"name": f"{told.name}-{arm}", "seed": seed, "workers": None}
-    if twice := sorted({"name", "seed"} & told.arms[arm].keys()):
+    if twice := sorted(own.keys() & {*told.settings, *told.arms[arm]}):
         raise InvalidInput(
             f"the study {path}, arm {arm!r}: {', '.join(twice)} of its runs follow from the study "
-            "(`seeds`, and the names of the arms); leave them out"
+            "(`seeds`, the names of the arms, and --runner); leave them out"
         )
     try:
         return load_experiment(told.extends, None, below, told.settings, told.arms[arm], own)

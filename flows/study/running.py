@@ -8,7 +8,13 @@ import multiprocessing
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +35,8 @@ from warehouse.findings import Member
 from warehouse.landing import take_in
 from warehouse.store import Warehouse
 
+TRIES = 3
+"""Times that runs are begun whose process was killed."""
 FEW = 3
 """Seeds, below which a study says how little they tell."""
 LOOK_EVERY = 2.0
@@ -68,26 +76,39 @@ def run_study(
     parts = place.with_name(f"{place.name}.{study.name}")
     parts.mkdir(parents=True, exist_ok=True)
     failed: list[PosterityError] = []
-    with (
-        watch.bar("runs", sum(map(len, chains))) as advance,
-        _elsewhere(at_once, workers) as submit,
-    ):
-        waiting: dict[Future[None], list[Run]] = {
-            submit(_run_chain, [run.experiment for run in chain], _part(parts, chain)): chain
-            for chain in chains
-        }
-        while waiting:
-            ready, _ = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
-            for future in ready:
-                chain = waiting.pop(future)
-                try:
-                    _end(future, chain, _part(parts, chain))
-                    _take(study, chain, place, _part(parts, chain), watch)
-                except PosterityError as error:  # the others go on to their end
-                    watch.say(str(error))
-                    failed.append(error)
-                advance(len(chain))
-            advance(0, _now(parts))
+    with watch.bar("runs", sum(map(len, chains))) as advance:
+        for _ in range(TRIES):
+            with _elsewhere(at_once, workers) as submit:
+                waiting: dict[Future[None], list[Run]] = {
+                    submit(_run_chain, [run.experiment for run in one], _part(parts, one)): one
+                    for one in chains
+                }
+                chains = []
+                while waiting:
+                    ready, _ = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
+                    for future in ready:
+                        chain = waiting.pop(future)
+                        try:
+                            _end(future, chain, _part(parts, chain))
+                            _take(study, chain, place, _part(parts, chain), watch)
+                        except BrokenExecutor:
+                            chains.append(chain)
+                            continue
+                        except PosterityError as error:  # the others go on to their end
+                            watch.say(str(error))
+                            failed.append(error)
+                        advance(len(chain))
+                    advance(0, _now(parts))
+            if not chains:
+                break
+            watch.say("a process was killed, perhaps as memory ran out; what is left begins anew")
+        else:
+            failed.append(
+                ComponentFailure(
+                    f"processes of the study were killed {TRIES} times: run fewer side by side "
+                    "with --at-once; what is finished is kept, and the same command goes on"
+                )
+            )
     if failed:
         raise failed[0]
     shutil.rmtree(parts, ignore_errors=True)
@@ -108,6 +129,8 @@ def _end(future: Future[None], chain: list[Run], part: Path) -> None:
     names = ", ".join(f"{run.arm} at seed {run.experiment.seed}" for run in chain)
     try:
         future.result()
+    except BrokenExecutor:  # a process was killed: this one, or one beside it
+        raise
     except Exception as error:  # of ours, Ray's copy of one, or what a lost worker leaves
         cause = getattr(error, "cause", error)
         if isinstance(cause, PosterityError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.experiments.experiment import Experiment
-from flows.experiments.reading import leaves
+from flows.experiments.reading import leaves, without_places
 from flows.generations.checkpoints import checkpoint_of
 from flows.progress import summary
 from planners.errors import InvalidInput
@@ -58,7 +58,7 @@ def sheets(
         experiment.name,
         {
             name: one if isinstance(one, str) else json.dumps(one)
-            for name, one in leaves(json.loads(experiment.canonical()))
+            for name, one in leaves(without_places(experiment))
         },
         tuple((row.generation, _numbers(asdict(row))) for row in summary(warehouse, experiment.id)),
     )

@@ -222,6 +222,12 @@ def test_a_query_is_held_to_its_limits(target: Path, sql: str, seconds: float, w
         ask(target, sql, Limits(seconds=seconds, memory="200MB", rows=1000))
 
 
+@pytest.mark.parametrize("memory", ["1kb", "31MB", "0GB"])
+def test_memory_that_is_too_little_to_open_a_warehouse_is_told(target: Path, memory: str) -> None:
+    with pytest.raises(InvalidInput, match=f"--memory {memory}: .* at least 32MB"):
+        ask(target, "SELECT 1", Limits(memory=memory))
+
+
 def test_ctrl_c_ends_a_query_at_once(target: Path) -> None:
     program = "import sys; from flows.commands.main import main; sys.argv[0] = 'posterity'; main()"
     command = [sys.executable, "-c", program, "query", "--warehouse", str(target)]

@@ -41,6 +41,8 @@ UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
 CREATE_RULESET, RESTRICT_SELF, NO_NEW_PRIVILEGES = 444, 446, 38
 DEATH_SIGNAL = 1
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
+LEAST = 32_000_000
+"""Bytes of memory for a query, at least."""
 FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """Number of file rights in each version of Landlock; later versions are treated as the last."""
 TCP = 0b11
@@ -139,7 +141,10 @@ def bytes_of(memory: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", memory, re.I)
     if found is None:
         refuse(f"--memory {memory!r}: expected a size such as 2GB or 512MiB")
-    return min(int(float(found[1]) * UNITS[found[2].lower()]), 1 << 60)
+    size = min(int(float(found[1]) * UNITS[found[2].lower()]), 1 << 60)
+    if size < LEAST:
+        refuse(f"--memory {memory}: to open a warehouse takes more; give it at least 32MB")
+    return size
 
 
 def _told(reason: str, memory: str) -> str:

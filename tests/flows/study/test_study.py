@@ -20,7 +20,7 @@ from flows.study.running import run_study
 from planners.errors import InvalidInput
 from tests.conftest import contents, small
 from tests.forked import ran
-from tests.processes import posterity
+from tests.processes import at_work, kill, posterity
 from warehouse.findings import Member
 from warehouse.integrity import written_otherwise
 from warehouse.landing import take_in
@@ -71,10 +71,17 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
             assert first.poll() is None
             time.sleep(0.05)
         first.send_signal(signal.SIGKILL)
-    done = ran(*STUDIED, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "control, seed 1: coverage" in done.stdout
-    assert "2 seeds tell very large effects only" in done.stdout
+    again = subprocess.Popen(posterity(*STUDIED), cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    with again as it:
+        while not (workers := at_work(it.pid, "spawn_main")):
+            assert it.poll() is None
+            time.sleep(0.05)
+        kill(workers[0])  # and the study begins anew what ran
+        said = it.communicate()[0]
+    assert it.returncode == 0
+    assert "a process was killed" in said
+    assert "control, seed 1: coverage" in said
+    assert "2 seeds tell very large effects only" in said
     assert not parts.exists()
     with Warehouse(tmp_path / "w.duckdb", read_only=True) as store:
         effects = store.frame("FROM study_effects WHERE split = 'train' AND generation = 1")
@@ -105,7 +112,7 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
             half = max(over_seeds, over_tasks)
             assert row.high - row.effect == pytest.approx(half, rel=1e-3, abs=1e-9)
             told += f" ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
-        assert told in done.stdout
+        assert told in said
     counts = kept.pivot(index="seed", columns="arm", values="traces")
     assert (counts["control"] == counts["shortest"]).all(), "the control learns from as many"
     again = ran(*STUDIED, folder=tmp_path)
@@ -177,6 +184,14 @@ def test_runs_that_differ_are_not_mixed(finished: Path, tmp_path: Path) -> None:
             )
         with pytest.raises(InvalidInput, match=r"generation 2 of small-.* has other weights"):
             take_in(store, finished)
+    with Warehouse(tmp_path / "other.duckdb") as store:
+        take_in(store, finished)
+        with store.writing() as connection:
+            connection.exec_driver_sql(
+                "UPDATE traces SET text = 'x' WHERE trace = (SELECT min(trace) FROM traces)"
+            )
+        with pytest.raises(InvalidInput, match=r"the trace .* of small-.* has another text"):
+            take_in(store, finished)
 
 
 def test_a_run_that_went_on_elsewhere_ends_what_was_decided_here(
@@ -196,6 +211,7 @@ def test_a_run_that_went_on_elsewhere_ends_what_was_decided_here(
     ("old", "new", "said"),
     [
         ("seeds = [0, 1]", "seeds = [0, 0]", "a seed stands twice"),
+        ("generations = 1", "generations = 1\nseed = 4", "'shortest': seed of its runs follow"),
         ("seeds = [0, 1]", "seeds = []", "seeds"),
         ("[arms.all]", "[arms.'../all']", "arms"),
         ('curation = { curator = "all-valid" }', "", "'shortest' and 'all' are the same"),

@@ -9,6 +9,7 @@ import pytest
 
 from flows.audit.known import experiments
 from flows.experiments.experiment import Experiment
+from flows.experiments.reading import without_places
 from flows.iterate import iterate
 from flows.progress import Watch
 from flows.tracking.sheets import Sheet, sheets
@@ -70,6 +71,11 @@ def test_a_generation_carries_what_it_was_made_from(finished: Path) -> None:
             "SELECT trace_id FROM decisions WHERE kept AND experiment = :of AND generation = 1",
             of=experiment.id,
         )
+        at_home = {"base": "/home/ann/base", "policy": "model"}
+        elsewhere = experiment.model_copy(
+            update={"model": experiment.model.model_copy(update=at_home)}
+        )
+    assert without_places(elsewhere)["model"]["base"] == "base", "nobody's folders go to a tracker"
     assert made.settings["parent"] == "0"
     assert len(made.settings["weights_hash"]) == 32
     lines = [json.loads(line) for line in made.texts["training_set.jsonl"].splitlines()]

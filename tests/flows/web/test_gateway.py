@@ -453,6 +453,11 @@ def test_a_user_can_be_forgotten(folder: Path) -> None:
         kept = store.frame("SELECT text FROM traces WHERE purpose = 'request'")["text"]
         assert (kept == "").sum() == 9
         assert store.frame("FROM forgotten")["text_hash"].str.len().eq(32).all()
+        alone = (
+            "SELECT trace FROM traces JOIN tasks AS k USING (task) WHERE text = '' AND k.pddl = ''"
+        )
+        [shown, *_] = store.frame(alone)["trace"]
+    assert "its task and its text were erased" in run(folder, "show", shown).stdout
     with Warehouse(folder / "w.duckdb", read_only=True) as store:
         assert not store.frame("SELECT * FROM best_plans WHERE text = ''").to_dict("records")
         told = store.frame("FROM deployments")
