@@ -53,14 +53,19 @@ def land(folder: Path, kind: type[Record], rows: Sequence[Record]) -> Path:
     return landed
 
 
+def require_landing(folder: Path) -> None:
+    """Raise InvalidInput where there is no such folder."""
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is no folder; name the one that workers land files in")
+
+
 def load_landed(warehouse: Warehouse, folder: Path) -> dict[str, int]:
     """Load every landed file that is not loaded yet, and return the number of rows of each.
 
     Raises InvalidInput, naming the file, if its contents do not match its name. Files before it
     stay loaded.
     """
-    if not folder.is_dir():
-        raise InvalidInput(f"{folder} is no folder; name the one that workers land files in")
+    require_landing(folder)
     known = {landed.file for landed in warehouse.every(Landed)}
     counts = {}
     for path in sorted(folder.glob(f"*{ENDING}")):

@@ -145,12 +145,10 @@ def load(
 ) -> None:
     """Load the files that workers landed with warehouse.landing.land, each exactly once."""
     with one_message():
-        from planners.errors import InvalidInput
-        from warehouse.landing import load_landed
+        from warehouse.landing import load_landed, require_landing
         from warehouse.store import Warehouse
 
-        if not folder.is_dir():  # before a warehouse is made
-            raise InvalidInput(f"there is no folder {folder}; name that where workers land files")
+        require_landing(folder)  # before a warehouse is made
         with Warehouse(warehouse) as store:
             counts = load_landed(store, folder)
         typer.echo(f"{len(counts)} files loaded, {sum(counts.values())} rows")

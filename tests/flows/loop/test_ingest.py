@@ -132,5 +132,6 @@ def test_load_on_the_command_line(tmp_path: Path) -> None:
     land(tmp_path / "landing", Task, [TASK])
     for counted in ("1 files loaded, 1 rows\n", "0 files loaded, 0 rows\n"):
         assert posterity("load", "landing", folder=tmp_path).stdout == counted
-    done = posterity("load", "nowhere", folder=tmp_path)
+    done = posterity("load", "nowhere", "--warehouse", "new.duckdb", folder=tmp_path)
     assert (done.returncode, done.stderr[:29]) == (2, "error: nowhere is no folder; ")
+    assert not (tmp_path / "new.duckdb").exists()
