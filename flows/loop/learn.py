@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +22,14 @@ from planners.records import derive_seed
 from planners.training.distributed import fine_tune_in
 from planners.training.fine_tuning import fine_tune, hold_back
 from planners.training.lessons import Lesson
+from planners.training.loop import Facts
 from warehouse.choice.rules import RULES
 from warehouse.pool import lessons_of
 from warehouse.records import Generation, Mark
 from warehouse.store import Warehouse
+
+OnStep = Callable[[int, float], None]
+"""Is told each step of a training, and its loss."""
 
 
 def curate(warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch) -> None:
@@ -55,29 +59,16 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
         warm_up(warehouse, experiment, watch)
         return
     foretell(warehouse, experiment, generation)
-    use_machine(experiment)
-    training, prompt = experiment.training, experiment.model.prompt
+    training = experiment.training
     taught = lessons_of(warehouse, experiment.id, generation)
-    lessons = as_lessons(taught, prompt)
-    origin = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
+    lessons = as_lessons(taught, experiment.model.prompt)
     checkpoint = f"{experiment.id}/generation-{generation:03d}"
-    seed = derive_seed(experiment.seed, generation, "train")
     folder = warehouse.checkpoints / checkpoint
+    seed = _seed(experiment, generation)
     steps = training.count(len(hold_back(lessons, training.validation, seed)[0]))
-    several = training.processes > 1
-    make = partial(fine_tune_in, training.processes) if several else fine_tune
-
     with watch.bar(f"generation {generation}: train", steps) as advance:
-        facts = make(
-            origin.folder,
-            lessons,
-            training,
-            folder,
-            prompt=prompt,
-            seed=seed,
-            on_step=stepping(warehouse, advance, steps),
-            base=origin.base,
-        )
+        on_step = stepping(warehouse, advance, steps)
+        facts, _ = _tuned(warehouse, experiment, generation, lessons, folder, on_step)
     # The row is written after the weights: where a generation is recorded, its weights exist.
     made = Generation(
         experiment.id,
@@ -93,20 +84,36 @@ def train(warehouse: Warehouse, experiment: Experiment, generation: int, watch: 
     warehouse.write([made], Mark(experiment.id, generation, "train"))
 
 
+def _seed(experiment: Experiment, generation: int) -> int:
+    return derive_seed(experiment.seed, generation, "train")
+
+
+def _tuned(
+    warehouse: Warehouse, experiment: Experiment, generation: int, lessons: Sequence[Lesson],
+    folder: Path, on_step: OnStep = lambda step, loss: None,
+) -> tuple[Facts, Checkpoint]:  # fmt: skip
+    """Fine-tune on these lessons from what the generation starts from, and write to `folder`."""
+    use_machine(experiment)
+    start = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
+    training = experiment.training
+    several = training.processes > 1
+    make = partial(fine_tune_in, training.processes) if several else fine_tune
+    facts = make(
+        start.folder,
+        lessons,
+        training,
+        folder,
+        prompt=experiment.model.prompt,
+        seed=_seed(experiment, generation),
+        on_step=on_step,
+        base=start.base,
+    )
+    return facts, Checkpoint(folder, "", start.base)
+
+
 def trained_again(
     warehouse: Warehouse, experiment: Experiment, generation: int, lessons: Sequence[Lesson],
     folder: Path,
 ) -> Checkpoint:  # fmt: skip
     """The weights that a generation would have if it had learned these lessons, in `folder`."""
-    start = checkpoint_of(warehouse, experiment, start_of(warehouse, experiment, generation))
-    use_machine(experiment)
-    fine_tune(
-        start.folder,
-        lessons,
-        experiment.training,
-        folder,
-        prompt=experiment.model.prompt,
-        seed=derive_seed(experiment.seed, generation, "train"),
-        base=start.base,
-    )
-    return Checkpoint(folder, "", start.base)
+    return _tuned(warehouse, experiment, generation, lessons, folder)[1]

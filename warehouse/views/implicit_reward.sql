@@ -7,8 +7,12 @@ WITH ratios AS (
         s.weight,
         r.logprob,
         t.sampling_logprob AS behaviour_logprob,
-        -- pi / beta; clipped, since exp() overflows beyond 709.
-        exp(greatest(least(r.logprob - t.sampling_logprob, 700), -700)) AS importance,
+        -- pi / beta; clipped, since exp() overflows beyond 709. NULL where one of them is not known,
+        -- which least() alone would take for 700.
+        CASE
+            WHEN r.logprob - t.sampling_logprob IS NOT NULL
+                THEN exp(greatest(least(r.logprob - t.sampling_logprob, 700), -700))
+        END AS importance,
         r.valid_ratio,
         r.reward
     FROM rewards AS r
