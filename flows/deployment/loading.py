@@ -6,9 +6,14 @@ import json
 import os
 import select
 import sys
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
+from time import monotonic
 
 from flows.deployment.answered import Answered, Told, of_line
 from flows.deployment.log import complete_segments, lines_of
@@ -19,12 +24,13 @@ from flows.generations.judging import VERSION, judgement, reading_of
 from flows.generations.lineage import ancestors
 from planners.checking.checker import CHECKER, PLAN_SECONDS, checker_for
 from planners.errors import Busy, PosterityError, Waiting
+from planners.prompts.formats import PromptFormat
 from planners.records import content_hash
 from warehouse.findings import Forgotten
 from warehouse.places.connect import Place, for_a_moment, place_of
 from warehouse.records import Domain, Feedback, Landed, Record, Request, Task, Trace, utc
 from warehouse.store import Warehouse
-from warehouse.verdicts import Unjudged
+from warehouse.verdicts import Judgement, Unjudged
 
 TEXT = (
     """(define (domain text) (:requirements :strips) (:predicates (answered))
@@ -42,8 +48,10 @@ OWN_PURPOSE = ("correction", "shadow")
 NO_TASK = "its prompt holds no planning task"
 OTHER_NAMES = "its prompt gave the objects other names than the task has in the warehouse"
 NEVER_JUDGED = (NO_TASK, OTHER_NAMES)
-First = Callable[[Task], Task]
-"""Gives a task as it was first written: with its objects and facts in another order, perhaps."""
+SLOW = 0.1
+"""Seconds from which a verdict is remembered, and not found again."""
+Slow = dict[str, Judgement | Unjudged]
+"""Verdicts that took long, by their trace."""
 
 
 def requests_folder(place: Place) -> Path:
@@ -51,43 +59,44 @@ def requests_folder(place: Place) -> Path:
     return place.landing / REQUESTS
 
 
-def load_requests(warehouse: Warehouse) -> int:
-    """Load every segment of the log that nobody writes to any more, then delete it. Its rows and
-    the record that it was loaded are written in one transaction. What is said of a trace that was
-    forgotten, or stands beside one, is dropped. Returns how many lines could not be read.
+def load_requests(
+    warehouse: Warehouse, segments: Sequence[Path] | None = None, slow: Slow | None = None
+) -> int:
+    """Load every segment of the log that nobody writes to any more, or these, then delete it. Its
+    rows and the record that it was loaded are written in one transaction. What is said of a trace
+    that was forgotten, or stands beside one, is dropped. Returns how many lines could not be read.
     """
     unreadable, folder = 0, requests_folder(warehouse.place)
     if not folder.is_dir():
         return unreadable
-    segments = complete_segments(folder)
+    segments = complete_segments(folder) if segments is None else segments
+    reader = Reader(warehouse, {} if slow is None else slow)
     known = {one.file for one in warehouse.every(Landed, file=[one.name for one in segments])}
     for segment in segments:
         if segment.name not in known:
-            unreadable += _load(warehouse, segment)
+            unreadable += _load(warehouse, segment, reader)
         segment.unlink(missing_ok=True)
     return unreadable
 
 
-def _load(warehouse: Warehouse, segment: Path) -> int:
+def judge_beforehand(place: Place, segments: Iterable[Path], slow: Slow) -> None:
+    """Find the verdicts of these segments' answers that take long, as the warehouse was published:
+    who loads them keeps everybody else waiting.
+    """
+    if place.published.is_new:
+        return
+    # A run may load and delete them meanwhile.
+    with suppress(PosterityError, OSError), Warehouse(place.published, read_only=True) as store:
+        reader = Reader(store, slow)
+        for line in chain.from_iterable(map(lines_of, segments)):
+            with suppress(PosterityError):
+                if isinstance(read := of_line(line), Answered):
+                    deque(reader.records(read), maxlen=0)
+
+
+def _load(warehouse: Warehouse, segment: Path, reader: Reader) -> int:
     rows, told, gone = list[Record](), list[Told](), set(warehouse.forgotten())
     answers, unreadable = 0, list[bytes]()
-    seen: dict[str, Task] = {}
-    patience: dict[str, float] = {}
-
-    def seconds(experiment: str) -> float:
-        """The time that an experiment gives the checker for a plan."""
-        if experiment not in patience:
-            stored = warehouse.experiment(experiment)
-            settings = recorded_settings(stored.config) if stored else {}
-            patience[experiment] = settings.get("judging", {}).get("timeout", PLAN_SECONDS)
-        return patience[experiment]
-
-    def first(task: Task) -> Task:
-        if task.key not in seen:
-            stored = warehouse.task(task.key)
-            seen[task.key] = task if stored is None or not stored.pddl else stored
-        return seen[task.key]
-
     for line in lines_of(segment):
         try:
             read = of_line(line)
@@ -95,8 +104,7 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
                 if read.trace not in gone:
                     told.append(read)
             elif read.corrects not in gone:
-                # All of them, or none where one is refused.
-                rows += [*records_of(read, first, seconds(read.experiment))]
+                rows += [*reader.records(read)]  # all of them, or none where one is refused
                 answers += 1
             else:  # nor is what corrects it known, or judged, from now on
                 gone.add(read.trace)
@@ -124,61 +132,90 @@ def _load(warehouse: Warehouse, segment: Path) -> int:
     return len(unreadable)
 
 
-def records_of(answer: Answered, first: First, seconds: float = PLAN_SECONDS) -> Iterable[Record]:
-    """The records of an answer: its task, trace, request and verdict, or why it has none, where the
-    checker has so many seconds.
-    """
-    domain, task = _task(answer)
-    trace = Trace(
-        id=answer.trace,
-        experiment=answer.experiment,
-        generation=answer.generation,
-        purpose=answer.endpoint if answer.endpoint in OWN_PURPOSE else "request",
-        task=task.key,
-        sample=0,
-        seed=answer.seed,
-        prompt_format=answer.prompt_format,
-        prompt_hash=content_hash(answer.prompt),
-        text=answer.text,
-        token_ids=answer.token_ids,
-        reasoning_tokens=answer.reasoning_tokens,
-        plan_tokens=answer.plan_tokens,
-        finish_reason=answer.finish_reason,
-        logprob=answer.logprob,
-        sampling_logprob=answer.sampling_logprob,
-        policy=answer.policy,
-        code_version=CODE_VERSION,
-        written_at=utc(answer.received),
-        turn_characters=answer.turn_characters,
-        turn_tokens=answer.turn_tokens,
-    )
-    yield domain
-    yield task
-    yield trace
-    yield Request(
-        trace=trace.id,
-        nonce=answer.nonce,
-        endpoint=answer.endpoint,
-        received_at=utc(answer.received),
-        latency_ms=answer.latency_ms,
-        weights_hash=answer.weights,
-        prompt=answer.prompt,
-        settings=_json(answer.settings) or "{}",
-        user_hash=answer.user,
-        session_hash=answer.session,
-        metadata=_json(answer.metadata),
-        corrects=answer.corrects,
-    )
-    if answer.problem is None:
-        yield Unjudged(trace.id, CHECKER, VERSION, NO_TASK, trace.experiment)
-        return
-    written, kept = reading_of(answer.prompt_format), first(task)
-    if kept.pddl != task.pddl and written.names(kept.parsed) != written.names(task.parsed):
-        # Read with the stored task's names it would be another plan.
-        yield Unjudged(trace.id, CHECKER, VERSION, OTHER_NAMES, trace.experiment)
-    else:
+@dataclass(slots=True)
+class Reader:
+    """Makes records of answers. `slow` has the verdicts that took long: nothing changes them."""
+
+    warehouse: Warehouse
+    slow: Slow
+    tasks: dict[str, Task] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def records(self, answer: Answered) -> Iterable[Record]:
+        """The records of an answer: its task, trace, request and verdict, or why it has none."""
+        domain, task = _task(answer)
+        trace = Trace(
+            id=answer.trace,
+            experiment=answer.experiment,
+            generation=answer.generation,
+            purpose=answer.endpoint if answer.endpoint in OWN_PURPOSE else "request",
+            task=task.key,
+            sample=0,
+            seed=answer.seed,
+            prompt_format=answer.prompt_format,
+            prompt_hash=content_hash(answer.prompt),
+            text=answer.text,
+            token_ids=answer.token_ids,
+            reasoning_tokens=answer.reasoning_tokens,
+            plan_tokens=answer.plan_tokens,
+            finish_reason=answer.finish_reason,
+            logprob=answer.logprob,
+            sampling_logprob=answer.sampling_logprob,
+            policy=answer.policy,
+            code_version=CODE_VERSION,
+            written_at=utc(answer.received),
+            turn_characters=answer.turn_characters,
+            turn_tokens=answer.turn_tokens,
+        )
+        yield domain
+        yield task
+        yield trace
+        yield Request(
+            trace=trace.id,
+            nonce=answer.nonce,
+            endpoint=answer.endpoint,
+            received_at=utc(answer.received),
+            latency_ms=answer.latency_ms,
+            weights_hash=answer.weights,
+            prompt=answer.prompt,
+            settings=_json(answer.settings) or "{}",
+            user_hash=answer.user,
+            session_hash=answer.session,
+            metadata=_json(answer.metadata),
+            corrects=answer.corrects,
+        )
+        if answer.problem is None:
+            yield Unjudged(trace.id, CHECKER, VERSION, NO_TASK, trace.experiment)
+            return
+        written, kept = reading_of(answer.prompt_format), self._first(task)
+        if kept.pddl != task.pddl and written.names(kept.parsed) != written.names(task.parsed):
+            # Read with the stored task's names it would be another plan.
+            yield Unjudged(trace.id, CHECKER, VERSION, OTHER_NAMES, trace.experiment)
+        else:
+            yield self._judged(task, trace, written)
+
+    def _first(self, task: Task) -> Task:
+        """The task as it was first written, perhaps with its objects and facts in another order."""
+        if task.key not in self.tasks:
+            stored = self.warehouse.task(task.key)
+            self.tasks[task.key] = task if stored is None or not stored.pddl else stored
+        return self.tasks[task.key]
+
+    def _judged(self, task: Task, trace: Trace, written: PromptFormat) -> Judgement | Unjudged:
+        """The verdict, in the time that the experiment gives the checker for a plan."""
+        if trace.experiment not in self.seconds:
+            stored = self.warehouse.experiment(trace.experiment)
+            settings = recorded_settings(stored.config) if stored else {}
+            seconds = settings.get("judging", {}).get("timeout", PLAN_SECONDS)
+            self.seconds[trace.experiment] = seconds
+        if (known := self.slow.get(trace.id)) is not None:
+            return known
+        begun, seconds = monotonic(), self.seconds[trace.experiment]
         checker = checker_for(task.domain_pddl, task.pddl, timeout=seconds)
-        yield judgement(checker, trace, written)
+        found = judgement(checker, trace, written)
+        if monotonic() - begun > SLOW:
+            self.slow[trace.id] = found
+        return found
 
 
 def _task(answer: Answered) -> tuple[Domain, Task]:
@@ -224,14 +261,19 @@ def main(warehouse: str, seconds: float) -> None:
     """
     place = place_of(warehouse)
     folder, ends = requests_folder(place), False
+    seen, slow = set[Path](), Slow()
     while not ends:
         ends = bool(select.select([sys.stdin], [], [], seconds)[0])
-        if not (folder.is_dir() and complete_segments(folder)):
+        segments = complete_segments(folder) if folder.is_dir() else []
+        if not segments:
             continue
+        judge_beforehand(place, [one for one in segments if one not in seen], slow)
+        seen.update(segments)
         try:
             with for_a_moment(place), Warehouse(place) as store:
-                unreadable = load_requests(store)
+                unreadable = load_requests(store, segments, slow)
                 store.publish()
+            seen, slow = set(), Slow()
             if unreadable:
                 print(
                     f"loading: {unreadable} lines cannot be read, and are kept in "

@@ -19,7 +19,13 @@ from flows.audit.verify import verify
 from flows.commands.main import app
 from flows.deployment.answered import Answered, Told, as_line, of_line
 from flows.deployment.forgetting import forget
-from flows.deployment.loading import OTHER_NAMES, load_requests, requests_folder
+from flows.deployment.loading import (
+    OTHER_NAMES,
+    Slow,
+    judge_beforehand,
+    load_requests,
+    requests_folder,
+)
 from flows.deployment.log import Log, complete_segments, lines_of
 from flows.progress import Watch
 from planners.errors import ComponentFailure, InvalidInput
@@ -160,6 +166,27 @@ def test_a_users_plan_has_the_time_that_the_experiment_gives(warehouse: Warehous
     assert found["hasty-1"] != found["hasty-1"], "not judged is NULL"
     [refused] = warehouse.every(Unjudged)
     assert refused.reason.startswith("the time for this plan is over")
+
+
+def test_plans_that_take_long_keep_nobody_from_the_warehouse(warehouse: Warehouse) -> None:
+    """Their verdicts are found before the loader has it; a user may send many."""
+    warehouse.write([Experiment("e-1", "1", "e", 0, "{}", "v")])
+    warehouse.publish()
+    names = " ".join(f"o{number}" for number in range(20))
+    pddl = f"(define (problem p) (:domain slow) (:objects {names}) (:init) (:goal (done)))"
+    one = answer(1, domain=DOMAIN, problem=pddl, text="(ponder)\n", prompt_format="pddl-2")
+    folder = requests_folder(warehouse.place)
+    log = Log(folder)
+    for line in as_line(one), b'{"kind": "told"}\n':
+        log.append(line).result(timeout=10)
+    log.close()
+    segments, slow = complete_segments(folder), Slow()
+    judge_beforehand(warehouse.place, [*segments, folder / "gone"], slow)
+    assert [*slow] == [one.trace]
+    with patch("flows.deployment.loading.judgement", side_effect=AssertionError):
+        assert load_requests(warehouse, segments, slow) == 1, "the line that says nothing"
+    assert [found.outcome for found in warehouse.every(Judgement)] == ["VALID"]
+    assert complete_segments(folder) == []
 
 
 def test_a_task_with_its_objects_in_another_order_is_not_judged_by_wrong_names(

@@ -15,7 +15,8 @@ def test_a_solution_is_valid_however_it_is_wrapped(domain: str) -> None:
         for answer in answers:
             assert judge(one.domain, one.problem, answer).valid
         assert not judge(one.domain, one.problem, "There is none.").valid
-        assert one.problem in one.prompt or "(define (problem" in one.prompt
+        assert "(define (domain" in one.prompt
+        assert "(define (problem" in one.prompt
 
 
 def test_the_same_seed_gives_the_same_tasks_and_another_gives_others() -> None:
