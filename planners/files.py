@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -89,6 +90,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
     finally:
         if partial != folder:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def one_process(file: Path) -> Iterator[None]:
+    """Lock a file, which is made where it is missing: others that lock it wait until the block
+    ends. Raises OSError where it cannot be made.
+    """
+    with file.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

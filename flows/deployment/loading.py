@@ -7,11 +7,10 @@ import os
 import select
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from time import monotonic
 
@@ -50,6 +49,8 @@ OTHER_NAMES = "its prompt gave the objects other names than the task has in the 
 NEVER_JUDGED = (NO_TASK, OTHER_NAMES)
 SLOW = 0.1
 """Seconds from which a verdict is remembered, and not found again."""
+PASS = 60.0
+"""Seconds of judging after which what is judged is loaded."""
 Slow = dict[str, Judgement | Unjudged]
 """Verdicts that took long, by their trace."""
 
@@ -79,19 +80,26 @@ def load_requests(
     return unreadable
 
 
-def judge_beforehand(place: Place, segments: Iterable[Path], slow: Slow) -> None:
+def judge_beforehand(place: Place, segments: Iterable[Path], slow: Slow) -> Iterator[Path]:
     """Find the verdicts of these segments' answers that take long, as the warehouse was published:
-    who loads them keeps everybody else waiting.
+    who loads them keeps everybody else waiting. Yields those that are ready to be loaded, for
+    about PASS seconds.
     """
     if place.published.is_new:
+        yield from segments
         return
-    # A run may load and delete them meanwhile.
-    with suppress(PosterityError, OSError), Warehouse(place.published, read_only=True) as store:
+    begun = monotonic()
+    with Warehouse(place.published, read_only=True) as store:
         reader = Reader(store, slow)
-        for line in chain.from_iterable(map(lines_of, segments)):
-            with suppress(PosterityError):
-                if isinstance(read := of_line(line), Answered):
-                    deque(reader.records(read), maxlen=0)
+        for segment in segments:
+            # A run may load and delete it meanwhile.
+            for line in lines_of(segment) if segment.exists() else ():
+                with suppress(PosterityError):
+                    if isinstance(read := of_line(line), Answered):
+                        deque(reader.records(read), maxlen=0)
+            yield segment
+            if monotonic() - begun > PASS:
+                return
 
 
 def _load(warehouse: Warehouse, segment: Path, reader: Reader) -> int:
@@ -267,11 +275,12 @@ def main(warehouse: str, seconds: float) -> None:
         segments = complete_segments(folder) if folder.is_dir() else []
         if not segments:
             continue
-        judge_beforehand(place, [one for one in segments if one not in seen], slow)
-        seen.update(segments)
         try:
+            new = [one for one in segments if one not in seen]
+            seen.update(judge_beforehand(place, new, slow))
+            ready = [one for one in segments if one in seen]
             with for_a_moment(place), Warehouse(place) as store:
-                unreadable = load_requests(store, segments, slow)
+                unreadable = load_requests(store, ready, slow)
                 store.publish()
             seen, slow = set(), Slow()
             if unreadable:

@@ -17,7 +17,8 @@ from flows.generations.checkpoints import (
     use_machine,
 )
 from planners.errors import InvalidInput
-from planners.models.checkpoint import read_tokenizer, save, weights_hash
+from planners.files import one_process
+from planners.models.checkpoint import load, read_tokenizer, save, weights_hash
 from planners.policies.baselines import PlannerPolicy, ScriptedPolicy
 from planners.policies.local import LocalPolicy
 from planners.policies.model_server import serving
@@ -83,6 +84,7 @@ def _served(
     with ExitStack() as stack:
         urls = list(server.urls)
         if server.command is not None and checkpoint is not None:
+            use_machine(experiment)  # which decides in what numbers an adapter is merged
             folder = _whole(checkpoint)
             urls = [stack.enter_context(serving(server.command, folder, server.start_up))]
             base = server.model or str(folder)
@@ -106,8 +108,9 @@ def _whole(checkpoint: Checkpoint) -> Path:
     if checkpoint.base is None:
         return checkpoint.folder
     merged = checkpoint.folder / "merged"
-    if not merged.is_dir():
-        save(*loaded(checkpoint), merged)
+    with one_process(checkpoint.folder / "merged.lock"):
+        if not merged.is_dir():
+            save(*load(checkpoint.folder, checkpoint.base), merged)
     return merged
 
 

@@ -70,8 +70,9 @@ def require_own_weights(
 def _apart(
     experiment: Experiment, checkpoint: Checkpoint, told: Sequence[tuple[str, Completion]]
 ) -> float:
-    """The mean absolute difference per token, in nats, between the log-probabilities of a server
-    and those of a checkpoint. Raises ComponentFailure if there is no memory for the checkpoint.
+    """How far a server's log-probabilities of completions are from a checkpoint's: the sum of their
+    absolute differences, in nats, by token. Raises ComponentFailure if there is no memory for the
+    checkpoint.
     """
     use_machine(experiment)
     try:

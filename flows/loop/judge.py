@@ -16,7 +16,7 @@ from random import Random
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Workers
 from flows.generations.identity import canary_id
-from flows.generations.judging import VERSION, judgement, reading_of, verdict_of
+from flows.generations.judging import READING, VERSION, judgement, reading_of, verdict_of
 from flows.loop.executors import shares, spread
 from flows.progress import Advance, Watch
 from planners.checking.canaries import canaries
@@ -264,7 +264,8 @@ def _canaries(
     rng = Random(derive_seed(experiment.seed, generation, "canaries", task.key))
     for canary in canaries(checker.task, plan, rng) if plan else ():
         try:
-            _, verdict = verdict_of(checker, canary.text, "stop", prompt)
+            # In the task's own names, which the prompt's format may read as nobody's.
+            _, verdict = verdict_of(checker, canary.text, "stop", READING)
         except NotJudged:
             continue  # no verdict tells nothing about the checker
         yield Canary(

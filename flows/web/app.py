@@ -20,13 +20,14 @@ from flows.importing.line import task_in
 from flows.pages.app import Renderer, pages
 from flows.pages.source import Source
 from flows.web.deployed import UnknownModel
-from flows.web.desk import Desk, Given, TooBusy
+from flows.web.desk import Desk, TooBusy
 from flows.web.guard import Guard, Metrics, refusal
 from flows.web.live import Live
 from flows.web.protocol import (
     Asked,
     Chat,
     Completing,
+    Given,
     Judged,
     Planning,
     judged,
@@ -137,9 +138,8 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
     @app.post("/v1/feedback")
     async def feedback(said: Judged) -> dict[str, Any]:
         wanted = await desk.hear(said)
-        verdict = wanted and wanted.verdict
         told = {"object": "feedback", "trace": said.trace, "correction": wanted and wanted.trace}
-        return {**told, **(judged(verdict) if verdict else {})}
+        return {**told, **(judged(wanted.verdict, wanted.unjudged) if wanted else {})}
 
 
 async def _answered(
@@ -174,16 +174,26 @@ async def _look(desk: Desk) -> None:
     """Look for another deployed generation, for ever; say once what keeps it from seeing one. That
     a warehouse is being written is gone at the next look.
     """
-    problems = 0
+    loop, problems, told = asyncio.get_running_loop(), 0, desk.deployed.current
+    # Threads of its own: keys are revoked however much work there is, or a generation is loaded.
+    own, settling = ThreadPoolExecutor(2), asyncio.Future[None]()
+    settling.set_result(None)
     while True:
         await asyncio.sleep(LOOK_EVERY)
-        before = desk.deployed.current
         try:
-            await asyncio.to_thread(desk.deployed.refresh)
-            problems = 0
-            if desk.deployed.current != before:
-                sys.stderr.write(f"generation {desk.deployed.current} answers from now on\n")
+            await loop.run_in_executor(own, desk.deployed.look)
+            if settling.done():
+                settling.result()
+                problems = 0
+                if not desk.deployed.is_settled:
+                    settling = loop.run_in_executor(own, desk.deployed.settle)
+            if desk.deployed.current != told:
+                told = desk.deployed.current
+                sys.stderr.write(f"generation {told} answers from now on\n")
         except Exception as error:
+            if settling.done():
+                settling = asyncio.Future()
+                settling.set_result(None)
             problems += 1
             if problems == TELL_AT:
                 name = type(error).__name__

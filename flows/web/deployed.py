@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import NamedTuple
 
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import deployed
@@ -20,10 +22,20 @@ from warehouse.store import Warehouse
 
 UNREADABLE = "what was answered before cannot be read just now; try again later"
 """Told to a client, who has no business with the warehouse's place; the log says more."""
+AGAIN = 60.0
+"""Seconds until a generation that could not be loaded is tried again."""
 
 
 class UnknownModel(InvalidInput):
     """No generation has this name."""
+
+
+class Wanted(NamedTuple):
+    """The generations that should answer: all, a share of sessions, and in silence."""
+
+    current: int
+    candidate: int | None
+    silent: int | None
 
 
 class Deployed:
@@ -34,19 +46,21 @@ class Deployed:
         self.clients = clients
         self._answerers: dict[int, Answerer] = {}
         self._lock, self._loading = threading.Lock(), threading.Lock()
-        self._seen = 0
+        self._failed: dict[int, float] = {}
+        """When a generation that is tried could not be loaded last."""
         self.candidate: int | None = None
         """The generation that answers a share of sessions, though it is not deployed."""
         self.silent: int | None = None
         """The one that answers in silence."""
         self._held: Warehouse | None = None
         """A lake, open: others of this process then need not connect to it anew."""
+        self._seen = changed(place_of(warehouse).published)
         with self.reading() as store:
             self.current = deployed(store, experiment)
             self.clients.know(store.every(ApiKey))
-            tried = self._look(store)
+            self._wanted = self._look(store)
         self.of(self.current)
-        self.candidate, self.silent = map(self._ready, tried)
+        self.settle()
 
     def reading(self) -> Warehouse:
         """The published snapshot, which no writer holds, or the warehouse before there is one."""
@@ -78,31 +92,18 @@ class Deployed:
             self._held.close()
             self._held = None
 
-    def _look(self, store: Warehouse) -> tuple[int | None, int | None]:
-        """See which generations there are; returns those that are tried, as `_tried` does."""
+    def _look(self, store: Warehouse) -> Wanted:
         self.known = [one.index for one in store.generations(self.id)]
-        return self._tried(store, self.known[-1])
+        found = deployed(store, self.experiment)
+        return Wanted(found, *self._tried(store, found, self.known[-1]))
 
-    def _ready(self, generation: int | None) -> int | None:
-        """A generation that is tried, at work before anybody is answered by it; None where it
-        cannot be loaded: it answers nobody until something changes.
-        """
-        if generation is None:
-            return None
-        try:
-            self.of(generation)
-        except (InvalidInput, ComponentFailure) as error:
-            sys.stderr.write(f"generation {generation} answers nobody: {error}\n")
-            return None
-        return generation
-
-    def _tried(self, store: Warehouse, newest: int) -> tuple[int | None, int | None]:
+    def _tried(self, store: Warehouse, current: int, newest: int) -> tuple[int | None, int | None]:
         """Who answers a share of sessions though it is not deployed, and who answers in silence."""
         users, decisions = self.experiment.deployment, store.promotions(self.id)
         decided = {one.generation for one in decisions}
         if self.experiment.promote == "if-preferred" and newest in decided:
             return None, None  # it had its chance
-        if users is None or newest == self.current or newest in self._tainted(store):
+        if users is None or newest == current or newest in self._tainted(store):
             return None, None
         rolled_back = newest in {one.generation for one in decisions if one.promoted}
         return (
@@ -116,22 +117,58 @@ class Deployed:
             return set()
         return set(store.query("tainted_of", experiment=self.id)["generation"])
 
-    def refresh(self) -> None:
-        """Look which generation is deployed now; load it before it answers."""
+    def look(self) -> None:
+        """Look which keys are good, and which generations should answer; who is at work answers
+        from now on, and who should answer no more does not.
+        """
         if (seen := changed(place_of(self.warehouse).published)) == self._seen and seen:
             return
         try:
             with self.reading() as store:
                 self.clients.know(store.every(ApiKey))  # revoked, even if nothing else can be read
-                if (found := deployed(store, self.experiment)) != self.current:
-                    self.of(found)
-                    self.current = found
-                tried = self._look(store)
-            self.candidate, self.silent = map(self._ready, tried)
+                self._wanted = self._look(store)
         except BaseException:
             self._let_go_of_lake()  # PostgreSQL may have been started again
             raise
+        if self.candidate != self._wanted.candidate:
+            self.candidate = None
+        if self.silent != self._wanted.silent:
+            self.silent = None
+        if self.at_work(self._wanted.current) is not None:
+            self.current = self._wanted.current
         self._seen = seen  # only now: if it could not be read, it is tried again
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that should answer does, or failed to be loaded lately."""
+        now, wanted = time.monotonic(), self._wanted
+        tried = {wanted.candidate: self.candidate, wanted.silent: self.silent}
+        waits = [one for one, present in tried.items() if one is not None and one != present]
+        return wanted.current == self.current and all(
+            now - self._failed.get(one, -AGAIN) < AGAIN for one in waits
+        )
+
+    def settle(self) -> None:
+        """Load what should answer, and let it answer then. Raises what loading the deployed one
+        raises; what is only tried and cannot be loaded answers nobody, and is tried again later.
+        """
+        wanted = self._wanted
+        self.of(wanted.current)
+        self.current = wanted.current
+        for index in dict.fromkeys((wanted.candidate, wanted.silent)):
+            if index is not None and time.monotonic() - self._failed.get(index, -AGAIN) >= AGAIN:
+                self._try(index, wanted)
+
+    def _try(self, index: int, wanted: Wanted) -> None:
+        try:
+            self.of(index)
+        except Exception as error:  # out of memory too: the deployed one answers on
+            sys.stderr.write(f"generation {index} answers nobody: {error}\n")
+            self._failed[index] = time.monotonic()
+            return
+        if wanted == self._wanted:  # nobody decided otherwise meanwhile
+            self.candidate = index if wanted.candidate == index else self.candidate
+            self.silent = index if wanted.silent == index else self.silent
 
     def chosen(self, model: str, session: str | None) -> int:
         """The generation that a model's name means. Raises UnknownModel where there is none."""
@@ -180,7 +217,7 @@ class Deployed:
 
     def _let_go(self, fresh: int) -> None:
         """Stop generations that answer nobody any more, but for two."""
-        needed = {self.current, self.candidate, self.silent, fresh}
+        needed = {self.current, self.candidate, self.silent, fresh, *self._wanted}
         old = [index for index in self._answerers if index not in needed]
         for index in old[:-2]:
             leaving = self._answerers.pop(index)

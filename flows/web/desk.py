@@ -6,9 +6,9 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered_id, as_line
+from flows.deployment.loading import NO_TASK
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
 from flows.generations.judging import READING, reading_of, verdict_of
@@ -24,50 +25,23 @@ from flows.web.deployed import Deployed
 from flows.web.keys import Names
 from flows.web.live import Live
 from flows.web.memory import Memory
-from flows.web.protocol import Asked, Judged, Planning
+from flows.web.protocol import Asked, Corrected, Given, Judged, Planned, Planning
 from planners.checking.checker import Checker, checker_for
+from planners.clock import OUT_OF_TIME
 from planners.errors import ComponentFailure, InvalidInput, NotJudged, PosterityError
-from planners.prompts.formats import PROMPTS
+from planners.prompts.formats import PROMPTS, PromptFormat
 from planners.records import SEEDS, Completion, Plan, Sampling, Verdict, content_hash
 
 TRIES = 3
 LONG = 10_000
 """Characters from which a prompt is read in a thread, so that others need not wait for it."""
+JUDGES = 8
+"""Threads that judge plans, so that plans which take long leave the others to other work."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Corrected:
-    """A user's correction: its trace, and the checker's word on it if there is one."""
-
-    trace: str
-    verdict: Verdict | None
 
 
 class TooBusy(ComponentFailure):
     """As many requests wait as may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """An answer as it was written down."""
-
-    trace: str
-    completion: Completion
-    generation: int
-    prompt_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """All answers to a planning request, with plan and verdict of the last one, or why it could not
-    be judged.
-    """
-
-    given: list[Given]
-    plan: Plan | None
-    verdict: Verdict | None
-    unjudged: str = ""
 
 
 class Desk:
@@ -79,6 +53,7 @@ class Desk:
         self._memory, self._names = Memory(deployed.looking, log.folder), Names()
         self._shadows: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._judges = ThreadPoolExecutor(JUDGES)
 
     async def answer(
         self, asked: Asked, endpoint: Endpoint, prompt: str, most: int | None,
@@ -229,7 +204,7 @@ class Desk:
         """
         try:
             return await asyncio.to_thread(self.deployed.of, generation)
-        except InvalidInput as error:
+        except Exception as error:  # a place or an address is in what some say
             sys.stderr.write(f"generation {generation} cannot be loaded: {error}\n")
             instead = self.deployed.at_work(self.deployed.current)
             if "@" not in model and instead is not None:
@@ -257,7 +232,7 @@ class Desk:
     async def _plan(self, asked: Planning) -> Planned:
         texts = await asyncio.to_thread(lambda: asked.texts)
         domain, problem = await asyncio.to_thread(self._memory.first_written, texts)
-        checker = await asyncio.to_thread(self._checker, domain, problem)
+        checker = await asyncio.to_thread(checker_for, domain, problem)
         prompt = PROMPTS[self.deployed.experiment.model.prompt]
         text = await asyncio.to_thread(prompt.write, checker.task)
         given: list[Given] = []
@@ -268,13 +243,26 @@ class Desk:
                 (domain, problem), str(prompt), 1, None,
             )  # fmt: skip
             last = given[-1].completion
-            judging = partial(verdict_of, checker, last.text, last.finish_reason, prompt)
+            found = await self._judge(domain, problem, last.text, last.finish_reason, prompt)
+            plan, verdict, unjudged = found
+            if unjudged or (verdict and verdict.valid) or len(given) == asked.attempts:
+                return Planned(given, plan, verdict, unjudged)
+
+    async def _judge(
+        self, domain: str, problem: str, text: str, finish: str, prompt: PromptFormat
+    ) -> tuple[Plan | None, Verdict | None, str]:
+        """The plan in a text, the verdict on it, and why there is none, if so."""
+
+        def judge() -> tuple[Plan | None, Verdict | None, str]:
+            checker = self._checker(domain, problem)
             try:
-                found = Planned(given, *await asyncio.to_thread(judging))
+                return (*verdict_of(checker, text, finish, prompt), "")
             except NotJudged as error:
-                found = Planned(given, None, None, error.reason)
-            if (found.verdict and found.verdict.valid) or len(given) == asked.attempts:
-                return found
+                late = f"judging this plan took longer than {checker.timeout:g} seconds"
+                told = late if error.reason == OUT_OF_TIME else error.reason
+                return prompt.read(checker.task, text).plan, None, told
+
+        return await asyncio.get_running_loop().run_in_executor(self._judges, judge)
 
     def _checker(self, domain: str, problem: str) -> Checker:
         """The checker of a task, with the time that the experiment gives it for a plan."""
@@ -310,16 +298,11 @@ class Desk:
         if wanted is None:
             return None
         self._memory.keep([wanted])
-        return Corrected(wanted.trace, await asyncio.to_thread(self._judged, wanted))
-
-    def _judged(self, wanted: Answered) -> Verdict | None:
-        """The verdict on a correction; None where there is no task, or no checker judges it."""
         if not wanted.domain or not wanted.problem:
-            return None
-        with suppress(InvalidInput):
-            checker = self._checker(wanted.domain, wanted.problem)
-            return verdict_of(checker, wanted.text, wanted.finish_reason, READING)[1]
-        return None
+            return Corrected(wanted.trace, None, NO_TASK)
+        task = wanted.domain, wanted.problem
+        found = await self._judge(*task, wanted.text, wanted.finish_reason, READING)
+        return Corrected(wanted.trace, *found[1:])
 
 
 async def _read(prompt: str, call: Callable[[], T]) -> T:

@@ -1,8 +1,9 @@
-"""The bodies of requests and errors: OpenAI's completions, planning and feedback."""
+"""The bodies of requests and errors, and answers: completions, planning and feedback."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -10,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from planners.domains import pddl_of
 from planners.errors import InvalidInput
 from planners.pddl import read_domain
-from planners.records import SEEDS, Sampling, Verdict
+from planners.records import SEEDS, Completion, Plan, Sampling, Verdict
 
 
 def _or(default: Any) -> BeforeValidator:
@@ -220,6 +221,37 @@ class Judged(BaseModel):
     comment: Annotated[str, Field(max_length=8192)] | None = None
     plan: Text | None = None
     user: Named | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An answer as it was written down."""
+
+    trace: str
+    completion: Completion
+    generation: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """All answers to a planning request, with plan and verdict of the last one, or why it could not
+    be judged.
+    """
+
+    given: list[Given]
+    plan: Plan | None
+    verdict: Verdict | None
+    unjudged: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """A user's correction: its trace, and the checker's word on it, or why there is none."""
+
+    trace: str
+    verdict: Verdict | None
+    unjudged: str = ""
 
 
 def error_body(message: str, kind: str, code: str | None = None, where: str | None = None) -> Any:

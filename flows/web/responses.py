@@ -11,9 +11,9 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from flows.web.desk import Desk, Given
+from flows.web.desk import Desk
 from flows.web.live import Live
-from flows.web.protocol import Asked, error_body
+from flows.web.protocol import Asked, Given, error_body
 from planners.errors import ComponentFailure, PosterityError
 
 

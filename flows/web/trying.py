@@ -15,8 +15,8 @@ from flows.pages.app import Renderer
 from flows.pages.drawings import Picture
 from flows.pages.source import Source
 from flows.pages.trace import goal_lines, replayed
-from flows.web.desk import Desk, Planned
-from flows.web.protocol import Judged, Planning
+from flows.web.desk import Desk
+from flows.web.protocol import Judged, Planned, Planning
 from planners.checking.steps import Step
 from planners.domains import DOMAINS
 from planners.errors import InvalidInput, PosterityError, problem

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
-from threading import Lock
+from threading import TIMEOUT_MAX, Lock
 from time import monotonic
 from typing import NamedTuple
 
-from planners.clock import Clock
+from planners.clock import OUT_OF_TIME, Clock
 from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Domain, Task, read_task
 from planners.pddl.conditions import Conflict, World, changes, derive, holds, value_of
@@ -92,8 +92,7 @@ class Checker:
 
     def __init__(self, task: Task, timeout: float | None = PLAN_SECONDS) -> None:
         self.task, self.timeout = task, timeout
-        self._clock, self._lock = Clock(), Lock()
-        self._numbers = Numbers()
+        self._clock, self._lock, self._numbers = Clock(), Lock(), Numbers()
         self._memo: dict[Action, Step] = {}
         above = {kind: task.domain.ancestors(kind) for _, kind in task.problem.objects}
         self._kinds = {name: above[kind] for name, kind in task.problem.objects}
@@ -111,17 +110,19 @@ class Checker:
 
         Raises NotJudged if it takes longer than the timeout, or its numbers grow beyond all bounds.
         """
-        with self._lock:
-            self._clock = Clock(None if self.timeout is None else monotonic() + self.timeout)
-            try:
-                return self._judged(plan)
-            except RecursionError:
-                raise NotJudged("a condition or number of this task nests too deeply") from None
+        seconds = TIMEOUT_MAX if self.timeout is None else min(self.timeout, TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=seconds):  # another thread's plan has it
+            raise NotJudged(OUT_OF_TIME)
+        try:
+            self._clock = Clock(monotonic() + seconds)
+            return self._judged(plan)
+        except RecursionError:
+            raise NotJudged("a condition or number of this task nests too deeply") from None
+        finally:
+            self._lock.release()
 
     def _judged(self, plan: Plan) -> Verdict:
-        state = set(self.init)
-        values = dict(self.task.values)
-        memo = self._memo
+        state, values, memo = set(self.init), dict(self.task.values), self._memo
         for index, action in enumerate(plan.actions):
             # 1. The first time a ground action is seen, it is checked and compiled.
             step = memo.get(action)

@@ -115,20 +115,20 @@ def shape_of(folder: Path) -> Shape:
         # On the meta device, parameters have a shape and take no memory.
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        linear = [m for m in model.base_model.modules() if isinstance(m, torch.nn.Linear)]
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return Shape(
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            cached=2 * config.num_hidden_layers * heads * head,
+            vocabulary=config.vocab_size,
+            context=config.max_position_embeddings,
+            adapter=sum(m.in_features + m.out_features for m in linear),
+        )
     except Exception as error:  # of odd settings, transformers raises many types
-        raise CheckpointError(f"the configuration in {folder} cannot be read: {error}") from error
-    linear = [m for m in model.base_model.modules() if isinstance(m, torch.nn.Linear)]
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return Shape(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        cached=2 * config.num_hidden_layers * heads * head,
-        vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
-        adapter=sum(m.in_features + m.out_features for m in linear),
-    )
+        raise CheckpointError(f"the configuration in {folder} cannot be used: {error}") from error
 
 
 def sampling_memory(shape: Shape, machine: Machine, rows: int, tokens: int) -> int:

@@ -5,7 +5,6 @@ Weights in another format are converted to a checkpoint folder once, and kept in
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from functools import cache
@@ -13,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from planners.errors import CheckpointError
-from planners.files import files_hash
+from planners.errors import CheckpointError, ComponentFailure
+from planners.files import files_hash, one_process
 from planners.models.checkpoint import OURS, require_checkpoint, save
 
 PACKAGE = "package:"
@@ -74,11 +73,16 @@ def _imported(file: Path) -> Path:
     except OSError as error:
         raise CheckpointError(f"the weights {file} cannot be read: {error}") from error
     folder = cache_folder() / f"{file.stem}-{digest[:12]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # one process converts, the others wait
-        if not folder.is_dir():
-            _convert(file, folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with one_process(folder.with_name(f"{folder.name}.lock")):  # it converts, the others wait
+            if not folder.is_dir():
+                _convert(file, folder)
+    except OSError as error:
+        raise ComponentFailure(
+            f"{folder.parent}, where converted weights are kept, cannot be written: "
+            f"{error.strerror}; name another folder with POSTERITY_CACHE"
+        ) from error
     return folder
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from planners.errors import ComponentFailure, InvalidInput
@@ -34,6 +35,7 @@ from planners.policies.answers import (
     until_end,
     ways_with,
 )
+from planners.policies.decoding import GREEDY
 from planners.policies.servers import OVERLOADED, Overloaded, Servers, client_with
 from planners.policies.streamed import ASKED, answer_of
 from planners.records import Completion, Heard, Policy, Prompt, Sampling
@@ -50,8 +52,6 @@ PROBED = 5.0
 """Seconds that a server may fail at a way of asking before the next one is tried."""
 QUIETLY = 5.0
 """Seconds of waiting for a server before a line says so."""
-NOT_FOUND = 404
-"""Of a model that a server does not have."""
 LOG = logging.getLogger(__name__)
 SEEDS = 2**31 - 1
 """Servers accept seeds below this."""
@@ -148,7 +148,7 @@ class ServedPolicy(Policy):
             if name not in self._listed(url):
                 # vLLM answers 500 to an adapter that it cannot take; asking again changes nothing.
                 wanted = {"lora_name": name, "lora_path": folder}
-                self._post(url, "/load_lora_adapter", wanted, patience=0.0)
+                self._post(url, "/load_lora_adapter", wanted, refused=True)
 
     def prove(self, prompt: str, sampling: Sampling | None = None) -> None:
         """Sample a few tokens, to prove the model works and to learn the servers' ways: what they
@@ -209,7 +209,7 @@ class ServedPolicy(Policy):
             return self.client.post(url + self._path, json=body)
 
         def ask_anew(url: str) -> httpx.Response:
-            if (answer := ask(url)).status_code == NOT_FOUND and self._adapter:
+            if (answer := ask(url)).status_code == HTTPStatus.NOT_FOUND and self._adapter:
                 self._load(url, self.model, self._adapter)
                 return ask(url)
             return answer
@@ -265,45 +265,50 @@ class ServedPolicy(Policy):
         logprob = sum(each) if each and len(each) == written else None
         # Without the neutral fields, settings of the server's own may change what is drawn.
         exact = as_drawn(sampling) and self._ways[0].neutral
+        sampled = logprob if exact or self._processed else None
+        if sampling.temperature < GREEDY:  # the likeliest token is certain, whatever is told
+            sampled = 0.0 if self._ways[0].neutral else None
         return Completion(
             text,
             finish,
             ids,
             logprob if as_drawn(sampling) or self._processed is False else None,
-            logprob if exact or self._processed else None,
+            sampled,
             tokens=written,
-            reasoning_tokens=reasoning,
+            reasoning_tokens=min(reasoning, written),
         )
 
     def _listed(self, url: str, patience: float | None = None) -> list[str]:
         """The models that a server lists."""
-        listed, _ = self._ask(lambda one: self.client.get(f"{one}/models"), url, patience)
-        return models_in(listed)
+        return models_in(self._ask(lambda one: self.client.get(one + "/models"), url, patience)[0])
 
     def _without_key(self, text: str) -> str:
-        """The words of a server, which may repeat the key that it was sent."""
+        """The words of a server, which may repeat the key."""
         return text.replace(self._key, "***") if self._key else text
 
     def _streamed(self, url: str, body: dict[str, Any], heard: Heard) -> httpx.Response:
         """A request whose answer is read while it is written; then as if it had come at once."""
-        asked = {**body, **ASKED}
-        with self.client.stream("POST", url + self._path, json=asked) as answer:
+        with self.client.stream("POST", url + self._path, json={**body, **ASKED}) as answer:
             if answer.is_error:
                 answer.read()
                 return answer
-            return answer_of(answer.iter_lines(), url, heard)
+            try:
+                return answer_of(answer.iter_lines(), url, heard)
+            except ComponentFailure as error:
+                raise ComponentFailure(self._without_key(str(error))) from error
 
     def _post(
-        self, url: str, path: str, body: dict[str, Any], patience: float | None = None
+        self, url: str, path: str, body: dict[str, Any], refused: bool = False
     ) -> dict[str, Any]:
-        return self._ask(lambda one: self.client.post(one + path, json=body), url, patience)[0]
+        return self._ask(lambda one: self.client.post(one + path, json=body), url, None, refused)[0]
 
     def _ask(
         self, request: Callable[[str], httpx.Response], server: str | None,
-        patience: float | None = None,
+        patience: float | None = None, refused: bool = False,
     ) -> tuple[dict[str, Any], str]:  # fmt: skip
-        """The answer of a server, or of any, and its URL: asked again with backoff while it fails;
-        with no patience, the first answer counts.
+        """The answer of a server, or of any, and its URL: asked again with backoff while it fails.
+        `refused`: whether an error of the server's own is a refusal, which asking again would not
+        change.
         """
         import httpx
 
@@ -317,8 +322,9 @@ class ServedPolicy(Policy):
             except httpx.RequestError as error:
                 wrong, failure = f"{type(error).__name__}: {error}", ComponentFailure
             else:
-                busy = answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS
-                if answer.is_error and (not busy or not patience):
+                overloaded = answer.status_code in OVERLOADED
+                busy = overloaded or (answer.is_server_error and not refused)
+                if answer.is_error and not busy:
                     raise InvalidInput(
                         f"the server {url} refused a request, status {answer.status_code}: "
                         f"{self._without_key(answer.text[:500])}"
@@ -326,10 +332,10 @@ class ServedPolicy(Policy):
                 if not busy:
                     return json_of(answer, url), url
                 wrong = f"status {answer.status_code}: {self._without_key(answer.text[:200])}"
-                failure = Overloaded if answer.status_code in OVERLOADED else ComponentFailure
+                failure = Overloaded if overloaded else ComponentFailure
             there_is_another = self._servers.fail(url) and server is None
             waited = time.monotonic() - begun
-            if waited >= patience and (tries > 1 or not patience):
+            if waited >= patience and tries > 1:
                 several = server is None and len(self._servers.urls) > 1
                 who = "every server, and at last " if several else ""
                 raise failure(

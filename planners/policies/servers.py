@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from planners.errors import ComponentFailure
+from planners.errors import ComponentFailure, InvalidInput
 
 if TYPE_CHECKING:
     import httpx
@@ -45,9 +45,16 @@ def client_with(key: str, timeout: float, connections: int) -> httpx.Client:
 
 
 class Servers:
-    """The URLs of servers that answer alike."""
+    """The URLs of servers that answer alike. Raises InvalidInput where one is no URL."""
 
     def __init__(self, urls: Sequence[str]) -> None:
+        import httpx
+
+        for url in urls:
+            try:
+                httpx.URL(url)
+            except httpx.InvalidURL as error:
+                raise InvalidInput(f"the server {url!r} has no address: {error}") from error
         self.urls = [url.rstrip("/") for url in urls]
         self._busy = dict.fromkeys(self.urls, 0)
         self._failed = dict.fromkeys(self.urls, -math.inf)

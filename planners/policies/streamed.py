@@ -35,6 +35,10 @@ def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
             if not line.startswith("data:") or data == "[DONE]":
                 continue
             event = json.loads(data)
+            if isinstance(event, dict) and event.get("error"):
+                raise ComponentFailure(
+                    f"the server {url} broke off an answer: {str(event['error'])[:200]}"
+                )
             answer |= {name: event[name] for name in ("model", "usage") if event.get(name)}
             for choice in event["choices"]:
                 piece = said(choice)
@@ -49,7 +53,7 @@ def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
         raise ComponentFailure(
             f"the server {url} streamed what is no completion: {error!r}"
         ) from error
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         if not ids:
             raise
         raise _broken_off(url) from error

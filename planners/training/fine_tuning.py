@@ -84,7 +84,8 @@ def fine_tune(
         unseen = encode(held, tokenizer, prompt)
         if held:
             preflight(unseen, end, context, _as_written(held))
-        before = mean_loss(model, unseen, training.batch) if held else None
+        at_once = min(training.micro or training.batch, training.batch)
+        before = mean_loss(model, unseen, at_once) if held else None
         # 2. The steps, continuing an interrupted run.
         source = Batches(learned, tokenizer, training, prompt, seed)
         state = Resumable(
@@ -101,7 +102,7 @@ def fine_tune(
             state,
         )
         # 3. The outcome. Only one of several processes writes.
-        after = mean_loss(model, unseen, training.batch) if held else None
+        after = mean_loss(model, unseen, at_once) if held else None
     tenth = max(1, len(losses) // 10)
     facts = {
         "rows": len(learned),

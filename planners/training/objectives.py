@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from planners.errors import ComponentFailure
+from planners.models.hardware import out_of_memory
 from planners.models.likelihood import Row, by_length, supervised, supervised_logits
 
 if TYPE_CHECKING:
@@ -99,7 +101,23 @@ def _advised(
 
 
 def mean_loss(model: PreTrainedModel, rows: Sequence[Row], batch: int) -> float:
-    """`completion_loss` over any number of rows, without gradients."""
+    """`completion_loss` over any number of rows, `batch` at once or as many as fit into memory,
+    without gradients. Raises ComponentFailure if not even one does.
+    """
+    try:
+        return _mean_loss(model, rows, batch)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        if batch == 1:
+            raise ComponentFailure(
+                f"measuring the loss of one row does not fit into memory: {error}; set "
+                "training.validation = 0, or choose smaller tasks"
+            ) from error
+    return mean_loss(model, rows, batch // 2)
+
+
+def _mean_loss(model: PreTrainedModel, rows: Sequence[Row], batch: int) -> float:
     import torch
 
     total = 0.0

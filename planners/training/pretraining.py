@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -164,6 +164,7 @@ def pretrain(
                 f"{made.hidden_size}, and --layers and --width are those of a new one: leave them "
                 "out"
             )
+        settings = replace(settings, layers=made.num_hidden_layers, width=made.hidden_size)
         words = vocabulary(settings.domains, settings.object_names)
         if missing := sorted(set(words) - tokenizer.get_vocab().keys()):
             raise InvalidInput(

@@ -181,7 +181,8 @@ def test_plans_that_take_long_keep_nobody_from_the_warehouse(warehouse: Warehous
         log.append(line).result(timeout=10)
     log.close()
     segments, slow = complete_segments(folder), Slow()
-    judge_beforehand(warehouse.place, [*segments, folder / "gone"], slow)
+    ready = [*judge_beforehand(warehouse.place, [*segments, folder / "gone"], slow)]
+    assert ready == [*segments, folder / "gone"]
     assert [*slow] == [one.trace]
     with patch("flows.deployment.loading.judgement", side_effect=AssertionError):
         assert load_requests(warehouse, segments, slow) == 1, "the line that says nothing"

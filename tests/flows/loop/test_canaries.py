@@ -54,11 +54,16 @@ class Lenient(Checker):
         return super().check(Plan(cut))
 
 
-def test_an_accepted_canary_stops_the_loop_before_curation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("domain", ["blocksworld", "ferry"])
+def test_an_accepted_canary_stops_the_loop_before_curation(tmp_path: Path, domain: str) -> None:
+    """Also where the prompt gives objects other names than the task: ferry's do."""
+
     def lenient(domain: str, problem: str) -> Checker:
         return Lenient(read_task(domain, problem))
 
     experiment = Experiment.model_validate(small())
+    tasks = experiment.tasks.model_copy(update={"domain": domain})
+    experiment = experiment.model_copy(update={"tasks": tasks})
     stages = Stages(judge=partial(judge, checker_of=lenient))
     with Warehouse(tmp_path / "w.duckdb") as store:
         with pytest.raises(CanaryAccepted, match="argument more"):

@@ -1,13 +1,17 @@
 """A plan that takes the checker too long leaves its trace without a verdict, and says so."""
 
+import asyncio
 import json
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from flows.audit.verify import verify_and_tell
 from flows.commands.show import show
+from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
 from flows.iterate import iterate
@@ -16,6 +20,10 @@ from flows.loop.judge import judge_range
 from flows.loop.prepare import prepare
 from flows.loop.sample import evaluate
 from flows.progress import Watch
+from flows.web.app import make_app
+from flows.web.deployed import Deployed
+from flows.web.desk import Desk
+from flows.web.keys import Clients
 from planners import NotJudged, check, read_task
 from planners.domains.folder import canonical_text, read_folder
 from planners.prompts.formats import PROMPTS
@@ -59,6 +67,35 @@ def experiment(tmp_path: Path) -> Experiment:
             f"model.base={script}", "judging.timeout=0.2", "evaluate.samples=2",
         ],
     )  # fmt: skip
+
+
+def test_a_user_is_told_that_a_plan_could_not_be_judged(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    """With its trace, at once and not once for each attempt; a correction as well."""
+    place = str(tmp_path / "w.duckdb")
+    with Warehouse(place) as store:
+        iterate(store, experiment, Watch(quiet=True))
+    deployed, log = Deployed(place, experiment, Clients()), Log(tmp_path / "log")
+    app = make_app(Desk(deployed, log), ["localhost"])
+    asked = {"model": "tiny", "domain": DOMAIN, "problem": problem("slow"), "attempts": 3}
+
+    async def ask(path: str, body: dict[str, Any]) -> Any:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    told = asyncio.run(ask("/v1/plans", asked))
+    late = "judging this plan took longer than 0.2 seconds"
+    assert (told["valid"], told["outcome"], told["explanation"]) == (None, None, late)
+    assert (told["plan"], told["attempts"], len(told["trace"])) == (["(ponder)"], 1, 32)
+    said = {"trace": told["trace"], "feedback": "reject", "plan": "(ponder)"}
+    heard = asyncio.run(ask("/v1/feedback", said))
+    assert (heard["valid"], heard["explanation"]) == (None, late)
+    deployed.close()
+    log.close()
 
 
 def test_the_loop_goes_on_and_the_trace_is_not_called_invalid(

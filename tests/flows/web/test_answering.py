@@ -1,6 +1,7 @@
 """What a gateway knows of the warehouse while others write to it."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
@@ -10,12 +11,15 @@ from flows.deployment.answered import as_line
 from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
 from flows.loop.promote import promote_by_hand
-from flows.web.deployed import UNREADABLE, Deployed
+from flows.web.answering import Answerer
+from flows.web.deployed import UNREADABLE, Deployed, Wanted
 from flows.web.keys import Clients
 from flows.web.memory import Memory
 from planners.errors import ComponentFailure
 from tests.conftest import small
 from tests.flows.deployment.test_log import answer
+from warehouse.findings import ApiKey
+from warehouse.records import utc
 from warehouse.store import Warehouse
 
 
@@ -35,7 +39,8 @@ def test_a_promotion_is_seen_while_somebody_reads(deployed: Deployed) -> None:
     with deployed.looking() as reader:
         with Warehouse(deployed.warehouse) as store:
             promote_by_hand(store, deployed.experiment, 1, "2 is worse")
-        deployed.refresh()
+        deployed.look()
+        deployed.settle()
         assert deployed.current == 1
         assert len(reader.promotions(deployed.id)) == 3, "it reads what it began to read"
     deployed.close()
@@ -61,4 +66,44 @@ def test_a_client_is_told_nothing_of_the_warehouses_place(deployed: Deployed) ->
     with pytest.raises(ComponentFailure) as told:
         deployed.looking()
     assert str(told.value) == UNREADABLE
+    deployed.close()
+
+
+def test_what_cannot_be_loaded_answers_nobody_and_keeps_nothing_up(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Memory for a second model may be short: the deployed one answers on, and is looked at."""
+    tried, asked = Wanted(2, 1, 1), []
+
+    def full(generation: int) -> Answerer:
+        asked.append(generation)
+        if generation == 1:
+            raise MemoryError("no room for a second model")
+        found = deployed.at_work(generation)
+        assert found is not None
+        return found
+
+    monkeypatch.setattr(deployed, "of", full)
+    deployed._wanted = tried
+    assert not deployed.is_settled
+    for _ in range(3):
+        deployed.settle()
+    assert deployed.is_settled, "not again for a while"
+    assert (deployed.current, deployed.candidate, deployed.silent) == (2, None, None)
+    assert asked.count(1) == 1, "once, though it is both"
+    assert "generation 1 answers nobody" in capsys.readouterr().err
+    deployed.close()
+
+
+def test_keys_are_revoked_while_a_generation_is_loaded(deployed: Deployed) -> None:
+    with Warehouse(deployed.warehouse) as store:
+        promote_by_hand(store, deployed.experiment, 1, "2 is worse")
+        store.write([ApiKey("hash", "ann", False, utc(datetime(2026, 1, 1, tzinfo=UTC)))])
+        store.publish()
+    deployed.look()
+    assert deployed.clients.asks, "what was just written is known"
+    assert deployed.current == 2, "and answers until the other is loaded"
+    assert not deployed.is_settled
+    deployed.settle()
+    assert deployed.current == 1
     deployed.close()

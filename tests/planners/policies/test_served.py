@@ -151,7 +151,8 @@ END = {"model": "tiny", "choices": [{"text": "b", "finish_reason": "stop", "toke
     ("events", "why"),
     [
         ([EVENT], "broke off in the middle"),
-        ([EVENT, {"error": {"message": "out of memory"}}], "streamed what is no completion"),
+        ([EVENT, {"error": {"message": "out of memory"}}], "broke off an answer: .*out of memory"),
+        ([EVENT, {"choices": 3}], "streamed what is no completion"),
         ([EVENT, "{"], "streamed what is no completion"),
         ([], "broke off in the middle"),
     ],
