@@ -36,7 +36,7 @@ from planners.policies.answers import (
     ways_with,
 )
 from planners.policies.decoding import GREEDY
-from planners.policies.servers import OVERLOADED, Overloaded, Servers, client_with
+from planners.policies.servers import OVERLOADED, Servers, Unavailable, client_with
 from planners.policies.streamed import ASKED, answer_of
 from planners.records import Completion, Heard, Policy, Prompt, Sampling
 
@@ -160,7 +160,7 @@ class ServedPolicy(Policy):
             try:
                 self._complete(prompt, few, 0, patience=min(self.patience, PROBED))
                 break
-            except Overloaded:
+            except Unavailable:
                 self._complete(prompt, few, 0)  # which says nothing against this way
                 break
             except (InvalidInput, ComponentFailure) as error:
@@ -320,7 +320,7 @@ class ServedPolicy(Policy):
                 with self._servers.turn(server) as url:
                     answer = request(url)
             except httpx.RequestError as error:
-                wrong, failure = f"{type(error).__name__}: {error}", ComponentFailure
+                wrong, failure = f"{type(error).__name__}: {error}", Unavailable
             else:
                 overloaded = answer.status_code in OVERLOADED
                 busy = overloaded or (answer.is_server_error and not refused)
@@ -332,7 +332,7 @@ class ServedPolicy(Policy):
                 if not busy:
                     return json_of(answer, url), url
                 wrong = f"status {answer.status_code}: {self._without_key(answer.text[:200])}"
-                failure = Overloaded if overloaded else ComponentFailure
+                failure = Unavailable if overloaded else ComponentFailure
             there_is_another = self._servers.fail(url) and server is None
             waited = time.monotonic() - begun
             if waited >= patience and tries > 1:

@@ -28,8 +28,8 @@ DIRECTLY: dict[str, Any] = dict.fromkeys(
 """Servers on this machine are asked without a proxy, whatever HTTP_PROXY says."""
 
 
-class Overloaded(ComponentFailure):
-    """A server has too much to do."""
+class Unavailable(ComponentFailure):
+    """A server is not there, or has too much to do."""
 
 
 def client_with(key: str, timeout: float, connections: int) -> httpx.Client:
