@@ -134,7 +134,7 @@ class ProgressFile:
     def __init__(self, path: Path, experiment: str) -> None:
         self.path, self.experiment = path, experiment
         self._label, self._done, self._total, self._note = "", 0, 0, ""
-        self._began = self._written = 0.0
+        self._began = self._last = 0.0
 
     def begin(self, label: str, total: int) -> None:
         self._label, self._done, self._total, self._note = label, 0, total, ""
@@ -143,14 +143,14 @@ class ProgressFile:
 
     def advance(self, count: int, note: str) -> None:
         self._done, self._note = self._done + count, note
-        if time.time() - self._written > WRITE_EVERY:
+        if time.monotonic() - self._last > WRITE_EVERY:
             self._write()
 
     def _write(self) -> None:
-        self._written = time.time()
+        self._last = time.monotonic()  # the clock may be put back
         now = Working(
             self.experiment, self._label, self._done, self._total, self._note, self._began,
-            self._written,
+            time.time(),
         )  # fmt: skip
         partial = self.path.with_suffix(".partial")
         with suppress(OSError):  # a run does not fail because nobody can watch it

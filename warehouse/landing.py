@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from planners.errors import InvalidInput
 from planners.files import files_hash
 from warehouse import schema
-from warehouse.load import amend, arrow_schema, as_arrow, insert, quoted
+from warehouse.load import Rows, amend, arrow_schema, as_arrow, insert, quoted
 from warehouse.records import Domain, Experiment, Generation, Landed, Mark, Record, Task
 from warehouse.schema import TABLES
 from warehouse.store import Warehouse
@@ -72,7 +72,8 @@ def load_landed(warehouse: Warehouse, folder: Path) -> dict[str, int]:
         if path.name in known:
             continue
         table, rows = read_landed(path)
-        warehouse.record({table: rows, schema.landed: [Landed(path.name, len(rows))]})
+        told = _as_records(table, rows)
+        warehouse.record({table: told, schema.landed: [Landed(path.name, len(rows))]})
         counts[path.name] = len(rows)
     return counts
 
@@ -117,9 +118,21 @@ def take(warehouse: Warehouse, file: Path, mark: Mark | None = None) -> int:
     Deletes the file and does not record it as loaded: only for files that no loader looks for.
     """
     table, rows = read_landed(file)
-    warehouse.record({table: rows}, mark)
+    warehouse.record({table: _as_records(table, rows)}, mark)
     file.unlink()
     return len(rows)
+
+
+def _as_records(table: sa.Table, rows: pa.Table) -> Rows:
+    """Tasks and domains as records, which restore what was erased here with one user's traces."""
+    for kind in Task, Domain:
+        if table is TABLES[kind]:
+            columns = kind.columns()
+            return [
+                kind(**{name: row[column] for name, column in columns.items()})
+                for row in rows.to_pylist()
+            ]
+    return rows
 
 
 def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:

@@ -197,6 +197,13 @@ def _new_of(table: sa.Table) -> str:
     )
 
 
+def comparable(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A SQL column whose values can be compared and counted: lists and the like as text."""
+    first = next(iter(column.dropna()), None)  # it has one type: one value tells
+    numbers_or_text = first is None or getattr(type(first), "__hash__", None) is not None
+    return column if numbers_or_text else column.astype(str)
+
+
 def read_frame(
     connection: sa.Connection, sql: str, parameters: Mapping[str, object]
 ) -> pd.DataFrame:

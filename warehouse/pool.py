@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from planners.errors import InvalidInput, PosterityError
 from planners.records import Turn
+from warehouse.load import comparable
 from warehouse.records import Task, Taught
 from warehouse.sandbox.query import require_expression
 from warehouse.store import Warehouse
@@ -215,9 +214,14 @@ def _witnesses(
         except InvalidInput as error:
             raise InvalidInput(f"the trait {name!r} is not SQL over a trace: {error}") from error
     # The line break ends a `--` comment in a trait, which would swallow the parenthesis.
-    told = "".join(f', ({_bare(sql)}\n) AS "{PREFIX}{name}"' for name, sql in traits.items())
+    # Numbers stand for their names, as to DuckDB names that differ in case alone are one.
+    numbered = {f"{PREFIX}{number}": f"{PREFIX}{name}" for number, name in enumerate(traits)}
+    told = "".join(
+        f', ({_bare(sql)}\n) AS "{column}"'
+        for column, sql in zip(numbered, traits.values(), strict=True)
+    )
     try:
-        return warehouse.frame_within(
+        found = warehouse.frame_within(
             SECONDS,
             "SELECT trace, task, experiment, generation AS source, "
             "coalesce(outcome = 'VALID', false) AS valid, "
@@ -227,6 +231,7 @@ def _witnesses(
             experiment=experiment,
             generation=generation,
         )
+        return found.rename(columns=numbered)
     except PosterityError as error:
         raise InvalidInput(_which(warehouse, experiment, traits, error)) from error
 
@@ -235,11 +240,7 @@ def traits_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The trait columns of such a frame, under the traits' names."""
     columns = [column for column in frame.columns if column.startswith(PREFIX)]
     found = frame[columns].rename(columns=lambda column: column.removeprefix(PREFIX))
-    for name, column in found.items():
-        first = next(iter(column.dropna()), None)  # a SQL column has one type: one value tells
-        if isinstance(first, (list, dict, np.ndarray)):
-            found[name] = column.astype(str)
-    return found
+    return found.apply(comparable)
 
 
 def _bare(sql: str) -> str:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import sqlalchemy as sa
 
+from planners.errors import InvalidInput
 from warehouse import records, schema
 from warehouse.load import read_frame
 from warehouse.places.connect import Place, explained
+from warehouse.places.file import DATABASE_ERRORS
 from warehouse.records import Answer, Generation, Promotion, Record, Task, Trace
 from warehouse.sandbox.query import ended_after
 from warehouse.schema import TABLES
@@ -51,12 +53,16 @@ class Reader:
             return read_frame(connection, sql, parameters)
 
     def frame_within(self, seconds: float, sql: str, **parameters: object) -> pd.DataFrame:
-        """The same, stopped if it takes longer: for SQL that users wrote."""
-        with (
-            self._reading() as connection,
-            ended_after(connection.connection.driver_connection, seconds),
-        ):
-            return read_frame(connection, sql, parameters)
+        """The same, stopped if it takes longer: for SQL that users wrote. Raises InvalidInput where
+        it fails.
+        """
+        with self._reading() as connection:
+            try:
+                with ended_after(connection.connection.driver_connection, seconds):
+                    return read_frame(connection, sql, parameters)
+            except DATABASE_ERRORS as error:  # the statement's, which may repeat what a model wrote
+                told = str(getattr(error, "orig", error)).strip()
+                raise InvalidInput([*told.splitlines(), "it fails"][0]) from error
 
     def query(self, name: str, **parameters: object) -> pd.DataFrame:
         """The result of a named query, which is a file in `warehouse/queries`."""

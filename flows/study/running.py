@@ -15,7 +15,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flows.experiments.experiment import Experiment
@@ -77,13 +77,12 @@ def run_study(
     parts.mkdir(parents=True, exist_ok=True)
     failed: list[PosterityError] = []
     with watch.bar("runs", sum(map(len, chains))) as advance:
-        for _ in range(TRIES):
+        for left in reversed(range(TRIES)):
+            for told in parts.glob("*.checkpoints/progress-*.json"):
+                told.unlink(missing_ok=True)  # of runs that were killed
             with _elsewhere(at_once, workers) as submit:
-                waiting: dict[Future[None], list[Run]] = {
-                    submit(_run_chain, [run.experiment for run in one], _part(parts, one)): one
-                    for one in chains
-                }
-                chains = []
+                waiting = _submitted(chains, parts, submit)
+                chains = [chain for chain in chains if chain not in waiting.values()]
                 while waiting:
                     ready, _ = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
                     for future in ready:
@@ -101,7 +100,8 @@ def run_study(
                     advance(0, _now(parts))
             if not chains:
                 break
-            watch.say("a process was killed, perhaps as memory ran out; what is left begins anew")
+            if left:
+                watch.say("a process was killed, perhaps as memory ran out; what is left goes on")
         else:
             failed.append(
                 ComponentFailure(
@@ -113,6 +113,18 @@ def run_study(
         raise failed[0]
     shutil.rmtree(parts, ignore_errors=True)
     _tell_effects(study, place, watch)
+
+
+def _submitted(
+    chains: list[list[Run]], parts: Path, submit: Submit
+) -> dict[Future[None], list[Run]]:
+    """The chains that could be handed over: all, unless a process was killed meanwhile."""
+    waiting: dict[Future[None], list[Run]] = {}
+    with suppress(BrokenExecutor):
+        for chain in chains:
+            experiments = [run.experiment for run in chain]
+            waiting[submit(_run_chain, experiments, _part(parts, chain))] = chain
+    return waiting
 
 
 def _part(parts: Path, chain: list[Run]) -> Path:
@@ -144,7 +156,13 @@ def _end(future: Future[None], chain: list[Run], part: Path) -> None:
 def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch) -> None:
     """Take a finished part into the study's warehouse, with its weights, and delete it."""
     with _opened(place, watch) as store:
-        take_in(store, part)
+        try:
+            take_in(store, part)
+        except OSError as error:
+            raise ComponentFailure(
+                f"{part} cannot be taken into {place}: {error.strerror or error}; free some space "
+                "there, and run the same command again"
+            ) from error
         store.write(_members(study, {run.experiment.id for run in chain}))
         for run in chain:
             told = summary(store, run.experiment.id)

@@ -320,10 +320,10 @@ class ServedPolicy(Policy):
                 with self._servers.turn(server) as url:
                     answer = request(url)
             except httpx.RequestError as error:
-                wrong, failure = f"{type(error).__name__}: {error}", Unavailable
+                wrong, is_away = f"{type(error).__name__}: {error}", True
             else:
-                overloaded = answer.status_code in OVERLOADED
-                busy = overloaded or (answer.is_server_error and not refused)
+                is_away = answer.status_code in OVERLOADED
+                busy = is_away or (answer.is_server_error and not refused)
                 if answer.is_error and not busy:
                     raise InvalidInput(
                         f"the server {url} refused a request, status {answer.status_code}: "
@@ -332,13 +332,12 @@ class ServedPolicy(Policy):
                 if not busy:
                     return json_of(answer, url), url
                 wrong = f"status {answer.status_code}: {self._without_key(answer.text[:200])}"
-                failure = Unavailable if overloaded else ComponentFailure
             there_is_another = self._servers.fail(url) and server is None
             waited = time.monotonic() - begun
             if waited >= patience and tries > 1:
                 several = server is None and len(self._servers.urls) > 1
                 who = "every server, and at last " if several else ""
-                raise failure(
+                raise (Unavailable if is_away else ComponentFailure)(
                     f"{who}the server {url} has failed for {waited:.0f} seconds, last with "
                     f"{wrong}; see that it runs, then run the same command again"
                 )

@@ -12,13 +12,15 @@ from random import Random
 import pytest
 
 from planners.errors import InvalidInput
+from planners.pddl.printing import print_problem
+from tests.conftest import blocks_task
 from tests.forked import FORKS
 from tests.warehouse.test_store import TASK
 from warehouse import schema
 from warehouse.findings import ApiKey
 from warehouse.integrity import written_otherwise
 from warehouse.landing import land, load_landed
-from warehouse.records import Landed, Promotion, Task
+from warehouse.records import Domain, Landed, Promotion, Task
 from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement
 
@@ -123,3 +125,19 @@ def test_killed_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
         with Warehouse(path) as store:
             assert store.count(schema.tasks) == 4050
             assert store.count(schema.landed) == 40
+
+
+def test_a_task_that_was_erased_comes_back_with_another_users_trace(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    task = blocks_task(3, 1, 0)
+    domain = Domain.of(task.domain.name, task.domain.text)
+    own = Task.of(domain, task.key, 3, 1, print_problem(task.problem))
+    warehouse.write([domain, own])
+    with warehouse.writing() as connection:
+        for table in ("domains", "tasks"):
+            connection.exec_driver_sql(f"UPDATE {table} SET pddl = ''")
+    for kind, one in ((Domain, domain), (Task, own)):
+        land(tmp_path, kind, [one])
+    load_landed(warehouse, tmp_path)
+    assert warehouse.task(task.key) == own

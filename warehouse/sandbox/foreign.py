@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from planners.errors import InvalidInput
+from warehouse.load import comparable
 from warehouse.sandbox.query import NOWHERE, Limits, in_child, require_expression
 
 LIMITS = Limits(memory="8GB", rows=2**40)
@@ -45,13 +46,19 @@ def foreign_rows(file: Path, traits: Mapping[str, str]) -> pd.DataFrame:
             ) from error
     written = {name: sql for name, sql in traits.items() if sql}
     if written:
-        told = ", ".join(f'TRY(({sql}\n)) AS "{name}"' for name, sql in written.items())
+        told = ", ".join(f'TRY(({sql}\n)) AS "{n}"' for n, sql in enumerate(written.values()))
         try:
             found = in_child({"parquet": str(file), "sql": f"SELECT {told} FROM pool"}, LIMITS)
         except InvalidInput as error:
             raise InvalidInput(f"a trait is not SQL over the columns of {file}: {error}") from error
-        for name in written:
-            table = table.append_column(name, found.column(name))
+        for number, name in enumerate(written):
+            table = table.append_column(name, found.column(number))
+    names = table.column_names
     with duckdb.connect(config=NOWHERE) as connection:
-        connection.register("pool", table)
-        return connection.execute("SELECT pool.* FROM pool").df()
+        # Numbers stand for names, as to DuckDB names that differ in case alone are one.
+        connection.register("pool", table.rename_columns([str(n) for n in range(len(names))]))
+        rows = connection.execute("SELECT pool.* FROM pool").df()
+    rows.columns = names
+    for name in traits:
+        rows[name] = comparable(rows[name])
+    return rows

@@ -20,7 +20,7 @@ from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
 from warehouse import records, schema
 from warehouse.findings import Figure
-from warehouse.pool import TRAITS
+from warehouse.pool import TRAITS, traits_of, written_traits
 from warehouse.store import Warehouse
 
 
@@ -290,12 +290,18 @@ def test_a_trait_that_is_another_in_disguise_is_expected_in_the_direction_of_tha
 
 def test_every_trait_is_sql(finished: Path) -> None:
     experiment = Experiment.model_validate(small(audit={"traits": dict.fromkeys(TRAITS, "1")}))
-    with (
-        Warehouse(finished, read_only=True) as store,
-        pytest.raises(InvalidInput, match="'broken'"),
-    ):
-        audit(store, Experiment.model_validate(small(audit={"traits": {"broken": "x("}})),
-              Watch(quiet=True))  # fmt: skip
+    with Warehouse(finished, read_only=True) as store:
+        broken = Experiment.model_validate(small(audit={"traits": {"broken": "x("}}))
+        with pytest.raises(InvalidInput, match="'broken'"):
+            audit(store, broken, Watch(quiet=True))
+        for told in "quota", "(PID 7)", "the directory":  # as a trace's text may be
+            wrong = small(audit={"traits": {"broken": f"CAST('{told}' AS INT)"}})
+            with pytest.raises(InvalidInput, match="'broken' is not SQL over a trace"):
+                audit(store, Experiment.model_validate(wrong), Watch(quiet=True))
+        odd = {"Plan_Length": "plan_length * 2", "bytes": "encode(text)"}
+        found = traits_of(written_traits(store, experiment.id, {"plan_length": "1", **odd}, 1))
+    assert [*found.columns] == ["plan_length", *odd]
+    assert found.nunique().min() == 1
     assert experiment.id == Experiment.model_validate(small()).id, "asking is no part of a run"
 
 

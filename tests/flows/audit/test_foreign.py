@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import flows.commands.main  # noqa: F401  the command audit
 from flows.commands.terminal import app
+from warehouse.sandbox.foreign import foreign_rows
 
 
 def answers(rows: int = 1600) -> pd.DataFrame:
@@ -142,3 +143,20 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
 def test_an_option_of_another_question_is_not_ignored(words: list[str], told: str) -> None:
     done = CliRunner().invoke(app, ["audit", "tiny", *words])
     assert (done.exit_code, told in done.stderr) == (2, True)
+
+
+def test_names_that_differ_in_case_alone_and_values_of_any_type_can_be_asked(
+    tmp_path: Path,
+) -> None:
+    """To DuckDB such names are one; lists, structs and bytes can be compared as text."""
+    pd.DataFrame({"Len": [1, 2], "GROUP": ["a", "b"], "group": ["c", "d"]}).to_parquet(
+        file := tmp_path / "pool.parquet"
+    )
+    asked = {"len": "Len * 2", "X": "1", "x": "2", "list": "[1, 2]", "struct": "{'a': Len}",
+             "bytes": "encode('a')"}  # fmt: skip
+    rows = foreign_rows(file, asked)
+    assert [*rows.columns] == ["Len", "GROUP", "group", *asked]
+    assert rows["len"].tolist() == [2, 4]
+    assert (rows["X"].tolist(), rows["x"].tolist()) == ([1, 1], [2, 2])
+    assert (rows["GROUP"].tolist(), rows["group"].tolist()) == (["a", "b"], ["c", "d"])
+    assert all(rows[name].nunique() in (1, 2) for name in asked)
