@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from curation.strata import RIDGE, Strata, Tails, odds_of, score_among_equals, score_given
+from curation.strata import RIDGE, Strata, Tails, odds_of, p_among_equals, p_given
 from curation.tasks import (
     BETWEEN,
     FEWEST,
@@ -201,7 +201,8 @@ def _within(
     # 2. Which of the traits that look unlike chance are not explained by others?
     raw = [values[strata.rows] for (_, _, values), _, _ in told]
     by_itself, given_others = np.split(z, 2)
-    p, explained = _unexplained(strata, x, raw, by_itself, given_others)
+    names = [name for (name, _, _), _, _ in told]
+    p, explained = _unexplained(strata, x, raw, names, by_itself, given_others)
     for one, others in explained.items():
         told[one][2].extend(labelled(*told[other][0][:2]) for other in others)
     # 3. The odds of each, with those that are told in the model.
@@ -259,9 +260,12 @@ def _in_one_model(strata: Strata, x: np.ndarray) -> np.ndarray:
 
 
 def _unexplained(
-    strata: Strata, x: np.ndarray, raw: list[np.ndarray], alone: np.ndarray, jointly: np.ndarray
-) -> tuple[np.ndarray, dict[int, list[int]]]:
-    """The p of each trait, given the others; and traits that cannot be told from one that is told.
+    strata: Strata, x: np.ndarray, raw: list[np.ndarray], names: list[str], alone: np.ndarray,
+    jointly: np.ndarray,
+) -> tuple[np.ndarray, dict[int, list[int]]]:  # fmt: skip
+    """The p of each column, given the others; and columns that cannot be told from one that is
+    told. `names`: the trait of each column; the levels of one are tested together where another
+    trait may explain them, and each given the others where it is which level that matters.
 
     `alone`, `jointly`: the scores at chance. It is the largest of: at chance, given all other
     suspects in one model, and given each of them without any model of how it matters. If each
@@ -275,16 +279,25 @@ def _unexplained(
     suspects = [i for i in np.argsort(-strength, kind="stable") if p[i] <= SUSPECT][:SUSPECTS]
     # Those beyond SUSPECTS are compared with nothing, and so are not told.
     given = np.where(p <= SUSPECT, 1.0, np.maximum(by_itself, 2 * norm.sf(np.abs(jointly))))
-    for one in suspects:
-        others = [other for other in suspects if other != one]
-        scores = [score_given(strata, x[:, others], x[:, one]) if others else alone[one]]
-        scores += [score_among_equals(strata, raw[other], x[:, one]) for other in others]
-        given[one] = max([p[one], *(2 * norm.sf(np.abs(scores)))])
+    nothing = np.zeros((len(x), 0))
+    levels = {name: [i for i, one in enumerate(names) if one == name] for name in names}
+    size = np.abs(alone)
+    for name in dict.fromkeys(names[one] for one in suspects):
+        own, others = levels[name], [other for other in suspects if names[other] != name]
+        together = x[:, own]
+        explained = [p_given(strata, x[:, others], together)] if others else []
+        explained += [p_among_equals(strata, raw[other], together) for other in others]
+        for one in set(own) & set(suspects):
+            siblings = [other for other in own if other != one]
+            among = p_given(strata, x[:, siblings], x[:, [one]]) if siblings else 0.0
+            given[one] = max(p[one], among, *explained)
+        if len(own) > 1:  # as clear as all of its levels are together
+            by_itself[own] = np.minimum(by_itself[own], p_given(strata, nothing, together))
+            size[own] = norm.isf(np.maximum(by_itself[own], 1e-300) / 2)
     # None would be told, and one would be if it were alone: which one cannot be said.
     if suspects and false_discoveries(given).min() > GATE >= false_discoveries(by_itself).min():
-        size = np.abs(alone)
         near = [i for i in suspects if size[i] >= NEARLY * size.max()]
-        first = min(near, key=lambda i: (given[i] > SUSPECT, by_itself[i]))
+        first = min(near, key=lambda i: (given[i] > SUSPECT, by_itself[i], -abs(alone[i])))
         also = [i for i in suspects if i != first and by_itself[i] <= GATE]
         given[[first, *also]] = [by_itself[first], *(1.0 for _ in also)]
         return given, {first: also}

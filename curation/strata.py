@@ -17,8 +17,8 @@ RIDGE = 0.05
 STEPS, CLOSE = 25, 1e-8
 TIED = 0.3
 """Share of traces with an equal among those of their task, from which equal ones are compared."""
-EXPLAINED = 1.96
-"""Score below which a trait is explained by another."""
+EXPLAINED = 0.05
+"""p from which a trait is explained by another."""
 SMALL, EXACT = 12, 300_000
 """Traces of a task whose chances are computed exactly, and of all such tasks together, at most:
 with more it would take minutes.
@@ -136,7 +136,7 @@ def odds_of(strata: Strata, x: np.ndarray, exact: bool = False) -> tuple[np.ndar
         information = strata.information(x, variance)
         step = np.linalg.solve(information, x.T @ (strata.label - chance) - RIDGE * beta)
         beta += np.clip(step, -1, 1)
-        if np.abs(step).max() < CLOSE:
+        if np.abs(step).max(initial=0.0) < CLOSE:
             break
     return beta, np.sqrt(np.diag(np.linalg.inv(information)))
 
@@ -197,18 +197,26 @@ def _exactly(eta: np.ndarray, kept: np.ndarray) -> np.ndarray:
     return with_it / (with_it + without[of, :, kept])
 
 
-def score_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
-    """The score of a trait, in standard errors, at the odds that others have without it."""
+def p_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
+    """The p of a trait at the odds that others have without it. `x` has its columns, one for each
+    level, which are tested together.
+    """
     beta, _ = odds_of(strata, others)
     chance, variance = inclusion(strata, others @ beta)
     information = strata.information(np.column_stack([x, others]), variance)
-    own = 1 / np.linalg.inv(information)[0, 0]
-    return float(x @ (strata.label - chance) / np.sqrt(own))
+    return _p(x.T @ (strata.label - chance), np.linalg.inv(information)[: x.shape[1], : x.shape[1]])
 
 
-def score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
-    """The score of a trait among the traces of a task that are equal in another one, however that
-    matters. If it has few equal values, the score given smooth curves of it.
+def _p(score: np.ndarray, inverse: np.ndarray) -> float:
+    """The p of a score, given the inverse of its variance."""
+    from scipy.stats import chi2
+
+    return float(chi2.sf(score @ inverse @ score, len(score)))
+
+
+def p_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
+    """The p of a trait, `x` as above, among the traces of a task that are equal in another one,
+    however that matters. If it has few equal values, the p given smooth curves of it.
     """
     order = np.lexsort((other, strata.task))
     begins = np.flatnonzero(
@@ -219,22 +227,22 @@ def score_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> floa
         return _given_curves(strata, other, x, order)
     values, label = x[order], strata.label[order]
     part = np.repeat(np.arange(len(size)), size)
-    around = values - (np.add.reduceat(values, begins) / size)[part]
+    around = values - (np.add.reduceat(values, begins) / size[:, None])[part]
     kept = np.add.reduceat(label, begins)
     rate = kept * (size - kept) / np.maximum(size * (size - 1.0), 1)
-    spread = float((around**2 * rate[part]).sum())
-    return float(around @ label) / np.sqrt(spread) if spread > 1e-9 else 0.0
+    spread = (around * rate[part][:, None]).T @ around
+    return _p(around.T @ label, np.linalg.pinv(spread, rcond=1e-9, hermitian=True))
 
 
 def _given_curves(strata: Strata, other: np.ndarray, x: np.ndarray, order: np.ndarray) -> float:
-    """The score of a trait given a curve of another one in units of the pool; or, if that explains
+    """The p of a trait given a curve of another one in units of the pool; or, if that explains
     less of it, given also curves in those of each task, and of its rank there: any of these may be
     how it matters. `order` sorts the traces of each task by it.
     """
     around = strata.within(other)
     unit = np.clip(around / max(other.std(), 1e-12), -3, 3)
-    pooled = score_given(strata, np.column_stack([unit, unit**2, unit**3]), x)
-    if abs(pooled) < EXPLAINED:
+    pooled = p_given(strata, np.column_stack([unit, unit**2, unit**3]), x)
+    if pooled > EXPLAINED:
         return pooled
     spread = np.sqrt(strata.sums(around**2) / strata.size)
     own = around / np.maximum(spread, 1e-12)[strata.task]
@@ -244,4 +252,4 @@ def _given_curves(strata: Strata, other: np.ndarray, x: np.ndarray, order: np.nd
     place = 2 * rank / last - 1
     ends = (rank == 0).astype(float), (rank == last).astype(float)
     powers = [values**power for values in (unit, own, place) for power in (1, 2, 3)]
-    return min(pooled, score_given(strata, np.column_stack([*powers, *ends]), x), key=abs)
+    return max(pooled, p_given(strata, np.column_stack([*powers, *ends]), x))
