@@ -12,10 +12,10 @@ TEXTS = 2000
 
 
 def diversity(traces: pd.DataFrame) -> dict[str, float]:
-    """The diversity of deployed traces (`task`, `valid`, `text`, `first_action`, in any order).
+    """The diversity of deployed traces (`task`, `valid`, `text`, `plan`, `first_action`).
 
     `pass_at_1`, `pass_at_k` (k samples per task) and the `gap` between them. `distinct_plans`:
-    different valid texts per solved task. `first_action_entropy` is in bits. `compression`: how
+    different valid plans per solved task. `first_action_entropy` is in bits. `compression`: how
     many times smaller completions become when compressed together. `all_wrong`, `all_right`: shares
     of tasks.
     """
@@ -29,7 +29,7 @@ def diversity(traces: pd.DataFrame) -> dict[str, float]:
         "pass_at_1": float(right.mean()),
         "pass_at_k": float(solved.mean()),
         "gap": float(solved.mean() - right.mean()),
-        "distinct_plans": float(valid.groupby("task")["text"].nunique().mean())
+        "distinct_plans": float(valid.groupby("task")["plan"].nunique().mean())
         if len(valid)
         else 0,
         # Adding 0.0 turns -0.0 into 0.0.

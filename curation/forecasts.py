@@ -39,7 +39,8 @@ def forecast(history: pd.DataFrame) -> pd.DataFrame:
     the parent's own traces, and thus the outcome of the row before), `kept` (the mean over what is
     learned) and `deviation` (over the parent's own traces). Of COVERAGE, `before` is the parent's,
     and `kept` the share of valid traces among the learned ones. Returns one row per trait of the
-    newest generation: `trait`, `predicted`, `low`, `high` (90%).
+    newest generation: `trait`, `predicted`, `low`, `high` (90%). Of COVERAGE, `deviation` is its
+    error, as `coverage_error` tells it.
     """
     generations = sorted(set(history["generation"]))
     now = generations[-1]
@@ -52,6 +53,12 @@ def forecast(history: pd.DataFrame) -> pd.DataFrame:
         alike = past[((past["trait"] == COVERAGE) == coverage) & (past["nth"] > 1)]
         rows.append({"trait": one["trait"], **_interval(one, alike["error"], coverage)})
     return pd.DataFrame(rows, columns=["trait", "predicted", "low", "high"])
+
+
+def coverage_error(coverage: float, tasks: int) -> float:
+    """The standard error of a coverage that so many tasks were measured for, in log odds."""
+    share = (coverage * tasks + 0.5) / (tasks + 1)
+    return float(1 / np.sqrt(max(1, tasks) * share * (1 - share)))
 
 
 def _made(rows: pd.DataFrame, generations: list[int]) -> pd.DataFrame | None:
@@ -72,7 +79,10 @@ def _made(rows: pd.DataFrame, generations: list[int]) -> pd.DataFrame | None:
         steps = [STEP * (kept[0] - before[0]), *(LATER * np.diff(odds))]
         centre = odds + np.array(steps)
         error = np.append(odds[1:] - centre[:-1], np.nan)
-        expected = np.full(len(rows), PRIOR_COVERAGE)
+        # What was measured before and after has errors, and so has the step that it goes by.
+        parts = [2.0, *([(1 + LATER) ** 2 + LATER**2 + 1] * (len(rows) - 1))]
+        measured = rows["deviation"].to_numpy(dtype=float) ** 2 * np.array(parts)
+        expected = np.sqrt(PRIOR_COVERAGE**2 + measured)
     else:
         scale = np.maximum(rows["deviation"].to_numpy(dtype=float), 1e-9)
         added = np.array([0.0, *(before[1:] - kept[:-1])])

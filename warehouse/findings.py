@@ -90,7 +90,10 @@ class Prediction(Record):
     kept: float = stored(
         "The mean over what is learned; of coverage, the share of valid traces in it."
     )
-    deviation: float = stored("Standard deviation over the parent's traces; 0 of coverage.")
+    deviation: float = stored(
+        "Standard deviation over the parent's traces; of coverage, its standard error in log odds, "
+        "0 where that is not told."
+    )
     learned: int = stored("Tasks that are learned from.")
 
 

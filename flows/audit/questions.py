@@ -51,8 +51,8 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         # from it.
         way = declared.get(row["trait"])
         ways = [way] if way is not None else [
-            declared[other] * _together(valid, traits, row, other)
-            for other in row["also"].split(", ") if other in declared
+            declared[other.partition("=")[0]] * _together(valid, traits, row, other)
+            for other in row["also"].split(", ") if other.partition("=")[0] in declared
         ]  # fmt: skip
         expected = any(one * np.log(row["odds_ratio"]) >= 0 for one in ways)
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
@@ -78,18 +78,37 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         found.note(trained.index, "preferences", trait, {"odds_ratio": None}, reason)
     # A bound holds only if the question was answered for every trait that can be asked about.
     unknown = [t for t, why in explained.unanswered.items() if why.startswith(("unknown", "infin"))]
-    if valid["kept"].astype(bool).any() and not unknown:
+    if _weighs_within_tasks(trained):
+        found.unanswered(trained.index, "max_undeclared_odds_ratio")
+        found.say(
+            "  kept traces of a task have different weights, and these questions see only which "
+            "are kept: what the weights prefer is not answered"
+        )
+    elif valid["kept"].astype(bool).any() and not unknown:
         found.bound(trained.index, "max_undeclared_odds_ratio", "any other", 1.0)
     elif unknown:
         found.unanswered(trained.index, "max_undeclared_odds_ratio")
         found.say(f"  no answer for {', '.join(unknown)}: {explained.unanswered[unknown[0]]}")
 
 
+def _weighs_within_tasks(trained: Trained) -> bool:
+    """Whether supervised learning weighs some kept valid traces of a task more than others."""
+    learned = trained.pool[trained.pool["valid"] & trained.pool["kept"].astype(bool)]
+    spread = learned.groupby("task")["weight"].agg(np.ptp)
+    return trained.experiment.training.method == "sft" and bool((spread > 0).any())
+
+
+def _column(traits: pd.DataFrame, trait: str, level: str) -> pd.Series:
+    """A trait as a number; of one with levels, whether it has this one."""
+    return ((traits[trait].astype(str) == level) if level else traits[trait]).astype(float)
+
+
 def _together(valid: pd.DataFrame, traits: pd.DataFrame, row: pd.Series, other: str) -> float:
-    """1 where a named trait is high in the traces of a task in which a number is, -1 where low."""
-    named = traits[row["trait"]]
-    values = (named.astype(str) == row["level"]) if row["level"] else named
-    both = pd.DataFrame({"named": values.astype(float), "other": traits[other].astype(float)})
+    """1 where a named trait is high in the traces of a task in which another is, -1 where low."""
+    name, _, level = other.partition("=")
+    both = pd.DataFrame({
+        "named": _column(traits, row["trait"], row["level"]), "other": _column(traits, name, level)
+    })  # fmt: skip
     around = both - both.groupby(valid["task"].to_numpy()).transform("mean")
     return float(np.sign((around["named"] * around["other"]).sum()))
 
@@ -108,12 +127,14 @@ def _evidence(explained: Preferences, count: int) -> str:
 
 def _decided(trained: Trained) -> pd.DataFrame:
     """The valid traces of the pool that were decided on one by one (`curation.tasks.cases`), with
-    their `text`.
+    their `text`: by a judge of plans, each plan of a task, whatever is written around it.
     """
     valid = trained.pool[trained.pool["valid"]]
     texts = trained.whole.set_index("trace")["text"]
     valid = valid.assign(text=texts.reindex(valid["trace"]).fillna("").to_numpy())
-    return valid.iloc[cases(valid["kept"].astype(bool), valid["task"], valid["text"])]
+    for what in "plan", "text":
+        valid = valid.iloc[cases(valid["kept"].astype(bool), valid["task"], valid[what])]
+    return valid
 
 
 def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from curation.forecasts import COVERAGE, forecast
+from curation.forecasts import COVERAGE, coverage_error, forecast
 from curation.price import numeric
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import ancestors, parent_of
@@ -72,5 +72,8 @@ def _now(warehouse: Warehouse, experiment: Experiment, generation: int, parent: 
     valid = float(np.average(pool["valid"].to_numpy(dtype=float), weights=weight))
     progress = warehouse.query("progress_of", experiment=experiment.id).set_index("generation")
     if parent in progress.index and pd.notna(covered := progress.loc[parent, "coverage"]):
-        found.append((generation, COVERAGE, float(covered), valid, 0.0, learned))
+        asked = {"experiment": experiment.id, "generation": parent}
+        tasks = int(warehouse.query("measured_tasks", **asked)["tasks"][0])
+        error = coverage_error(float(covered), tasks)
+        found.append((generation, COVERAGE, float(covered), valid, error, learned))
     return found

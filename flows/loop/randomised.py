@@ -33,6 +33,8 @@ from planners.records import derive_seed
 from warehouse.pool import TRAITS, completions_of, pool_traits, traits_of, written_traits
 from warehouse.store import Warehouse
 
+FEWEST = 2
+"""Arms by lot of which something can be told."""
 SURE = 0.05
 """Chance to tell any trait where the choice caused nothing."""
 SAMPLES = 4
@@ -52,6 +54,13 @@ def randomised(
             f"a randomised arm of generation {generation} of {experiment.id} cannot be made: it "
             "needs a generation from 1 on, trained with training.method = 'sft'"
         )
+    made = [one.index for one in warehouse.generations(experiment.id)]
+    if generation not in made:
+        raise InvalidInput(
+            f"{experiment.id} has no generation {generation}; it has {made[0]} to {made[-1]}"
+            if made
+            else f"{experiment.id} has no generation yet"
+        )
     pool = pool_traits(warehouse, experiment.id, {}, generation)
     lots = [_lot(experiment, generation, pool, arm) for arm in range(arms)]
     traits = {**TRAITS, **experiment.audit.traits}
@@ -65,8 +74,23 @@ def randomised(
             written.append(_written(trained, experiment, asked, folder, watch))
             watch.say(f"arm {number} of {arms}: trained by lot, and put to work")
     found = Audit(experiment, {})
-    _tell(found, generation, dict(_effects(written)), arms)
+    compare(found, generation, written)
     return found
+
+
+def compare(found: Audit, generation: int, written: Sequence[pd.DataFrame]) -> None:
+    """Note and tell how what the generation wrote, the first frame, differs from what arms by lot
+    did.
+    """
+    chosen, *others = written
+    left = [one for one in others if not one.empty]
+    if silent := len(others) - len(left):
+        found.say(f"{silent} of {len(others)} arms wrote no plan, and are compared with nothing")
+    if chosen.empty or len(left) < FEWEST:
+        who = "the generation" if chosen.empty else f"all but {len(left)} of the arms"
+        found.say(f"{who} wrote no plan: what the choice caused cannot be told")
+        return
+    _tell(found, generation, dict(_effects([chosen, *left])), len(left))
 
 
 def _lot(experiment: Experiment, generation: int, pool: pd.DataFrame, arm: int) -> dict[str, float]:
@@ -137,12 +161,13 @@ def _effects(written: Sequence[pd.DataFrame]) -> Iterator[tuple[str, Effect]]:
 def _tell(found: Audit, generation: int, effects: dict[str, Effect], arms: int) -> None:
     """Note every effect; say those that stand out, with the chance to say any by chance at 5%."""
     found.say(f"generation {generation} and {arms} arms whose traces were drawn by lot:")
+    before = len(found.lines)
     for left, (name, one) in enumerate(sorted(effects.items(), key=lambda item: item[1].p)):
         found.note(generation, "randomised", name, one._asdict())
-        if one.p * (len(effects) - left) <= SURE and len(found.lines) == left + 1:  # Holm
+        if one.p * (len(effects) - left) <= SURE and len(found.lines) == before + left:  # Holm
             found.say(
                 f"  caused by the choice within tasks: {name} {one.chosen:.3g}, by lot "
                 f"{one.lot:.3g} (difference {one.low:+.2g} to {one.high:+.2g})"
             )
-    if len(found.lines) == 1:
+    if len(found.lines) == before:
         found.say("  no trait stands out: the choice within tasks caused nothing that can be seen")

@@ -384,7 +384,10 @@ def test_staleness_by_source() -> None:
 def test_diversity_of_a_small_generation() -> None:
     rows = [("k", True, "(a x)", "a"), ("k", True, "(b x)", "b"), ("l", False, "(a y)", "a"),
             ("l", False, "(b y)", "b")]  # fmt: skip
-    found = diversity(pd.DataFrame(rows, columns=["task", "valid", "text", "first_action"]))
+    frame = pd.DataFrame(rows, columns=["task", "valid", "text", "first_action"])
+    found = diversity(
+        frame.assign(plan=frame["text"], text=[f"{n} {t}" for n, t in enumerate(frame["text"])])
+    )
     assert (found["pass_at_1"], found["pass_at_k"], found["gap"]) == (0.5, 0.5, 0.0)
     assert (found["distinct_plans"], found["first_action_entropy"]) == (2.0, 1.0)
     assert (found["all_wrong"], found["all_right"]) == (0.5, 0.5)
@@ -397,3 +400,16 @@ def test_wilsons_interval_is_that_of_statsmodels(whole: int, share: float) -> No
     part = round(share * whole)
     told = proportion_confint(part, whole, method="wilson")
     assert wilson(part, whole) == pytest.approx(told, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cause_with_levels_is_not_blamed_on_a_number_that_goes_with_it(seed: int) -> None:
+    """Each of its levels alone says less than the number, which says nothing given all of them."""
+    rng = np.random.default_rng(200 + seed)
+    task = np.repeat(np.arange(150), 7)
+    level = rng.choice(4, len(task), p=[0.35, 0.3, 0.2, 0.15])
+    tokens = level + rng.normal(0, 0.75, len(task))
+    ease = rng.normal(-0.3, 0.7, 150)[task]
+    kept = rng.random(len(task)) < 1 / (1 + np.exp(-(ease + np.log(2) * level)))
+    traits = pd.DataFrame({"first_action": np.array(list("abcd"))[level], "tokens": tokens})
+    assert preferences(pd.Series(kept), pd.Series(task), traits).named() == ["first_action"]

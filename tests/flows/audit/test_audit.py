@@ -4,14 +4,16 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from curation.rewards import effective_reward
 from flows.audit.audit import _diversity, audit
 from flows.audit.generation import asked, empty
+from flows.audit.ledger import Audit, Trained
 from flows.audit.processes import side_by_side
-from flows.audit.questions import PARTS, _together
+from flows.audit.questions import PARTS, _together, what_is_preferred
 from flows.experiments.experiment import Experiment
 from flows.progress import Watch
 from planners.errors import InvalidInput
@@ -20,7 +22,7 @@ from tests.conftest import small
 from tests.flows.commands.test_cli import posterity
 from warehouse import records, schema
 from warehouse.findings import Figure
-from warehouse.pool import TRAITS, traits_of, written_traits
+from warehouse.pool import PREFIX, TRAITS, traits_of, written_traits
 from warehouse.store import Warehouse
 
 
@@ -315,3 +317,24 @@ def _toml(settings: dict[str, object], path: str = "") -> str:
             told = f'"{value}"' if isinstance(value, str) else str(value)
             lines.append(f"{path}{key} = {told}")
     return "\n".join(lines)
+
+
+def test_weights_within_tasks_are_no_kept_promise() -> None:
+    """Traces that are all kept, the long ones at a thousandth: no bound may hold for that."""
+    rng, tasks = np.random.default_rng(0), 60
+    length = rng.integers(4, 12, 8 * tasks)
+    pool = pd.DataFrame({
+        "trace": [f"{n:06x}" for n in range(8 * tasks)], "task": np.repeat(range(tasks), 8),
+        "valid": True, "plan": [f"(a b{n})" for n in range(8 * tasks)], "kept": True,
+        f"{PREFIX}plan_length": length.astype(float),
+    })  # fmt: skip
+    texts = pd.DataFrame({"trace": pool["trace"], "text": pool["plan"]})
+    experiment = Experiment.model_validate(
+        small(audit={"max_undeclared_odds_ratio": 1.5}, curation={"curator": "all-valid"})
+    )
+    for weight, held in (1.0, True), (np.where(length <= 7, 1.0, 0.001), False):
+        found = Audit(experiment, {})
+        trained = Trained(None, experiment, 1, 0, 0, pool.assign(weight=weight), {}, texts)
+        what_is_preferred(trained, found)
+        assert any("is not answered" in line for line in found.lines) is not held
+        assert ((1, "max_undeclared_odds_ratio") in found.asked) is held

@@ -3,15 +3,18 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from flows.audit.ledger import Audit
 from flows.experiments.experiment import Experiment
-from flows.loop.randomised import randomised
+from flows.loop.randomised import compare, randomised
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from planners.models.hardware import use_threads
 from tests.conftest import contents, small
 from warehouse.findings import Figure
+from warehouse.pool import PREFIX
 from warehouse.store import Warehouse
 
 QUIET = Watch(quiet=True)
@@ -51,7 +54,11 @@ def test_an_arm_by_lot_is_compared_and_leaves_nothing_behind(
 
 @pytest.mark.parametrize(
     ("generation", "message"),
-    [(0, "needs a generation from 1 on"), (1, "nothing can be drawn by lot")],
+    [
+        (0, "needs a generation from 1 on"),
+        (1, "nothing can be drawn by lot"),
+        (9, "has no generation 9; it has 0 to 2"),
+    ],
 )
 def test_where_there_is_nothing_to_draw(
     finished: Path, generation: int, message: str, tmp_path: Path
@@ -67,3 +74,23 @@ def test_where_there_is_nothing_to_draw(
         pytest.raises(InvalidInput, match=message),
     ):
         randomised(store, experiment, generation, 1, QUIET)
+
+
+def test_arms_that_wrote_no_plan_are_told() -> None:
+    """Such a collapse may be what the choice caused, or prevented."""
+
+    def wrote(traces: int) -> pd.DataFrame:
+        return pd.DataFrame({"valid": [True] * traces, f"{PREFIX}plan_length": range(traces)})
+
+    for chosen, lots, told in (
+        (3, (0, 4, 5), "1 of 3 arms wrote no plan"), (3, (0, 4), "all but 1 of the arms wrote no"),
+        (0, (4, 5), "the generation wrote no plan"),
+    ):  # fmt: skip
+        found = Audit(Experiment.model_validate(small()), {})
+        compare(found, 1, [wrote(one) for one in (chosen, *lots)])
+        assert told in " ".join(found.lines)
+        if chosen and sum(map(bool, lots)) > 1:
+            figures = {one.measure: one.value for one in found.records if one.name == "plan_length"}
+            assert figures["lot"] == pytest.approx(1.75)
+        else:
+            assert not found.records
