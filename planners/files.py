@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import shutil
@@ -33,12 +34,16 @@ def read_pddl(path: Path) -> str:
 
 
 def read_plan(path: Path) -> str:
-    """The text of a plan file. Raises InvalidInput if it cannot be read.
+    """The text of a plan file, in UTF-8 or UTF-16. Raises InvalidInput if it cannot be read.
 
-    Bytes that are not UTF-8 become U+FFFD, which no name contains: they spoil only their own plan.
+    Bytes that are neither become U+FFFD, which no name contains: they spoil only their own plan.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig", errors="replace")
+        content = path.read_bytes()
+        wide = content.startswith(
+            (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        )  # as PowerShell writes
+        return content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
 
@@ -82,6 +87,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
         partial = made
         yield partial
         os.replace(partial, folder)
+    except PermissionError as error:
+        raise InvalidInput(
+            f"the folder {folder} cannot be written: {error.strerror}; name another folder"
+        ) from error
     except OSError as error:
         raise ComponentFailure(
             f"the folder {folder} cannot be written: {error.strerror}; free some space there, or "

@@ -28,10 +28,10 @@ READ, LONGEST = 20_000, 10_000
 def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> Iterator[str]:
     """The findings on a data set in words: what its selection prefers within groups and between.
 
-    `kept` and `group` name columns: whether a row was kept (a boolean, or numbers of which 0 is
-    dropped), and what it competes in, such as its prompt. Without `traits`, which are SQL, all
-    other columns are asked about. Words are looked for in every column of texts. Raises
-    InvalidInput where nothing can be answered.
+    `kept` and `group` name columns: whether a row was kept (booleans, or 0 and 1), and what it
+    competes in, such as its prompt. Without `traits`, which are SQL, all other columns are asked
+    about. Words are looked for in every column of texts. Raises InvalidInput where nothing can be
+    answered.
     """
     frame = foreign_rows(file, traits)
     for name, what in ((kept, "--kept"), (group, "--group")):
@@ -39,6 +39,10 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
             known = ", ".join(map(str, frame.columns[:20]))
             raise InvalidInput(f"{file} has no column {name!r} ({what}); it has {known}")
     known = frame[frame[kept].notna() & frame[group].notna()]
+    if known.empty:
+        raise InvalidInput(
+            f"nothing can be asked of {file}: none of its {len(frame)} rows has {kept} and {group}"
+        )
     chosen = _flag(known[kept], kept)
     asked = known[list(traits)] if traits else _plain(known.drop(columns=[kept, group]))
     gaps = asked.isna().sum()
@@ -46,8 +50,8 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
     mixed = chosen.groupby(known[group]).nunique().eq(2).sum()
     yield (
         f"{file}: {len(frame)} rows, {len(frame) - len(known)} without {kept} or {group}; "
-        f"{int(chosen.sum())} of {len(known)} kept, in {known[group].nunique()} groups, of which "
-        f"{mixed} have kept and dropped rows"
+        f"{int(chosen.sum())} of {len(known)} kept, in {_counted(known[group].nunique())}, of "
+        f"which {mixed} have kept and dropped rows"
     )
     if not len(asked.columns) or chosen.nunique() < 2:
         why = "all rows were kept" if chosen.all() else "no row was kept"
@@ -167,10 +171,20 @@ def _few(values: pd.Series) -> bool:
     return bool(values.nunique() <= LEVELS and values.astype(str).str.len().max() <= NAME)
 
 
+def _counted(groups: int) -> str:
+    return f"{groups} {'group' if groups == 1 else 'groups'}"
+
+
 def _flag(values: pd.Series, name: str) -> pd.Series:
     """Which rows were kept. Raises InvalidInput unless the column has booleans or numbers."""
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
-        return values.astype(float) != 0
+        numbers = values.astype(float)
+        if odd := sorted(set(numbers[~numbers.isin([0.0, 1.0])])):
+            raise InvalidInput(
+                f"the column {name!r} has values such as {odd[0]:g}: to say kept, it needs "
+                "booleans, or 0 and 1"
+            )
+        return numbers != 0
     if set(values.map(type)) == {bool}:
         return values.astype(bool)
     raise InvalidInput(

@@ -233,7 +233,7 @@ def tasks(
     domain: Annotated[str, typer.Argument(help="A domain's name; an unknown one lists them.")],
     size: Annotated[str, typer.Option("--size", help="A number, or a range: 4-9.")] = "4-6",
     horizon: Annotated[str, typer.Option("--horizon", help="A number, or a range: 2-8.")] = "2-8",
-    count: Annotated[int, typer.Option("--count", min=1, help="How many tasks.")] = 10,
+    count: Annotated[int, typer.Option("--count", min=1, max=10**6, help="How many tasks.")] = 10,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("tasks"),
     plans: Annotated[
@@ -259,7 +259,7 @@ def tasks(
         with watch.bar(f"{domain} tasks", count) as advance:
             bounds = _bounds("--size", size), _bounds("--horizon", horizon)
             write_tasks(out, domain, *bounds, count, seed, advance, plans)
-        watch.say(f"{out}: domain.pddl and {count} problems")
+        watch.say(f"{out}: domain.pddl and {count} {'problem' if count == 1 else 'problems'}")
 
 
 def _known(domains: str) -> tuple[str, ...]:

@@ -35,7 +35,10 @@ def view(
         typer.Option("--experiment", help="Of --bundle: whose pages; default: all. Repeatable."),
     ] = None,
     traces: Annotated[
-        int, typer.Option(min=0, help="Of --bundle: how many traces of each experiment.")
+        int,
+        typer.Option(
+            min=0, max=100_000_000, help="Of --bundle: how many traces of each experiment."
+        ),
     ] = TRACES,
 ) -> None:
     """Look at a warehouse in the browser: experiments, generations, tasks, every trace, and SQL.

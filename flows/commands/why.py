@@ -179,7 +179,7 @@ def teachers(
         str,
         typer.Option("--of", help="SQL: which of its deployed traces show the behaviour."),
     ] = "outcome = 'VALID'",
-    top: Annotated[int, typer.Option("--top", help="How many teachers.", min=1)] = 10,
+    top: Annotated[int, typer.Option("--top", help="How many teachers.", min=1, max=100_000)] = 10,
     check: Annotated[
         bool,
         typer.Option(

@@ -58,7 +58,7 @@ class Experiment(Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
     seed: Seed = 0
-    generations: Annotated[int, Field(ge=0)] = 5
+    generations: Annotated[int, Field(ge=0, le=10_000)] = 5
     tasks: Tasks
     model: Model = Model()
     warmup: WarmUp | None = None

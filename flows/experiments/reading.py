@@ -113,8 +113,13 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
 def _file_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the experiment file {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise InvalidInput(
+            f"the experiment file {path} cannot be read: {error.strerror}; name another, or one of "
+            f"{', '.join(PRESETS)}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the experiment file {path} is not UTF-8 text ({error})") from error
 
 
 def recorded_settings(config: str) -> Mapping[str, Any]:

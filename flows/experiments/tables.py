@@ -22,7 +22,7 @@ from planners.policies.validating import room_of
 from planners.prompts.formats import PROMPTS
 from planners.records import Sampling
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Range = Annotated[tuple[Positive, Positive], Field(strict=False)]
 """Lowest and highest, both included."""
@@ -188,7 +188,7 @@ class Model(Table):
     base: str = "embedded"
     prompt: str = "compact"
     batch: Positive = 256
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     device: Device = "auto"
     dtype: Dtype = "auto"
     policy: Literal["local", "served", "planner", "scripted"] = "local"
@@ -244,7 +244,7 @@ class Drawing(Sampling):
     `max_new_tokens`.
     """
 
-    samples: Positive
+    samples: Annotated[int, Field(gt=0, le=100_000)]
     max_tool_calls: Annotated[int, Field(ge=0)] = 0
 
     @property

@@ -76,5 +76,5 @@ def unfinished(warehouse: Warehouse, experiment: str) -> list[int]:
 
 def next_generation(warehouse: Warehouse, experiment: Experiment) -> int | None:
     """The first generation that is missing or unfinished; None if all are finished."""
-    missing = set(range(experiment.generations + 1)) - decided(warehouse, experiment)
-    return min(missing, default=None)
+    made = decided(warehouse, experiment)
+    return next((n for n in range(experiment.generations + 1) if n not in made), None)

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from planners.checking.checker import checker_for
 from planners.errors import InvalidInput
@@ -17,6 +17,12 @@ _DEFINED = re.compile(r"\(\s*define\s*\(\s*(domain|problem)\b", re.IGNORECASE)
 _BRACKET = re.compile(r"[()]|;[^\n]*")
 _WORD = re.compile(r";[^\n]*|[^\s();]+")
 Logprob = Annotated[float, Field(le=0, allow_inf_nan=False)] | None
+
+
+def _dated(time: object) -> object:
+    if time is not None and not re.match(r"\d{4}-\d\d-\d\d", str(time)):
+        raise ValueError("a time is written as in 2026-01-31T12:00:00Z (ISO 8601)")
+    return time
 
 
 class Line(BaseModel):
@@ -33,7 +39,7 @@ class Line(BaseModel):
     logprob: Logprob = None
     sampling_logprob: Logprob = None
     feedback: Literal["accept", "reject"] | None = None
-    time: datetime | None = None
+    time: Annotated[Annotated[datetime, Field(strict=False)] | None, BeforeValidator(_dated)] = None
 
 
 def task_in(prompt: str) -> tuple[str, str] | None:

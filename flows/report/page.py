@@ -54,9 +54,10 @@ def report(warehouse: Warehouse, out: Path) -> int:
             f"the report cannot be written to {out}: it is a folder; name a file, as in --out "
             f"{out / 'report.html'}"
         )
-    if _is_database(out):
+    if out.is_file() and not _is_page(out):
         raise InvalidInput(
-            f"the report would take the place of the database {out}; name another file with --out"
+            f"the report would take the place of {out}, which is no page; name another file with "
+            "--out"
         )
     runs = runs_of(warehouse)
     sections = [section for make in SECTIONS for section in make(warehouse, runs)]
@@ -151,13 +152,14 @@ def first_of(found: pd.DataFrame, ids: list[str]) -> str:
     return next((id for id in ids if id in there), ids[0])
 
 
-def _is_database(file: Path) -> bool:
-    """Whether a file is one of DuckDB's, which say so after a checksum of eight bytes."""
+def _is_page(file: Path) -> bool:
+    """Whether a file is a page, as a report of before is, or empty."""
     try:
         with file.open("rb") as stream:
-            return stream.read(12)[8:] == b"DUCK"
+            begins = stream.read(200).lstrip().lower()
     except OSError:
         return False
+    return not begins or begins.startswith((b"<!doctype html", b"<html"))
 
 
 def attempts(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:

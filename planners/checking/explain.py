@@ -61,7 +61,7 @@ def _explained(task: Task, plan: Plan, timeout: float) -> list[str]:
     if run.true(task.problem.goal, {}):
         return []
     open_goals = _unmet(run, task.problem.goal, {}, changes, timeout)
-    return [f"after {len(plan)} steps, of the goal:", *open_goals]
+    return [f"after {len(plan)} {'step' if len(plan) == 1 else 'steps'}, of the goal:", *open_goals]
 
 
 def _precondition(task: Task, action: Action) -> tuple[Formula, dict[str, str]]:

@@ -17,6 +17,8 @@ from planners.pddl.isomorphism import shape
 from planners.pddl.printing import print_problem
 from planners.records import Plan, Problem, derive_seed
 
+LARGEST = 1000
+"""Sizes and horizons of tasks that are drawn, at most: larger ones would take hours."""
 TRACES = "traces.jsonl"
 ATTEMPTS = 1000
 """Draws in a row without a new task after which the sizes and horizons count as exhausted."""
@@ -63,6 +65,10 @@ def fresh_tasks(
     if not (1 <= sizes[0] <= sizes[1] and 1 <= horizons[0] <= horizons[1]):
         raise InvalidInput(
             f"sizes {sizes} and horizons {horizons} of {domain}: give the smaller one first, from 1"
+        )
+    if max(sizes[1], horizons[1]) > LARGEST:
+        raise InvalidInput(
+            f"sizes {sizes} and horizons {horizons} of {domain}: tasks up to {LARGEST} are drawn"
         )
     graded = range(horizons[0], horizons[1] + 1)
     misses = 0

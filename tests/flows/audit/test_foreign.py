@@ -107,6 +107,8 @@ def test_copies_count_once_whatever_else_is_in_their_rows(tmp_path: Path) -> Non
         ({}, ("--kept", "accepted"), "has no column 'group' (--group)"),
         ({"accepted": True}, (), "all rows were kept"),
         ({"accepted": "yes"}, (), "has neither booleans nor numbers"),
+        ({"accepted": -1}, (), "has values such as -1: to say kept"),
+        ({"accepted": None}, (), "none of its 200 rows has accepted and prompt"),
         ({}, ("--trait", "length(answer)"), "is neither NAME=SQL"),
         ({}, ("--trait", "empty="), "is neither NAME=SQL"),
         ({}, ("--trait", "nothing"), "has no column 'nothing' to be a trait; it has prompt"),

@@ -102,6 +102,9 @@ def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
     assert (
         posterity("check", "domain.pddl", "problem.pddl", "good.plan", folder=files).returncode == 0
     )
+    (files / "wide.plan").write_text((files / "good.plan").read_text("utf-8-sig"), "utf-16")
+    wide = posterity("check", "domain.pddl", "problem.pddl", "wide.plan", folder=files)
+    assert wide.returncode == 0, "as PowerShell writes it"
     names = ["bytes.plan", "latin.plan", "alike.plan", "empty.plan"]
     done = posterity("check", "domain.pddl", "problem.pddl", *names, "--json", folder=files)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -129,6 +132,10 @@ def test_check_odd_plans_spoil_nothing_but_themselves(files: Path) -> None:
         (["check", "domain.pddl", "problem.pddl", "none.plan"], "none.plan cannot be read"),
         (["check", "domain.pddl", "problem.pddl", "-", "-"], "can be read once"),
         (["tasks", "ferry", "--out", "good.plan/tasks"], "no folder can be made"),
+        (["tasks", "ferry", "--size", "1000000"], "tasks up to 1000 are drawn"),
+        (["tasks", "ferry", "--count", "9" * 20], "is not in the range"),
+        (["run", "tiny", "--set", f"generations={10**20}"], "generations"),
+        (["run", "none.toml"], "none.toml cannot be read: No such file or directory; name another"),
         (["run", "quikstart"], "did you mean 'quickstart'?"),
         (["run", "--set", "training.stepz=1"], "did you mean 'training.steps'?"),
         (["run", "--warehouse", "good.plan/w.duckdb"], "there is no folder good.plan"),

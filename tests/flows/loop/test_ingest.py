@@ -71,6 +71,7 @@ def test_traces_are_judged_and_kept_once(warehouse: Warehouse) -> None:
         ({**GOOD, "logprob": 0.5}, "logprob: "),
         ({**GOOD, "feedback": "yes"}, "feedback: "),
         ({**GOOD, "time": "yesterday"}, "time: "),
+        ({**GOOD, "time": "12"}, "time: .*2026-01-31"),
         ({**GOOD, "domain": "chess"}, "PDDL|expected|domain"),
         ({**GOOD, "problem": PROBLEM.replace("(on a b)", "(on a c)")}, "'?c'?"),
         ({**GOOD, "problem": PROBLEM.replace(":domain blocksworld", ":domain chess")}, "chess"),

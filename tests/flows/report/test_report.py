@@ -139,7 +139,7 @@ def test_a_report_takes_no_databases_place(finished: Path, tmp_path: Path) -> No
     for out in ("w.duckdb", "other.duckdb"):
         shutil.copy(finished, tmp_path / "other.duckdb")
         told = posterity("report", "--warehouse", str(path), "--out", out, folder=tmp_path)
-        assert (told.returncode, "the place of the database" in told.stderr) == (2, True)
+        assert (told.returncode, "would take the place of" in told.stderr) == (2, True)
     assert path.read_bytes() == before
 
 
@@ -230,3 +230,12 @@ def test_pass_at_k_is_that_of_counting_every_choice() -> None:
             for _ in range(tasks)
         ]
         assert pass_at(k, rows) == pytest.approx(mean(solved))
+
+
+def test_no_file_but_a_page_is_written_over(finished: Path, tmp_path: Path) -> None:
+    """A curator, say, or the log that a killed run has left beside its warehouse."""
+    for name in ("mine.py", "w.duckdb.wal", "notes.html"):
+        (tmp_path / name).write_text("def mine(): ...")
+        with Warehouse(finished, read_only=True) as store, pytest.raises(InvalidInput, match=name):
+            report(store, tmp_path / name)
+        assert (tmp_path / name).read_text() == "def mine(): ..."
