@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,15 +21,19 @@ from planners.errors import InvalidInput, NotJudged, problem
 
 DEEPEST = 12
 """Levels of an object that are looked through for a text."""
-TEXT_IN = ("content", "text", "parts", "message", "messages", "kwargs", "prompt", "completion",
-           "input", "output", "answer")  # fmt: skip
+TEXT_IN = ("content", "text", "parts", "message", "messages", "kwargs", "prompt", "prompts",
+           "completion", "input", "output", "answer")  # fmt: skip
 """Where an object may have its text, in the order in which they are tried."""
-FIRST_OF = ("choices", "generations")
+PARTS_IN = ("content", "parts")
+"""Where a message may have its text in several parts."""
+FIRST_OF = ("choices", "generations", "candidates")
 """Where it may have several answers, of which the first counts."""
 THOUGHT_IN = ("reasoning_content", "reasoning", "thinking")
 """Where a message or a part of one may have its reasoning; a part may also be of such a type."""
 ENDED_IN = (*FIRST_OF, "generation_info", "response_metadata", "message", "kwargs")
 """Where an answer may have an object that tells how it ended."""
+REASONS = ("finish_reason", "stop_reason", "finishReason")
+"""Where an answer may tell why it ended."""
 CUT = {"length", "max_tokens", "model_length"}
 """Ends of an answer that had no room."""
 TOLD_BY = {"user-feedback", "user_feedback", "user-score", "user_score", "feedback", "thumbs"}
@@ -58,12 +63,33 @@ def pieces(value: object, depth: int = 0) -> Iterator[tuple[bool, str]]:
                 yield True, found
         for name in FIRST_OF:
             if (first := _first(value.get(name))) is not None:
-                yield from pieces(first, depth + 1)
+                # LangChain's has a text as well, without the reasoning.
+                told = first.get("message") if isinstance(first, dict) else None
+                yield from [*pieces(told, depth + 1)] or pieces(first, depth + 1)
                 return
+        if isinstance(value.get("system"), str | list):  # beside the messages, as of Anthropic
+            yield from pieces(value["system"], depth + 1)
         for name in TEXT_IN:
             if value.get(name) is not None:
-                yield from ((thought or one, text) for one, text in pieces(value[name], depth + 1))
+                found = ((thought or one, text) for one, text in pieces(value[name], depth + 1))
+                yield from _joined(found) if name in PARTS_IN else found
                 return
+
+
+def _joined(parts: Iterable[tuple[bool, str]]) -> Iterator[tuple[bool, str]]:
+    """Parts of one message: those that follow each other are one text."""
+    for thought, texts in groupby(parts, key=lambda part: part[0]):
+        yield thought, "".join(text for _, text in texts)
+
+
+def _calls_tools(value: object, depth: int = 0) -> bool:
+    """Whether an answer calls tools."""
+    if isinstance(value, list):
+        value = _first(value)
+    if depth > DEEPEST or not isinstance(value, dict):
+        return False
+    inner = (_calls_tools(value.get(name), depth + 1) for name in ENDED_IN)
+    return bool(value.get("tool_calls")) or any(inner)
 
 
 def text_of(value: object) -> str:
@@ -73,10 +99,11 @@ def text_of(value: object) -> str:
 
 def answer_of(value: object) -> str | None:
     """The text of an answer, after its reasoning if that is told; None where there is none, as
-    after a call that failed.
+    after a call that failed, or where it calls tools instead.
     """
     found = list(pieces(value))
-    if not found:
+    silent = not any(text.strip() for thought, text in found if not thought)
+    if not found or (silent and _calls_tools(value)):
         return None
     thought, text = ("\n\n".join(one for is_it, one in found if one and is_it is kind)
                      for kind in (True, False))  # fmt: skip
@@ -89,7 +116,7 @@ def ended(value: object, depth: int = 0) -> str:
         value = _first(value)
     if depth > DEEPEST or not isinstance(value, dict):
         return "stop"
-    if {str(value.get(name)).lower() for name in ("finish_reason", "stop_reason")} & CUT:
+    if {str(value.get(name)).lower() for name in REASONS} & CUT:
         return "length"
     inner = (ended(value.get(name), depth + 1) for name in ENDED_IN)
     return "length" if "length" in inner else "stop"
@@ -155,15 +182,18 @@ def langsmith(found: Found) -> Iterator[Read]:
         return
     extra, stats = found.get("extra"), found.get("feedback_stats")
     known = extra.get("metadata") if isinstance(extra, dict) else None
-    told = [
+    word = [
         one.get("avg") for name, one in (stats if isinstance(stats, dict) else {}).items()
         if name.lower() in TOLD_BY and isinstance(one, dict)
     ]  # fmt: skip
+    answer = _own(found, "outputs")
+    if isinstance(answer, dict) and isinstance(told := answer.get("messages"), list):
+        answer = told[-1:]  # of a graph, whose output is the whole conversation
     yield _line(
-        found.get("inputs"), _own(found, "outputs"), time=_time(found.get("start_time")),
-        finish_reason=ended(found["outputs"]),
+        found.get("inputs"), answer, time=_time(found.get("start_time")),
+        finish_reason=ended(answer),
         model=_text(known.get("ls_model_name") if isinstance(known, dict) else None),
-        feedback=_word(told),
+        feedback=_word(word),
     )  # fmt: skip
 
 

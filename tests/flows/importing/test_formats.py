@@ -142,6 +142,17 @@ def spans(answer: dict[str, Any]) -> dict[str, Any]:
         ("langsmith", {"inputs": ASKED, "outputs": {"generations": [[
             {"text": PLAN, "generation_info": {"finish_reason": "length"}},
             {"text": "(pickup b2)"}]]}}, PLAN, "length"),
+        ("langsmith", {"inputs": {"prompts": [ASKED]}, "outputs": {"generations": [[
+            {"text": PLAN, "message": {"kwargs": {"content": [
+                {"type": "thinking", "thinking": THOUGHT}, {"type": "text", "text": PLAN}]}}}]]}},
+         LISTED.format(THOUGHT), "stop"),
+        ("langsmith", {"inputs": {"messages": [USER]}, "outputs": {"messages": [USER, SAID]}},
+         PLAN, "stop"),
+        ("langsmith", {"inputs": {"system": DOMAIN, "messages": [
+            {"role": "user", "content": PROBLEM}]}, "outputs": SAID}, PLAN, "stop"),
+        ("langfuse", {"input": ASKED, "output": {"candidates": [
+            {"content": {"parts": [{"text": PLAN[:5]}, {"text": PLAN[5:]}]},
+             "finishReason": "MAX_TOKENS"}]}}, PLAN, "length"),
         ("verifiers", {"traces": [{"nodes": [{"message": USER}, EXAMPLE, {"message": USER},
                                              {"message": SAID, "sampled": True}],
                                    "calls": [{"node": 3, "finish_reason": "length"},
@@ -283,6 +294,9 @@ def test_a_span_that_cannot_be_read_costs_no_other(warehouse: Warehouse) -> None
         ("langfuse", {"input": ASKED, "output": None}),
         ("chat", {"prompt": ASKED}),
         ("chat", {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": []}]}),
+        ("chat", {"messages": [USER, {"role": "assistant", "content": "", "tool_calls": [1]}]}),
+        ("langsmith", {"inputs": ASKED, "outputs": {"generations": [[{"text": "", "message": {
+            "kwargs": {"content": "", "tool_calls": [{"name": "f"}]}}}]]}}),
         ("chat", {"messages": [USER, {"role": "user", "content": "and by me"}]}),
         ("verifiers", {"traces": [{"nodes": [{"message": USER}]}]}),
     ],
