@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.importing.formats import FORMATS, TEXT_IN, imported
+from flows.importing.formats import FORMATS, imported
 from flows.importing.line import Line
+from flows.importing.texts import TEXT_IN
 from flows.loop.ingest import ingest
 from planners import pose
 from planners.errors import InvalidInput
