@@ -137,6 +137,10 @@ def forget(
         watch = Watch()
         if [user, session, trace].count(None) != 2:
             raise InvalidInput("name one of --user, --session and --trace")
+        if not (user or session or trace):
+            raise InvalidInput("an empty name is nobody's")
+        if place_of(warehouse).is_new:
+            Warehouse(warehouse, read_only=True)  # which says that there is none
         with Warehouse(warehouse) as store:
             found = erase(
                 store, user=hashed_name(user) if user else (),

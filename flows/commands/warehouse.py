@@ -21,6 +21,12 @@ from flows.commands.terminal import (
 )
 from planners.errors import harmless
 
+HINT = (
+    "a line is one object of JSON: `jq -c .` writes them so, `jq -c '.[]'` those of an array, and "
+    "DuckDB those of a Parquet file (COPY ... TO 'traces.jsonl')"
+)
+"""Told where no line could be taken."""
+
 
 @app.command()
 def status(warehouse: WarehouseFile = DEFAULT) -> None:
@@ -123,8 +129,10 @@ def ingest(
     """
     with one_message():
         from flows.loop.ingest import ingest as take
+        from warehouse.places.connect import place_of
         from warehouse.store import Warehouse
 
+        is_new = place_of(warehouse).is_new
         with Warehouse(warehouse) as store:
             report = take(store, file, source, form)
         for line in (*report.refused, *report.unjudged):
@@ -135,6 +143,11 @@ def ingest(
             + (f"; {len(report.unjudged)} kept without a verdict" if report.unjudged else "")
             + (f"; {report.others} lines with no answer of a model" if report.others else "")
         )
+        if report.refused and not report.new + report.known:
+            errors.print(escape(HINT), soft_wrap=True, highlight=False)
+        if is_new:
+            told = f"{warehouse} is a new warehouse"
+            errors.print(escape(told), soft_wrap=True, highlight=False)
     raise typer.Exit(1 if report.refused else 0)
 
 
@@ -245,7 +258,9 @@ def promote(
         with Warehouse(warehouse, read_only=True) as store:
             chosen = the_one(store, named)
         with Warehouse(warehouse) as store:
-            promote_by_hand(store, chosen, generation, reason or "posterity promote")
+            if not promote_by_hand(store, chosen, generation, reason):
+                typer.echo(f"{chosen.id}: generation {generation} is deployed already")
+                return
             newest = store.generations(chosen.id)[-1].index
         typer.echo(
             f"{chosen.id}: generation {generation} is deployed; the next is made from it: run the "

@@ -58,10 +58,11 @@ def require_promoted(warehouse: Warehouse, experiment: Experiment, generation: i
 
 
 def promote_by_hand(
-    warehouse: Warehouse, experiment: Experiment, generation: int, reason: str
-) -> None:
+    warehouse: Warehouse, experiment: Experiment, generation: int, reason: str = ""
+) -> bool:
     """Record a person's decision to deploy a generation, and publish it, since a gateway reads what
-    is published; the next is made from it.
+    is published; the next is made from it. Returns whether there was anything to decide: not where
+    it is deployed and no reason is given.
 
     Raises InvalidInput where there is no such generation, its weights are lost or changed, or one
     is half made.
@@ -79,12 +80,22 @@ def promote_by_hand(
         )
     if generation > 0:
         checkpoint_of(warehouse, experiment, generation)
+    last = warehouse.promotions(experiment.id)[-1:]
+    if (
+        not reason
+        and not waiting
+        and last
+        and last[0].promoted
+        and last[0].generation == generation
+    ):
+        return False
     for other in waiting:
         if other != generation:
             told = f"generation {generation} was promoted by hand"
             _decide(warehouse, experiment, other, False, BY_HAND, told)
-    _decide(warehouse, experiment, generation, True, BY_HAND, reason)
+    _decide(warehouse, experiment, generation, True, BY_HAND, reason or "posterity promote")
     warehouse.publish()
+    return True
 
 
 def without_forgotten(

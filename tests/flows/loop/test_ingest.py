@@ -119,6 +119,10 @@ def test_ingest_on_the_command_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "2 new traces from shop, 0 known already, 1 refused" in done.stdout
     assert done.stderr.startswith("line 2: completion: Field required")
+    assert done.stderr.rstrip().endswith("posterity.duckdb is a new warehouse")
+    none = posterity("ingest", "-", folder=tmp_path, stdin="[\n")
+    assert "`jq -c .` writes them so" in none.stderr
+    assert "a new warehouse" not in none.stderr
     again = posterity("ingest", "-", "--source", "shop", folder=tmp_path, stdin=lines[0])
     assert (again.returncode, again.stdout) == (
         0,

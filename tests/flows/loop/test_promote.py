@@ -205,6 +205,10 @@ def test_promotion_on_the_command_line(tmp_path: Path) -> None:
     assert (
         "generation 1 is deployed: fine [/as it is]" in posterity("status", folder=tmp_path).stdout
     )
+    twice = posterity("promote", "1", folder=tmp_path)
+    assert (twice.returncode, "is deployed already" in twice.stdout) == (0, True)
+    with Warehouse(tmp_path / "posterity.duckdb", read_only=True) as store:
+        assert len(store.frame("FROM promotions WHERE generation = 1 AND promoted")) == 1
     again = posterity("run", "tiny", *SMALL, *better, "--plain", folder=tmp_path)
     assert (again.returncode, again.stderr) == (0, "")
     unknown = posterity("promote", "7", folder=tmp_path)
