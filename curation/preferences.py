@@ -289,7 +289,8 @@ def _unexplained(
         explained += [p_among_equals(strata, raw[other], together) for other in others]
         for one in set(own) & set(suspects):
             siblings = [other for other in own if other != one]
-            among = p_given(strata, x[:, siblings], x[:, [one]]) if siblings else 0.0
+            beside = x[:, [*siblings, *others]]
+            among = p_given(strata, beside, x[:, [one]]) if siblings else 0.0
             given[one] = max(p[one], among, *explained)
         if len(own) > 1:  # as clear as all of its levels are together
             by_itself[own] = np.minimum(by_itself[own], p_given(strata, nothing, together))

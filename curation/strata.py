@@ -204,14 +204,15 @@ def p_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
     beta, _ = odds_of(strata, others)
     chance, variance = inclusion(strata, others @ beta)
     information = strata.information(np.column_stack([x, others]), variance)
-    return _p(x.T @ (strata.label - chance), np.linalg.inv(information)[: x.shape[1], : x.shape[1]])
+    inverse = np.linalg.inv(information)[: x.shape[1], : x.shape[1]]
+    return _p(x.T @ (strata.label - chance), inverse, x.shape[1])
 
 
-def _p(score: np.ndarray, inverse: np.ndarray) -> float:
-    """The p of a score, given the inverse of its variance."""
+def _p(score: np.ndarray, inverse: np.ndarray, free: int) -> float:
+    """The p of a score with so many degrees of freedom, given the inverse of its variance."""
     from scipy.stats import chi2
 
-    return float(chi2.sf(score @ inverse @ score, len(score)))
+    return float(chi2.sf(score @ inverse @ score, free)) if free else 1.0
 
 
 def p_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
@@ -231,7 +232,8 @@ def p_among_equals(strata: Strata, other: np.ndarray, x: np.ndarray) -> float:
     kept = np.add.reduceat(label, begins)
     rate = kept * (size - kept) / np.maximum(size * (size - 1.0), 1)
     spread = (around * rate[part][:, None]).T @ around
-    return _p(around.T @ label, np.linalg.pinv(spread, rcond=1e-9, hermitian=True))
+    free = int(np.linalg.matrix_rank(spread, tol=1e-9 * max(1.0, spread.max()), hermitian=True))
+    return _p(around.T @ label, np.linalg.pinv(spread, rcond=1e-9, hermitian=True), free)
 
 
 def _given_curves(strata: Strata, other: np.ndarray, x: np.ndarray, order: np.ndarray) -> float:

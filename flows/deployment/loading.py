@@ -80,10 +80,12 @@ def load_requests(
     return unreadable
 
 
-def judge_beforehand(place: Place, segments: Iterable[Path], slow: Slow) -> Iterator[Path]:
+def judge_beforehand(
+    place: Place, segments: Iterable[Path], slow: Slow, seconds: float = PASS
+) -> Iterator[Path]:
     """Find the verdicts of these segments' answers that take long, as the warehouse was published:
-    who loads them keeps everybody else waiting. Yields those that are ready to be loaded, for
-    about PASS seconds.
+    who loads them keeps everybody else waiting. Yields those that are ready to be loaded, for about
+    so many seconds; what `slow` has by then is found no more.
     """
     if place.published.is_new:
         yield from segments
@@ -92,14 +94,14 @@ def judge_beforehand(place: Place, segments: Iterable[Path], slow: Slow) -> Iter
     with Warehouse(place.published, read_only=True) as store:
         reader = Reader(store, slow)
         for segment in segments:
-            # A run may load and delete it meanwhile.
-            for line in lines_of(segment) if segment.exists() else ():
-                with suppress(PosterityError):
-                    if isinstance(read := of_line(line), Answered):
-                        deque(reader.records(read), maxlen=0)
+            with suppress(FileNotFoundError):  # a run, or another gateway's loader, was faster
+                for line in lines_of(segment):
+                    if monotonic() - begun > seconds:
+                        return
+                    with suppress(PosterityError):
+                        if isinstance(read := of_line(line), Answered):
+                            deque(reader.records(read), maxlen=0)
             yield segment
-            if monotonic() - begun > PASS:
-                return
 
 
 def _load(warehouse: Warehouse, segment: Path, reader: Reader) -> int:
@@ -277,7 +279,8 @@ def main(warehouse: str, seconds: float) -> None:
             continue
         try:
             new = [one for one in segments if one not in seen]
-            seen.update(judge_beforehand(place, new, slow))
+            last = PASS / 4 if ends else PASS  # the gateway waits for the last ones
+            seen = {*seen, *judge_beforehand(place, new, slow, last)} & set(segments)
             ready = [one for one in segments if one in seen]
             with for_a_moment(place), Warehouse(place) as store:
                 unreadable = load_requests(store, ready, slow)

@@ -16,7 +16,7 @@ from flows.generations.checkpoints import (
     require_base,
     use_machine,
 )
-from planners.errors import InvalidInput
+from planners.errors import ComponentFailure, InvalidInput
 from planners.files import one_process
 from planners.models.checkpoint import load, read_tokenizer, save, weights_hash
 from planners.policies.baselines import PlannerPolicy, ScriptedPolicy
@@ -108,9 +108,17 @@ def _whole(checkpoint: Checkpoint) -> Path:
     if checkpoint.base is None:
         return checkpoint.folder
     merged = checkpoint.folder / "merged"
-    with one_process(checkpoint.folder / "merged.lock"):
-        if not merged.is_dir():
-            save(*load(checkpoint.folder, checkpoint.base), merged)
+    if merged.is_dir():
+        return merged
+    try:
+        with one_process(checkpoint.folder / "merged.lock"):
+            if not merged.is_dir():
+                save(*load(checkpoint.folder, checkpoint.base), merged)
+    except OSError as error:
+        raise ComponentFailure(
+            f"the adapter cannot be merged into its base at {merged}: {error.strerror}; make room "
+            "there, or let this user write it"
+        ) from error
     return merged
 
 

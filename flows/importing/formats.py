@@ -22,6 +22,9 @@ from planners.errors import InvalidInput, NotJudged, problem
 TOLD_BY = {"user-feedback", "user_feedback", "user-score", "user_score", "feedback", "thumbs"}
 """Names of scores that are a user's word; above 0 it accepts."""
 
+ANSWERING = ("assistant", "ai", "AIMessageChunk", None)
+"""Roles of who answers, None where that is not told."""
+
 Found = Mapping[str, Any]
 """An object of JSON."""
 Read = Line | InvalidInput | None
@@ -89,7 +92,12 @@ def langsmith(found: Found) -> Iterator[Read]:
     ]  # fmt: skip
     answer = _own(found, "outputs")
     if isinstance(answer, dict) and isinstance(told := answer.get("messages"), list):
-        answer = told[-1:]  # of a graph, whose output is the whole conversation
+        # Of a graph, whose output is the whole conversation.
+        last = first_of(told[-1:])
+        inner = last.get("kwargs", last) if isinstance(last, dict) else {}
+        if isinstance(inner, dict) and (inner.get("role") or inner.get("type")) not in ANSWERING:
+            return
+        answer = told[-1:]
     yield _line(
         found.get("inputs"), answer, time=_time(found.get("start_time")),
         finish_reason=ended(answer),

@@ -44,8 +44,6 @@ def pieces(value: object, depth: int = 0) -> Iterator[tuple[bool, str]]:
                 told = first.get("message") if isinstance(first, dict) else None
                 yield from [*pieces(told, depth + 1)] or pieces(first, depth + 1)
                 return
-        if isinstance(value.get("system"), str | list):  # beside the messages, as of Anthropic
-            yield from pieces(value["system"], depth + 1)
         for name in TEXT_IN:
             if value.get(name) is not None:
                 found = ((thought or one, text) for one, text in pieces(value[name], depth + 1))
@@ -71,7 +69,9 @@ def _calls_tools(value: object, depth: int = 0) -> bool:
 
 def text_of(value: object) -> str:
     """The text of a prompt: a string, messages, parts of one, or objects with them."""
-    return "\n\n".join(text for thought, text in pieces(value) if text and not thought)
+    system = value.get("system") if isinstance(value, dict) else None  # as of Anthropic
+    every = [*pieces(system), *pieces(value)] if isinstance(system, str | list) else pieces(value)
+    return "\n\n".join(text for thought, text in every if text and not thought)
 
 
 def answer_of(value: object) -> str | None:

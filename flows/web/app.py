@@ -176,28 +176,30 @@ async def _look(desk: Desk) -> None:
     """
     loop, problems, told = asyncio.get_running_loop(), 0, desk.deployed.current
     # Threads of its own: keys are revoked however much work there is, or a generation is loaded.
-    own, settling = ThreadPoolExecutor(2), asyncio.Future[None]()
-    settling.set_result(None)
-    while True:
-        await asyncio.sleep(LOOK_EVERY)
-        try:
-            await loop.run_in_executor(own, desk.deployed.look)
-            if settling.done():
-                settling.result()
-                problems = 0
-                if not desk.deployed.is_settled:
+    own, settling = ThreadPoolExecutor(2), None
+    try:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                await loop.run_in_executor(own, desk.deployed.look)
+                if settling is not None and settling.done():
+                    ended, settling = settling, None
+                    ended.result()
+                    problems = 0
+                if settling is None and desk.deployed.is_settled:
+                    problems = 0
+                elif settling is None:
                     settling = loop.run_in_executor(own, desk.deployed.settle)
-            if desk.deployed.current != told:
-                told = desk.deployed.current
-                sys.stderr.write(f"generation {told} answers from now on\n")
-        except Exception as error:
-            if settling.done():
-                settling = asyncio.Future()
-                settling.set_result(None)
-            problems += 1
-            if problems == TELL_AT:
-                name = type(error).__name__
-                sys.stderr.write(f"cannot see which generation is deployed ({name}: {error})\n")
+                if desk.deployed.current != told:
+                    told = desk.deployed.current
+                    sys.stderr.write(f"generation {told} answers from now on\n")
+            except Exception as error:
+                problems += 1
+                if problems == TELL_AT:
+                    name = type(error).__name__
+                    sys.stderr.write(f"cannot see which generation is deployed ({name}: {error})\n")
+    finally:
+        own.shutdown(wait=False, cancel_futures=True)
 
 
 def _refuse_with_bodies(app: FastAPI) -> None:

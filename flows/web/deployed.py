@@ -45,7 +45,8 @@ class Deployed:
         self.warehouse, self.experiment, self.id = warehouse, experiment, experiment.id
         self.clients = clients
         self._answerers: dict[int, Answerer] = {}
-        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._lock, self._loading, self._deciding = (threading.Lock() for _ in range(3))
+        self._closed = False
         self._failed: dict[int, float] = {}
         """When a generation that is tried could not be loaded last."""
         self.candidate: int | None = None
@@ -126,16 +127,16 @@ class Deployed:
         try:
             with self.reading() as store:
                 self.clients.know(store.every(ApiKey))  # revoked, even if nothing else can be read
-                self._wanted = self._look(store)
+                wanted = self._look(store)
         except BaseException:
             self._let_go_of_lake()  # PostgreSQL may have been started again
             raise
-        if self.candidate != self._wanted.candidate:
-            self.candidate = None
-        if self.silent != self._wanted.silent:
-            self.silent = None
-        if self.at_work(self._wanted.current) is not None:
-            self.current = self._wanted.current
+        with self._deciding:
+            self._wanted = wanted
+            self.candidate = self.candidate if self.candidate == wanted.candidate else None
+            self.silent = self.silent if self.silent == wanted.silent else None
+            if self.at_work(wanted.current) is not None:
+                self.current = wanted.current
         self._seen = seen  # only now: if it could not be read, it is tried again
 
     @property
@@ -154,7 +155,9 @@ class Deployed:
         """
         wanted = self._wanted
         self.of(wanted.current)
-        self.current = wanted.current
+        with self._deciding:
+            if wanted.current == self._wanted.current:  # nobody decided otherwise meanwhile
+                self.current = wanted.current
         for index in dict.fromkeys((wanted.candidate, wanted.silent)):
             if index is not None and time.monotonic() - self._failed.get(index, -AGAIN) >= AGAIN:
                 self._try(index, wanted)
@@ -166,9 +169,10 @@ class Deployed:
             sys.stderr.write(f"generation {index} answers nobody: {error}\n")
             self._failed[index] = time.monotonic()
             return
-        if wanted == self._wanted:  # nobody decided otherwise meanwhile
-            self.candidate = index if wanted.candidate == index else self.candidate
-            self.silent = index if wanted.silent == index else self.silent
+        with self._deciding:
+            if wanted == self._wanted:
+                self.candidate = index if wanted.candidate == index else self.candidate
+                self.silent = index if wanted.silent == index else self.silent
 
     def chosen(self, model: str, session: str | None) -> int:
         """The generation that a model's name means. Raises UnknownModel where there is none."""
@@ -206,8 +210,13 @@ class Deployed:
                 with self.reading() as store:
                     found = Answerer(store, self.experiment, generation)
                 with self._lock:
-                    self._answerers[generation] = found
-                    self._let_go(generation)
+                    late = self._closed
+                    if not late:
+                        self._answerers[generation] = found
+                        self._let_go(generation)
+                if late:
+                    found.close()
+                    raise ComponentFailure("the gateway is being stopped")
         return found
 
     def at_work(self, generation: int) -> Answerer | None:
@@ -225,7 +234,9 @@ class Deployed:
 
     def close(self) -> None:
         """Answer what waits, then stop all."""
-        for answerer in self._answerers.values():
+        with self._lock:
+            self._closed, leaving = True, list(self._answerers.values())
+        for answerer in leaving:
             answerer.close()
         self._let_go_of_lake()
 

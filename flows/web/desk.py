@@ -232,7 +232,7 @@ class Desk:
     async def _plan(self, asked: Planning) -> Planned:
         texts = await asyncio.to_thread(lambda: asked.texts)
         domain, problem = await asyncio.to_thread(self._memory.first_written, texts)
-        checker = await asyncio.to_thread(checker_for, domain, problem)
+        checker = await asyncio.to_thread(self._checker, domain, problem)
         prompt = PROMPTS[self.deployed.experiment.model.prompt]
         text = await asyncio.to_thread(prompt.write, checker.task)
         given: list[Given] = []
@@ -258,7 +258,7 @@ class Desk:
             try:
                 return (*verdict_of(checker, text, finish, prompt), "")
             except NotJudged as error:
-                late = f"judging this plan took longer than {checker.timeout:g} seconds"
+                late = f"it could not be judged within {checker.timeout:g} seconds"
                 told = late if error.reason == OUT_OF_TIME else error.reason
                 return prompt.read(checker.task, text).plan, None, told
 

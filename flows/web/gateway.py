@@ -93,8 +93,10 @@ def put_before_users(
             try:
                 serve(app, source, listening, GRACE)
             finally:
-                deployed.close()
-                log.close()
+                try:
+                    deployed.close()
+                finally:
+                    log.close()
 
 
 def _tell(watch: Watch, deployed: Deployed, place: Place, url: str, host: str) -> None:

@@ -83,7 +83,9 @@ def logprobs_of(model: PreTrainedModel, rows: Sequence[Row], temperature: float)
     import torch
 
     found = torch.zeros(len(rows), dtype=torch.float64)
-    longest = max((len(completion) for _, completion in rows), default=1)
+    # Where other positions have logits too, those of the whole row count.
+    whole = not ends_with_head(model)
+    longest = max((len(row) + whole * len(prompt) for prompt, row in rows), default=1)
     fitting = LOGITS // (max(1, longest) * model.config.get_text_config().vocab_size)
     with torch.inference_mode():
         for chosen in by_length(rows, max(1, min(MEASURED, fitting))):

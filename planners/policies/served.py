@@ -156,13 +156,15 @@ class ServedPolicy(Policy):
         this `sampling`. Raises ComponentFailure, InvalidInput.
         """
         few, refused = Sampling(max_new_tokens=4), Exception("")
+        patience = min(self.patience, PROBED)
         while len(self._ways) > 1:
             try:
-                self._complete(prompt, few, 0, patience=min(self.patience, PROBED))
+                self._complete(prompt, few, 0, patience)
                 break
-            except Unavailable:
-                self._complete(prompt, few, 0)  # which says nothing against this way
-                break
+            except Unavailable:  # which says nothing against this way
+                if patience == self.patience:
+                    raise
+                patience = self.patience
             except (InvalidInput, ComponentFailure) as error:
                 self._ways, refused = self._ways[1:], error
         else:
@@ -279,11 +281,9 @@ class ServedPolicy(Policy):
         )
 
     def _listed(self, url: str, patience: float | None = None) -> list[str]:
-        """The models that a server lists."""
         return models_in(self._ask(lambda one: self.client.get(one + "/models"), url, patience)[0])
 
     def _without_key(self, text: str) -> str:
-        """The words of a server, which may repeat the key."""
         return text.replace(self._key, "***") if self._key else text
 
     def _streamed(self, url: str, body: dict[str, Any], heard: Heard) -> httpx.Response:
@@ -320,7 +320,8 @@ class ServedPolicy(Policy):
                 with self._servers.turn(server) as url:
                     answer = request(url)
             except httpx.RequestError as error:
-                wrong, is_away = f"{type(error).__name__}: {error}", True
+                is_away = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                wrong = f"{type(error).__name__}: {error}"
             else:
                 is_away = answer.status_code in OVERLOADED
                 busy = is_away or (answer.is_server_error and not refused)

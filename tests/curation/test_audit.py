@@ -413,3 +413,17 @@ def test_a_cause_with_levels_is_not_blamed_on_a_number_that_goes_with_it(seed: i
     kept = rng.random(len(task)) < 1 / (1 + np.exp(-(ease + np.log(2) * level)))
     traits = pd.DataFrame({"first_action": np.array(list("abcd"))[level], "tokens": tokens})
     assert preferences(pd.Series(kept), pd.Series(task), traits).named() == ["first_action"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_level_that_goes_with_another_cause_is_not_named_beside_its_sibling(seed: int) -> None:
+    """One level is a cause, and so is a number; another level has more of that number."""
+    rng = np.random.default_rng(seed)
+    task = np.repeat(np.arange(120), 8)
+    level = rng.integers(0, 5, len(task))
+    number = rng.normal(0, 1, len(task)) + 1.5 * (level == 2)
+    logit = rng.normal(-0.5, 0.7, 120)[task] + 1.2 * (level == 1) + 0.8 * number
+    kept = rng.random(len(task)) < 1 / (1 + np.exp(-logit))
+    traits = pd.DataFrame({"kind": np.array(list("abcde"))[level], "number": number})
+    found = preferences(pd.Series(kept), pd.Series(task), traits).clear()
+    assert {*zip(found["trait"], found["level"], strict=True)} == {("kind", "b"), ("number", "")}

@@ -186,7 +186,7 @@ def test_what_a_run_will_cost(tmp_path: Path) -> None:
     done = run.invoke(app, ["plan", "quickstart"])
     assert done.exit_code == 0, done.output
     assert all(word in done.output for word in ("deploy", "28000", "evaluate", "6600", "train"))
-    huge = ["--set", "deploy.samples=1000000", "--set", "model.batch=100000000"]
+    huge = ["--set", "deploy.samples=100000", "--set", "model.batch=100000000"]
     done = run.invoke(app, ["plan", "tiny", *huge])
     assert done.exit_code == 1
     assert "does not fit: deploy" in done.output

@@ -296,6 +296,8 @@ def test_a_span_that_cannot_be_read_costs_no_other(warehouse: Warehouse) -> None
         ("chat", {"prompt": ASKED}),
         ("chat", {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": []}]}),
         ("chat", {"messages": [USER, {"role": "assistant", "content": "", "tool_calls": [1]}]}),
+        ("langsmith", {"inputs": {"messages": [USER]}, "outputs": {"messages": [
+            USER, SAID, {"type": "human", "content": "thanks"}]}}),
         ("langsmith", {"inputs": ASKED, "outputs": {"generations": [[{"text": "", "message": {
             "kwargs": {"content": "", "tool_calls": [{"name": "f"}]}}}]]}}),
         ("chat", {"messages": [USER, {"role": "user", "content": "and by me"}]}),

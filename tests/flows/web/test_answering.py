@@ -107,3 +107,23 @@ def test_keys_are_revoked_while_a_generation_is_loaded(deployed: Deployed) -> No
     deployed.settle()
     assert deployed.current == 1
     deployed.close()
+
+
+def test_a_rollback_while_a_generation_is_loaded_stands(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = deployed.of
+
+    def meanwhile(generation: int) -> Answerer:
+        found = of(generation)
+        deployed._wanted = Wanted(2, None, None)  # as the next look sees it
+        return found
+
+    monkeypatch.setattr(deployed, "of", meanwhile)
+    deployed._wanted = Wanted(1, None, None)
+    deployed.settle()
+    assert deployed.current == 2
+    deployed.close()
+    with pytest.raises(ComponentFailure, match="is being stopped"):
+        of(0)
+    assert deployed.at_work(0) is None

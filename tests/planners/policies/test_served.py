@@ -487,6 +487,16 @@ def test_a_server_that_is_busy_is_asked_the_same_way_again(
     at([faulty(answer)], patience=30.0).prove("b1")
     assert len(asked) == 8
     assert all("top_k" in body for body in asked)
+    asked.clear()
+
+    def strict(body: dict[str, Any]) -> tuple[int, Any]:
+        asked.append(body)
+        if len(asked) < 8:
+            return 503, "busy"
+        return (422, "unexpected keys") if "top_k" in body else (200, completion())
+
+    at([faulty(strict)], patience=30.0).prove("b1")
+    assert "top_k" not in asked[-1], "what it refuses once it is there is asked otherwise"
 
 
 @pytest.mark.parametrize("processed", [True, False])
