@@ -189,7 +189,11 @@ def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
 
 
 def _verdicts(
-    warehouse: Warehouse, source: str, prompt: PromptFormat, check: Check, seconds: float = 0.0
+    warehouse: Warehouse,
+    source: str,
+    prompt: PromptFormat,
+    check: Check,
+    seconds: float = PLAN_SECONDS,
 ) -> None:
     """Judge traces of an experiment or source again, unless checker or prompt format changed."""
     tasks = {task.key: task for task in warehouse.tasks_of_traces(source)}
@@ -202,7 +206,7 @@ def _verdicts(
         for stage in ("judge", "canaries")  # what it deployed is judged by the second
     )
     gone = warehouse.forgotten()
-    again_of = Again(tasks, prompt, max(seconds, PLAN_SECONDS))  # as a gateway gives
+    again_of = Again(tasks, prompt, seconds)
     for trace, verdict in warehouse.judged(source, CHECKER, VERSION):
         if trace.id in gone:
             continue

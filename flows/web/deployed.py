@@ -143,8 +143,8 @@ class Deployed:
     def is_settled(self) -> bool:
         """Whether all that should answer does, or failed to be loaded lately."""
         now, wanted = time.monotonic(), self._wanted
-        tried = {wanted.candidate: self.candidate, wanted.silent: self.silent}
-        waits = [one for one, present in tried.items() if one is not None and one != present]
+        tried = (wanted.candidate, self.candidate), (wanted.silent, self.silent)
+        waits = [one for one, present in tried if one is not None and one != present]
         return wanted.current == self.current and all(
             now - self._failed.get(one, -AGAIN) < AGAIN for one in waits
         )
@@ -185,8 +185,9 @@ class Deployed:
         if at:
             return numbered[number]
         share = self.experiment.deployment.candidate if self.experiment.deployment else 0.0
-        if self.candidate is not None and session is not None and share_of(session) < share:
-            return self.candidate
+        candidate = self.candidate  # as it is now: another thread decides
+        if candidate is not None and session is not None and share_of(session) < share:
+            return candidate
         return self.current
 
     def shadow(self, generation: int, nonce: str) -> int | None:
