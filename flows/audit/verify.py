@@ -189,12 +189,9 @@ def _judgements(warehouse: Warehouse, experiment: Experiment, check: Check) -> N
 
 
 def _verdicts(
-    warehouse: Warehouse,
-    source: str,
-    prompt: PromptFormat,
-    check: Check,
+    warehouse: Warehouse, source: str, prompt: PromptFormat, check: Check,
     seconds: float = PLAN_SECONDS,
-) -> None:
+) -> None:  # fmt: skip
     """Judge traces of an experiment or source again, unless checker or prompt format changed."""
     tasks = {task.key: task for task in warehouse.tasks_of_traces(source)}
     before = warehouse.query("judged_before", experiment=source, checker=CHECKER, version=VERSION)
@@ -205,8 +202,7 @@ def _verdicts(
         {generation for generation, _ in warehouse.marks(source, stage)} | {INGESTED}
         for stage in ("judge", "canaries")  # what it deployed is judged by the second
     )
-    gone = warehouse.forgotten()
-    again_of = Again(tasks, prompt, seconds)
+    gone, again_of = warehouse.forgotten(), Again(tasks, prompt, seconds)
     for trace, verdict in warehouse.judged(source, CHECKER, VERSION):
         if trace.id in gone:
             continue
