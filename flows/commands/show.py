@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from flows.generations.judging import reading_of
+from flows.generations.judging import reading_of, seconds_for
 from flows.pages.trace import one_trace
 from planners.checking.steps import steps
 from planners.errors import NotJudged
@@ -41,24 +41,26 @@ def show(warehouse: Warehouse, trace: str) -> Iterator[str]:
     yield from ("", task.pddl.strip(), "", "completion:", found.text.strip(), "")
     plan = reading_of(found.prompt_format).read(task.parsed, found.text).plan
     if plan is not None:
-        yield from _steps(task.parsed, plan)
+        yield from _steps(task.parsed, plan, seconds_for(warehouse, found.experiment))
     yield from ("", _verdict(warehouse, found))
     yield from _decisions(warehouse, found)
 
 
-def _steps(task: Task, plan: Plan) -> Iterator[str]:
-    """The plan with what each action changes, up to the first that cannot be applied."""
+def _steps(task: Task, plan: Plan, seconds: float) -> Iterator[str]:
+    """The plan with what each action changes, up to the first that cannot be applied, or as far as
+    it can be followed in so many seconds.
+    """
     picture = draw(task, task.problem.init)
     if picture:
         yield from (picture, "")
     try:
-        yield from _replayed(task, plan, picture)
+        yield from _replayed(task, plan, picture, seconds)
     except NotJudged as error:
         yield f"the plan cannot be followed further: {error.reason}"
 
 
-def _replayed(task: Task, plan: Plan, picture: str) -> Iterator[str]:
-    for number, step in enumerate(steps(task, plan)):
+def _replayed(task: Task, plan: Plan, picture: str, seconds: float) -> Iterator[str]:
+    for number, step in enumerate(steps(task, plan, seconds)):
         bad = "" if step.bad is None else f"   {step.bad.value}"
         yield f"{number}: ({' '.join(step.action)}){bad}"
         if step.bad is not None:

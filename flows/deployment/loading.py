@@ -17,11 +17,10 @@ from time import monotonic
 from flows.deployment.answered import Answered, Told, of_line
 from flows.deployment.log import complete_segments, lines_of
 from flows.experiments.experiment import Experiment
-from flows.experiments.reading import recorded_settings
 from flows.generations.identity import CODE_VERSION
-from flows.generations.judging import VERSION, judgement, reading_of
+from flows.generations.judging import VERSION, judgement, reading_of, seconds_for
 from flows.generations.lineage import ancestors
-from planners.checking.checker import CHECKER, PLAN_SECONDS, checker_for
+from planners.checking.checker import CHECKER, checker_for
 from planners.errors import Busy, PosterityError, Waiting
 from planners.prompts.formats import PromptFormat
 from planners.records import content_hash
@@ -214,10 +213,7 @@ class Reader:
     def _judged(self, task: Task, trace: Trace, written: PromptFormat) -> Judgement | Unjudged:
         """The verdict, in the time that the experiment gives the checker for a plan."""
         if trace.experiment not in self.seconds:
-            stored = self.warehouse.experiment(trace.experiment)
-            settings = recorded_settings(stored.config) if stored else {}
-            seconds = settings.get("judging", {}).get("timeout", PLAN_SECONDS)
-            self.seconds[trace.experiment] = seconds
+            self.seconds[trace.experiment] = seconds_for(self.warehouse, trace.experiment)
         if (known := self.slow.get(trace.id)) is not None:
             return known
         begun, seconds = monotonic(), self.seconds[trace.experiment]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from flows.experiments.reading import recorded_settings
 from flows.generations.identity import INGESTED_FORMAT
 from planners.checking.checker import CHECKER, CHECKER_VERSION, PLAN_SECONDS, Checker, checker_for
 from planners.checking.reference import redundant_actions
@@ -13,12 +14,21 @@ from planners.prompts.extraction import EXTRACTION_VERSION
 from planners.prompts.formats import PROMPTS, READABLE, PromptFormat
 from planners.records import Outcome, Plan, Verdict, turn_texts
 from warehouse.records import Answer, Task, Trace
+from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement, Unjudged
 
 READING = PROMPTS["pddl"]
 """The format that reads plans from ingested completions, in the task's own names."""
 VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
 """The version of a verdict: that of the checker, and of the extraction before it."""
+
+
+def seconds_for(warehouse: Warehouse, experiment: str) -> float:
+    """The time that an experiment, by its id, gives the checker for a plan."""
+    stored = warehouse.experiment(experiment)
+    settings = recorded_settings(stored.config) if stored else {}
+    seconds: float = settings.get("judging", {}).get("timeout", PLAN_SECONDS)
+    return seconds
 
 
 def reading_of(written: str, own: PromptFormat = READING) -> PromptFormat:
