@@ -14,6 +14,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered_id, as_line
 from flows.deployment.loading import NO_TASK
@@ -35,6 +36,7 @@ from planners.records import SEEDS, Completion, Plan, Sampling, Verdict, content
 TRIES = 3
 LONG = 10_000
 """Characters from which a prompt is read in a thread, so that others need not wait for it."""
+LATE = "it could not be judged within {:g} seconds"
 JUDGES = 8
 """Threads that judge plans, so that plans which take long leave the others to other work."""
 T = TypeVar("T")
@@ -54,6 +56,7 @@ class Desk:
         self._shadows: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Task[Any]] = set()
         self._judges = ThreadPoolExecutor(JUDGES)
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def answer(
         self, asked: Asked, endpoint: Endpoint, prompt: str, most: int | None,
@@ -158,6 +161,7 @@ class Desk:
         """Wait for answers that nobody waits for any more, of clients that left and in silence."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=seconds)
+        self._judges.shutdown(wait=False, cancel_futures=True)  # plans that nobody waits for
 
     async def _in_silence(self, generation: int, beside: Answered, sampling: Sampling) -> None:
         """Let another generation answer what a user was answered, and write that down."""
@@ -258,11 +262,21 @@ class Desk:
             try:
                 return (*verdict_of(checker, text, finish, prompt), "")
             except NotJudged as error:
-                late = f"it could not be judged within {checker.timeout:g} seconds"
-                told = late if error.reason == OUT_OF_TIME else error.reason
+                late = error.reason == OUT_OF_TIME
+                told = LATE.format(checker.timeout) if late else error.reason
                 return prompt.read(checker.task, text).plan, None, told
 
-        return await asyncio.get_running_loop().run_in_executor(self._judges, judge)
+        # Plans of one task wait for each other, and those of others need not wait for them.
+        turn = self._turns.setdefault((domain, problem), asyncio.Lock())
+        seconds = self.deployed.experiment.judging.timeout
+        try:
+            await asyncio.wait_for(turn.acquire(), seconds)
+        except TimeoutError:
+            return None, None, LATE.format(seconds)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._judges, judge)
+        finally:
+            turn.release()
 
     def _checker(self, domain: str, problem: str) -> Checker:
         """The checker of a task, with the time that the experiment gives it for a plan."""

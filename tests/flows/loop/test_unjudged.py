@@ -14,6 +14,7 @@ from flows.commands.show import show
 from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
+from flows.generations.judging import READING
 from flows.iterate import iterate
 from flows.loop.ingest import ingest
 from flows.loop.judge import judge_range
@@ -177,3 +178,29 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     """What was printed since the last call, as one line."""
     found = capsys.readouterr()
     return " ".join((found.out + found.err).split())
+
+
+def test_plans_of_one_task_keep_no_other_waiting(experiment: Experiment, tmp_path: Path) -> None:
+    """However many a user sends: they wait for each other, and for no longer than one may take."""
+    place = str(tmp_path / "w.duckdb")
+    with Warehouse(place) as store:
+        iterate(store, experiment, Watch(quiet=True))
+    deployed, log = Deployed(place, experiment, Clients()), Log(tmp_path / "log")
+    desk, order = Desk(deployed, log), list[str]()
+
+    async def judge(name: str) -> None:
+        text = f"<plan>\n{PLANS[name]}</plan>"
+        _, verdict, unjudged = await desk._judge(DOMAIN, problem(name), text, "stop", READING)
+        assert (verdict is None) == (name == "slow") == bool(unjudged)
+        order.append(name)
+
+    async def all_of_them() -> None:
+        slow = [asyncio.create_task(judge("slow")) for _ in range(40)]
+        await asyncio.sleep(0.05)
+        await judge("valid")
+        await asyncio.gather(*slow)
+
+    asyncio.run(all_of_them())
+    assert order.index("valid") < 4, "40 of 0.2 seconds each would be before it"
+    deployed.close()
+    log.close()
