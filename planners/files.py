@@ -40,9 +40,8 @@ def read_plan(path: Path) -> str:
     """
     try:
         content = path.read_bytes()
-        wide = content.startswith(
-            (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        )  # as PowerShell writes
+        # As PowerShell writes.
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error

@@ -89,9 +89,8 @@ def judge_beforehand(
     if place.published.is_new:
         yield from segments
         return
-    begun = monotonic()
     with Warehouse(place.published, read_only=True) as store:
-        reader = Reader(store, slow)
+        reader, begun = Reader(store, slow), monotonic()
         for segment in segments:
             with suppress(FileNotFoundError):  # a run, or another gateway's loader, was faster
                 for line in lines_of(segment):
@@ -281,7 +280,8 @@ def main(warehouse: str, seconds: float) -> None:
             with for_a_moment(place), Warehouse(place) as store:
                 unreadable = load_requests(store, ready, slow)
                 store.publish()
-            seen, slow = set(), Slow()
+            if len(ready) == len(segments):  # else the rest goes on from what is found by now
+                slow = Slow()
             if unreadable:
                 print(
                     f"loading: {unreadable} lines cannot be read, and are kept in "

@@ -315,7 +315,10 @@ class Desk:
         if not wanted.domain or not wanted.problem:
             return Corrected(wanted.trace, None, NO_TASK)
         task = wanted.domain, wanted.problem
-        found = await self._judge(*task, wanted.text, wanted.finish_reason, READING)
+        try:
+            found = await self._judge(*task, wanted.text, wanted.finish_reason, READING)
+        except InvalidInput as error:  # its task is none any more, and it is written down already
+            return Corrected(wanted.trace, None, str(error))
         return Corrected(wanted.trace, *found[1:])
 
 

@@ -24,6 +24,7 @@ from flows.deployment.loading import (
     Slow,
     judge_beforehand,
     load_requests,
+    main,
     requests_folder,
 )
 from flows.deployment.log import Log, complete_segments, lines_of
@@ -188,6 +189,28 @@ def test_plans_that_take_long_keep_nobody_from_the_warehouse(warehouse: Warehous
         assert load_requests(warehouse, segments, slow) == 1, "the line that says nothing"
     assert [found.outcome for found in warehouse.every(Judgement)] == ["VALID"]
     assert complete_segments(folder) == []
+
+
+def test_judging_that_takes_longer_than_a_pass_goes_on_in_the_next(tmp_path: Path) -> None:
+    """Else such a segment would be judged from its beginning, for ever."""
+    path = tmp_path / "w.duckdb"
+    with Warehouse(path) as store:
+        store.write([Experiment("e-1", "1", "e", 0, "{}", "v")])
+        store.publish()
+        folder = requests_folder(store.place)
+    names = " ".join(f"o{number}" for number in range(20))
+    log = Log(folder)
+    for count in range(4):
+        objects = f"(:objects {names} x{count})"
+        pddl = f"(define (problem p) (:domain slow) {objects} (:init) (:goal (done)))"
+        one = answer(count, domain=DOMAIN, problem=pddl, text="(ponder)\n", prompt_format="pddl-2")
+        log.append(as_line(one)).result(timeout=10)
+    log.close()
+    waits = patch("flows.deployment.loading.select.select", side_effect=[[[]]] * 11 + [[[1]]])
+    with patch("flows.deployment.loading.PASS", 0.02), waits:
+        main(str(path), 0.0)
+    with Warehouse(path, read_only=True) as store:
+        assert [found.outcome for found in store.every(Judgement)] == ["VALID"] * 4
 
 
 def test_a_task_with_its_objects_in_another_order_is_not_judged_by_wrong_names(
