@@ -174,23 +174,28 @@ def test_a_warehouse_is_taken_in_once(finished: Path, tmp_path: Path) -> None:
     }
 
 
-def test_runs_that_differ_are_not_mixed(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "UPDATE generations SET weights_hash = 'x' WHERE generation = 2",
+            r"generation 2 of small-.* has other weights",
+        ),
+        (
+            "UPDATE traces SET text = 'x' WHERE trace = (SELECT min(trace) FROM traces)",
+            r"the trace .* of small-.* has another text",
+        ),
+    ],
+)
+def test_runs_that_differ_are_not_mixed(
+    finished: Path, tmp_path: Path, change: str, told: str
+) -> None:
     """As after another machine, or another version's verdicts, made a generation of the same."""
     with Warehouse(tmp_path / "w.duckdb") as store:
         take_in(store, finished)
         with store.writing() as connection:
-            connection.exec_driver_sql(
-                "UPDATE generations SET weights_hash = 'x' WHERE generation = 2"
-            )
-        with pytest.raises(InvalidInput, match=r"generation 2 of small-.* has other weights"):
-            take_in(store, finished)
-    with Warehouse(tmp_path / "other.duckdb") as store:
-        take_in(store, finished)
-        with store.writing() as connection:
-            connection.exec_driver_sql(
-                "UPDATE traces SET text = 'x' WHERE trace = (SELECT min(trace) FROM traces)"
-            )
-        with pytest.raises(InvalidInput, match=r"the trace .* of small-.* has another text"):
+            connection.exec_driver_sql(change)
+        with pytest.raises(InvalidInput, match=told):
             take_in(store, finished)
 
 
