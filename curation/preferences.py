@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from curation.strata import RIDGE, Strata, Tails, odds_of, p_among_equals, p_given
+from curation.strata import RIDGE, Strata, Tails, odds_with_ends, p_among_equals, p_given, p_of_turn
 from curation.tasks import (
     BETWEEN,
     FEWEST,
+    MIDDLE,
     NOTABLE,
     PERMUTED,
     Column,
@@ -42,6 +43,8 @@ GATE is out of reach by then.
 """
 WORK, FEWEST_DRAWN = 4e7, 199
 """Rows drawn in all permutations together, at most; but at least so many permutations."""
+MANY = 5
+"""Values of a number from which it is asked whether its middle is preferred."""
 SUSPECT, SUSPECTS = 0.05, 25
 """p up to which a trait may be told, and is compared with each other such one; the most of them."""
 NEARLY = 0.8
@@ -59,7 +62,8 @@ class Preferences:
     """The traits that go with being kept.
 
     `found`, within tasks: one row per trait, or per level of one, smallest q first (COLUMNS; odds
-    ratios with 95% intervals, numeric traits per standard deviation within tasks; `traces`: those
+    ratios with 95% intervals, numeric traits per standard deviation within tasks, and their level
+    MIDDLE for being near the mean, against a standard deviation of the pool off it; `traces`: those
     of tasks in which it differs; `also` names traits that are nearly equal). `between` tasks: the
     mean of a trait over the pool's traces and over the kept ones, if each trace had its task's mean
     (BETWEEN; `shift` in standard deviations).
@@ -124,7 +128,8 @@ def preferences(
     columns = list(_columns(traits, unanswered))
     rng = np.random.default_rng(seed)
     within, chance, finest = _within(chosen, tasks, columns, unanswered, rng, least)
-    between = between_tasks(chosen, tasks, columns, rng)
+    directions = [column for column in columns if column[1] != MIDDLE]
+    between = between_tasks(chosen, tasks, directions, rng)
     return Preferences(within, unanswered, between, chance, finest)
 
 
@@ -140,6 +145,8 @@ def _columns(traits: pd.DataFrame, unanswered: dict[str, str]) -> Iterator[Colum
             numbers = values.to_numpy(dtype=float)
             if np.isfinite(numbers).all():
                 yield name, "", numbers
+                if len(np.unique(numbers)) >= MANY:
+                    yield name, MIDDLE, -(((numbers - numbers.mean()) / numbers.std()) ** 2)
             else:
                 unanswered[name] = "infinite for some traces"
         else:
@@ -177,7 +184,8 @@ def _within(
         for (other, other_level, _), known, also in told:
             if abs(unit @ known / np.sqrt((unit @ unit) * (known @ known))) > ALIKE:
                 label = labelled(name, level)
-                if (name, level) != (other, other_level) and label not in also:
+                same = (name, level) == (other, other_level)
+                if not same and (level == MIDDLE) == (other_level == MIDDLE) and label not in also:
                     also.append(label)
                 break
         else:
@@ -199,10 +207,11 @@ def _within(
     z = tails.credible(scores.T @ strata.label)
     chance, finest = _chance(strata, scores, tails, float(np.abs(z).max()), rng, least)
     # 2. Which of the traits that look unlike chance are not explained by others?
-    raw = [values[strata.rows] for (_, _, values), _, _ in told]
+    numbers = {name: values for name, level, values in columns if not level}
+    raw = [numbers.get(name, values)[strata.rows] for (name, _, values), _, _ in told]
     by_itself, given_others = np.split(z, 2)
-    names = [name for (name, _, _), _, _ in told]
-    p, explained = _unexplained(strata, x, raw, names, by_itself, given_others)
+    labels = [(name, level) for (name, level, _), _, _ in told]
+    p, explained = _unexplained(strata, x, raw, labels, by_itself, given_others)
     for one, others in explained.items():
         told[one][2].extend(labelled(*told[other][0][:2]) for other in others)
     # 3. The odds of each, with those that are told in the model.
@@ -225,8 +234,11 @@ def _within(
         ],
         columns=COLUMNS,
     )  # fmt: skip
+    # A middle that is not preferred is no answer of its own.
+    answers = ~(frame["trait"].isin(numbers) & (frame["level"] == MIDDLE)) | (frame["q"] <= GATE)
     order = np.lexsort((-np.abs(by_itself), frame["q"].to_numpy()))
-    return frame.iloc[order].reset_index(drop=True), chance, finest
+    found = frame.iloc[order][answers.iloc[order]]
+    return found.reset_index(drop=True), chance, finest
 
 
 def _odds(
@@ -237,35 +249,21 @@ def _odds(
     """
     found = np.zeros((4, x.shape[1]))
     if len(told):
-        found[:, told] = _in_one_model(strata, x[:, told])
+        found[:, told] = odds_with_ends(strata, x[:, told])
     for one in np.setdiff1d(np.arange(x.shape[1]), told):
-        found[:, one] = _in_one_model(strata, x[:, [one, *told]])[:, 0]
+        found[:, one] = odds_with_ends(strata, x[:, [one, *told]])[:, 0]
     odds, low, high = np.exp(np.clip(found[:3], -50, 50))
     return odds, low, high, found[3].astype(bool)
 
 
-def _in_one_model(strata: Strata, x: np.ndarray) -> np.ndarray:
-    """Log odds ratios, the ends of their intervals, and whether they are flat: (4, columns)."""
-    beta, error = odds_of(strata, x, exact=True)
-    # Where hardly any trace contradicts a preference, the likelihood is flat in its odds. The end
-    # of the interval that is nearer to 1 is then that of the first step from chance.
-    inverse = np.linalg.inv((x * strata.variance[:, None]).T @ x + RIDGE * np.eye(x.shape[1]))
-    step, spread = inverse @ (x.T @ strata.label), np.sqrt(np.diag(inverse))
-    flat = (np.abs(beta / error) < np.abs(step / spread) / 2) & (beta * step > 0)
-    low, high = beta - 1.96 * error, beta + 1.96 * error
-    near = step - np.sign(step) * 1.96 * spread
-    low = np.where(flat & (step > 0), np.minimum(beta, np.maximum(low, near)), low)
-    high = np.where(flat & (step < 0), np.maximum(beta, np.minimum(high, near)), high)
-    return np.array([beta, low, high, flat])
-
-
 def _unexplained(
-    strata: Strata, x: np.ndarray, raw: list[np.ndarray], names: list[str], alone: np.ndarray,
-    jointly: np.ndarray,
+    strata: Strata, x: np.ndarray, raw: list[np.ndarray], labels: list[tuple[str, str]],
+    alone: np.ndarray, jointly: np.ndarray,
 ) -> tuple[np.ndarray, dict[int, list[int]]]:  # fmt: skip
     """The p of each column, given the others; and columns that cannot be told from one that is
-    told. `names`: the trait of each column; the levels of one are tested together where another
-    trait may explain them, and each given the others where it is which level that matters.
+    told. `labels`: the trait and level of each column; the levels of one are tested together where
+    another trait may explain them, and each given the others where it is which level that matters.
+    `raw`: the values of its trait, in whatever way they matter.
 
     `alone`, `jointly`: the scores at chance. It is the largest of: at chance, given all other
     suspects in one model, and given each of them without any model of how it matters. If each
@@ -280,13 +278,22 @@ def _unexplained(
     # Those beyond SUSPECTS are compared with nothing, and so are not told.
     given = np.where(p <= SUSPECT, 1.0, np.maximum(by_itself, 2 * norm.sf(np.abs(jointly))))
     nothing = np.zeros((len(x), 0))
-    levels = {name: [i for i, one in enumerate(names) if one == name] for name in names}
+    number = [level in ("", MIDDLE) for _, level in labels]
+    levels = {
+        one: (one,) if number[one] else tuple(i for i, (of, _) in enumerate(labels) if of == name)
+        for one, (name, _) in enumerate(labels)
+    }
     size = np.abs(alone)
-    for name in dict.fromkeys(names[one] for one in suspects):
-        own, others = levels[name], [other for other in suspects if names[other] != name]
+    for own in map(list, dict.fromkeys(levels[one] for one in suspects)):
+        name, level = labels[own[0]]
+        others = [other for other in suspects if labels[other][0] != name]
+        # A number's direction and its middle are equal where it is.
+        alike = {labels[i][0] if number[i] else i: i for i in others}.values()
         together = x[:, own]
         explained = [p_given(strata, x[:, others], together)] if others else []
-        explained += [p_among_equals(strata, raw[other], together) for other in others]
+        explained += [p_among_equals(strata, raw[other], together) for other in alike]
+        if level == MIDDLE:
+            explained.append(p_of_turn(strata, raw[own[0]], x[:, others]))
         for one in set(own) & set(suspects):
             siblings = [other for other in own if other != one]
             beside = x[:, [*siblings, *others]]
@@ -295,6 +302,11 @@ def _unexplained(
         if len(own) > 1:  # as clear as all of its levels are together
             by_itself[own] = np.minimum(by_itself[own], p_given(strata, nothing, together))
             size[own] = norm.isf(np.maximum(by_itself[own], 1e-300) / 2)
+    # Where the middle of a number is preferred, it may have no direction besides.
+    for one, label in enumerate(labels):
+        middle = labels.index((label[0], MIDDLE)) if (label[0], MIDDLE) in labels else one
+        if not label[1] and given[middle] <= GATE >= given[one]:
+            given[one] = max(given[one], p_given(strata, x[:, [middle]], x[:, [one]]))
     # None would be told, and one would be if it were alone: which one cannot be said.
     if suspects and false_discoveries(given).min() > GATE >= false_discoveries(by_itself).min():
         near = [i for i in suspects if size[i] >= NEARLY * size.max()]

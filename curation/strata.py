@@ -141,6 +141,21 @@ def odds_of(strata: Strata, x: np.ndarray, exact: bool = False) -> tuple[np.ndar
     return beta, np.sqrt(np.diag(np.linalg.inv(information)))
 
 
+def odds_with_ends(strata: Strata, x: np.ndarray) -> np.ndarray:
+    """Log odds ratios, the ends of their intervals, and whether they are flat: (4, columns)."""
+    beta, error = odds_of(strata, x, exact=True)
+    # Where hardly any trace contradicts a preference, the likelihood is flat in its odds. The end
+    # of the interval that is nearer to 1 is then that of the first step from chance.
+    inverse = np.linalg.inv((x * strata.variance[:, None]).T @ x + RIDGE * np.eye(x.shape[1]))
+    step, spread = inverse @ (x.T @ strata.label), np.sqrt(np.diag(inverse))
+    flat = (np.abs(beta / error) < np.abs(step / spread) / 2) & (beta * step > 0)
+    low, high = beta - 1.96 * error, beta + 1.96 * error
+    near = step - np.sign(step) * 1.96 * spread
+    low = np.where(flat & (step > 0), np.minimum(beta, np.maximum(low, near)), low)
+    high = np.where(flat & (step < 0), np.maximum(beta, np.minimum(high, near)), high)
+    return np.array([beta, low, high, flat])
+
+
 def inclusion(
     strata: Strata, eta: np.ndarray, exact: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -206,6 +221,25 @@ def p_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
     information = strata.information(np.column_stack([x, others]), variance)
     inverse = np.linalg.inv(information)[: x.shape[1], : x.shape[1]]
     return _p(x.T @ (strata.label - chance), inverse, x.shape[1])
+
+
+def p_of_turn(strata: Strata, other: np.ndarray, beside: np.ndarray) -> float:
+    """The p of a number's effect being of opposite signs below and above some value, as where its
+    middle is preferred: the larger one of both slopes (Simonsohn 2018, two lines). `beside` has the
+    columns of other traits.
+    """
+    from scipy.stats import norm
+
+    z = (other - other.mean()) / max(other.std(), 1e-12)
+    curve = [strata.within(z), strata.within(z**2)]
+    slope, bend = odds_of(strata, np.column_stack([*curve, beside]))[0][:2]
+    if bend == 0:
+        return 1.0
+    turn = np.clip(-slope / (2 * bend), z.min(), z.max())
+    sides = [strata.within(side) for side in (np.minimum(z - turn, 0), np.maximum(z - turn, 0))]
+    beta, error = odds_of(strata, np.column_stack([*sides, beside]))
+    below, above = np.array([-1, 1]) * np.sign(bend) * beta[:2] / error[:2]
+    return float(min(1.0, 2 * norm.sf(min(below, above))))
 
 
 def _p(score: np.ndarray, inverse: np.ndarray, free: int) -> float:

@@ -21,6 +21,8 @@ PERMUTED = 999
 BETWEEN = ["trait", "level", "mean_pool", "mean_kept", "shift", "p", "q"]
 Column = tuple[str, str, np.ndarray]
 """A trait, its level ("" for a number), and one value per trace."""
+MIDDLE = "middle"
+"""The level that stands for a number being near its middle."""
 NOTABLE = 0.1
 """Shift of a mean between tasks, in standard deviations, from which it is told."""
 SURELY = 1.645
@@ -72,6 +74,13 @@ def wilson(part: Any, whole: Any) -> tuple[Any, Any]:
 def labelled(trait: str, level: str) -> str:
     """The name of a trait, with its level if it has levels: `first_action=stack`."""
     return f"{trait}={level}" if level else trait
+
+
+def per_unit(level: str) -> str:
+    """What the odds of a trait or level are per, in words."""
+    if level == MIDDLE:
+        return " over those a standard deviation off it"
+    return "" if level else " a standard deviation"
 
 
 def share_interval(part: np.ndarray, size: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from curation.preferences import Preferences, preferences
-from curation.tasks import cases, contested, labelled
+from curation.tasks import cases, contested, labelled, per_unit
 from curation.vocabulary import unlisted
 from flows.audit.questions import UNLISTED, WANTED, clearest
 from planners.errors import InvalidInput
@@ -97,11 +97,10 @@ def traits_named(given: Sequence[str]) -> dict[str, str]:
 def _tell(found: Preferences) -> Iterator[str]:
     clear = found.clear(WANTED)
     for row in clear.itertuples():
-        per = "" if row.level else " a standard deviation"
-        also = f" (or {row.also}, which is nearly equal)" if row.also else ""
+        also = f" (or {row.also}, from which it cannot be told)" if row.also else ""
         yield (
             f"within groups: {labelled(row.trait, row.level)}{also}, odds of being kept "
-            f"x{row.odds_ratio:.2f}{per} ({row.low:.2f} to {row.high:.2f})"
+            f"x{row.odds_ratio:.2f}{per_unit(row.level)} ({row.low:.2f} to {row.high:.2f})"
         )
     if clear.empty:
         yield f"within groups: no preference is named at a false discovery rate of {WANTED:.0%}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from curation.own import curator_named
 from curation.preferences import Preferences, preferences, spent_at
 from curation.price import change, numeric
-from curation.tasks import acceptance, cases, labelled, share_interval
+from curation.tasks import MIDDLE, acceptance, cases, labelled, per_unit, share_interval
 from curation.vocabulary import unlisted
 from flows.audit.ledger import Audit, Trained
 from flows.audit.weights import how_stale, is_it_reinforce, what_others_keep
@@ -49,11 +49,11 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         name = labelled(row["trait"], row["level"])
         # A declared trait is expected in its own direction alone, and so is one that cannot be told
         # from it.
-        way = declared.get(row["trait"])
-        ways = [way] if way is not None else [
-            declared[other.partition("=")[0]] * _together(valid, traits, row, other)
-            for other in row["also"].split(", ") if other.partition("=")[0] in declared
-        ]  # fmt: skip
+        ways = _expected(row["trait"], row["level"], declared) or [
+            way * _together(valid, traits, row, other)
+            for other in row["also"].split(", ")
+            for way in _expected(other.partition("=")[0], other.partition("=")[2], declared)
+        ]
         expected = any(one * np.log(row["odds_ratio"]) >= 0 for one in ways)
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
         measures |= {"declared": float(expected), "named": float(index in clear)}
@@ -65,10 +65,10 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         if not expected and index in lasting:
             strength = max(row["odds_ratio"], 1 / row["odds_ratio"])
             found.bound(trained.index, "max_undeclared_odds_ratio", name, strength)
-        per = "" if row["level"] else " a standard deviation"
         found.say(
             f"  {'declared' if expected else 'undeclared'} preference within a task: {name}"
-            f"{' or ' if row['also'] else ''}{row['also']}, odds x{row['odds_ratio']:.2f}{per} "
+            f"{' or ' if row['also'] else ''}{row['also']}, odds x{row['odds_ratio']:.2f}"
+            f"{per_unit(row['level'])} "
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
     if not clear:
@@ -101,6 +101,11 @@ def _weighs_within_tasks(trained: Trained) -> bool:
 def _column(traits: pd.DataFrame, trait: str, level: str) -> pd.Series:
     """A trait as a number; of one with levels, whether it has this one."""
     return ((traits[trait].astype(str) == level) if level else traits[trait]).astype(float)
+
+
+def _expected(trait: str, level: str, declared: Mapping[str, int]) -> list[float]:
+    """The declared direction of a trait, if there is one: the middle of a number has none."""
+    return [declared[trait]] if trait in declared and level != MIDDLE else []
 
 
 def _together(valid: pd.DataFrame, traits: pd.DataFrame, row: pd.Series, other: str) -> float:

@@ -427,3 +427,32 @@ def test_a_level_that_goes_with_another_cause_is_not_named_beside_its_sibling(se
     traits = pd.DataFrame({"kind": np.array(list("abcde"))[level], "number": number})
     found = preferences(pd.Series(kept), pd.Series(task), traits).clear()
     assert {*zip(found["trait"], found["level"], strict=True)} == {("kind", "b"), ("number", "")}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_taste_for_the_middle_of_a_number_is_not_blamed_on_a_level_that_goes_with_it(
+    seed: int,
+) -> None:
+    """It has no direction, and a level that most traces near the middle have seems to matter."""
+    rng = np.random.default_rng(seed)
+    task = np.repeat(np.arange(150), 9)
+    length = np.round(rng.normal(10, 3, len(task)))
+    off = (length - length.mean()) / length.std()
+    near = np.where(rng.random(len(task)) < 0.85, np.abs(off) < 0.5, rng.random(len(task)) < 0.4)
+    kept = rng.random(len(task)) < 1 / (1 + np.exp(off**2 - 0.4 - rng.normal(0, 1, 150)[task]))
+    traits = pd.DataFrame({"plan_length": length, "style": np.where(near, "plain", "odd")})
+    told = preferences(pd.Series(kept), pd.Series(task), traits).clear()
+    assert told[["trait", "level"]].to_numpy().tolist() == [["plan_length", "middle"]]
+    assert told["odds_ratio"][0] == pytest.approx(np.e, rel=0.35)
+
+
+@pytest.mark.parametrize("steepness", [0.2, 0.6])
+def test_a_direction_that_levels_off_is_no_taste_for_the_middle(steepness: float) -> None:
+    """Whatever the curve, what never turns prefers no middle."""
+    rng = np.random.default_rng(1)
+    task = np.repeat(np.arange(150), 9)
+    length = rng.gamma(2, 3, len(task))
+    kept = rng.random(len(task)) < 1 / (1 + np.exp(-3 * np.exp(-steepness * length) + 1))
+    found = preferences(pd.Series(kept), pd.Series(task), pd.DataFrame({"plan_length": length}))
+    assert not (found.clear()["level"] == "middle").any()
+    assert found.named() == ["plan_length"]
