@@ -77,7 +77,7 @@ def labelled(trait: str, level: str) -> str:
 
 
 def per_unit(level: str) -> str:
-    """What the odds of a trait or level are per, in words."""
+    """The unit of the odds of a trait or level, in words."""
     if level == MIDDLE:
         return " over those a standard deviation off it"
     return "" if level else " a standard deviation"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -15,13 +16,13 @@ import pyarrow.parquet as pq
 
 from planners.files import new_folder, require_new
 from planners.prompts.formats import READABLE
-from warehouse.pool import lessons_of
+from warehouse.pool import lessons_in_parts
 from warehouse.reading import query_sql
-from warehouse.records import Domain
+from warehouse.records import Domain, Taught
 from warehouse.store import Warehouse
 
-ROWS = 50_000
-"""Rows held in memory at a time."""
+ROWS, LESSONS = 50_000, 5_000
+"""Rows held in memory at a time; lessons, whose prompts are longer."""
 DATA = "data.parquet"
 AT_ONCE = 3_000_000
 """Traces, about, that are joined with their verdicts at once."""
@@ -152,27 +153,28 @@ def _traces(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
 
 
 def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
-    """One batch per trained generation: its traces, with the prompts as the model read them."""
+    """The traces of each trained generation, with the prompts as the model read them."""
     # The empty batch gives the Parquet file its columns even if nothing was trained.
     yield pa.RecordBatch.from_pylist([], TRAINING)
     for experiment, generation in warehouse.query("trained").itertuples(index=False, name=None):
-        rows = []
-        for lesson in lessons_of(warehouse, experiment, generation):
-            # None for ingested traces, and where the prompt format has changed since.
-            written = READABLE.get(lesson.prompt_format)
-            rows.append(
-                {
-                    "experiment": experiment,
-                    "generation": generation,
-                    "trace": lesson.trace,
-                    "task": lesson.task.key,
-                    "weight": lesson.weight,
-                    "prompt": written and written.write(lesson.task.parsed),
-                    "completion": lesson.text,
-                    "turn_characters": [one.characters for one in lesson.turns] or None,
-                }
-            )
-        yield pa.RecordBatch.from_pylist(rows, TRAINING)
+        for lessons in lessons_in_parts(warehouse, experiment, generation, LESSONS):
+            rows = [_lesson(experiment, generation, lesson) for lesson in lessons]
+            yield pa.RecordBatch.from_pylist(rows, TRAINING)
+
+
+def _lesson(experiment: str, generation: int, lesson: Taught) -> dict[str, Any]:
+    # None for ingested traces, and where the prompt format has changed since.
+    written = READABLE.get(lesson.prompt_format)
+    return {
+        "experiment": experiment,
+        "generation": generation,
+        "trace": lesson.trace,
+        "task": lesson.task.key,
+        "weight": lesson.weight,
+        "prompt": written and written.write(lesson.task.parsed),
+        "completion": lesson.text,
+        "turn_characters": [one.characters for one in lesson.turns] or None,
+    }
 
 
 def _write(folder: Path, batches: Iterator[pa.RecordBatch]) -> int:

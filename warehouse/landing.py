@@ -167,11 +167,12 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
 
     Done again after a kill, it writes what is missing: weights come first and marks last, so that
     nothing counts as complete before it is. Raises InvalidInput, before it writes anything, where a
-    generation has other weights here than there, or a trace another text.
+    generation has other weights here than there, a trace another text, or a task another order.
     """
     with Warehouse(part, read_only=True) as other, other.engine.connect() as reading:
         _require_same_weights(warehouse, other)
         _require_same_answers(warehouse, other)
+        warehouse.require_same_tasks(other.every_task())
         for folder in sorted(other.checkpoints.glob("*/")) if other.checkpoints.is_dir() else ():
             shutil.copytree(folder, warehouse.checkpoints / folder.name, dirs_exist_ok=True)
         raw: Any = reading.connection.driver_connection

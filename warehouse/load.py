@@ -109,10 +109,13 @@ def open_ledger(connection: sa.Connection) -> None:
 
 def amend(connection: sa.Connection, table: sa.Table, where: Any, **values: Any) -> None:
     """Change the rows that satisfy a condition, in the ledger too; without values, delete them."""
-    told = {name: str(sa.literal(value).compile(compile_kwargs={"literal_binds": True}))
-            for name, value in values.items()}  # fmt: skip
+    # The new values as parameters: a text may hold anything.
+    new: dict[str, sa.BindParameter[Any]] = {
+        name: sa.bindparam(f"new_{name}", value) for name, value in values.items()
+    }
+    told = {name: f":new_{name}" for name in values}
     # In one query, as it may cost more to find the rows than to hash them twice.
-    both = tallied(table).add_columns(sa.literal_column(tally(table, **told)))
+    both = tallied(table).add_columns(sa.text(tally(table, **told)).bindparams(*new.values()))
     rows, before, _, after = connection.execute(both.where(where)).one()
     if not rows:
         return

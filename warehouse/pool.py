@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planners.errors import InvalidInput, PosterityError
@@ -76,6 +77,19 @@ NAMED = "SELECT unnest(:traces) AS trace, 1.0 AS weight"
 def lessons_of(warehouse: Warehouse, experiment: str, generation: int) -> list[Taught]:
     """The traces that a generation is trained on, sorted by trace id."""
     return _taught(warehouse, KEPT, experiment=experiment, generation=generation)
+
+
+def lessons_in_parts(
+    warehouse: Warehouse, experiment: str, generation: int, rows: int
+) -> Iterator[list[Taught]]:
+    """The same, at most so many in memory at a time."""
+    asked = {"experiment": experiment, "generation": generation}
+    kept = warehouse.frame(f"{KEPT} ORDER BY trace", **asked)
+    for first in range(0, len(kept), rows):
+        part = kept.iloc[first : first + rows]
+        weights = dict(zip(part["trace"], part["weight"], strict=True))
+        taught = _taught(warehouse, NAMED, traces=list(weights))
+        yield [replace(one, weight=weights[one.trace]) for one in taught]
 
 
 def completions_of(warehouse: Warehouse, traces: Sequence[str]) -> list[Taught]:

@@ -93,7 +93,7 @@ def _read(source: str, depth: int = 0) -> dict[str, Any]:
         )
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(f"experiment file {source}: not TOML: {error}") from error
     parent = content.pop("extends", None)
     if parent is not None:
@@ -177,7 +177,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text.strip()
     table = content
     for key in keys[:-1]:

@@ -54,6 +54,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         CODE_VERSION,
     )
     # Tasks that were ingested have no horizon until a generator makes the same ones.
+    warehouse.require_same_tasks(tasks)
     warehouse.regrade(tasks)
     warehouse.write([begun, *domains, *tasks, *places, *first], Mark(experiment.id, 0, "prepare"))
 
@@ -160,6 +161,7 @@ def pose_fresh(warehouse: Warehouse, experiment: Experiment, generation: int, wa
             position = first + len(tasks)
             places.append(Place(experiment.id, one.key, FRESH, position, generation, one.horizon))
             tasks.append(_task_of(domain, one))
+    warehouse.require_same_tasks(tasks)
     warehouse.regrade(tasks)
     warehouse.write([*tasks, *places], Mark(experiment.id, generation, FRESH))
 

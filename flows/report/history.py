@@ -9,7 +9,7 @@ import pandas as pd
 
 from flows.experiments.reading import leaves, recorded_settings
 from flows.report.figures import PALETTE, beside, drawing, lines, whole_generations
-from flows.report.parts import Section
+from flows.report.parts import Section, first_of
 from warehouse.reading import query_sql
 from warehouse.store import Warehouse
 
@@ -47,11 +47,12 @@ def lineage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """Each generation's parent, weights, and how much it learned."""
     found = warehouse.query("report_lineage").drop(columns="training")
     for name, ids in runs.items():
-        told = found[found["experiment"] == ids[0]].drop(columns="experiment")
+        id = first_of(found, ids)
+        told = found[found["experiment"] == id].drop(columns="experiment")
         shown = told.assign(
             parent=["-" if pd.isna(parent) else int(parent) for parent in told["parent"]]
         )
-        words = [f"Of {ids[0]}. The start is whose weights training began with."]
+        words = [f"Of {id}. The start is whose weights training began with."]
         if told["tainted"].any():
             words.append("A tainted generation rests on traces that were forgotten since.")
         else:

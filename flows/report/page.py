@@ -26,7 +26,7 @@ from flows.report.figures import (
     whole_generations,
 )  # fmt: skip
 from flows.report.history import Runs, forecasts, lineage, losses, promotions, settings
-from flows.report.parts import Section
+from flows.report.parts import Section, first_of
 from flows.report.studies import studies
 from flows.report.users import users
 from planners.errors import InvalidInput
@@ -144,12 +144,6 @@ def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     yield Section(
         "Coverage by generation", query_sql("report_coverage"), [w for w in words if w], drawn.svg
     )
-
-
-def first_of(found: pd.DataFrame, ids: list[str]) -> str:
-    """The first run that a result has rows of: another seed may be begun and not evaluated yet."""
-    there = set(found["experiment"])
-    return next((id for id in ids if id in there), ids[0])
 
 
 def _is_page(file: Path) -> bool:

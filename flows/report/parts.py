@@ -17,3 +17,9 @@ class Section:
     figure: str = ""
     table: pd.DataFrame | None = None
     folded: list[tuple[str, str]] = field(default_factory=list)
+
+
+def first_of(found: pd.DataFrame, ids: list[str]) -> str:
+    """The first run that a result has rows of: another seed may be begun and not evaluated yet."""
+    there = set(found["experiment"])
+    return next((id for id in ids if id in there), ids[0])

@@ -90,7 +90,7 @@ def read_study(named: str) -> Study:
     path = ours if named in STUDIES else Path(named)
     try:
         told = StudyFile.model_validate(tomllib.loads(path.read_text("utf-8-sig")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(f"the study {path} cannot be read: {error}") from error
     except ValidationError as error:
         raise InvalidInput(f"the study {path}: {problem(error.errors()[0])}") from error

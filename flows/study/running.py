@@ -73,7 +73,8 @@ def run_study(
         store.write(_members(study, done))
     chains = [chain for chain in study.chains() if {r.experiment.id for r in chain} - done]
     watch.say(f"{study.name}: {len(study.runs)} runs, {len(done)} of them finished before")
-    parts = place.with_name(f"{place.name}.{study.name}")
+    # No other folder beside a warehouse has such a name, whatever the study is called.
+    parts = place.with_name(f"{place.name}.study-{study.name}")
     parts.mkdir(parents=True, exist_ok=True)
     failed: list[PosterityError] = []
     with watch.bar("runs", sum(map(len, chains))) as advance:

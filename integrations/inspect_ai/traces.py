@@ -26,9 +26,10 @@ from warehouse import Warehouse
 
 TRACES = """
     SELECT t.trace, t.sample, t.text, t.policy, t.reasoning_tokens, t.plan_tokens, t.logprob,
-        t.prompt_format, k.domain, k.size, k.horizon, k.pddl, v.outcome, v.detail, v.plan_length
+        t.prompt_format, k.domain, k.size, e.horizon, k.pddl, v.outcome, v.detail, v.plan_length
     FROM traces AS t
     JOIN tasks AS k ON k.task = t.task
+    LEFT JOIN experiment_tasks AS e ON e.experiment = t.experiment AND e.task = t.task
     LEFT JOIN stg_verdicts AS v ON v.trace = t.trace
     WHERE t.experiment = :experiment AND t.generation = :generation AND t.purpose = 'evaluate'
     ORDER BY t.task, t.sample

@@ -20,6 +20,7 @@ from warehouse import schema
 from warehouse.findings import ApiKey
 from warehouse.integrity import written_otherwise
 from warehouse.landing import land, load_landed
+from warehouse.load import amend
 from warehouse.records import Domain, Landed, Promotion, Task
 from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement
@@ -132,12 +133,14 @@ def test_a_task_that_was_erased_comes_back_with_another_users_trace(
 ) -> None:
     task = blocks_task(3, 1, 0)
     domain = Domain.of(task.domain.name, task.domain.text)
-    own = Task.of(domain, task.key, 3, 1, print_problem(task.problem))
+    text = print_problem(task.problem) + "; what a \0 user wrote: 'x' \"y\" :key %s\n"
+    own = Task.of(domain, task.key, 3, 1, text)
     warehouse.write([domain, own])
     with warehouse.writing() as connection:
-        for table in ("domains", "tasks"):
-            connection.exec_driver_sql(f"UPDATE {table} SET pddl = ''")
+        for table in (schema.domains, schema.tasks):
+            amend(connection, table, table.c.pddl != "", pddl="")
     for kind, one in ((Domain, domain), (Task, own)):
         land(tmp_path, kind, [one])
     load_landed(warehouse, tmp_path)
     assert warehouse.task(task.key) == own
+    assert not written_otherwise(warehouse)[1]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -10,12 +11,36 @@ import pyarrow.parquet as pq
 import pytest
 
 from planners.errors import InvalidInput
-from warehouse.sandbox.results import FORMS, as_csv, as_json, as_parquet, names_of, require_form
+from warehouse.sandbox.query import ask
+from warehouse.sandbox.results import (
+    FORMS,
+    as_csv,
+    as_json,
+    as_parquet,
+    names_of,
+    require_form,
+    rows_of,
+)
+from warehouse.store import Warehouse
 
 
 def result(sql: str) -> pa.Table:
     with duckdb.connect() as connection:
         return connection.execute(sql).to_arrow_table()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1::UHUGEINT", "'101'::BIT", "'12:00:00+05'::TIMETZ", "[INTERVAL 1 DAY]", "{'a': ['1'::BIT]}"],
+)
+def test_what_would_be_shown_as_another_value_is_refused(value: str, tmp_path: Path) -> None:
+    """UHUGEINT's largest would be -1, bits would be bytes, and a time would lose its zone."""
+    with Warehouse(tmp_path / "w.duckdb"):
+        pass
+    with pytest.raises(InvalidInput, match=r"cast it, as in CAST\(a AS VARCHAR\)"):
+        ask(str(tmp_path / "w.duckdb"), f"SELECT {value} AS a")
+    [[told]] = rows_of(ask(str(tmp_path / "w.duckdb"), f"SELECT CAST({value} AS VARCHAR) AS a"))
+    assert told == result(f"SELECT CAST({value} AS VARCHAR) AS a")["a"][0].as_py()
 
 
 ODD = """

@@ -378,3 +378,13 @@ def test_judged_traces_come_in_order_whatever_is_sorted_at_a_time(
         verdicts = {one.trace: one for one in store.every(Judgement)}
     assert [(one.task, one.id) for one, _ in came] == list(rows.itertuples(index=False, name=None))
     assert {trace.id: verdict for trace, verdict in came} == verdicts
+
+
+@pytest.mark.parametrize("name", ["fresh.duckdb", 'a"b c.duckdb', "rewritten.duckdb", "main"])
+def test_a_file_of_any_name_is_written_anew(name: str, tmp_path: Path) -> None:
+    with Warehouse(tmp_path / name) as store:
+        store.write([TASK])
+        store.rewrite()
+    with Warehouse(tmp_path / name, read_only=True) as store:
+        assert store.count(schema.tasks) == 1
+        assert not written_otherwise(store)[1]

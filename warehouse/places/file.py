@@ -134,9 +134,10 @@ class File:
         raw: Any = engine.raw_connection().driver_connection
         [(name,)] = raw.execute("SELECT current_database()").fetchall()
         raw.execute("CHECKPOINT")  # its log is gone then
-        raw.execute(f"ATTACH {quoted(fresh)} AS fresh")
-        raw.execute(f'COPY FROM DATABASE "{name}" TO fresh')
-        raw.execute("DETACH fresh")
+        own, other = (one.replace('"', '""') for one in (name, f"{name} rewritten"))
+        raw.execute(f'ATTACH {quoted(fresh)} AS "{other}"')
+        raw.execute(f'COPY FROM DATABASE "{own}" TO "{other}"')
+        raw.execute(f'DETACH "{other}"')
         fresh.replace(self.path)
         engine.dispose()  # only now: nobody else writes to the old file before it is replaced
 

@@ -41,6 +41,8 @@ UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
 CREATE_RULESET, RESTRICT_SELF, NO_NEW_PRIVILEGES = 444, 446, 38
 DEATH_SIGNAL = 1
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
+UNSHOWN = re.compile(r"\b(UHUGEINT|BIGNUM|VARINT|BIT|TIME WITH TIME ZONE)\b")
+"""Types that Arrow has not, or not whole."""
 LEAST = 32_000_000
 """Bytes of memory for a query, at least."""
 FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
@@ -73,7 +75,20 @@ def answer(request: dict[str, Any]) -> None:
     with engine.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
-        _write(raw.execute(request["sql"]).to_arrow_reader(BATCH), request["rows"], memory)
+        found = raw.execute(request["sql"])
+        _require_shown([(name, str(kind)) for name, kind, *_ in found.description])
+        _write(found.to_arrow_reader(BATCH), request["rows"], memory)
+
+
+def _require_shown(columns: list[tuple[str, str]]) -> None:
+    """Refuse columns of types that would be shown as other values than they hold."""
+    for name, kind in columns:
+        bare = re.sub(r"""'[^']*'|"[^"]*\"""", "", kind)
+        if (odd := UNSHOWN.search(bare)) or (bare != "INTERVAL" and "INTERVAL" in bare):
+            refuse(
+                f"the column {name!r} has the type {kind}, whose values cannot be shown"
+                f"{' exactly' if odd else ' within others'}: cast it, as in CAST({name} AS VARCHAR)"
+            )
 
 
 def _traits(request: dict[str, Any]) -> None:

@@ -1,5 +1,8 @@
 """Studies: arms and seeds side by side, killed and resumed, and compared as pandas would."""
 
+import io
+import json
+import re
 import signal
 import subprocess
 import time
@@ -14,6 +17,7 @@ from flows.audit.verify import verify
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
 from flows.iterate import iterate
+from flows.loop.ingest import ingest
 from flows.progress import Watch
 from flows.study.reading import STUDIES, read_study
 from flows.study.running import run_study
@@ -21,6 +25,7 @@ from planners.errors import InvalidInput
 from tests.conftest import contents, small
 from tests.forked import ran
 from tests.processes import at_work, kill, posterity
+from warehouse import schema
 from warehouse.findings import Member
 from warehouse.integrity import written_otherwise
 from warehouse.landing import take_in
@@ -66,7 +71,7 @@ STUDIED = ("study", "study.toml", "--at-once", "2", "--warehouse", "w.duckdb")
 def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) -> None:
     written(tmp_path, PAIR)
     with subprocess.Popen(posterity(*STUDIED), cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
-        parts = tmp_path / "w.duckdb.curated"
+        parts = tmp_path / "w.duckdb.study-curated"
         while not list(parts.glob("*.duckdb.snapshot")):
             assert first.poll() is None
             time.sleep(0.05)
@@ -154,7 +159,7 @@ def test_the_others_go_on_where_an_arm_cannot_be_taken_in(tmp_path: Path) -> Non
         members = store.every(Member)
         assert [one.arm for one in members] == ["other"], "which is whole"
         assert [one.index for one in store.generations(other.id)] == [0, 1]
-    assert (tmp_path / "w.duckdb.two" / f"{first.id}.duckdb").exists(), "nothing is lost"
+    assert (tmp_path / "w.duckdb.study-two" / f"{first.id}.duckdb").exists(), "nothing is lost"
 
 
 def test_a_warehouse_is_taken_in_once(finished: Path, tmp_path: Path) -> None:
@@ -267,3 +272,35 @@ def test_runs_that_are_crossed_share_a_warehouse() -> None:
     chains = [[(r.arm, r.experiment.seed) for r in c] for c in read_study("crossing").chains()]
     crossed = [("crossed", seed) for seed in (0, 1, 2)]
     assert chains == [[("alone", 0)], crossed, [("alone", 1)], [("alone", 2)]]
+
+
+def test_a_study_of_any_name_touches_nothing_beside_the_warehouse(tmp_path: Path) -> None:
+    """One named `checkpoints` had the folder of all weights for its own, and deleted it."""
+    place = tmp_path / "w.duckdb"
+    other = Experiment.model_validate(small(generations=1))
+    with Warehouse(place) as store:
+        iterate(store, other, Watch(quiet=True))
+    told = written(tmp_path, TWO.replace('name = "two"', 'name = "checkpoints"'))
+    run_study(read_study(str(told)), place, 1, Watch(quiet=True))
+    with Warehouse(place, read_only=True) as store:
+        assert not any(check.wrong for check in verify(store, Watch(quiet=True)))
+        assert store.count(schema.generations) == 6
+
+
+def test_a_study_is_refused_where_a_task_of_it_has_another_order(tmp_path: Path) -> None:
+    """An ingested trace's task may list its objects otherwise; other prompts would be written."""
+    study = read_study(str(written(tmp_path, TWO)))
+    with Warehouse(tmp_path / "first.duckdb") as store:
+        iterate(store, study.runs[0].experiment, Watch(quiet=True))
+        task = store.every_task()[0]
+    names = re.findall(r"b\d+", task.pddl.partition("(:init")[0])
+    turned = task.pddl.replace("\n    ".join(names), "\n    ".join(reversed(names)))
+    assert turned != task.pddl
+    line = {"domain": task.domain_pddl, "problem": turned, "completion": "(pickup b1)"}
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        ingest(store, io.BytesIO(json.dumps(line).encode()), "shop")
+        assert [one.key for one in store.every_task()] == [task.key]
+        with pytest.raises(InvalidInput, match="with its objects or facts in another order"):
+            take_in(store, tmp_path / "first.duckdb")
+        with pytest.raises(InvalidInput, match="with its objects or facts in another order"):
+            iterate(store, study.runs[0].experiment, Watch(quiet=True))
