@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from flows.deployment.loading import load_requests, require_enough
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import decided, deployed
+from flows.generations.tasks import is_whole
 from flows.loop.judge import judge, unjudged
 from flows.loop.learn import curate, train
 from flows.loop.prepare import prepare
@@ -121,6 +122,8 @@ def finished(warehouse: Warehouse, experiment: Experiment, generation: int) -> b
         return False
     if not _works(warehouse, experiment, generation):
         return True
+    if not is_whole(warehouse, experiment, "deploy", generation):
+        return False
     # The last mark that judging writes, which it does only after deployment.
     last = "referees" if experiment.judging.referees else "canaries"
     return bool(warehouse.done(experiment.id, generation, last))

@@ -121,11 +121,16 @@ class Watch:
         """Print a generation's figures on one line."""
         if self.console.quiet:
             return
-        found = {one.generation: one for one in summary(warehouse, experiment.id)}
-        line = "no trace of its evaluation is judged"
-        if generation in found:
-            line = found[generation].line(experiment)
+        line = line_of(warehouse, experiment, generation)
         self.say(f": {line}", heading=f"generation {generation}")
+
+
+def line_of(warehouse: Warehouse, experiment: Experiment, generation: int) -> str:
+    """A generation's figures on one line."""
+    for one in summary(warehouse, experiment.id):
+        if one.generation == generation:
+            return one.line(experiment)
+    return "no trace of its evaluation is judged"
 
 
 class ProgressFile:

@@ -174,7 +174,8 @@ class Reader:
         self, experiment: str, generation: int, checker: str, version: str,
         tasks: tuple[str, str] | None = None,
     ) -> list[Answer]:  # fmt: skip
-        """Traces of a generation that this version of the checker has not seen, sorted by task.
+        """Traces of a generation that this version of the checker has not seen, sorted by task,
+        without those that were forgotten.
 
         `tasks` limits them to the tasks from one key to another, both included.
         """
@@ -182,6 +183,7 @@ class Reader:
         chosen: list[sa.ColumnElement[bool]] = [
             t.experiment == experiment,
             t.generation == generation,
+            ~sa.exists().where(schema.forgotten.c.trace == t.trace),
         ]
         for table in (schema.judgements, schema.unjudged):
             seen = table.c.trace == t.trace, table.c.checker == checker

@@ -25,7 +25,7 @@ from flows.generations.identity import (
     training_set_hash,
     warm_up_hash,
 )
-from flows.generations.judging import READING, VERSION, Again, reading_of, told_truly
+from flows.generations.judging import READING, VERSION, Again, checkers, reading_of, told_truly
 from flows.generations.lessons import lessons_of_warm_up
 from flows.generations.policies import first_weights
 from flows.generations.pool import select
@@ -202,7 +202,7 @@ def _verdicts(
         {generation for generation, _ in warehouse.marks(source, stage)} | {INGESTED}
         for stage in ("judge", "canaries")  # what it deployed is judged by the second
     )
-    gone, again_of = warehouse.forgotten(), Again(tasks, prompt, seconds)
+    gone, again_of = warehouse.forgotten(), Again(tasks, prompt, checkers(seconds))
     for trace, verdict in warehouse.judged(source, CHECKER, VERSION):
         if trace.id in gone:
             continue

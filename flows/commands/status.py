@@ -16,6 +16,11 @@ from warehouse import records
 from warehouse.places.file import SNAPSHOT
 from warehouse.store import Warehouse
 
+BESIDES = {
+    "if-preferred": ", with the deployment.candidate that it had added, which nobody recorded",
+    "if-audited": ", with the bounds of [audit] that it had added, which nobody recorded",
+}
+"""Settings that a way to promote needs, and that are no part of what an experiment is."""
 MOST_CHANGES = 6
 """Settings that a command names; an experiment that differs in more is named by its id."""
 
@@ -26,17 +31,21 @@ def left_to_do(warehouse: Warehouse, experiment: records.Experiment) -> str:
     decisions = warehouse.promotions(experiment.id)
     last = decisions[-1] if decisions else None
     command, aim = resuming(warehouse, experiment)
+    begun = unfinished(warehouse, experiment.id)
+    if begun and begun[-1] > aim > 0:  # nor is how far it goes
+        command += f" --set generations={begun[-1]}"
     by_rule = [one.decided_by for one in decisions if one.decided_by != BY_HAND]
     if by_rule and by_rule[-1] != "always":  # it is no part of what the experiment is
         command += f" --set promote={by_rule[-1]}"
+    besides = BESIDES.get(by_rule[-1], "") if by_rule else ""
     newest = max(reached, default=-1)
     done = f"generation {newest} is the last evaluated" if reached else "nothing evaluated yet"
-    left = f"`{command}` resumes"
-    if last is not None and last.promoted and not unfinished(warehouse, experiment.id):
+    left = f"`{command}` resumes{besides}"
+    if last is not None and last.promoted and not begun:
         done = f"generation {newest} is the last" + ", and deployed" * (newest == last.generation)
-        left = f"`{command} --set generations=N` goes on to generation N"
+        left = f"`{command} --set generations=N` goes on to generation N{besides}"
         if aim > newest:
-            left = f"`{command}` goes on to generation {aim}"
+            left = f"`{command}` goes on to generation {aim}{besides}"
     done += _heard(warehouse, experiment, newest)
     # That a generation was promoted by rule is no news.
     if last is not None and (not last.promoted or last.decided_by == BY_HAND):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from flows.experiments.reading import recorded_settings
 from flows.generations.identity import INGESTED_FORMAT
@@ -21,6 +23,15 @@ READING = PROMPTS["pddl"]
 """The format that reads plans from ingested completions, in the task's own names."""
 VERSION = f"{CHECKER_VERSION}+{EXTRACTION_VERSION}"
 """The version of a verdict: that of the checker, and of the extraction before it."""
+
+
+CheckerOf = Callable[[str, str], Checker]
+"""Makes a task's checker from the texts of its domain and problem."""
+
+
+def checkers(timeout: float) -> CheckerOf:
+    """Makes checkers that give each plan so many seconds."""
+    return partial(checker_for, timeout=timeout)
 
 
 def seconds_for(warehouse: Warehouse, experiment: str) -> float:
@@ -98,15 +109,13 @@ def told_truly(task: Task, trace: Trace, prompt: PromptFormat) -> bool:
 
 
 class Again:
-    """Judges traces again, which come task by task: of equal texts only the first. A plan gets
-    `timeout` seconds.
+    """Judges traces, which come task by task: of equal texts only the first. `prompt` reads those
+    whose own format is gone.
     """
 
-    def __init__(
-        self, tasks: dict[str, Task], prompt: PromptFormat, timeout: float = PLAN_SECONDS
-    ) -> None:
+    def __init__(self, tasks: dict[str, Task], prompt: PromptFormat, checker_of: CheckerOf) -> None:
         self.tasks, self.prompt, self.task = tasks, prompt, ""
-        self.timeout = timeout
+        self.checker_of = checker_of
         self.known: dict[tuple[str, str, str], Judgement | Unjudged] = {}
 
     def __call__(self, trace: Answer) -> Judgement | Unjudged:
@@ -117,7 +126,7 @@ class Again:
             task = self.tasks[trace.task]
             reading = reading_of(trace.prompt_format, self.prompt)
             try:
-                checker = checker_for(task.domain_pddl, task.pddl, timeout=self.timeout)
+                checker = self.checker_of(task.domain_pddl, task.pddl)
                 self.known[text] = judgement(checker, trace, reading)
             except InvalidInput as error:  # the stored text is no task any more
                 self.known[text] = Unjudged(
@@ -125,5 +134,5 @@ class Again:
                 )
         found = self.known[text]
         if isinstance(found, Unjudged):
-            return found
+            return replace(found, trace=trace.id)
         return replace(found, trace=trace.id, generation=trace.generation, purpose=trace.purpose)

@@ -29,6 +29,13 @@ def tasks_for(
     return [task for split in splits for task in warehouse.tasks(experiment.id, split)]
 
 
+def is_whole(warehouse: Warehouse, experiment: Experiment, purpose: str, generation: int) -> bool:
+    """Whether every part of a sampling stage is complete; one without tasks has not begun."""
+    parts = parts_of(tasks_for(warehouse, experiment, purpose, generation))
+    done = warehouse.done(experiment.id, generation, purpose)
+    return bool(parts) and done >= set(range(len(parts)))
+
+
 def parts_of(tasks: Sequence[Task]) -> list[Sequence[Task]]:
     """The tasks of a sampling stage, cut into parts."""
     return [tasks[i : i + PART] for i in range(0, len(tasks), PART)]

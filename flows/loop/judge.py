@@ -6,21 +6,30 @@ checkers, whose opinions are recorded and decide nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from heapq import nsmallest
-from itertools import groupby
 from pathlib import Path
 from random import Random
 
+from flows.deployment.loading import NEVER_JUDGED
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Workers
 from flows.generations.identity import canary_id
-from flows.generations.judging import READING, VERSION, judgement, reading_of, verdict_of
+from flows.generations.judging import (
+    READING,
+    VERSION,
+    Again,
+    CheckerOf,
+    checkers,
+    reading_of,
+    verdict_of,
+)
+from flows.generations.tasks import is_whole
 from flows.loop.executors import shares, spread
 from flows.progress import Advance, Watch
 from planners.checking.canaries import canaries
-from planners.checking.checker import CHECKER, Checker, checker_for
+from planners.checking.checker import CHECKER
 from planners.checking.holes import TASKS, exploits
 from planners.checking.referees import REFEREES
 from planners.errors import CanaryAccepted, CheckerDisputed, ComponentFailure, NotJudged
@@ -31,8 +40,6 @@ from warehouse.records import Answer, Mark, Task
 from warehouse.store import Warehouse
 from warehouse.verdicts import Canary, Judgement, Opinion, Unjudged
 
-CheckerOf = Callable[[str, str], Checker]
-"""Makes a task's checker from the texts of its domain and problem."""
 CANARY_PLANS = 20
 """Valid plans of a generation from which canaries are made."""
 
@@ -55,7 +62,7 @@ def judge(
     """
     # 1. Judge the traces that have no verdict of the present checker. Workers' verdicts are written
     # as they land, so that only the mark is left to write.
-    checker_of = checker_of or _checker_of(experiment)
+    checker_of = checker_of or checkers(experiment.judging.timeout)
     waiting = unjudged(warehouse, experiment, generation)
     verdicts: list[Judgement | Unjudged] = []
     with watch.bar(f"generation {generation}: judge", len(waiting)) as advance:
@@ -68,7 +75,7 @@ def judge(
     _tell_unjudged(warehouse, experiment, waiting, watch)
     # 2. Check the checker before curation. The last generation is only evaluated, never curated.
     alone = experiment.users_alone
-    if alone or warehouse.done(experiment.id, generation, "deploy"):
+    if alone or is_whole(warehouse, experiment, "deploy", generation):
         _search_holes(warehouse, experiment, watch, checker_of)
         _replay_plans(warehouse, experiment, generation)
         _judge_canaries(warehouse, experiment, generation, checker_of)
@@ -86,10 +93,6 @@ def unjudged(
     `tasks` limits them to the tasks from one key to another, both included.
     """
     return warehouse.unjudged(experiment.id, generation, CHECKER, VERSION, tasks)
-
-
-def _checker_of(experiment: Experiment) -> CheckerOf:
-    return partial(checker_for, timeout=experiment.judging.timeout)
 
 
 def _require_judged(
@@ -128,16 +131,18 @@ def _judged(
     checker_of: CheckerOf,
     advance: Advance = lambda count: None,
 ) -> list[Judgement | Unjudged]:
-    """Verdicts on traces, which must come grouped by task: each group shares a checker."""
+    """Verdicts on traces, which must come grouped by task. What no checker can judge, another
+    version of it cannot either.
+    """
     tasks = {task.key: task for task in warehouse.tasks_of_traces(experiment.id)}
-    own = PROMPTS[experiment.model.prompt]
+    before = warehouse.every(Unjudged, experiment=experiment.id)
+    never = {one.trace: one for one in before if one.reason in NEVER_JUDGED}
+    judge_one = Again(tasks, PROMPTS[experiment.model.prompt], checker_of)
     verdicts: list[Judgement | Unjudged] = []
-    for key, traces in groupby(waiting, key=lambda trace: trace.task):
-        checker = checker_of(tasks[key].domain_pddl, tasks[key].pddl)
-        for trace in traces:
-            prompt = reading_of(trace.prompt_format, own)
-            verdicts.append(judgement(checker, trace, prompt))
-            advance(1)
+    for trace in waiting:
+        known = never.get(trace.id)
+        verdicts.append(replace(known, checker_version=VERSION) if known else judge_one(trace))
+        advance(1)
     return verdicts
 
 
@@ -165,7 +170,7 @@ def judge_range(
     settings = Experiment.model_validate_json(experiment)
     with Warehouse(warehouse, read_only=True) as store:
         waiting = unjudged(store, settings, generation, tasks)
-        found = _judged(store, settings, waiting, _checker_of(settings))
+        found = _judged(store, settings, waiting, checkers(settings.judging.timeout))
     return [
         str(land(Path(folder), kind, records))
         for kind in (Judgement, Unjudged)

@@ -159,26 +159,33 @@ def _always(
 def _if_better(
     warehouse: Warehouse, experiment: Experiment, generation: int, watch: Watch
 ) -> Decision:
-    """Promote what beats its parent on held-out tasks: paired t interval over evaluation seeds."""
+    """Promote what beats its parent on held-out tasks, of those on which both were judged: paired t
+    interval over evaluation seeds.
+    """
     from scipy.stats import t
 
     parent = parent_of(warehouse, experiment, generation)
-    found = warehouse.query("heldout_by_sample", experiment=experiment.id)
-    shares = found.pivot(index="sample", columns="generation", values="solved")
-    both = shares.reindex(columns=[parent, generation]).dropna()
+    asked = {"experiment": experiment.id, "generation": generation, "parent": parent}
+    found = warehouse.query("heldout_by_sample", **asked)
+    solved = found.pivot(index=["sample", "task"], columns="generation", values="solved")
+    judged = solved.reindex(columns=[parent, generation]).dropna()
+    both = judged.groupby("sample").mean()
+    left = len(solved) - len(judged)
+    besides = f"; {left} judged in one generation alone left out" if left else ""
     gain = (both[generation] - both[parent]).round(9)  # 0.5 - 0.4 is not 0.4 - 0.3
     if len(both) < 2 or gain.nunique() == 1:  # without any spread they tell nothing of chance
         return (
             False,
             f"{len(both)} evaluation samples of held-out tasks cannot tell whether it is better"
-            + (f": each differs by {gain.iloc[0]:+.1%}" if len(both) > 1 else ""),
+            + (f": each differs by {gain.iloc[0]:+.1%}" if len(both) > 1 else "")
+            + besides,
         )
     half = t.ppf((1 + CONFIDENCE) / 2, len(gain) - 1) * gain.sem()
     low, high = gain.mean() - half, gain.mean() + half
     told = (
         f"held-out tasks solved by a sample {both[generation].mean():.1%}, of generation {parent} "
         f"{both[parent].mean():.1%}; {CONFIDENCE:.0%} interval of the difference over {len(gain)} "
-        f"seeds: {low:+.1%} to {high:+.1%}"
+        f"seeds: {low:+.1%} to {high:+.1%}{besides}"
     )
     return bool(low > 0), told
 

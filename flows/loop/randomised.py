@@ -62,6 +62,11 @@ def randomised(
             else f"{experiment.id} has no generation yet"
         )
     pool = pool_traits(warehouse, experiment.id, {}, generation)
+    if not pool.groupby(["task", "valid"])["weight"].nunique().gt(1).any():
+        raise InvalidInput(
+            f"generation {generation} of {experiment.id} learned all of what it could choose from "
+            "in each task: nothing can be drawn by lot"
+        )
     lots = [_lot(experiment, generation, pool, arm) for arm in range(arms)]
     traits = {**TRAITS, **experiment.audit.traits}
     asked = {name: sql for name, sql in traits.items() if name not in FIXED}
@@ -94,16 +99,10 @@ def compare(found: Audit, generation: int, written: Sequence[pd.DataFrame]) -> N
 
 
 def _lot(experiment: Experiment, generation: int, pool: pd.DataFrame, arm: int) -> dict[str, float]:
-    """The weight of each trace that an arm learns. Raises InvalidInput if it is the same traces."""
+    """The weight of each trace that an arm learns."""
     seed = derive_seed(experiment.seed, generation, "arm", str(arm)) % 2**32
     weight = by_lot(pool["weight"], pool["task"], pool["valid"], seed)
-    drawn = {t: w for t, w in zip(pool["trace"], weight, strict=True) if w > 0}
-    if set(drawn) == set(pool.loc[pool["weight"] > 0, "trace"]):
-        raise InvalidInput(
-            f"generation {generation} of {experiment.id} learned all of what it could choose from "
-            "in each task: nothing can be drawn by lot"
-        )
-    return drawn
+    return {t: w for t, w in zip(pool["trace"], weight, strict=True) if w > 0}
 
 
 def _trained(

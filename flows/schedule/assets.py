@@ -33,6 +33,8 @@ def made_by(
     if stage == "curate":
         pool = ancestors(warehouse, experiment, generation)
         return Made(key("selection"), [key("traces", number) for number in pool])
+    if stage == "train" and generation == 0:  # warmed up, on what no generation wrote
+        return Made(key("weights"), [])
     if stage == "train":
         start = start_of(warehouse, experiment, generation)
         return Made(key("weights"), [key("selection"), key("weights", start)])

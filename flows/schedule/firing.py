@@ -17,7 +17,7 @@ from flows.generations.lineage import next_generation
 from flows.generations.policies import require_first
 from flows.iterate import iterate
 from flows.loop.plan import require_fit
-from flows.progress import Watch, summary
+from flows.progress import Watch, line_of
 from flows.schedule.artifacts import Told, log_to_pages, name_run
 from flows.schedule.orchestrate import prefect_stages
 from flows.schedule.workers import workers_of
@@ -87,8 +87,7 @@ def _make_next(store: Warehouse, experiment: Experiment) -> State[Any]:
     watch = Told(Watch(), experiment.name)
     with workers_of(experiment, watch) as with_workers:
         iterate(store, with_workers, watch, prefect_stages(), last=generation)
-    told = summary(store, experiment.id)[-1].line(experiment)
-    message = f"generation {generation}: {told}"
+    message = f"generation {generation}: {line_of(store, experiment, generation)}"
     if generation == experiment.generations:
         message += f"; {_all_made(experiment)}{_pause()}"
     return Completed(message=message)

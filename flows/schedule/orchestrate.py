@@ -13,7 +13,7 @@ from flows.experiments.experiment import Experiment
 from flows.iterate import EVERY_GENERATION, Stage, Stages, iterate
 from flows.progress import Watch
 from flows.schedule.assets import made_by
-from flows.schedule.server import api_url, quiet
+from flows.schedule.server import api_url, quiet, require_heard
 from flows.schedule.workers import workers_of
 from planners.errors import ComponentFailure
 from warehouse.store import Warehouse
@@ -47,7 +47,8 @@ def iterate_with_prefect(warehouse: Warehouse, experiment: Experiment, watch: Wa
     try:
         with workers_of(experiment, watch) as with_workers:
             generations(experiment.id, str(warehouse.place))
-    except (httpx.TransportError, RuntimeError) as error:
+    except (httpx.HTTPError, RuntimeError) as error:
+        require_heard(error)
         if isinstance(error, RuntimeError) and not isinstance(error.__cause__, httpx.HTTPError):
             raise
         raise ComponentFailure(

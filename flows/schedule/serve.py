@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from flows.progress import Watch
 from flows.schedule.artifacts import name_run
-from flows.schedule.server import LOOK
+from flows.schedule.server import LOOK, require_heard
 from planners.errors import Busy, InvalidInput, problem
 from planners.records import content_hash
 from warehouse.places.connect import place_of
@@ -162,6 +162,7 @@ def serve(schedule: Schedule, watch: Watch) -> None:
             )
             raise KeyboardInterrupt  # which Prefect has taken as a wish to return
         except (httpx.HTTPError, RuntimeError) as error:
+            require_heard(error)
             watch.say(f"the Prefect server does not answer ({error}); waiting for it")
             # Prefect's own handler no longer stops anything.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -180,6 +181,7 @@ def patiently(call: Callable[[], object], watch: Watch) -> None:
         try:
             call()
         except httpx.HTTPError as error:
+            require_heard(error)
             watch.say(f"the Prefect server does not answer ({error}); waiting for it")
             time.sleep(LOOK)
         else:

@@ -28,6 +28,8 @@ START_UP = 180.0
 """Seconds that a server may take until it answers."""
 LOOK = 2.0
 """Seconds between checks whether it still answers."""
+REFUSALS = {401, 403, 422}
+"""Statuses of a wrong key, a missing right, and a request of another version."""
 SILENT = 5
 """A server that misses more checks than this in a row is started again."""
 
@@ -43,6 +45,21 @@ def api_url() -> str | None:
     from prefect.settings import PREFECT_API_URL
 
     return PREFECT_API_URL.value()
+
+
+def require_heard(error: Exception) -> None:
+    """Raise ComponentFailure where an error of Prefect's client is a refusal of its server, which
+    no waiting cures.
+    """
+    import httpx
+
+    cause = error if isinstance(error, httpx.HTTPError) else error.__cause__
+    if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code in REFUSALS:
+        raise ComponentFailure(
+            f"the Prefect server {api_url()} refuses what it is asked, with status "
+            f"{cause.response.status_code}: see PREFECT_API_KEY or PREFECT_API_AUTH_STRING, and "
+            "that its version is that of the client; nothing finished is lost"
+        ) from error
 
 
 def server_configured() -> bool:

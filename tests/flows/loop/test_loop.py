@@ -16,12 +16,13 @@ from flows.experiments.experiment import Experiment
 from flows.generations.identity import warm_up_hash
 from flows.generations.lessons import lessons_of_warm_up
 from flows.iterate import Stages, iterate
+from flows.loop import sample
 from flows.loop.learn import train
 from flows.loop.prepare import prepare
 from flows.progress import Watch
 from planners.checking.checker import Checker
 from planners.domains.folder import SPLITS
-from planners.errors import InvalidInput
+from planners.errors import ComponentFailure, InvalidInput
 from planners.models.checkpoint import weights_hash
 from planners.models.hardware import use_threads
 from planners.pddl.isomorphism import shape
@@ -272,3 +273,38 @@ def test_several_domains_in_one_run(tmp_path: Path) -> None:
         ("spanner", "heldout", 1, 1),
         ("spanner", "train", 3, 5),
     ]
+
+
+def test_a_deployment_that_is_half_made_is_not_taken_for_done(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after its first part, and again before another trace, as while a server is down."""
+    monkeypatch.setattr("flows.generations.tasks.PART", 4)
+    path, sampled = tmp_path / "w.duckdb", sample._sampled
+
+    def until(parts: int) -> Callable[..., Any]:
+        def failing(warehouse: Warehouse, stage: sample.Stage, *rest: Any) -> Any:
+            done = 0
+            for found in (
+                sampled(warehouse, stage, *rest) if parts or stage.purpose != "deploy" else ()
+            ):
+                yield found
+                done += found[2]
+                if stage.purpose == "deploy" and done == parts:
+                    break
+            if stage.purpose == "deploy":
+                raise ComponentFailure("the server is down")
+
+        return failing
+
+    for parts in (1, 0):
+        monkeypatch.setattr(sample, "_sampled", until(parts))
+        with Warehouse(path) as store, pytest.raises(ComponentFailure):
+            iterate(store, EXPERIMENT, SILENT)
+    monkeypatch.setattr(sample, "_sampled", sampled)
+    finish(path)
+    assert contents(path).keys() == contents(finished).keys()
+    with Warehouse(path) as store, Warehouse(finished, read_only=True) as whole:
+        for table in ("traces", "canaries", "opinions"):
+            counted = f"SELECT count(*) AS n FROM {table}"
+            assert store.frame(counted)["n"][0] == whole.frame(counted)["n"][0], table

@@ -14,7 +14,7 @@ from flows.audit.verify import verify
 from flows.experiments.experiment import Experiment
 from flows.generations.lineage import ancestors, deployed
 from flows.iterate import iterate
-from flows.loop.promote import promote_by_hand, without_forgotten
+from flows.loop.promote import _if_better, promote_by_hand, without_forgotten
 from flows.progress import Watch
 from planners.errors import InvalidInput, NotPromoted
 from planners.models.hardware import use_threads
@@ -233,3 +233,34 @@ def test_a_generation_that_was_once_the_last_is_put_to_work_before_one_learns_fr
     assert parents(warehouse, experiment())[3] == 1
     assert deployed_by(warehouse, 1) == 36
     assert wrong(warehouse) == []
+
+
+def test_what_one_generation_alone_was_judged_on_is_not_compared(
+    finished: Path, tmp_path: Path
+) -> None:
+    """Else a generation would be better for running out of time on what it cannot solve."""
+    path = tmp_path / finished.name
+    shutil.copy(finished, path)
+    of = experiment()
+    held_out = (
+        "SELECT t.task, t.sample, t.trace, t.generation, v.outcome = 'VALID' AS solved "
+        "FROM traces AS t JOIN stg_verdicts AS v USING (trace) JOIN experiment_tasks AS e "
+        "ON e.task = t.task AND e.experiment = t.experiment "
+        "WHERE t.purpose = 'evaluate' AND e.split = 'heldout' AND t.generation < 2 ORDER BY ALL"
+    )
+    with Warehouse(path) as store:
+        found = store.frame(held_out)
+        failed = found[(found["generation"] == 1) & ~found["solved"]]["trace"].tolist()[:1]
+        with store.writing() as connection:
+            for trace in failed:
+                connection.exec_driver_sql(
+                    f"UPDATE judgements SET superseded = true WHERE trace = '{trace}'"
+                )
+        told = _if_better(store, of, 1, QUIET)[1]
+    left = found[~found["trace"].isin(failed)].pivot(
+        index=["sample", "task"], columns="generation", values="solved"
+    )
+    shares = left.dropna().astype(float).groupby("sample").mean().mean()
+    assert len(failed) == 1
+    assert f"{shares[1]:.1%}, of generation 0 {shares[0]:.1%}" in told
+    assert "; 1 judged in one generation alone left out" in told

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import shutil
+from dataclasses import replace
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,15 @@ import pytest
 
 from flows.audit.verify import verify_and_tell
 from flows.commands.show import show
+from flows.deployment.loading import NO_TASK, OTHER_NAMES
 from flows.deployment.log import Log
 from flows.experiments.experiment import Experiment
 from flows.experiments.reading import load_experiment
-from flows.generations.judging import READING
+from flows.generations.judging import READING, VERSION
 from flows.iterate import iterate
 from flows.loop.ingest import ingest
-from flows.loop.judge import judge_range
+from flows.loop.judge import judge, judge_range
+from flows.loop.judge import unjudged as waiting
 from flows.loop.prepare import prepare
 from flows.loop.sample import evaluate
 from flows.progress import Watch
@@ -26,10 +31,14 @@ from flows.web.deployed import Deployed
 from flows.web.desk import Desk
 from flows.web.keys import Clients
 from planners import NotJudged, check, read_task
+from planners.checking.checker import CHECKER
 from planners.domains.folder import canonical_text, read_folder
 from planners.prompts.formats import PROMPTS
+from tests.conftest import small
+from warehouse.findings import Forgotten
 from warehouse.landing import landing, take
 from warehouse.store import Warehouse
+from warehouse.verdicts import Unjudged
 
 DOMAIN = """(define (domain slow) (:requirements :adl) (:predicates (done) (seen))
   (:action look :parameters () :effect (seen))
@@ -38,6 +47,7 @@ DOMAIN = """(define (domain slow) (:requirements :adl) (:predicates (done) (seen
    :precondition (forall (?s ?t ?u ?v) (and (= ?s ?s) (= ?t ?t) (= ?u ?u) (= ?v ?v)))
    :effect (done)))"""
 PLANS = {"valid": "(look)\n(end)\n", "slow": "(ponder)\n", "invalid": "(end)\n"}
+QUIET = Watch(quiet=True)
 OVER = "the time for this plan is over"
 
 
@@ -204,3 +214,31 @@ def test_plans_of_one_task_keep_no_other_waiting(experiment: Experiment, tmp_pat
     assert order.index("valid") < 4, "40 of 0.2 seconds each would be before it"
     deployed.close()
     log.close()
+
+
+def test_a_newer_checker_judges_nothing_that_none_can_judge(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forgotten text, an answer to no task, and one in names that the task has no more."""
+    path = tmp_path / finished.name
+    shutil.copy(finished, path)
+    of = Experiment.model_validate(small())
+    with Warehouse(path) as store:
+        own, *_ = [one for one in store.traces(of.id) if one.generation == 1]
+        answers = [replace(own, id=letter * 32, purpose="request") for letter in "abc"]
+        reasons = {"a": NO_TASK, "b": OTHER_NAMES}
+        unjudged = [
+            Unjudged(one.id, CHECKER, VERSION, reasons[one.id[0]], of.id) for one in answers[:2]
+        ]
+        store.write([*answers, *unjudged])
+        store.forget([Forgotten("c" * 32, of.id, 1, own.task, "h", datetime(2026, 1, 1))])
+        for module in ("judging", "judge"):
+            place = "generations" if module == "judging" else "loop"
+            monkeypatch.setattr(f"flows.{place}.{module}.VERSION", "newer")
+        judge(store, of, 1, QUIET)
+        assert waiting(store, of, 1) == []
+        told = {one.trace: one.reason for one in store.every(Unjudged, checker_version="newer")}
+        assert told == {one.trace: one.reason for one in unjudged}
+        seen = set(store.frame("SELECT trace FROM judgements")["trace"])
+    assert own.id in seen
+    assert not seen & {one.id for one in answers}

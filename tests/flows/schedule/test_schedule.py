@@ -26,6 +26,7 @@ from flows.generations.begun import as_begun, differences, resolved
 from flows.generations.lineage import next_generation
 from flows.iterate import iterate
 from flows.progress import Watch
+from flows.schedule.assets import made_by
 from flows.schedule.serve import first_firing
 from planners.errors import InvalidInput
 from planners.processes import free_port
@@ -145,6 +146,14 @@ def test_a_changed_experiment_is_refused_with_what_changed(finished: Path) -> No
             resolved(store, EXPERIMENT, None, served="other-1")
     assert begun.id == EXPERIMENT.id
     assert begun.generations == 7
+
+
+def test_a_warm_up_is_an_asset_that_nothing_is_made_into(warehouse: Warehouse) -> None:
+    """Generation 0 is trained by it, and has no parent to name."""
+    of = load_experiment("validate")
+    assert of.warmup is not None
+    made = made_by("train", warehouse, of, 0)
+    assert made == (f"posterity://{of.id}/generation-0/weights", [])
 
 
 def test_differences_name_each_setting() -> None:
