@@ -125,6 +125,7 @@ def judge_files(
     domain_text, problem_text = read_pddl(domain), read_pddl(problem)
     checker = _checker(domain, domain_text, problem, problem_text, timeout, any_domain)
     aside = None if reference is None else reference_plan(domain_text, problem_text, reference)
+    cost = None if aside is None else _cost(checker, aside)
     for name in plans:
         try:
             text = _plan_text(name)
@@ -142,9 +143,17 @@ def judge_files(
             {one: _opinion(one, domain_text, problem_text, plan) for one in asked if plan},
             reference is not None,
             redundant_actions(checker, plan) if reference and plan and verdict.valid else None,
-            None if aside is None else checker.check(aside).cost,
+            cost,
             _advice(checker, plan) if advise else None,
         )
+
+
+def _cost(checker: Checker | Fallback, plan: Plan) -> float | None:
+    """The cost of a planner's plan, None where the checker has no time for it."""
+    try:
+        return checker.check(plan).cost
+    except NotJudged:
+        return None
 
 
 def _opinion(referee: str, domain: str, problem: str, plan: Plan) -> Opinion:

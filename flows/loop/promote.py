@@ -122,7 +122,9 @@ def without_forgotten(
     if rolled_back:
         reason = FORGOTTEN.format(lineage[len(clean)])
         promote_by_hand(warehouse, experiment, clean[-1], reason)
-    wanted, users = experiment.generations - (len(clean) - 1), experiment.deployment
+    # As many as there were, where the command asks for fewer than were made.
+    wanted = max(experiment.generations, len(lineage) - 1) - (len(clean) - 1)
+    users = experiment.deployment
     # Killed in between, it was rolled back before, and what replaces it is not made yet.
     again = warehouse.promotions(experiment.id)[-1].decided_by == BY_HAND
     if users is not None and (rolled_back or again):

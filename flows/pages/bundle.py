@@ -10,7 +10,7 @@ import html
 import re
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi.testclient import TestClient
 
@@ -127,7 +127,8 @@ def _moved(site: Site, found: re.Match[str], up: str) -> str:
     mark = f"#{parts.fragment}" if parts.fragment else ""
     if parts.path.startswith("/static/"):
         return f' {found[1]}="{up}{parts.path[1:]}"'
-    if parts.path in site.pages:
+    # A page of the bundle shows all of what a query would choose from, or sort.
+    if parts.path in site.pages and parse_qs(parts.query).keys() <= {"experiment"}:
         return f' {found[1]}="{html.escape(up + quote(file_of(parts.path)) + mark)}"'
     return ""
 

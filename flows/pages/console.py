@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -81,11 +82,16 @@ def _cut(value: object) -> object:
     return f"{text[:CELL]}..." if len(text) > CELL else value
 
 
+def _number(value: object) -> object:
+    """As a float what DuckDB sums whole numbers to, which no figure takes."""
+    return float(value) if isinstance(value, Decimal) else value
+
+
 def chart(table: pa.Table) -> str:
     """The numeric columns of a result over its first one, as SVG. Raises InvalidInput where there
     are none.
     """
-    rows = list(rows_of(table.slice(0, SHOWN)))
+    rows = [list(map(_number, row)) for row in rows_of(table.slice(0, SHOWN))]
     frame = pd.DataFrame(rows, columns=names_of(table)).infer_objects()
     across, *others = frame.columns if len(frame.columns) else [""]
     numeric = [name for name in others if pd.api.types.is_numeric_dtype(frame[name])]

@@ -30,7 +30,9 @@ THOUGHT = "</think>"
 
 @dataclass(frozen=True, slots=True)
 class TracePage:
-    """A trace as its page shows it. Without a `verdict`, `unjudged` says why."""
+    """A trace as its page shows it. Without a `verdict`, `unjudged` says why; `told` is what there
+    is to say of its plan besides the `steps`.
+    """
 
     trace: Trace
     task: Task
@@ -40,6 +42,7 @@ class TracePage:
     unjudged: str
     advice: list[str]
     steps: list[Step]
+    told: str
     picture: Picture | None
     goal: list[str]
     decisions: list[Decision]
@@ -52,7 +55,7 @@ class TracePage:
 def trace_page(source: Source, id: str) -> TracePage:
     """A trace's page. Raises InvalidInput where there is none."""
     with source.reading() as warehouse:
-        return _page(warehouse, one_trace(warehouse, id))
+        return _page(warehouse, one_trace(warehouse, id), source.only)
 
 
 def one_trace(warehouse: Warehouse, start: str) -> Trace:
@@ -73,7 +76,7 @@ def one_trace(warehouse: Warehouse, start: str) -> Trace:
     return (exact or found)[0]
 
 
-def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
+def _page(warehouse: Warehouse, trace: Trace, only: frozenset[str] | None) -> TracePage:
     task = warehouse.task(trace.task)
     assert task is not None  # every trace's task is in the warehouse
     judged = [j for j in warehouse.every(Judgement, trace=trace.id) if not j.superseded]
@@ -82,13 +85,15 @@ def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
     *turns, last = turn_texts(trace.text, trace.turn_characters or ())
     thought, mark, answer = last.partition(THOUGHT) if trace.reasoning_tokens else ("",) * 3
     thought = "".join(turns) + thought
-    moved, drawn, advice, goal = _replayed(task, trace)
+    moved, drawn, advice, told, goal = _replayed(task, trace)
+    decisions = warehouse.every(Decision, trace=trace.id)
     return TracePage(
         trace, task, thought, answer if mark else last,
         judged[0] if judged else None, refused[-1].reason if refused else "", advice, moved,
-        drawn, goal,
+        told, drawn, goal,
         sorted(
-            warehouse.every(Decision, trace=trace.id), key=lambda one: (one.experiment, one.since)
+            (one for one in decisions if only is None or one.experiment in only),
+            key=lambda one: (one.experiment, one.since),
         ),
         warehouse.every(Feedback, trace=trace.id),
         next(iter(warehouse.every(Request, trace=trace.id)), None),
@@ -99,30 +104,39 @@ def _page(warehouse: Warehouse, trace: Trace) -> TracePage:
 
 def _replayed(
     task: Task, trace: Trace
-) -> tuple[list[Step], Picture | None, list[str], list[str]]:  # fmt: skip
-    """The steps of a trace's plan, their picture, advice, and the task's goal; nothing of what
-    cannot be read.
+) -> tuple[list[Step], Picture | None, list[str], str, list[str]]:  # fmt: skip
+    """The steps of a trace's plan, their picture, advice, a word on it, and the task's goal;
+    nothing of what cannot be read.
     """
     try:
         parsed = task.parsed
         plan = reading_of(trace.prompt_format).read(parsed, trace.text).plan
     except PosterityError:
-        return [], None, [], []
-    return *replayed(parsed, plan or Plan(())), goal_lines(parsed)
+        return [], None, [], "It cannot be read any more.", []
+    moved, drawn, advice, told = replayed(parsed, plan or Plan(()))
+    if plan is None or not plan.actions:
+        told = "No plan was found in it." if plan is None else "The plan has no action."
+    return moved, drawn, advice, told, goal_lines(parsed)
 
 
-def replayed(task: Parsed, plan: Plan) -> tuple[list[Step], Picture | None, list[str]]:
-    """The steps of a plan, its picture, and advice where it is not valid."""
+def replayed(
+    task: Parsed, plan: Plan
+) -> tuple[list[Step], Picture | None, list[str], str]:  # fmt: skip
+    """The steps of a plan, its picture, advice where it is not valid, and why it was not followed
+    to its end, if it was not.
+    """
+    moved, advice, told = list[Step](), list[str](), ""
     try:
-        moved = list(steps(task, plan, REPLAY_SECONDS))
-        states = [frozenset(task.problem.init), *(one.state for one in moved)]
+        for one in steps(task, plan, REPLAY_SECONDS):
+            moved.append(one)
         advice = explain(task, plan, ADVICE_SECONDS) if plan.actions else []
-    except NotJudged:
-        return [], None, []
+    except NotJudged as error:
+        told = f"It is followed no further on this page: {error.reason}."
+    states = [frozenset(task.problem.init), *(one.state for one in moved)]
     drawn = None
     with suppress(InvalidInput):  # its goal is more than atoms
         drawn = picture(task, states)
-    return moved, drawn, advice
+    return moved, drawn, advice, told
 
 
 def goal_lines(task: Parsed) -> list[str]:

@@ -115,7 +115,8 @@ def coverage(warehouse: Warehouse, runs: Runs) -> Iterator[Section]:
     """Coverage by generation: the mean over seeds, and the range between them."""
     found = warehouse.query("report_coverage")
     seen = set(found["experiment"])  # a seed that is not evaluated yet hides no other
-    runs = {name: [id for id in ids if id in seen] for name, ids in runs.items()}
+    runs = {name: own for name, ids in runs.items() if (own := [id for id in ids if id in seen])}
+    found = found[found["experiment"].isin([id for ids in runs.values() for id in ids])]
     for ids in runs.values():  # a mean of only some seeds would mislead
         reached = found[found["experiment"].isin(ids)].groupby("generation")["experiment"].nunique()
         late = found["generation"].isin(reached.index[reached < len(ids)])

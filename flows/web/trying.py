@@ -30,6 +30,7 @@ class Tried:
 
     planned: Planned
     steps: list[Step]
+    told: str
     picture: Picture | None
     advice: list[str]
     goal: list[str]
@@ -119,5 +120,5 @@ def _task_of(source: Source, key: str) -> dict[str, str]:
 
 def _tried(asked: Planning, planned: Planned) -> Tried:
     task = read_task(*asked.texts)
-    moved, drawn, advice = replayed(task, planned.plan or Plan(()))
-    return Tried(planned, moved, drawn, advice, goal_lines(task))
+    moved, drawn, advice, told = replayed(task, planned.plan or Plan(()))
+    return Tried(planned, moved, told, drawn, advice, goal_lines(task))

@@ -85,7 +85,7 @@ def test_a_domain_like_blocks_or_a_grid_is_drawn_or_left_out() -> None:
         (:action go :parameters (?a) :precondition (at ?a) :effect (holding)))"""
         problem = f"""(define (problem p) (:domain d) (:objects a b) (:init (at a) {init})
         (:goal {goal}))"""
-        moved, drawn, _ = replayed(read_task(domain, problem), Plan((("go", "a"),)))
+        moved, drawn, *_ = replayed(read_task(domain, problem), Plan((("go", "a"),)))
         assert len(moved) == 1
         assert (drawn is None) == ("not" in goal)
 
