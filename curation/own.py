@@ -57,7 +57,7 @@ def curator_named(name: str, code: str | None = None) -> Curator:
     with _here():
         try:
             choose = getattr(importlib.import_module(module), function)
-        except Exception as error:  # whatever a user's file raises
+        except (Exception, SystemExit) as error:  # whatever a user's file raises
             raise InvalidInput(
                 f"the curator {name!r} cannot be loaded: {type(error).__name__}: {error}; {ASK}"
             ) from error

@@ -28,7 +28,6 @@ CHECKER = "posterity"
 CHECKER_VERSION = "5"
 PLAN_SECONDS = 10.0
 """Time limit for judging one plan, where none is given."""
-
 Ids = frozenset[int]
 Words = tuple[str, ...]
 Pick = Callable[[Words], Atom]
@@ -124,6 +123,8 @@ class Checker:
     def _judged(self, plan: Plan) -> Verdict:
         state, values, memo = set(self.init), dict(self.task.values), self._memo
         for index, action in enumerate(plan.actions):
+            if not index & 255:
+                self._clock.look()
             # 1. The first time a ground action is seen, it is checked and compiled.
             step = memo.get(action)
             if step is None:

@@ -16,8 +16,8 @@ from planners.errors import NotJudged
 from planners.pddl import ActionSchema, Task
 from planners.pddl.conditions import Conflict, World, solutions
 from planners.pddl.conditions import changes as changes_of
-from planners.pddl.formulas import number_text
-from planners.pddl.literals import literals
+from planners.pddl.formulas import FLUENT, number_text
+from planners.pddl.literals import conjuncts, literals
 from planners.pddl.printing import formula_text
 from planners.pddl.sexpr import show
 from planners.records import Action, Atom, Formula, Outcome, Plan
@@ -42,6 +42,8 @@ def explain(task: Task, plan: Plan, timeout: float = PLAN_SECONDS) -> list[str]:
         return _explained(task, plan, timeout)
     except NotJudged as error:
         return [error.reason]
+    except RecursionError:
+        return ["a condition of this task nests too deeply for advice"]
 
 
 def _explained(task: Task, plan: Plan, timeout: float) -> list[str]:
@@ -141,12 +143,16 @@ def _help(run: Replay, atom: Atom, wanted: bool, timeout: float) -> str:
         Clock(monotonic() + timeout),
     )
     verb = "adds" if wanted else "deletes"
+    if atom[0] in run.task.domain.derived:
+        return "no action changes it by itself"
     try:
         found = list(dict.fromkeys(_helpers(run.task, atom, wanted, world)))
     except NotJudged:
         return f"no time to look for an action that {verb} it"
     if not found:
-        return f"no action that is applicable here {verb} it"
+        hidden = any(_names(rest, atom[0]) for rest in _conditional(run.task))
+        which = " without a condition" if hidden else ""
+        return f"no action that is applicable here {verb} it{which}"
     named = ", ".join(f"({' '.join(action)})" for action in sorted(found)[:HELPERS])
     more = f" or {len(found) - HELPERS} more" if len(found) > HELPERS else ""
     return f"applicable here and {verb} it: {named}{more}"
@@ -172,6 +178,19 @@ def _helpers(task: Task, atom: Atom, wanted: bool, world: World) -> Iterator[Act
                     yield (schema.name, *(found[name] for name, _ in schema.parameters))
 
 
+def _conditional(task: Task) -> Iterator[Formula]:
+    """The effects of actions that are no plain ones."""
+    for schema in task.domain.actions.values():
+        yield from (part for part in conjuncts(schema.effect) if part[0] in ("when", "forall"))
+
+
+def _names(part: object, predicate: str) -> bool:
+    """Whether an atom of a predicate is in a formula."""
+    return isinstance(part, tuple) and (
+        part[:1] == (predicate,) or any(_names(inner, predicate) for inner in part)
+    )
+
+
 def _matching(
     effect: Formula, atom: Atom, schema: ActionSchema, world: World
 ) -> dict[str, str] | None:
@@ -190,7 +209,7 @@ def _matching(
 
 def _fluents(part: object, env: dict[str, str]) -> Iterator[Atom]:
     """The numeric fluents of a condition that name no quantified variable."""
-    if isinstance(part, tuple) and part[:1] == ("fluent",):
+    if isinstance(part, tuple) and part[:1] == (FLUENT,):
         fluent = ground(part[1:], env)
         if not any(word.startswith("?") for word in fluent):
             yield fluent

@@ -30,9 +30,11 @@ class Fallback:
     def __init__(
         self, domain: str, problem: str, why: NotJudged, timeout: float | None = None
     ) -> None:
-        self.version, self.timeout = version(FALLBACK), timeout
-        self.why = why
-        self.judge = Unified(domain, problem)
+        self.why, self.timeout = why, timeout
+        try:
+            self.version, self.judge = version(FALLBACK), Unified(domain, problem)
+        except ModuleNotFoundError:  # the checker may be installed alone
+            self._require("is not installed")
         self._require(self.judge.refusal)  # before any plan is read: no plan of it has a verdict
         sections = parse(domain)[2:]
         self.schemas = frozenset(one[1] for one in sections if one[0] == ":action")

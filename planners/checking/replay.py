@@ -18,11 +18,12 @@ from planners.pddl import Task, formulas
 from planners.records import Atom, Formula, Outcome, Plan
 
 Env = dict[str, str]
+TOO_LONG = "the naive replay takes too long"
 
 
 class Replay:
-    """A task's current state: atoms that hold, numbers, and the types of each object. Quantifiers
-    raise NotJudged after the time `deadline`.
+    """A task's current state: atoms that hold, numbers, and the types of each object. Steps and
+    quantifiers raise NotJudged after the time `deadline`.
     """
 
     def __init__(self, task: Task, deadline: float = math.inf) -> None:
@@ -34,6 +35,8 @@ class Replay:
 
     def step(self, name: str, *arguments: str) -> Outcome | None:
         """Apply a ground action and return None, or return the outcome that makes it bad."""
+        if monotonic() > self.deadline:
+            raise NotJudged(TOO_LONG)
         schema = self.task.domain.actions.get(name)
         if schema is None:
             return Outcome.UNKNOWN_ACTION
@@ -67,7 +70,7 @@ class Replay:
         ranges = [[o for o, k in self.kinds.items() if k & set(kinds)] for _, kinds in parameters]
         for choice in product(*ranges):
             if monotonic() > self.deadline:
-                raise NotJudged("the naive replay takes too long")
+                raise NotJudged(TOO_LONG)
             yield {**env, **dict(zip([v for v, _ in parameters], choice, strict=True))}
 
     def true(self, f: Formula, env: Env) -> bool:
@@ -123,7 +126,7 @@ class Replay:
         """The value of a numeric expression. Raises KeyError or ZeroDivisionError if undefined."""
         if isinstance(e, int | Fraction):
             return e
-        if e[0] == "fluent":
+        if e[0] == formulas.FLUENT:
             return self.numbers[ground(e[1:], env)]
         value = self.number(e[1], env)
         for part in e[2:]:

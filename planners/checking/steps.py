@@ -40,7 +40,7 @@ class Step:
 
 
 def steps(task: Task, plan: Plan, seconds: float = PLAN_SECONDS) -> Iterator[Step]:
-    """Yield the steps of a plan; the first bad one is the last. Raises NotJudged if its quantifiers
+    """Yield the steps of a plan; the first bad one is the last. Raises NotJudged if they
     take longer than `seconds`.
     """
     run = Replay(task, monotonic() + seconds)

@@ -15,6 +15,7 @@ from planners.pddl.declarations import Rule
 from planners.pddl.formulas import (
     ASSIGNMENTS,
     COMPARE,
+    FLUENT,
     Number,
     Parameters,
     calculated,
@@ -224,9 +225,10 @@ def value_of(expression: Any, binding: Binding, world: World) -> Number | None:
     """The exact value of a numeric expression; None if it is undefined."""
     if isinstance(expression, int | Fraction):
         return expression
-    if expression[0] == "fluent":
+    if expression[0] == FLUENT:
         return world.values.get(substitute(expression[1:], binding))
     operator, first, *others = expression
+    world.clock.tick(len(others))
     found = value_of(first, binding, world)
     for part in others:
         other = value_of(part, binding, world)

@@ -27,6 +27,8 @@ ARITHMETIC = frozenset("+-*/")
 CONNECTIVES = frozenset(("and", "or", "not", "imply", "forall", "exists", "when"))
 COMPARE = "(compare)"
 """Head of a numeric comparison once read. Its parentheses keep it from being a predicate's name."""
+FLUENT = "(fluent)"
+"""Head of a numeric fluent once read, likewise."""
 Number = int | Fraction
 """A number of PDDL, exact: its decimals are rationals."""
 LONGEST_NUMBER = 400
@@ -124,6 +126,8 @@ class Scope:
     names: dict[str, Types]
     above: dict[str, set[str]] = field(default_factory=dict)
     """The ancestors of the types that were asked about."""
+    common: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """The types below pairs of them."""
 
     def with_names(self, names: Iterable[tuple[str, Types]]) -> Scope:
         return replace(self, names=self.names | dict(names))
@@ -136,11 +140,10 @@ class Scope:
         """
         return self._applied(words, self.predicates, "predicate", exact)
 
-    def fluent(self, words: Any) -> Atom:
+    def fluent(self, words: Any, exact: bool = False) -> Atom:
         """A numeric fluent, on the same conditions; parentheses around a lone name are optional."""
-        return self._applied(
-            [words] if isinstance(words, str) else words, self.functions, "function"
-        )
+        told = [words] if isinstance(words, str) else words
+        return self._applied(told, self.functions, "function", exact)
 
     def _applied(
         self, words: Any, known: dict[str, tuple[Types, ...]], what: str, exact: bool = False
@@ -186,8 +189,13 @@ class Scope:
         for one, other in ((kind, wanted), (wanted, kind)):
             if self._below(one, other):
                 return [one]
-        both = [one for one in self.types if self._below(one, kind) and self._below(one, wanted)]
-        return [one for one in both if not any(parent in both for parent in self.types[one])]
+        if (kind, wanted) not in self.common:
+            below = (one for one in self.types if self._below(one, kind))
+            both = dict.fromkeys(one for one in below if self._below(one, wanted))
+            self.common[kind, wanted] = [
+                one for one in both if not any(parent in both for parent in self.types[one])
+            ]
+        return self.common[kind, wanted]
 
     def term(self, word: Any) -> str:
         if not isinstance(word, str) or word not in self.names:
@@ -238,7 +246,7 @@ def condition(words: Any, scope: Scope) -> Formula:
 
 @located
 def expression(words: Any, scope: Scope) -> Any:
-    """A numeric expression: a number, ("fluent", ...), or (operator, operand, operand, ...)."""
+    """A numeric expression: a number, (FLUENT, ...), or (operator, operand, operand, ...)."""
     if isinstance(words, str) and NUMBER.fullmatch(words):
         return number(words)
     if isinstance(words, list) and words and _head(words) in ARITHMETIC:
@@ -250,7 +258,7 @@ def expression(words: Any, scope: Scope) -> Any:
         return (words[0], *parts)
     if isinstance(words, list) and words[:1] == ["is-violated"] and not scope.functions:
         raise NotJudged("preferences (is-violated) are not supported")
-    return ("fluent", *scope.fluent(words))
+    return (FLUENT, *scope.fluent(words))
 
 
 def number(word: str) -> Number:
@@ -271,9 +279,11 @@ def number_text(value: Number) -> str:
         return str(int(short)) if whole else repr(short)
     exact = Context(prec=3 * LONGEST_NUMBER, Emin=-9999, Emax=9999, traps=[Inexact])
     try:
-        return format(exact.divide(Decimal(value.numerator), Decimal(value.denominator)), "f")
+        found = exact.divide(Decimal(value.numerator), Decimal(value.denominator))
     except Inexact:
         return str(value)
+    text = format(found, "f")
+    return text if len(text) <= LONGEST_NUMBER else format(found.normalize(exact), "e")
 
 
 def as_float(value: Number) -> float | None:
@@ -318,5 +328,5 @@ def effect(words: Any, scope: Scope, conditional: bool = False) -> Formula:
             raise PddlError("a (when ...) inside a (when ...) is not PDDL")
         return ("when", condition(words[1], scope), effect(words[2], scope, True))
     if head in ASSIGNMENTS and len(words) == 3:
-        return (head, scope.fluent(words[1]), expression(words[2], scope))
+        return (head, scope.fluent(words[1], exact=True), expression(words[2], scope))
     return scope.atom(words, exact=True)

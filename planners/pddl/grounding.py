@@ -11,7 +11,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, reduce
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter, or_
 from typing import NamedTuple
 
@@ -289,12 +289,15 @@ def _bindings(
         atom = max(waiting, key=lambda a: (len(bound.intersection(a[1:])), -len(facts.of(a[0]))))
         waiting.remove(atom)
         known = [(i, term) for i, term in enumerate(atom) if i and term in bound]
-        envs = [
+        joined = (
             extended
             for env in envs
             for fact in facts.with_word(atom[0], *_first(known, env))
             if (extended := _match(atom, fact, env, ranges)) is not None
-        ]
+        )
+        envs = list(islice(joined, MOST + 1))
+        if len(envs) > MOST:
+            raise NotJudged(f"action {schema.name!r} has more than {MOST:,} ground actions")
         bound.update(term for term in atom[1:] if term in ranges)
     for variable, names in ranges.items():
         if variable not in bound:

@@ -19,12 +19,15 @@ from types import MappingProxyType
 from typing import Any
 
 from planners.errors import InvalidInput
+from planners.pddl.formulas import FLUENT
 from planners.pddl.reader import Domain, Task, changing
 from planners.pddl.sexpr import parse, words_of
 from planners.records import Formula, content_hash
 
 SYMMETRIES = 64
 """At most so many symmetries of a task are searched for."""
+LARGEST = 400
+"""Names in static facts up to which they are searched for: each is a call within the last."""
 DUAL = {"and": "or", "or": "and", "forall": "exists", "exists": "forall"}
 Bound = Mapping[str, str]
 """New names of the variables in scope."""
@@ -82,6 +85,8 @@ def _symmetries(
     colours = _refine(_ranks(first), [(predicates[what], rest) for what, rest in mentions])
     # Names that share a fact follow each other, so that a wrong image is soon seen to be wrong.
     order = _connected([rest for _, rest in mentions])
+    if len(order) > LARGEST:
+        return ({},)
     due: dict[str, list[Formula]] = {name: [] for name in order}
     for atom in static:
         if atom[1:]:
@@ -182,7 +187,7 @@ def _bound(part: Any, names: Bound) -> Any:
 def _hollow(formula: Formula | str, known: set[str]) -> Any:
     """A formula with each object replaced by an empty string."""
     if isinstance(formula, tuple):
-        own = int(formula[0] == "fluent")  # a function's name is no object's
+        own = int(formula[0] == FLUENT)  # a function's name is no object's
         return tuple(_hollow(part, known) if i > own else part for i, part in enumerate(formula))
     return "" if formula in known else formula
 
@@ -190,7 +195,7 @@ def _hollow(formula: Formula | str, known: set[str]) -> Any:
 def _objects(formula: Formula | str, known: set[str]) -> Iterable[str]:
     """The objects of a formula, in order."""
     if isinstance(formula, tuple):
-        for part in formula[2 if formula[0] == "fluent" else 1 :]:
+        for part in formula[2 if formula[0] == FLUENT else 1 :]:
             yield from _objects(part, known)
     elif formula in known:
         yield formula

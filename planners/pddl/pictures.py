@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from itertools import zip_longest
 
+from planners.errors import InvalidInput
 from planners.pddl.literals import goal_atoms
 from planners.pddl.reader import Task
 from planners.records import Atom
@@ -88,7 +90,9 @@ def layout(state: Collection[Atom]) -> dict[str, Cell]:
 
 def sokoban(task: Task, state: Collection[Atom]) -> dict[str, str]:
     """Marks of Sokoban: robot `@`, box `$`, goal `.`, box on a goal `*`, robot on a goal `+`."""
-    wanted = {rest[1] for name, *rest in goal_atoms(task.problem.goal) if name == "at"}
+    wanted = set[str]()
+    with suppress(InvalidInput):  # a goal of more than atoms has no marks
+        wanted = {rest[1] for name, *rest in goal_atoms(task.problem.goal) if name == "at"}
     boxes = {rest[1] for name, *rest in state if name == "at"}
     marks = dict.fromkeys(wanted, ".") | {box: "*" if box in wanted else "$" for box in boxes}
     robots = {rest[0] for name, *rest in state if name == "at-robot"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from planners.pddl.formulas import as_float
+from planners.pddl.formulas import FLUENT, as_float
 from planners.records import Formula, Plan, Problem
 
 
@@ -15,7 +15,7 @@ def rename(problem: Problem, names: dict[str, str]) -> Problem:
     def renamed(formula: Formula) -> Formula:
         if formula[0] in ("forall", "exists"):  # the types of its variables are no objects
             return (*formula[:2], renamed(formula[2]))
-        own = int(formula[0] == "fluent")  # a function's name is no object's
+        own = int(formula[0] == FLUENT)  # a function's name is no object's
         return tuple(
             renamed(part) if isinstance(part, tuple) else names.get(part, part) if i > own else part
             for i, part in enumerate(formula)
@@ -42,9 +42,14 @@ def shuffle(problem: Problem, rng: Random) -> Problem:
     )
 
 
-def rename_plan(plan: Plan, names: dict[str, str]) -> Plan:
-    """A plan under other names, its actions' included; words that are not in `names` stay."""
-    return Plan(tuple(tuple(names.get(word, word) for word in action) for action in plan.actions))
+def rename_plan(plan: Plan, names: dict[str, str], actions: dict[str, str]) -> Plan:
+    """A plan under other names of objects and of actions; words that are in neither stay."""
+    return Plan(
+        tuple(
+            (actions.get(name, name), *(names.get(word, word) for word in words))
+            for name, *words in plan.actions
+        )
+    )
 
 
 def canonical(problem: Problem) -> Problem:
@@ -66,6 +71,6 @@ def keyed(part: Any) -> Any:
     if isinstance(part, tuple):
         return tuple(map(keyed, part))
     if isinstance(part, str):
-        return part
+        return "fluent" if part == FLUENT else part  # as it stands in the keys that are stored
     short = as_float(part)
     return str(part) if short is None else short

@@ -39,9 +39,10 @@ from functools import lru_cache
 
 from planners.pddl.sexpr import fold
 from planners.prompts.forms import FORMS
+from planners.prompts.withdrawn import taken_back
 from planners.records import Action, Plan
 
-EXTRACTION_VERSION = "8"
+EXTRACTION_VERSION = "9"
 THINK_START, THINK_END = "<think>", "</think>"
 CALL_START, CALL_END = "<validate>", "</validate>"
 """Around a plan that a model asks the plan checker about."""
@@ -77,7 +78,7 @@ _ANNOUNCED = re.compile(
 _EXPLAINED = re.compile(
     r"((?:\([^();]*+\)(?:[ \t]*+(?:,|->|\u2192)?[ \t]*+(?=\()|(?!\()))++)"  # actions in a row
     r"[`*]{0,3}(?:[ \t]*+[,.\\]{1,3}|;)?[ \t]*+"  # what ends a sentence or a line
-    r"(?:(?:[-\u2013\u2014:#]|//)[ \t].*)?"  # why
+    r"((?:[-\u2013\u2014:#]|//)[ \t].*)?"  # why
 )
 _JOINED = re.compile(r"\(\s*+([^\s();]++)([^();]*+)\)")
 _IN_A_ROW = re.compile(r"\);[ \t]*+(?=\([ \t]*+([^\s()]++))")
@@ -85,25 +86,11 @@ _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2007": " "})
 _MENTION = re.compile(
     r"\(([^()]*+)(\)?)|^(?:step[ \t]{0,9})?\d{1,6}[.):][ \t]{1,9}[*`]{0,3}([^\s()*`:]+)", re.M
 )
-_NEGATED = r"(?: not|n['\u2019]t) "
-_TAKEN_BACK = re.compile(
-    rf"\bplans?\b(?P<between>[^.\n]{{0,40}})\b(?:(?:does|do|did|will|would){_NEGATED}work"
-    rf"|(?:is|was|are){_NEGATED}valid|fail(?:s|ed)?|(?:is|was|are) (?:invalid|wrong|incorrect))\b"
-    r"|\b(?:invalid|wrong|incorrect|failing|failed|broken) plan\b",
-    re.I,
-)
-_DOUBTED = re.compile(
-    r"\b(?:not|never|no|none|nothing|cannot|hardly|rarely|without|avoid(?:s|ed|ing)?|unlike|any|"
-    r"every|if|whether|unless|should|instead of|rather than)\b|n['\u2019]t\b",
-    re.I,
-)
-"""Words before such a statement in its sentence that may turn it round."""
 _TIMED = re.compile(rf"{_NUMBER}[ \t]*:[ \t]*\(")
 _ACTION_BEGINS = re.compile(r"[(\[{;]")
 _BLANK = " \t\r"
 _SPACE = re.compile(r"[ \t\r]+")
 _CALLED = re.compile(r"[^\s()]+\([^()]*\)[.;,]?")
-NEAR = 500  # characters before a word that takes a plan back, in which it may be doubted
 EXPLAINED = 2000
 """Longest line, in characters, from which an explanation is taken off."""
 SHORT = 200
@@ -152,10 +139,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     if not runs:
         return whole
     found = _the_one("listed", [extract_lines(run) for run, bad in runs if not bad])
-    if found.plan is not None and (name := _mentioned(before, after, found.plan, schemas)):
-        reason = f"ambiguous: text outside the plan also contains the action ({name} ...)"
-        return Extraction(None, reason)
-    return found
+    return _unless_mentioned(found, before, after, schemas)
 
 
 def _unless_another(marked: Extraction, after: str) -> Extraction:
@@ -164,6 +148,16 @@ def _unless_another(marked: Extraction, after: str) -> Extraction:
     if marked.plan is not None and any(plan not in (None, marked.plan) for plan in others):
         return Extraction(None, "ambiguous: another plan follows the marked one")
     return marked
+
+
+def _unless_mentioned(
+    found: Extraction, before: str, after: str, schemas: Container[str]
+) -> Extraction:
+    """A plan, unless text before or after its beginning tells of an action that it has not."""
+    if found.plan is not None and (name := _mentioned(before, after, found.plan, schemas)):
+        reason = f"ambiguous: text outside the plan also contains the action ({name} ...)"
+        return Extraction(None, reason)
+    return found
 
 
 def plain_lines(text: str) -> str:
@@ -199,11 +193,11 @@ def _in_a_form(text: str, schemas: Container[str]) -> Plan | None:
 
 def _read_block(block: str, schemas: Container[str]) -> Extraction:
     """The plan of what was marked as one."""
-    lines = "\n".join(_listed(line)[0] for line in block.split("\n"))
-    found = _with_actions(extract_lines(lines), block)
+    lines, _, whys = zip(*map(_listed, block.split("\n")), strict=True)
+    found = _with_actions(extract_lines("\n".join(lines)), block)
     if found.plan is None and (plan := _in_a_form(block, schemas)) is not None:
         return Extraction(plan)
-    return found
+    return _unless_mentioned(found, "", "\n".join(whys), schemas)
 
 
 def _mentioned(before: str, after: str, plan: Plan, schemas: Container[str]) -> str | None:
@@ -241,25 +235,14 @@ def _blocks(answer: str, ended: re.Pattern[str], begun: re.Pattern[str]) -> list
     blocks, end = [], 0
     for match in ended.finditer(answer):
         told = "".join(filter(None, match.groups()))
-        blocks.append((told, _taken_back(answer[end : match.start()])))
+        blocks.append((told, taken_back(answer[end : match.start()])))
         end = match.end()
     open_end = begun.search(answer, end) if blocks else None
     if open_end is not None:
         before = answer[end : open_end.start()]
-        blocks.append((answer[open_end.end() :], _taken_back(before)))
+        blocks.append((answer[open_end.end() :], taken_back(before)))
     # Some are only spoken of, as in "between <plan> and </plan>".
     return [(block, bad) for block, bad in blocks if _ACTION_BEGINS.search(block)] or blocks[:1]
-
-
-def _taken_back(before: str) -> bool:
-    """Whether the last line of a text says of a plan, plainly, that it does not work."""
-    line = before.strip().split("\n")[-1]
-    for found in _TAKEN_BACK.finditer(line):
-        near = line[max(0, found.start() - NEAR) : found.start()]
-        ahead = re.split(r"[.!?]\s", near)[-1] + (found["between"] or "")
-        if not _DOUBTED.search(ahead):
-            return True
-    return False
 
 
 def _the_one(what: str, found: list[Extraction]) -> Extraction:
@@ -280,25 +263,27 @@ def _runs(answer: str) -> tuple[list[tuple[str, bool]], str, str]:
     """
     runs: list[tuple[list[str], bool]] = []
     prose: list[str] = []
+    whys: list[str] = []
     before = 0
     running, latest = False, 0
-    for line, number in map(_listed, answer.split("\n")):
+    for line, number, why in map(_listed, answer.split("\n")):
+        whys.append(why)
         if line.startswith("(") or _TIMED.match(line):
             if not running or 0 < number < latest:
                 before = before if runs else len(prose)
-                runs.append(([], bool(prose) and not running and _taken_back(prose[-1])))
+                runs.append(([], bool(prose) and not running and taken_back(prose[-1])))
             runs[-1][0].append(line)
             running, latest = True, number or latest
         elif line and line[0] != ";":
             prose.append(line)
             running, latest = False, 0
     told = [("\n".join(run), bad) for run, bad in runs]
-    return told, "\n".join(prose[:before]), "\n".join(prose[before:])
+    return told, "\n".join(prose[:before]), "\n".join([*prose[before:], *whys])
 
 
-def _listed(line: str) -> tuple[str, int]:
-    """A line without the list and code marks around its actions and without their explanation, and
-    its number in the list or 0.
+def _listed(line: str) -> tuple[str, int, str]:
+    """A line without the list and code marks around its actions, its number in the list or 0, and
+    their explanation, which is not in the line.
     """
     bare = line.strip(_BLANK)
     marked = _LISTED.match(bare)
@@ -308,10 +293,11 @@ def _listed(line: str) -> tuple[str, int]:
     action = (rest[announced.end() :] if announced else rest).strip("*`")
     explained = _EXPLAINED.fullmatch(action) if len(action) <= EXPLAINED else None
     if explained is not None:
-        return " ".join(f"({inside})" for inside in _INSIDE.findall(explained[1])), number
+        actions = " ".join(f"({inside})" for inside in _INSIDE.findall(explained[1]))
+        return actions, number, explained[2] or ""
     if action.startswith("(") or (marked and _CALLED.fullmatch(action)):
-        return action, number
-    return bare, number
+        return action, number, ""
+    return bare, number, ""
 
 
 def extract_lines(answer: str) -> Extraction:

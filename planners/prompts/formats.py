@@ -121,9 +121,9 @@ def letters(task: Task) -> str:
 class PromptFormat:
     """How a task is written for a policy. Any change of the text needs a new version.
 
-    `names` maps the task's names to those that the text uses instead. `pool` has names that any
-    model knows, to vary them in training. `bare` is set if the answer is expected to be a plan and
-    nothing else.
+    `names` maps the task's names to those that the text uses instead: those of objects, and of
+    actions too if `obscure` is set. `pool` has names that any model knows, to vary them in
+    training. `bare` is set if the answer is expected to be a plan and nothing else.
     """
 
     name: str
@@ -132,32 +132,41 @@ class PromptFormat:
     names: Callable[[Task], dict[str, str]] = lambda task: {}
     bare: bool = False
     pool: tuple[str, ...] = ()
+    obscure: bool = False
 
     def read(self, task: Task, completion: str) -> Extraction:
         """The plan of an answer to this prompt, translated into the task's own names."""
         names = self.names(task)
         if not names:
             return extract(completion, task.domain.actions)
-        actions = task.domain.actions.items()
-        schemas = {names.get(name, name): schema for name, schema in actions}
+        shown = self._actions(names)
+        schemas = {shown.get(name, name): one for name, one in task.domain.actions.items()}
         found = extract(completion, schemas)
         if found.plan is None:
             return found
         # A name that the prompt does not show stands for nothing, not for what it names elsewhere:
         # no object's name begins with a question mark.
-        own = {name: f"?{name}" for name in names}
-        own |= {made_up: name for name, made_up in names.items()}
-        return Extraction(rename_plan(found.plan, own))
+        own, actions = (
+            {name: f"?{name}" for name in told} | {made_up: name for name, made_up in told.items()}
+            for told in (names, shown)
+        )
+        return Extraction(rename_plan(found.plan, own, actions))
 
     def restate(self, task: Task, completion: str, plan: Plan) -> str:
         """An answer given in the task's own names, rewritten as an answer to this prompt."""
         names = self.names(task)
-        return str(rename_plan(plan, names)) if names or self.bare else completion
+        restated = rename_plan(plan, names, self._actions(names))
+        return str(restated) if names or self.bare else completion
+
+    def _actions(self, names: dict[str, str]) -> dict[str, str]:
+        """Those of the names that stand for actions: an object may be called like one."""
+        return names if self.obscure else {}
 
     def __str__(self) -> str:
         return f"{self.name}-{self.version}"
 
 
+MADE_UP = language.made_up_names
 PROMPTS = {
     "compact": PromptFormat("compact", "2", compact, compact_names, bare=True),
     "letters": PromptFormat("letters", "1", letters, letter_names, bare=True, pool=LETTERS[:12]),
@@ -165,7 +174,7 @@ PROMPTS = {
     "natural": PromptFormat("natural", "4", language.plain_words),
     "validate": PromptFormat("validate", "3", language.with_tool),
     "task": PromptFormat("task", "2", language.bare_task, bare=True),
-    "obfuscated": PromptFormat("obfuscated", "3", language.obfuscated, language.made_up_names),
+    "obfuscated": PromptFormat("obfuscated", "3", language.obfuscated, MADE_UP, obscure=True),
 }
 """`compact` is for the embedded base, `task` for planners, the others for language models;
 `letters` for one that was warmed up on it, `validate` for one that may call that tool.
@@ -173,9 +182,7 @@ PROMPTS = {
 OLDER = (
     PromptFormat("natural", "2", partial(language.plain_words, version=2)),
     PromptFormat("natural", "3", partial(language.plain_words, version=3)),
-    PromptFormat(
-        "obfuscated", "2", partial(language.obfuscated, version=2), language.made_up_names
-    ),
+    PromptFormat("obfuscated", "2", partial(language.obfuscated, version=2), MADE_UP, obscure=True),
     PromptFormat("validate", "1", partial(language.with_tool, version=2)),
     PromptFormat("validate", "2", partial(language.with_tool, version=3)),
 )

@@ -97,7 +97,10 @@ def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
     """The action of an object or a list of words, or those of a string; None if it has none."""
     if isinstance(item, dict):
         name = next((item[key] for key in _NAMES if key in item), None)
-        rest: Any = next((item[key] for key in _ARGUMENTS if key in item), [])
+        rest: Any = next((item[key] for key in _ARGUMENTS if key in item), None)
+        if rest is None:  # perhaps each is named beside the action
+            beside = {key: value for key, value in item.items() if key not in _NAMES}
+            rest = beside if _takes_any(name, schemas) and beside else []
         rest = _in_order(name, rest, schemas) if isinstance(rest, dict) else rest
         if not isinstance(rest, list):
             return None
@@ -106,11 +109,20 @@ def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
         if not _SOME.fullmatch(item):
             return None
         bare = fold(item.replace(",", " "))
+        later = [part.split() for part in re.split("[,;]", fold(item))[1:]]
+        if any(words and words[0] in schemas for words in later):
+            return None  # several actions in a row, without parentheses
         return [tuple(one.split()) for one in _INSIDE.findall(bare)] or [tuple(bare.split())]
     if not isinstance(item, list) or not all(isinstance(word, str) for word in item):
         return None
     words = [fold(word.strip()) for word in item]
     return [tuple(words)] if all(map(_WORD.fullmatch, words)) else None
+
+
+def _takes_any(name: Any, schemas: Container[str]) -> bool:
+    """Whether an action is known to take arguments."""
+    known = isinstance(name, str) and isinstance(schemas, Mapping) and schemas.get(fold(name))
+    return bool(known and known.parameters)
 
 
 def _in_order(name: Any, named: dict[str, Any], schemas: Container[str]) -> list[Any] | None:

@@ -121,7 +121,7 @@ def _answering(
             read(of, text).plan
             for of, text in ((lesson.task, lesson.completion), (task, completion))
         )
-        if before is not None and (after is None or after != rename_plan(before, named)):
+        if before is not None and (after is None or after != rename_plan(before, named, {})):
             return lesson
     if completion == lesson.completion:
         return replace(lesson, task=task)

@@ -66,7 +66,7 @@ from tests.planners.checking.test_checker import ADL, ADL_PROBLEM, BLOCKS, PROBL
             [
                 "step 1: (move x here there) is not applicable",
                 "(open x) is true and must not be since step 0 (flip x) added it; "
-                "no action that is applicable here deletes it",
+                "no action that is applicable here deletes it without a condition",
             ],
         ),
         (

@@ -228,6 +228,22 @@ FORMS: list[tuple[str, Plan | None]] = [
     (f"<think>{TEXT}</think>", None),
     (f"<think>{TEXT}", None),
     ("<plan>I give up</plan>", None),
+    # an action behind what explains another
+    ("(pickup a) - (stack a b)", None),
+    ("1. (pickup a) - then (stack a b)\n2. (putdown c)", None),
+    ("<plan>\n1. (pickup a): (stack a b)\n</plan>", None),
+    ("1. (pickup a) - take it\n2. (stack a b) - after (pickup a)", AB),
+    # a plan behind word of one that failed
+    (f"The previous plan is invalid since a is not clear. Here is the corrected one:\n{FENCE}", AB),
+    (f"My first plan failed, so here is another:\n{FENCE}", AB),
+    (f"Since the plan failed, I try this:\n{FENCE}", AB),
+    (f"The plan failed, so:\n{FENCE}", AB),
+    (f"This plan does not work because a is not clear:\n{FENCE}", None),
+    (f"My first plan does not work:\n{FENCE}\nThis one does:\n```\n(pickup a)\n```", A),
+    # JSON with arguments beside the action, and actions in one string
+    ('[{"action": "stack", "block": "a", "under": "b"}]', None),
+    ('[{"action": "pickup", "x": "a"}, {"action": "stack", "y": "b", "x": "a"}]', AB),
+    ('{"plan": "pickup a, stack a b"}', None),
     # a form that is only spoken of
     (f"I will answer between <plan> and </plan>.\n<plan>\n{TEXT}\n</plan>", AB),
 ]
