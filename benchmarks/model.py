@@ -128,7 +128,7 @@ def sft_trained(base: Path, lessons: list[Lesson], steps: int, folder: Path) -> 
         config = SFTConfig(
             output_dir=str(folder), max_steps=steps, per_device_train_batch_size=ROWS,
             learning_rate=RATE, use_cpu=True, bf16=False, report_to="none", save_strategy="no",
-            disable_tqdm=True, logging_strategy="no",
+            disable_tqdm=True, logging_strategy="no", gradient_checkpointing=False,
         )  # fmt: skip
         trainer = SFTTrainer(
             model=model, args=config, train_dataset=Dataset.from_list(rows),

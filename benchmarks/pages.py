@@ -4,25 +4,19 @@ of the traces in DuckDB.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 
 import duckdb
 import httpx
 
 from benchmarks.harness import Row, Scale, compared, peak, say
-from benchmarks.warehouse import fill
-from flows.experiments.reading import load_experiment
-from planners.domains import DOMAINS
-from planners.pddl.printing import print_problem
+from benchmarks.warehouse import ID, fill
 
-ID = "quickstart-0123456789ab"
 PAGES = {
     "experiments": "/",
     "an experiment": f"/experiments/{ID}",
@@ -45,7 +39,6 @@ def pages(scale: Scale) -> list[Row]:
         path = Path(folder) / "w.duckdb"
         say(f"a warehouse of {number} traces")
         fill(path, number)
-        _name(path)
         scans = [_scan(path) for _ in range(scale.runs)]
         command = [sys.executable, "-m", "flows", "view", "--warehouse", str(path), "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -94,23 +87,3 @@ def _scan(path: Path) -> float:
         begun = time.perf_counter()
         connection.execute(SCAN).fetchall()
         return time.perf_counter() - begun
-
-
-def _name(path: Path) -> None:
-    """Give the filled warehouse an experiment, promotions and a task that can be read."""
-    entry, rng = DOMAINS["blocksworld"], Random(0)
-    while (problem := entry.generate(6, 4, rng)) is None:
-        pass
-    settings = json.dumps(load_experiment("quickstart").model_dump(mode="json"))
-    with duckdb.connect(path) as connection:
-        connection.execute("INSERT INTO domains VALUES ('d', 'blocksworld', ?)", [entry.text])
-        connection.execute("UPDATE tasks SET pddl = ?", [print_problem(problem)])
-        connection.execute(
-            "INSERT INTO experiments BY NAME SELECT ? AS experiment, 'h' AS hash, 0 AS seed, "
-            "'quickstart' AS name, ? AS config, '0.1.0' AS code_version", [ID, settings]
-        )  # fmt: skip
-        connection.execute(
-            "INSERT INTO promotions BY NAME "
-            "SELECT ? AS experiment, g AS position, g AS generation, "
-            "true AS promoted, 'always' AS decided_by, '' AS reason FROM range(6) AS r(g)", [ID]
-        )  # fmt: skip

@@ -1,7 +1,7 @@
 """The same loop as a straightforward script of TRL, VAL and JSON Lines files, to compare with.
 
 Written as somebody would who has a base, a list of tasks and an afternoon: plain `generate` in
-batches, one VAL process a plan, traces appended to a file, the shortest valid plan of each task so
+batches, VAL task by task, traces appended to a file, the shortest valid plan of each task so
 far, TRL's SFTTrainer. It asks for the same number of samples, from the same tasks with the same
 prompts, and trains as many steps on as large batches.
 """
@@ -77,16 +77,36 @@ def _sample(
 
 
 def _judge(traces: list[Trace], folder: Path) -> None:
-    """One VAL process a plan."""
+    """VAL, on all plans of a task at once. It ends at one that it cannot read, and is asked about
+    those behind it anew.
+    """
+    by_task: dict[str, list[Trace]] = {}
     for trace in traces:
-        (folder / "domain.pddl").write_text(trace["task"].domain.text)
-        (folder / "problem.pddl").write_text(print_problem(trace["task"].problem))
-        (folder / "plan").write_text(trace["text"])
-        told = subprocess.run(
-            [VALIDATE, "domain.pddl", "problem.pddl", "plan"],
-            cwd=folder, capture_output=True, text=True, errors="replace",
-        )  # fmt: skip
-        trace["valid"] = told.returncode == 0 and "Plan valid" in told.stdout
+        by_task.setdefault(trace["task"].key, []).append(trace)
+    for some in by_task.values():
+        (folder / "domain.pddl").write_text(some[0]["task"].domain.text)
+        (folder / "problem.pddl").write_text(print_problem(some[0]["task"].problem))
+        found: list[bool] = []
+        while left := some[len(found) :]:
+            texts = [trace["text"] for trace in left]
+            # Where it crashes, it loses what it said of those before.
+            found += _validated(texts, folder) or _validated(texts[:1], folder) or [False]
+        for trace, valid in zip(some, found, strict=True):
+            trace["valid"] = valid
+
+
+def _validated(plans: list[str], folder: Path) -> list[bool]:
+    """Whether each plan is valid, as far as VAL got."""
+    names = [f"plan{number}" for number in range(len(plans))]
+    for name, plan in zip(names, plans, strict=True):
+        (folder / name).write_text(plan)
+    told = subprocess.run(
+        [VALIDATE, "domain.pddl", "problem.pddl", *names],
+        cwd=folder, capture_output=True, text=True, errors="replace",
+    ).stdout  # fmt: skip
+    parts = dict(part.split("\n", 1) for part in told.split("Checking plan: ")[1:])
+    last = max((number for number, name in enumerate(names) if name in parts), default=-1)
+    return ["Plan valid" in parts.get(name, "") for name in names[: last + 1]]
 
 
 def _train(

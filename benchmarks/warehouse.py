@@ -22,11 +22,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, registry
 
 from benchmarks.harness import Row, Scale, Work, grown, growth, row, say, taken
+from flows.experiments.reading import load_experiment
+from planners.domains import DOMAINS
+from planners.pddl.printing import print_problem
 from warehouse import records, schema
 from warehouse.load import arrow_schema
 from warehouse.store import Warehouse
 
 Record = dict[str, Any]
+ID = "quickstart-0123456789ab"
+"""The experiment that warehouses are filled with."""
 GENERATIONS, DEPLOYED, EVALUATED = 6, 24, 9
 """Generations of the experiment that views are asked about; samples of each task."""
 MEMORY = "SET memory_limit = '7GB'"
@@ -112,10 +117,10 @@ def some_rows(number: int) -> list[Record]:
                 "sampling_logprob": -10 * rng.random(),
                 "policy": "local 0123456789abcdef",
                 "code_version": "0.1.0",
-                "written_at": None,
             }
         )
-    return found
+    unknown = dict.fromkeys(column.name for column in schema.traces.columns)
+    return [unknown | one for one in found]
 
 
 def _loads(folder: Path, number: int, runs: int) -> list[Row]:
@@ -324,6 +329,20 @@ FILL: tuple[str, ...] = (
 
 
 def fill(path: Path, number: int, generations: int = GENERATIONS) -> None:
+    """Make a warehouse of one experiment with so many traces, of which each task is the same
+    problem: what reads a warehouse whole reads all of it.
+    """
+    experiment, rng = load_experiment("quickstart"), Random(0)
+    entry = DOMAINS["blocksworld"]
+    while (problem := entry.generate(6, 4, rng)) is None:
+        pass
+    begun = records.Experiment(ID, "h", "quickstart", 0, experiment.canonical(), "0.1.0")
+    promoted = [
+        records.Promotion(
+            experiment=ID, position=g, generation=g, promoted=True, decided_by="always", reason=""
+        )
+        for g in range(generations)
+    ]  # fmt: skip
     samples = DEPLOYED + EVALUATED
     numbers = {
         "generations": generations,
@@ -331,8 +350,10 @@ def fill(path: Path, number: int, generations: int = GENERATIONS) -> None:
         "samples": samples,
         "tasks": number // (generations * samples),
     }
-    Warehouse(path).close()
+    with Warehouse(path) as store:
+        store.write([begun, records.Domain("d", "blocksworld", entry.text), *promoted])
     with duckdb.connect(path) as connection:
         connection.execute(MEMORY)
         for statement in FILL:
             connection.execute(statement.format(**numbers))
+        connection.execute("UPDATE tasks SET pddl = ?", [print_problem(problem)])
