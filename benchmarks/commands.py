@@ -83,7 +83,8 @@ def _alone(command: list[str]) -> Taken:
     began = perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    said = process.stderr.read().decode(errors="replace")
+    with process.stderr:
+        said = process.stderr.read().decode(errors="replace")
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     expected = (0, 1) if "verify" in command else (0,)  # 1: it says that it did not judge again

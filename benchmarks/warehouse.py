@@ -1,7 +1,8 @@
 """The warehouse against its peers: loading traces, asking its views, the best trace of each task.
 
-Loading starts from Python records and ends with a closed file in which every key is unique. Views
-are compared with the plain scan and aggregation, without a join, of the columns that they need.
+Loading starts from Python records and ends with a closed file in which every key is unique; its
+peers of Arrow start from a table that is made already, and one checks no key. Views are compared
+with the plain scan and aggregation, without a join, of the columns that they need.
 """
 
 from __future__ import annotations
