@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,7 +28,8 @@ from flows.iterate import iterate
 from flows.progress import Watch
 from flows.schedule.assets import made_by
 from flows.schedule.serve import first_firing
-from planners.errors import InvalidInput
+from flows.schedule.server import require_heard
+from planners.errors import ComponentFailure, InvalidInput
 from planners.processes import free_port
 from tests.browser import look
 from tests.conftest import contents, small
@@ -349,3 +350,17 @@ def test_a_schedule_survives_its_firings_and_its_server_being_killed(tmp_path: P
         iterate(store, experiment, Watch(quiet=True))
     assert contents(served.warehouse) == contents(tmp_path / "whole.duckdb")
     assert list(tmp_path.rglob("*.partial")) == []
+
+
+def test_a_server_that_refuses_is_not_waited_for() -> None:
+    """A wrong key is no outage: waiting for it would never end."""
+    request = httpx.Request("GET", "http://127.0.0.1:4200/api/health")
+    for status, refuses in ((401, True), (403, True), (422, True), (404, False), (503, False)):
+        answer = httpx.Response(status, request=request)
+        error = httpx.HTTPStatusError("no", request=request, response=answer)
+        wrapped = RuntimeError("Failed to reach API")
+        wrapped.__cause__ = error
+        for one in (error, wrapped):
+            with pytest.raises(ComponentFailure, match=str(status)) if refuses else nullcontext():
+                require_heard(one)
+    require_heard(httpx.ConnectError("nobody"))
