@@ -24,8 +24,6 @@ RELATIVE = {1: 1.0, 2: 0.7}
 """Expected error as a share of the change, without and with a transmission to go by."""
 PRIOR_COVERAGE = 0.35
 """The expected error of coverage, in log odds."""
-NEAR = 0.002
-"""Shares nearer to 0 or 1 are taken for this one, whose log odds are finite."""
 SHARE = 1e-6
 """A trait whose variance is p (1 - p), up to this, is a share."""
 BELIEVED = 4
@@ -55,7 +53,7 @@ def forecast(history: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trait", "predicted", "low", "high"])
 
 
-def coverage_error(coverage: float, tasks: int) -> float:
+def coverage_error(coverage: float, tasks: float) -> float:
     """The standard error of a coverage that so many tasks were measured for, in log odds."""
     share = (coverage * tasks + 0.5) / (tasks + 1)
     return float(1 / np.sqrt(max(1, tasks) * share * (1 - share)))
@@ -75,7 +73,7 @@ def _made(rows: pd.DataFrame, generations: list[int]) -> pd.DataFrame | None:
     before, kept = rows["before"].to_numpy(dtype=float), rows["kept"].to_numpy(dtype=float)
     coverage = rows["trait"].iloc[0] == COVERAGE
     if coverage:
-        odds = _log_odds(before)
+        odds = _log_odds(before, rows["deviation"].to_numpy(dtype=float))
         steps = [STEP * (kept[0] - before[0]), *(LATER * np.diff(odds))]
         centre = odds + np.array(steps)
         error = np.append(odds[1:] - centre[:-1], np.nan)
@@ -106,15 +104,31 @@ def _interval(one: dict[str, float], errors: pd.Series, coverage: bool) -> dict[
     wide *= 1.0 if coverage else one["deviation"]
     ends = one["centre"] + np.array([0.0, -wide, wide])
     if coverage:
-        ends = 1 / (1 + np.exp(-ends))
-        # Beyond what `_log_odds` tells apart, everything may be solved, or nothing.
-        ends[1] = 0.0 if ends[1] <= NEAR else ends[1]
-        ends[2] = 1.0 if ends[2] >= 1 - NEAR else ends[2]
+        # Coverage comes in steps of a task: one that is nearer than half of one is inside.
+        half = 0.5 / _tasks(one["before"], one["deviation"])
+        ends = (1 / (1 + np.exp(-ends)) + np.array([0.0, -half, half])).clip(0.0, 1.0)
+        ends[2] = 1.0 if ends[2] > 1 - half else ends[2]
+        ends[1] = 0.0 if ends[1] < half else ends[1]
     elif abs(one["deviation"] ** 2 - one["before"] * (1 - one["before"])) < SHARE:
         ends = ends.clip(0.0, 1.0)
     return dict(zip(("predicted", "low", "high"), map(float, ends), strict=True))
 
 
-def _log_odds(share: np.ndarray) -> np.ndarray:
-    bounded = np.clip(share, NEAR, 1 - NEAR)
+def _log_odds(share: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """The log odds of coverages with these errors, as if half a task more were solved, and half a
+    task more were not.
+    """
+    tasks = np.array([_tasks(one, wide) for one, wide in zip(share, error, strict=True)])
+    bounded = (share * tasks + 0.5) / (tasks + 1)
     return np.log(bounded / (1 - bounded))
+
+
+def _tasks(coverage: float, error: float) -> float:
+    """The number of tasks of which a coverage has this error (`coverage_error`)."""
+    low, high = 0.0, 9.0  # its logarithm to base 10; the error falls with it
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if coverage_error(coverage, 10**middle) > error else (low, middle)
+        )
+    return float(10**high)

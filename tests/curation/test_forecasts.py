@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curation.forecasts import COVERAGE, forecast
+from curation.forecasts import COVERAGE, coverage_error, forecast
 
 COLUMNS = ["generation", "trait", "before", "kept", "deviation", "learned"]
 
@@ -34,9 +34,9 @@ def test_shares_stay_shares() -> None:
         deviation = (share * (1 - share)) ** 0.5
         found = told((1, "fenced", share, share, deviation, 20))["fenced"]
         assert 0 <= found["low"] <= found["predicted"] <= found["high"] <= 1
-    found = told((1, COVERAGE, 0.999, 1.0, 0.0, 20))[COVERAGE]
+    found = told((1, COVERAGE, 0.999, 1.0, coverage_error(0.999, 1000), 20))[COVERAGE]
     assert 0 < found["low"] < found["predicted"] < found["high"] == 1, "all may be solved"
-    found = told((1, COVERAGE, 0.0, 0.0, 0.0, 20))[COVERAGE]
+    found = told((1, COVERAGE, 0.0, 0.0, coverage_error(0.0, 1000), 20))[COVERAGE]
     assert 0 == found["low"] < found["predicted"] < found["high"] < 1
 
 
@@ -73,3 +73,22 @@ def test_intervals_cover_where_transmission_wanders() -> None:
     own, persistence = np.mean(errors, axis=0)
     assert np.mean(inside) > 0.85
     assert own < 0.5 * persistence
+
+
+@pytest.mark.parametrize("odds", [0.0, 2.0, 3.0])
+def test_intervals_cover_the_coverage_of_few_tasks(odds: float) -> None:
+    """Of 20 tasks near 0.9 all may be solved by chance, and such a share tells little."""
+    rng, inside = np.random.default_rng(0), []
+    for _ in range(60):
+        now, step, rows = odds + rng.normal(0, 0.3), None, []
+        for generation in range(1, 5):
+            covered = rng.binomial(20, 1 / (1 + np.exp(-now))) / 20
+            if rows:
+                found = told(*rows)[COVERAGE]
+                inside.append(found["low"] - 1e-9 <= covered <= found["high"] + 1e-9)
+            error = coverage_error(covered, 20)
+            rows.append((generation, COVERAGE, covered, 1.0, error, 20))
+            first = 0.9 * (1 - 1 / (1 + np.exp(-now)))
+            step = (first if step is None else 0.65 * step) + rng.normal(0, 0.28)
+            now += step
+    assert np.mean(inside) > 0.87
