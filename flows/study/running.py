@@ -7,7 +7,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -15,7 +15,8 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from flows.experiments.experiment import Experiment
@@ -76,12 +77,26 @@ def run_study(
     # No other folder beside a warehouse has such a name, whatever the study is called.
     parts = place.with_name(f"{place.name}.study-{study.name}")
     parts.mkdir(parents=True, exist_ok=True)
+    failed = _run_chains(study, chains, place, parts, partial(_elsewhere, at_once, workers), watch)
+    if failed:
+        raise failed[0]
+    shutil.rmtree(parts, ignore_errors=True)
+    _tell_effects(study, place, watch)
+
+
+def _run_chains(
+    study: Study, chains: list[list[Run]], place: Path, parts: Path,
+    elsewhere: Callable[[], AbstractContextManager[Submit]], watch: Watch,
+) -> list[PosterityError]:  # fmt: skip
+    """Run each chain in a part of its own, and take in what is finished. One whose process was
+    killed is begun again, TRIES times in all. Returns the errors of the others.
+    """
     failed: list[PosterityError] = []
     with watch.bar("runs", sum(map(len, chains))) as advance:
         for left in reversed(range(TRIES)):
             for told in parts.glob("*.checkpoints/progress-*.json"):
                 told.unlink(missing_ok=True)  # of runs that were killed
-            with _elsewhere(at_once, workers) as submit:
+            with elsewhere() as submit:
                 waiting = _submitted(chains, parts, submit)
                 chains = [chain for chain in chains if chain not in waiting.values()]
                 while waiting:
@@ -100,20 +115,14 @@ def run_study(
                         advance(len(chain))
                     advance(0, _now(parts))
             if not chains:
-                break
+                return failed
             if left:
                 watch.say("a process was killed, perhaps as memory ran out; what is left goes on")
-        else:
-            failed.append(
-                ComponentFailure(
-                    f"processes of the study were killed {TRIES} times: run fewer side by side "
-                    "with --at-once; what is finished is kept, and the same command goes on"
-                )
-            )
-    if failed:
-        raise failed[0]
-    shutil.rmtree(parts, ignore_errors=True)
-    _tell_effects(study, place, watch)
+    killed = ComponentFailure(
+        f"processes of the study were killed {TRIES} times: run fewer side by side "
+        "with --at-once; what is finished is kept, and the same command goes on"
+    )
+    return [*failed, killed]
 
 
 def _submitted(
