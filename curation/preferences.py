@@ -176,16 +176,17 @@ def _within(
         name, level, values = column
         x = strata.within(values[strata.rows]) if len(strata.rows) else np.zeros(0)
         spread = np.sqrt((x**2).mean()) if len(x) else 0.0
-        if spread < 1e-9 * max(1.0, np.abs(values).max()):
+        if spread < max(1e-9 * values.std(), 1e-13 * np.abs(values).max()):
             why = "the same for all traces of a task that were not all kept or all dropped"
             unanswered.setdefault(name, why)
             continue
         unit = x if level else x / spread
         for (other, other_level, _), known, also in told:
+            if name != other and (level == MIDDLE) != (other_level == MIDDLE):
+                continue  # nobody listed a number's middle: it stands for no other trait
             if abs(unit @ known / np.sqrt((unit @ unit) * (known @ known))) > ALIKE:
                 label = labelled(name, level)
-                same = (name, level) == (other, other_level)
-                if not same and (level == MIDDLE) == (other_level == MIDDLE) and label not in also:
+                if level != MIDDLE and (name, level) != (other, other_level) and label not in also:
                     also.append(label)
                 break
         else:
@@ -293,7 +294,9 @@ def _unexplained(
         explained = [p_given(strata, x[:, others], together)] if others else []
         explained += [p_among_equals(strata, raw[other], together) for other in alike]
         if level == MIDDLE:
-            explained.append(p_of_turn(strata, raw[own[0]], x[:, others]))
+            turns = p_of_turn(strata, raw[own[0]], x[:, others])
+            explained.append(turns)
+            by_itself[own] = np.maximum(by_itself[own], turns)
         for one in set(own) & set(suspects):
             siblings = [other for other in own if other != one]
             beside = x[:, [*siblings, *others]]

@@ -225,8 +225,9 @@ def p_given(strata: Strata, others: np.ndarray, x: np.ndarray) -> float:
 
 def p_of_turn(strata: Strata, other: np.ndarray, beside: np.ndarray) -> float:
     """The p of a number's effect being of opposite signs below and above some value, as where its
-    middle is preferred: the larger one of both slopes (Simonsohn 2018, two lines). `beside` has the
-    columns of other traits.
+    middle is preferred: the larger one of both slopes (Simonsohn 2018, two lines, which need not
+    meet: else the second falls where an effect only levels off). `beside` has the columns of other
+    traits.
     """
     from scipy.stats import norm
 
@@ -236,7 +237,8 @@ def p_of_turn(strata: Strata, other: np.ndarray, beside: np.ndarray) -> float:
     if bend == 0:
         return 1.0
     turn = np.clip(-slope / (2 * bend), z.min(), z.max())
-    sides = [strata.within(side) for side in (np.minimum(z - turn, 0), np.maximum(z - turn, 0))]
+    lines = np.minimum(z - turn, 0), np.maximum(z - turn, 0), (z > turn).astype(float)
+    sides = [strata.within(side) for side in lines]
     beta, error = odds_of(strata, np.column_stack([*sides, beside]))
     below, above = np.array([-1, 1]) * np.sign(bend) * beta[:2] / error[:2]
     return float(min(1.0, 2 * norm.sf(min(below, above))))

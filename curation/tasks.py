@@ -21,7 +21,7 @@ PERMUTED = 999
 BETWEEN = ["trait", "level", "mean_pool", "mean_kept", "shift", "p", "q"]
 Column = tuple[str, str, np.ndarray]
 """A trait, its level ("" for a number), and one value per trace."""
-MIDDLE = "middle"
+MIDDLE = "(middle)"
 """The level that stands for a number being near its middle."""
 NOTABLE = 0.1
 """Shift of a mean between tasks, in standard deviations, from which it is told."""
@@ -163,7 +163,7 @@ def between_tasks(
         # task of many traces is close to the pool's mean because it makes it).
         part = _without_each(kept, mean, learned) - _without_each(size, mean, pool)
         error = np.sqrt((part**2).sum() * (count - 1) / count)
-        if np.ptp(mean) < 1e-9 * max(1.0, np.abs(values).max()) or error == 0:
+        if np.ptp(mean) < max(1e-9 * values.std(), 1e-13 * np.abs(values).max()) or error == 0:
             continue
         t = (learned - pool) / error
         p = 2 * student.sf(abs(t), _freedom(part))

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ import sqlalchemy as sa
 
 from planners.errors import InvalidInput
 from planners.files import files_hash
+from planners.pddl.printing import print_task
 from warehouse import schema
 from warehouse.load import Rows, amend, arrow_schema, as_arrow, insert, quoted
 from warehouse.records import Domain, Experiment, Generation, Landed, Mark, Record, Task
@@ -34,7 +36,7 @@ NOT_LANDED = {
     *OWN, "schema_version", "api_keys", "forgotten", "promotions", "generations", "marks",
 }  # fmt: skip
 """Tables in which no worker has anything to write."""
-TAKEN = 20_000
+TAKEN, CHUNK = 20_000, 1000
 """Rows of another warehouse in memory at a time."""
 
 
@@ -172,7 +174,12 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
     with Warehouse(part, read_only=True) as other, other.engine.connect() as reading:
         _require_same_weights(warehouse, other)
         _require_same_answers(warehouse, other)
-        warehouse.require_same_tasks(other.every_task())
+        if other_order := adopt_order(warehouse, other.every_task()):
+            raise InvalidInput(
+                f"the task {other_order[0]} is in {warehouse.place} with its objects or facts in "
+                f"another order than in {other.place}, from which other prompts are written; use "
+                "another warehouse"
+            )
         for folder in sorted(other.checkpoints.glob("*/")) if other.checkpoints.is_dir() else ():
             shutil.copytree(folder, warehouse.checkpoints / folder.name, dirs_exist_ok=True)
         raw: Any = reading.connection.driver_connection
@@ -190,6 +197,30 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
                 for batch in found:
                     rows = pa.Table.from_batches([batch]).cast(arrow_schema(table))
                     warehouse.record({table: rows})
+
+
+def adopt_order(warehouse: Warehouse, tasks: Sequence[Task]) -> list[str]:
+    """Give stored tasks the text of these, which may list objects and facts in another order, where
+    nothing but ingested traces rests on it: prompts are written in that order. Returns the keys of
+    those that have another order and keep it.
+    """
+    k, t = schema.tasks, schema.traces
+    wanted = {task.key: task for task in tasks if task.pddl}
+    keys, kept = list(wanted), list[str]()
+    for first in range(0, len(keys), CHUNK):
+        told = sa.select(k.c.task, k.c.pddl).where(k.c.task.in_(keys[first : first + CHUNK]))
+        for row in warehouse.rows(told.where(k.c.pddl != "")):
+            own = wanted[row["task"]]
+            before = replace(own, pddl=row["pddl"])
+            if before == own or print_task(before.parsed) == print_task(own.parsed):
+                continue
+            asked = sa.select(t.c.trace).where(t.c.task == own.key, t.c.purpose != "ingest")
+            if warehouse.rows(asked.limit(1)):
+                kept.append(own.key)
+                continue
+            with warehouse.writing() as connection:
+                amend(connection, k, k.c.task == own.key, pddl=own.pddl)
+    return kept
 
 
 def _require_same_weights(warehouse: Warehouse, other: Warehouse) -> None:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from curation.curators import CURATORS, nothing_kept
-from planners.errors import InvalidInput, PosterityError
-from planners.pddl.printing import print_task
+from planners.errors import PosterityError
 from warehouse import schema
 from warehouse.choice.decide import choose, decide
 from warehouse.choice.rules import RULES
@@ -254,22 +253,6 @@ class Warehouse(Reader):
                 if key in graded:
                     grade = {"size": graded[key].size, "horizon": graded[key].horizon}
                     amend(connection, k, k.c.task == key, **grade)
-
-    def require_same_tasks(self, tasks: Sequence[Task]) -> None:
-        """Raise InvalidInput where a task is stored with its objects or facts in another order, as
-        one that was ingested may be: other prompts would be written of it.
-        """
-        wanted = {task.key: task for task in tasks}
-        for here in self.every_task():
-            task = wanted.get(here.key)
-            if task is None or "" in (here.pddl, task.pddl) or here.pddl == task.pddl:
-                continue
-            if print_task(here.parsed) != print_task(task.parsed):
-                raise InvalidInput(
-                    f"the task {here.key} is in {self.place} with its objects or facts in another "
-                    "order, as whoever wrote its first trace had it, from which other prompts "
-                    "would be written; use another warehouse"
-                )
 
     def revoke(self, name: str, at: datetime) -> bool:
         """Let the key of this name open nothing any more; whether there was one that did."""

@@ -49,12 +49,15 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
         name = labelled(row["trait"], row["level"])
         # A declared trait is expected in its own direction alone, and so is one that cannot be told
         # from it.
-        ways = _expected(row["trait"], row["level"], declared) or [
-            way * _together(valid, traits, row, other)
-            for other in row["also"].split(", ")
-            for way in _expected(other.partition("=")[0], other.partition("=")[2], declared)
-        ]
-        expected = any(one * np.log(row["odds_ratio"]) >= 0 for one in ways)
+        ways = _expected(row["trait"], row["level"], declared)
+        if not ways and row["level"] != MIDDLE:
+            ways = [
+                way * together
+                for other in row["also"].split(", ")
+                for way in _expected(other.partition("=")[0], other.partition("=")[2], declared)
+                if (together := _together(valid, traits, row, other))
+            ]
+        expected = any(one * np.log(row["odds_ratio"]) >= 0 for one in ways)  # 0 is any way
         measures = {m: row[m] for m in ("odds_ratio", "low", "high", "q", "traces")}
         measures |= {"declared": float(expected), "named": float(index in clear)}
         measures |= {"chance": explained.chance}
@@ -156,6 +159,9 @@ def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> Non
         found.say(
             f"  tasks weigh otherwise than in the pool of valid traces: {'; '.join(told[:6])}"
         )
+    learned = trained.pool[trained.pool["valid"] & trained.pool["kept"].astype(bool)]
+    if trained.experiment.training.method == "sft" and learned["weight"].nunique() > 1:
+        found.say("  kept traces have different weights, of which this question knows nothing")
 
 
 def what_nobody_listed(trained: Trained, found: Audit) -> None:

@@ -26,15 +26,15 @@ from flows.audit.ledger import Audit, Trained
 from flows.generations.checkpoints import checkpoint_of, loaded, use_machine
 from flows.generations.lessons import as_lessons
 from planners.policies.local import LocalPolicy
-from planners.records import INGESTED, derive_seed
+from planners.records import INGESTED, content_hash, derive_seed
 from planners.training.fine_tuning import encode
 from warehouse.findings import Alternative, Reward
 from warehouse.pool import completions_of, written_traits
 from warehouse.store import Warehouse
 
 WEIGHED = 2000
-"""At most so many kept traces have their log-probability computed: those with the lowest ids. Ids
-are hashes, so they are as good as drawn at random.
+"""At most so many kept traces have their log-probability computed: those whose ids have the
+lowest hashes. The lowest ids themselves are kept more often, where an id breaks ties.
 """
 NOTICED = 0.05
 """Nats per trace by which sampler and trainer may differ before the audit says so."""
@@ -54,14 +54,16 @@ def how_stale(trained: Trained, found: Audit) -> None:
         found.say(f"  staleness: {note}")
     if known.empty:
         return
+    share = len(known) / len(kept)
     if len(known) > WEIGHED:
-        known = known.sort_values("trace").head(WEIGHED)
+        known = known.sort_values("trace", key=lambda ids: ids.map(content_hash)).head(WEIGHED)
         found.say(f"  staleness: {WEIGHED} of {len(kept)} kept traces stand for all")
     logprob, ratio = _weighed(trained, known)
     valid_ratios = _valid_ratios(trained)
     own = trained.experiment.curation.curator
     found.records += _rewards(trained, known, logprob, valid_ratios, trained.reward(own))
-    found.bound(trained.index, "min_ess", "", effective_size(ratio) / len(ratio))
+    # Those without a log-probability count as worth nothing.
+    found.bound(trained.index, "min_ess", "", share * effective_size(ratio) / len(ratio))
     _tell_mismatch(trained, found, known, logprob)
     wrote = _wrote(known)
     names = sorted({*wrote}, key=lambda one: (one[0] != trained.experiment.id, one))
@@ -163,7 +165,7 @@ def _reward_of(
     trained: Trained, curator: str, traces: Sequence[str], ratios: Mapping[Wrote, float]
 ) -> float | None:
     """Mean effective reward of the valid ones among at most REWARDED traces of a selection."""
-    chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces))]
+    chosen = trained.pool[trained.pool["trace"].isin(nsmallest(REWARDED, traces, key=content_hash))]
     chosen = chosen[chosen["valid"]]
     from_known = np.array([wrote in ratios for wrote in _wrote(chosen)], dtype=bool)
     known = chosen[chosen["sampling_logprob"].notna() & from_known]
@@ -261,9 +263,8 @@ def _logprobs(trained: Trained, traces: Sequence[str]) -> dict[str, float]:
         return known
     policy = LocalPolicy(*_loaded(trained))
     taught = completions_of(trained.warehouse, traces)
-    rows = encode(
-        as_lessons(taught, experiment.model.prompt), policy.tokenizer, experiment.model.prompt
-    )
+    prompt = experiment.model.prompt
+    rows = encode(as_lessons(taught, prompt), policy.tokenizer, prompt, as_sampled=True)
     found = policy.row_logprobs(rows, experiment.deploy.temperature or 1.0)
     known.update(zip([one.trace for one in taught], found, strict=True))
     return known

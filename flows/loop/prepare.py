@@ -26,6 +26,7 @@ from planners.pddl.isomorphism import require_no_leak, shape
 from planners.pddl.printing import print_problem
 from planners.records import derive_seed
 from warehouse import records
+from warehouse.landing import adopt_order
 from warehouse.records import Domain, Generation, Mark, Place, Task
 from warehouse.store import Warehouse
 
@@ -54,7 +55,7 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         CODE_VERSION,
     )
     # Tasks that were ingested have no horizon until a generator makes the same ones.
-    warehouse.require_same_tasks(tasks)
+    adopt_order(warehouse, tasks)
     warehouse.regrade(tasks)
     warehouse.write([begun, *domains, *tasks, *places, *first], Mark(experiment.id, 0, "prepare"))
 
@@ -161,7 +162,7 @@ def pose_fresh(warehouse: Warehouse, experiment: Experiment, generation: int, wa
             position = first + len(tasks)
             places.append(Place(experiment.id, one.key, FRESH, position, generation, one.horizon))
             tasks.append(_task_of(domain, one))
-    warehouse.require_same_tasks(tasks)
+    adopt_order(warehouse, tasks)
     warehouse.regrade(tasks)
     warehouse.write([*tasks, *places], Mark(experiment.id, generation, FRESH))
 

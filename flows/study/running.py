@@ -76,6 +76,10 @@ def run_study(
     watch.say(f"{study.name}: {len(study.runs)} runs, {len(done)} of them finished before")
     # No other folder beside a warehouse has such a name, whatever the study is called.
     parts = place.with_name(f"{place.name}.study-{study.name}")
+    earlier = place.with_name(f"{place.name}.{study.name}")  # as an older version called it
+    begun = any((earlier / f"{run.experiment.id}.duckdb").exists() for run in study.runs)
+    if begun and not parts.exists():
+        earlier.rename(parts)
     parts.mkdir(parents=True, exist_ok=True)
     failed = _run_chains(study, chains, place, parts, partial(_elsewhere, at_once, workers), watch)
     if failed:

@@ -328,5 +328,7 @@ def effect(words: Any, scope: Scope, conditional: bool = False) -> Formula:
             raise PddlError("a (when ...) inside a (when ...) is not PDDL")
         return ("when", condition(words[1], scope), effect(words[2], scope, True))
     if head in ASSIGNMENTS and len(words) == 3:
-        return (head, scope.fluent(words[1], exact=True), expression(words[2], scope))
+        # The others need a value that is there already.
+        fluent = scope.fluent(words[1], exact=head == "assign")
+        return (head, fluent, expression(words[2], scope))
     return scope.atom(words, exact=True)

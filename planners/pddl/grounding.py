@@ -25,6 +25,8 @@ Atoms = tuple[Atom, ...]
 Objects = tuple[tuple[str, str], ...]
 MOST = 50_000
 """Ground actions of one schema, at most: they are kept, with about a kilobyte each."""
+JOINED = 20 * MOST
+"""Ways in which some of a schema's facts fit together, at most."""
 KEPT = 64
 """Cache sizes: `Kind`s that are kept, and groups of ground actions that each `Kind` keeps."""
 
@@ -295,9 +297,9 @@ def _bindings(
             for fact in facts.with_word(atom[0], *_first(known, env))
             if (extended := _match(atom, fact, env, ranges)) is not None
         )
-        envs = list(islice(joined, MOST + 1))
-        if len(envs) > MOST:
-            raise NotJudged(f"action {schema.name!r} has more than {MOST:,} ground actions")
+        envs = list(islice(joined, JOINED + 1))
+        if len(envs) > JOINED:
+            raise NotJudged(f"facts of action {schema.name!r} join in more than {JOINED:,} ways")
         bound.update(term for term in atom[1:] if term in ranges)
     for variable, names in ranges.items():
         if variable not in bound:
@@ -305,6 +307,8 @@ def _bindings(
             if len(envs) * len(ordered) > MOST:
                 raise NotJudged(f"action {schema.name!r} has more than {MOST:,} ground actions")
             envs = [{**env, variable: name} for env in envs for name in ordered]
+    if len(envs) > MOST:
+        raise NotJudged(f"action {schema.name!r} has more than {MOST:,} ground actions")
     return envs
 
 

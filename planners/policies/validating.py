@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 TOLD = 64
 """Tokens of the tool's answer, at most."""
 _CALL = re.compile(rf"{CALL_START}((?:(?!{CALL_START}).)*?){CALL_END}\s*\Z", re.DOTALL)
-_WORD = re.compile(r"[^\s()]+")
 
 
 def room_of(max_new_tokens: int, calls: int) -> int:
@@ -66,8 +65,7 @@ def out_of_time(checker: Checker, prompt: PromptFormat) -> str:
 
 def _named(checker: Checker, prompt: PromptFormat, lines: list[str]) -> str:
     """The tool's answer in the names of the prompt."""
-    names = prompt.names(checker.task)
-    return _framed(_WORD.sub(lambda word: names.get(word[0], word[0]), "\n".join(lines)))
+    return _framed(prompt.renamed(checker.task, "\n".join(lines)))
 
 
 def _framed(said: str) -> str:

@@ -33,13 +33,13 @@ taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from planners.pddl.sexpr import fold
-from planners.prompts.forms import FORMS
-from planners.prompts.withdrawn import taken_back
+from planners.prompts.asides import action_behind, taken_back
+from planners.prompts.forms import FORMS, tidied
 from planners.records import Action, Plan
 
 EXTRACTION_VERSION = "9"
@@ -80,9 +80,6 @@ _EXPLAINED = re.compile(
     r"[`*]{0,3}(?:[ \t]*+[,.\\]{1,3}|;)?[ \t]*+"  # what ends a sentence or a line
     r"((?:[-\u2013\u2014:#]|//)[ \t].*)?"  # why
 )
-_JOINED = re.compile(r"\(\s*+([^\s();]++)([^();]*+)\)")
-_IN_A_ROW = re.compile(r"\);[ \t]*+(?=\([ \t]*+([^\s()]++))")
-_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2007": " "})
 _MENTION = re.compile(
     r"\(([^()]*+)(\)?)|^(?:step[ \t]{0,9})?\d{1,6}[.):][ \t]{1,9}[*`]{0,3}([^\s()*`:]+)", re.M
 )
@@ -120,7 +117,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     if _THINKING.search(answer):
         return Extraction(None, "the reasoning never ended")
     # 1. The whole answer is a plan text.
-    answer = _tidied(answer, schemas)
+    answer = tidied(answer, schemas)
     whole = _with_actions(extract_lines(answer), answer)
     fences = answer.count("```") + answer.count("~~~")
     if whole.plan is not None and fences <= 2:  # with more, another block begins
@@ -138,44 +135,37 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     runs, before, after = _runs(answer)
     if not runs:
         return whole
-    found = _the_one("listed", [extract_lines(run) for run, bad in runs if not bad])
-    return _unless_mentioned(found, before, after, schemas)
+    found = _the_one("listed", [extract_lines(run.text) for run in runs if not run.bad])
+    if found.plan is not None and (name := _mentioned(before, after, found.plan, schemas)):
+        reason = f"ambiguous: text outside the plan also contains the action ({name} ...)"
+        return Extraction(None, reason)
+    whys = [why for run in runs if not run.bad for why in run.whys]
+    return _unless_followed(found, whys, schemas)
 
 
 def _unless_another(marked: Extraction, after: str) -> Extraction:
     """A marked plan, unless another one stands in lines after the last mark: which one counts?"""
-    others = [extract_lines(run).plan for run, bad in _runs(after)[0] if not bad]
+    others = [extract_lines(run.text).plan for run in _runs(after)[0] if not run.bad]
     if marked.plan is not None and any(plan not in (None, marked.plan) for plan in others):
         return Extraction(None, "ambiguous: another plan follows the marked one")
     return marked
 
 
-def _unless_mentioned(
-    found: Extraction, before: str, after: str, schemas: Container[str]
-) -> Extraction:
-    """A plan, unless text before or after its beginning tells of an action that it has not."""
-    if found.plan is not None and (name := _mentioned(before, after, found.plan, schemas)):
-        reason = f"ambiguous: text outside the plan also contains the action ({name} ...)"
-        return Extraction(None, reason)
+def _unless_followed(found: Extraction, whys: Iterable[str], schemas: Container[str]) -> Extraction:
+    """A plan, unless another action stands where one of its actions is explained."""
+    if found.plan is None:
+        return found
+    for why in whys:
+        action = action_behind(why, schemas)
+        if action is not None and action not in found.plan.actions:
+            reason = f"ambiguous: the action ({' '.join(action)}) stands behind another one"
+            return Extraction(None, reason)
     return found
 
 
 def plain_lines(text: str) -> str:
     """A text whose lines end with a line feed, as on every system but two."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-def _tidied(answer: str, schemas: Container[str]) -> str:
-    """An answer with plain blanks, each action on one line, and no `;` between two actions."""
-
-    def joined(match: re.Match[str]) -> str:
-        known = "\n" in match[0] and fold(match[1]) in schemas
-        return f"({match[1]} {' '.join(match[2].split())})" if known else match[0]
-
-    def in_a_row(match: re.Match[str]) -> str:
-        return ") " if fold(match[1]) in schemas else match[0]
-
-    return _IN_A_ROW.sub(in_a_row, _JOINED.sub(joined, answer.translate(_SPACES)))
 
 
 def _with_actions(found: Extraction, text: str) -> Extraction:
@@ -197,7 +187,7 @@ def _read_block(block: str, schemas: Container[str]) -> Extraction:
     found = _with_actions(extract_lines("\n".join(lines)), block)
     if found.plan is None and (plan := _in_a_form(block, schemas)) is not None:
         return Extraction(plan)
-    return _unless_mentioned(found, "", "\n".join(whys), schemas)
+    return _unless_followed(found, whys, schemas)
 
 
 def _mentioned(before: str, after: str, plan: Plan, schemas: Container[str]) -> str | None:
@@ -257,28 +247,39 @@ def _the_one(what: str, found: list[Extraction]) -> Extraction:
     return found[0]
 
 
-def _runs(answer: str) -> tuple[list[tuple[str, bool]], str, str]:
-    """Runs of lines meant as actions, each with whether it is taken back, and the prose before the
-    first of them and after its beginning. Prose ends a run; blank lines do not.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Lines meant as actions, what stands behind them, and whether they are taken back."""
+
+    bad: bool
+    lines: list[str] = field(default_factory=list)
+    whys: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def _runs(answer: str) -> tuple[list[_Run], str, str]:
+    """Runs of lines meant as actions, and the prose before the first of them and after its
+    beginning. Prose ends a run; blank lines do not.
     """
-    runs: list[tuple[list[str], bool]] = []
+    runs: list[_Run] = []
     prose: list[str] = []
-    whys: list[str] = []
     before = 0
     running, latest = False, 0
     for line, number, why in map(_listed, answer.split("\n")):
-        whys.append(why)
         if line.startswith("(") or _TIMED.match(line):
             if not running or 0 < number < latest:
                 before = before if runs else len(prose)
-                runs.append(([], bool(prose) and not running and taken_back(prose[-1])))
-            runs[-1][0].append(line)
+                runs.append(_Run(bool(prose) and not running and taken_back(prose[-1])))
+            runs[-1].lines.append(line)
+            runs[-1].whys.append(why)
             running, latest = True, number or latest
         elif line and line[0] != ";":
             prose.append(line)
             running, latest = False, 0
-    told = [("\n".join(run), bad) for run, bad in runs]
-    return told, "\n".join(prose[:before]), "\n".join([*prose[before:], *whys])
+    return runs, "\n".join(prose[:before]), "\n".join(prose[before:])
 
 
 def _listed(line: str) -> tuple[str, int, str]:

@@ -6,6 +6,7 @@ wanted of it, far more easily in one place than scattered over a list of facts a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from planners.prompts import language
 from planners.prompts.extraction import Extraction, extract
 from planners.records import Plan
 
+_WORD = re.compile(r"(\(\s*+)?([^\s()]++)")
 OBJECT_NAMES = tuple(f"b{i + 1}" for i in range(64))
 """Object names in compact prompts; the embedded base has one token for each."""
 
@@ -157,6 +159,16 @@ class PromptFormat:
         names = self.names(task)
         restated = rename_plan(plan, names, self._actions(names))
         return str(restated) if names or self.bare else completion
+
+    def renamed(self, task: Task, text: str) -> str:
+        """A text in the task's own names, in those of this prompt."""
+        names = self.names(task)
+        heads = self._actions(names)
+
+        def shown(word: re.Match[str]) -> str:
+            return (word[1] or "") + (heads if word[1] else names).get(word[2], word[2])
+
+        return _WORD.sub(shown, text)
 
     def _actions(self, names: dict[str, str]) -> dict[str, str]:
         """Those of the names that stand for actions: an object may be called like one."""

@@ -23,6 +23,9 @@ _CALL = re.compile(r"([^\s()\[\],]+)\(([^()]*)\)[.;,]?")
 _PLANS = ("plan", "actions", "steps", "solution", "answer")
 """Keys under which a JSON object may hold its plan."""
 _WORD = re.compile(r"[^\s()]+")
+_JOINED = re.compile(r"\(\s*+([^\s();]++)([^();]*+)\)")
+_IN_A_ROW = re.compile(r"\);[ \t]*+(?=\([ \t]*+([^\s()]++))")
+_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2007": " "})
 _NAMES = ("action", "name", "schema", "operator")
 _ARGUMENTS = ("args", "arguments", "parameters", "params", "objects")
 LARGEST = 1 << 20
@@ -98,9 +101,7 @@ def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
     if isinstance(item, dict):
         name = next((item[key] for key in _NAMES if key in item), None)
         rest: Any = next((item[key] for key in _ARGUMENTS if key in item), None)
-        if rest is None:  # perhaps each is named beside the action
-            beside = {key: value for key, value in item.items() if key not in _NAMES}
-            rest = beside if _takes_any(name, schemas) and beside else []
+        rest = _beside(name, item, schemas) if rest is None else rest
         rest = _in_order(name, rest, schemas) if isinstance(rest, dict) else rest
         if not isinstance(rest, list):
             return None
@@ -110,7 +111,7 @@ def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
             return None
         bare = fold(item.replace(",", " "))
         later = [part.split() for part in re.split("[,;]", fold(item))[1:]]
-        if any(words and words[0] in schemas for words in later):
+        if _is_whole(fold(item), schemas) and any(w and w[0] in schemas for w in later):
             return None  # several actions in a row, without parentheses
         return [tuple(one.split()) for one in _INSIDE.findall(bare)] or [tuple(bare.split())]
     if not isinstance(item, list) or not all(isinstance(word, str) for word in item):
@@ -119,10 +120,24 @@ def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
     return [tuple(words)] if all(map(_WORD.fullmatch, words)) else None
 
 
-def _takes_any(name: Any, schemas: Container[str]) -> bool:
-    """Whether an action is known to take arguments."""
+def _beside(name: Any, item: dict[str, Any], schemas: Container[str]) -> list[Any] | None:
+    """Arguments that stand beside an action by their parameters' names, in order: none for one that
+    takes none, and None where they are others.
+    """
     known = isinstance(name, str) and isinstance(schemas, Mapping) and schemas.get(fold(name))
-    return bool(known and known.parameters)
+    beside = {key: value for key, value in item.items() if key not in _NAMES}
+    if not known or not known.parameters or not beside:
+        return []
+    given = {f"?{fold(key).removeprefix('?')}" for key in beside}
+    fits = given == {variable for variable, _ in known.parameters}
+    return _in_order(name, beside, schemas) if fits else None
+
+
+def _is_whole(text: str, schemas: Container[str]) -> bool:
+    """Whether what stands before the first comma may be an action with all its arguments."""
+    words = re.split("[,;]", text)[0].split()
+    known = schemas.get(words[0]) if words and isinstance(schemas, Mapping) else None
+    return known is None or len(known.parameters) == len(words) - 1
 
 
 def _in_order(name: Any, named: dict[str, Any], schemas: Container[str]) -> list[Any] | None:
@@ -136,6 +151,19 @@ def _in_order(name: Any, named: dict[str, Any], schemas: Container[str]) -> list
     given = {f"?{fold(key).removeprefix('?')}": value for key, value in named.items()}
     fits = given.keys() == set(order) and len(given) == len(named)
     return [given[variable] for variable in order] if fits else None
+
+
+def tidied(answer: str, schemas: Container[str]) -> str:
+    """An answer with plain blanks, each action on one line, and no `;` between two actions."""
+
+    def joined(match: re.Match[str]) -> str:
+        known = "\n" in match[0] and fold(match[1]) in schemas
+        return f"({match[1]} {' '.join(match[2].split())})" if known else match[0]
+
+    def in_a_row(match: re.Match[str]) -> str:
+        return ") " if fold(match[1]) in schemas else match[0]
+
+    return _IN_A_ROW.sub(in_a_row, _JOINED.sub(joined, answer.translate(_SPACES)))
 
 
 FORMS: tuple[Callable[[str, Container[str]], Plan | None], ...] = (wrapped, in_json, calls)

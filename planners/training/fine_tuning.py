@@ -227,9 +227,13 @@ def _identity(
     return content_hash(weights_hash(start), repr(training), prompt, str(seed), *learned)
 
 
-def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[Row]:
+def encode(
+    lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt: str,
+    as_sampled: bool = False,
+) -> list[Row]:  # fmt: skip
     """Token ids of prompts and completions, with end-of-sequence after each completion but those of
-    failures that are weighed by their log-probability.
+    failures that are weighed by their log-probability; `as_sampled`, after none whose ids are
+    known.
     """
     if not lessons:
         return []
@@ -241,16 +245,19 @@ def encode(lessons: Sequence[Lesson], tokenizer: PreTrainedTokenizerFast, prompt
     rows = []
     for head, tail, lesson in zip(heads, tails, lessons, strict=True):
         if lesson.turns:
-            rows.append((head, _ids_of_turns(lesson, tokenizer)))
+            rows.append((head, _ids_of_turns(lesson, tokenizer, as_sampled)))
             continue
         if lesson.is_weighed and lesson.token_ids:  # another token more would be another text
             rows.append((head, list(lesson.token_ids)))
             continue
         # Sampled ids end with the end of the text, with no such token where they were cut, or with
         # another one, which is not what training should teach.
-        ids = list(lesson.token_ids)
-        if not ids or (ids[-1] != end and ids[-1] in special):
-            ids = tail
+        ids = list(lesson.token_ids) or tail
+        if as_sampled and lesson.token_ids:
+            rows.append((head, ids))
+            continue
+        if ids[-1:] != [end] and ids[-1:] and ids[-1] in special:
+            ids = ids[:-1]
         rows.append((head, ids if ids[-1:] == [end] else [*ids, end]))
     return rows
 
@@ -260,12 +267,14 @@ def _as_written(lessons: Sequence[Lesson]) -> set[int]:
     return {number for number, one in enumerate(lessons) if one.is_weighed and one.token_ids}
 
 
-def _ids_of_turns(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def _ids_of_turns(
+    lesson: Lesson, tokenizer: PreTrainedTokenizerFast, as_sampled: bool
+) -> list[int]:
     """Token ids of a completion of several turns; those of the tool, and silent ones, as heard."""
     end = tokenizer.eos_token_id
     if lesson.token_ids:
         ids = own_tokens(lesson.token_ids, [turn.tokens for turn in lesson.turns])
-        if lesson.is_weighed:  # another token more would be another text
+        if lesson.is_weighed or as_sampled:  # another token more would be another text
             return ids
     else:
         ids = []

@@ -18,7 +18,8 @@ from planners.training.settings import Training
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_WORD = re.compile(r"[^\s()]+")
+_WORD = re.compile(r"(\(\s*+)?([^\s()]++)")
+"""A word, and whether it is the first one in its parentheses, as the name of an action is."""
 _PLAIN = re.compile(r"(?:\([^\s()A-Z,;]++(?: [^\s()A-Z,;]++)*+\)\n?)*+")
 """A plan that is nothing but lines of actions, whose names are its words."""
 
@@ -113,7 +114,10 @@ def _answering(
     An answer in another form, such as JSON, may be read otherwise than its words: then the lesson
     stays as it is, unless its plan is the renamed one.
     """
-    parts = [_WORD.sub(lambda word: words.get(word[0], word[0]), part) for part in lesson.parts]
+    parts = [
+        _WORD.sub(lambda word: word[0] if word[1] else words.get(word[2], word[2]), part)
+        for part in lesson.parts
+    ]
     completion = "".join(parts)
     if not all(map(_PLAIN.fullmatch, (lesson.completion, completion))):
         read = PROMPTS[prompt].read

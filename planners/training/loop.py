@@ -20,6 +20,7 @@ from planners.errors import ComponentFailure, InvalidInput
 from planners.models.attention import shares_prompts
 from planners.models.hardware import hardware, one_thread_each, out_of_memory, widest
 from planners.models.likelihood import Row, supervised
+from planners.records import derive_seed
 from planners.training.objectives import completion_loss
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def fit(
         weight_decay=0.01,
         fused=True,
     )
+    seed = torch.initial_seed()
     losses = state.restore(optimizer) if state else []
     # 2. It computes gradients, in parts if memory is short.
     learner = _Learner(model, objective or completion_loss, how.micro)
@@ -141,12 +143,13 @@ def fit(
     begun = len(losses)
     with learner.at_work():
         for step, rows in zip(range(steps), batches, strict=False):
-            if step < begun:  # done already; drawing its batch advances the random stream
+            if step < begun:  # done already
                 on_step(step, losses[step])
                 continue
             # 3. Sum the gradient over all processes, clip its norm, and step at the scheduled rate.
             optimizer.zero_grad(set_to_none=True)
-            losses.append(_added_up(model, learner.backward(rows)))
+            own = derive_seed(seed, step, _place()[0])
+            losses.append(_added_up(model, learner.backward(rows, own)))
             norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
             if not math.isfinite(losses[-1] + norm):
                 raise ComponentFailure(
@@ -225,12 +228,16 @@ class _Learner:
         with widest(), one_thread_each(), ThreadPoolExecutor(cores) as self.cores:
             yield
 
-    def backward(self, rows: Sequence[Any]) -> float:
-        """Add the gradient of a batch, or of this process's share of it, to the model.
+    def backward(self, rows: Sequence[Any], seed: int) -> float:
+        """Add the gradient of a batch, or of this process's share of it, to the model. `seed` is
+        for dropout: a step draws the same whatever came before, such as a kill or a failed attempt.
 
         Returns the loss. Raises ComponentFailure if not even one row fits into memory.
         """
+        import torch
+
         while True:
+            torch.manual_seed(seed)
             try:
                 return self._backward(rows, min(self.micro or len(rows), len(rows)))
             except RuntimeError as error:

@@ -43,13 +43,10 @@ class Resumable:
 
     def save(self, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
         """Save the state after the last of these steps. Raises ComponentFailure if it cannot."""
-        import torch
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        tensors = {"rng": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            tensors["cuda_rng"] = torch.cuda.get_rng_state()  # of an adapter's dropout there
+        tensors: dict[str, torch.Tensor] = {}
         for number, parameter in enumerate(_parameters(optimizer)):
             tensors[f"{number}.weight"] = parameter.detach()
             tensors |= {f"{number}.{name}": optimizer.state[parameter][name] for name in MOMENTS}
@@ -87,9 +84,6 @@ class Resumable:
                 optimizer.state[parameter] = {
                     name: tensor.to(parameter.device) for name, tensor in state.items()
                 }
-        torch.set_rng_state(tensors["rng"])
-        if torch.cuda.is_available() and "cuda_rng" in tensors:
-            torch.cuda.set_rng_state(tensors["cuda_rng"])
         return list(json.loads(told["losses"]))
 
     def forget(self) -> None:

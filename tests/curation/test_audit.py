@@ -14,7 +14,7 @@ from curation.diversity import diversity, trend
 from curation.preferences import Preferences, preferences, spent_at
 from curation.price import change, numeric
 from curation.rewards import CLIP, effective_reward, effective_size, importance, staleness
-from curation.tasks import FEWEST, acceptance, cases, share_interval, wilson
+from curation.tasks import FEWEST, MIDDLE, acceptance, cases, share_interval, wilson
 
 TRACES, SEEDS = 2000, 100
 
@@ -442,7 +442,7 @@ def test_a_taste_for_the_middle_of_a_number_is_not_blamed_on_a_level_that_goes_w
     kept = rng.random(len(task)) < 1 / (1 + np.exp(off**2 - 0.4 - rng.normal(0, 1, 150)[task]))
     traits = pd.DataFrame({"plan_length": length, "style": np.where(near, "plain", "odd")})
     told = preferences(pd.Series(kept), pd.Series(task), traits).clear()
-    assert told[["trait", "level"]].to_numpy().tolist() == [["plan_length", "middle"]]
+    assert told[["trait", "level"]].to_numpy().tolist() == [["plan_length", MIDDLE]]
     assert told["odds_ratio"][0] == pytest.approx(np.e, rel=0.35)
 
 
@@ -454,5 +454,5 @@ def test_a_direction_that_levels_off_is_no_taste_for_the_middle(steepness: float
     length = rng.gamma(2, 3, len(task))
     kept = rng.random(len(task)) < 1 / (1 + np.exp(-3 * np.exp(-steepness * length) + 1))
     found = preferences(pd.Series(kept), pd.Series(task), pd.DataFrame({"plan_length": length}))
-    assert not (found.clear()["level"] == "middle").any()
+    assert not (found.clear()["level"] == MIDDLE).any()
     assert found.named() == ["plan_length"]

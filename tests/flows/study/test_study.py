@@ -29,6 +29,7 @@ from warehouse import schema
 from warehouse.findings import Member
 from warehouse.integrity import written_otherwise
 from warehouse.landing import take_in
+from warehouse.load import amend
 from warehouse.store import Warehouse
 
 GRADES = "sizes = [3, 4], horizons = [1, 2]"
@@ -287,7 +288,7 @@ def test_a_study_of_any_name_touches_nothing_beside_the_warehouse(tmp_path: Path
         assert store.count(schema.generations) == 6
 
 
-def test_a_study_is_refused_where_a_task_of_it_has_another_order(tmp_path: Path) -> None:
+def test_a_study_is_taken_in_in_its_own_order_or_refused(tmp_path: Path) -> None:
     """An ingested trace's task may list its objects otherwise; other prompts would be written."""
     study = read_study(str(written(tmp_path, TWO)))
     with Warehouse(tmp_path / "first.duckdb") as store:
@@ -300,7 +301,31 @@ def test_a_study_is_refused_where_a_task_of_it_has_another_order(tmp_path: Path)
     with Warehouse(tmp_path / "w.duckdb") as store:
         ingest(store, io.BytesIO(json.dumps(line).encode()), "shop")
         assert [one.key for one in store.every_task()] == [task.key]
-        with pytest.raises(InvalidInput, match="with its objects or facts in another order"):
+        take_in(store, tmp_path / "first.duckdb")
+        assert store.every_task()[0].pddl == task.pddl, "nothing but that trace rests on its order"
+        assert not any(check.wrong for check in verify(store, Watch(quiet=True)))
+        with store.writing() as connection:
+            amend(connection, schema.tasks, schema.tasks.c.task == task.key, pddl=turned)
+        with pytest.raises(InvalidInput, match="objects or facts in another order"):
             take_in(store, tmp_path / "first.duckdb")
-        with pytest.raises(InvalidInput, match="with its objects or facts in another order"):
-            iterate(store, study.runs[0].experiment, Watch(quiet=True))
+
+
+def test_an_ingested_tasks_order_changes_no_run(tmp_path: Path) -> None:
+    """Its objects are written as the experiment has them, or other prompts would be."""
+    one = Experiment.model_validate(small(generations=0))
+    with Warehouse(tmp_path / "plain.duckdb") as store:
+        iterate(store, one, Watch(quiet=True))
+        task = store.tasks(one.id)[0]
+        texts = store.frame("SELECT trace, text FROM traces ORDER BY trace")
+    names = re.findall(r"b\d+", task.pddl.partition("(:init")[0])
+    turned = task.pddl.replace("\n    ".join(names), "\n    ".join(reversed(names)))
+    line = {"domain": task.domain_pddl, "problem": turned, "completion": "(pickup b1)"}
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        ingest(store, io.BytesIO(json.dumps(line).encode()), "shop")
+        iterate(store, one, Watch(quiet=True))
+        again = store.frame(
+            "SELECT trace, text FROM traces WHERE purpose <> 'ingest' ORDER BY trace"
+        )
+        assert not any(check.wrong for check in verify(store, Watch(quiet=True)))
+    assert turned != task.pddl
+    assert again.equals(texts)

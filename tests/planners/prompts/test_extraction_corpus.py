@@ -242,6 +242,7 @@ FORMS: list[tuple[str, Plan | None]] = [
     (f"My first plan does not work:\n{FENCE}\nThis one does:\n```\n(pickup a)\n```", A),
     # JSON with arguments beside the action, and actions in one string
     ('[{"action": "stack", "block": "a", "under": "b"}]', None),
+    ('[{"action": "pickup", "note": "b"}]', None),
     ('[{"action": "pickup", "x": "a"}, {"action": "stack", "y": "b", "x": "a"}]', AB),
     ('{"plan": "pickup a, stack a b"}', None),
     # a form that is only spoken of

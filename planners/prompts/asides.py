@@ -1,0 +1,59 @@
+"""Words beside a plan in an answer: that it does not work, or one more action."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Mapping
+
+from planners.pddl.sexpr import fold
+from planners.records import Action
+
+_NEGATED = r"(?: not|n['\u2019]t) "
+_TAKEN_BACK = re.compile(
+    rf"\bplans?\b(?P<between>[^.\n]{{0,40}})\b(?:(?:does|do|did|will|would){_NEGATED}work"
+    rf"|(?:is|was|are){_NEGATED}valid|fail(?:s|ed)?|(?:is|was|are) (?:invalid|wrong|incorrect))\b"
+    r"|\b(?:invalid|wrong|incorrect|failing|failed|broken) plan\b",
+    re.I,
+)
+_DOUBTED = re.compile(
+    r"\b(?:not|never|no|none|nothing|cannot|hardly|rarely|without|avoid(?:s|ed|ing)?|unlike|any|"
+    r"every|if|whether|unless|should|instead of|rather than)\b|n['\u2019]t\b",
+    re.I,
+)
+"""Words before such a statement in its sentence that may turn it round."""
+_REPLACED = re.compile(
+    r"\bhere(?: is| are|['\u2019]s) (?!why|what|how)|\btry (?:this|again)\b"
+    r"|\bso[ \t]*+[:,]?[ \t]*+$|\b(?:new|corrected|fixed|revised|repaired|improved|better) "
+    r"(?:plan|one|version|answer|solution)\b",
+    re.I,
+)
+"""How another plan than the one of such a statement is announced behind it."""
+_BEHIND = re.compile(
+    r"[-\u2013\u2014:#/]{1,2}[ \t]++(?:(?:and|then|next|followed by)[ \t,]++){0,3}\(([^()]*+)\)",
+    re.I,
+)
+NEAR = 500  # characters before or behind such a statement in which it may be turned round
+
+
+def taken_back(before: str) -> bool:
+    """Whether the last line of a text says of a plan, plainly, that it does not work."""
+    line = before.strip().split("\n")[-1]
+    for found in _TAKEN_BACK.finditer(line):
+        near = line[max(0, found.start() - NEAR) : found.start()]
+        ahead = re.split(r"[.!?]\s", near)[-1] + (found["between"] or "")
+        behind = line[found.end() : found.end() + NEAR]
+        if not _DOUBTED.search(ahead) and not _REPLACED.search(behind):
+            return True
+    return False
+
+
+def action_behind(why: str, schemas: Container[str]) -> Action | None:
+    """The action that an explanation is, instead of a reason: one of these, right behind the mark,
+    with its number of arguments.
+    """
+    found = _BEHIND.match(why)
+    words = tuple(fold(found[1].replace(",", " ")).split()) if found else ()
+    if not words or words[0] not in schemas:
+        return None
+    known = schemas[words[0]] if isinstance(schemas, Mapping) else None
+    return words if known is None or len(known.parameters) == len(words) - 1 else None
