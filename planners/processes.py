@@ -25,11 +25,16 @@ GUARD = f"""
 import os, signal, subprocess, sys, threading
 signal.signal(signal.SIGTERM, lambda *_: None)  # the whole group gets it: the server ends first
 server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+closed = threading.Event()
 def wait():
     status = server.wait()
+    if closed.is_set():  # whatever it started ends below
+        return
+    os.killpg(0, signal.SIGTERM)
     os._exit(status if status >= 0 else 128 - status)
 threading.Thread(target=wait, daemon=True).start()
 sys.stdin.read()
+closed.set()
 os.killpg(0, signal.SIGTERM)
 try:
     server.wait({STOP / 2})
@@ -142,8 +147,10 @@ def is_free(port: int) -> bool:
 
 def last_words(log: IO[bytes]) -> str:
     """The last 1,000 bytes of a log as text, or "nothing" if it is empty."""
-    log.seek(0)
-    return log.read()[-1000:].decode(errors="replace").strip() or "nothing"
+    # Where it is, not by moving to it: the process that writes it shares our place in it.
+    end = os.fstat(log.fileno()).st_size
+    said = os.pread(log.fileno(), 1000, max(0, end - 1000)).decode(errors="replace")
+    return said.strip() or "nothing"
 
 
 def end_with_parent() -> None:

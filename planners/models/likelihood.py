@@ -152,11 +152,13 @@ def ends_with_head(model: PreTrainedModel) -> bool:
 
     with _ASKED:
         if model not in _ENDS:
-            seen: dict[str, torch.Tensor] = {}
+            seen: dict[str, Any] = {}
             head = model.get_output_embeddings()
             hooks = [
                 model.base_model.register_forward_hook(
-                    lambda module, given, out: seen.update(hidden=out.last_hidden_state)
+                    lambda module, given, out: seen.update(
+                        hidden=getattr(out, "last_hidden_state", None)
+                    )
                 ),
                 head.register_forward_hook(
                     lambda module, given, out: seen.update(given=given[0], out=out.clone())
@@ -172,8 +174,12 @@ def ends_with_head(model: PreTrainedModel) -> bool:
             finally:
                 for hook in hooks:
                     hook.remove()
-            _ENDS[model] = torch.equal(seen["given"], seen["hidden"]) and torch.equal(
-                seen["out"], logits
+            # A family whose parts are called otherwise, such as OPT, tells nothing of it.
+            hidden = seen.get("hidden")
+            _ENDS[model] = (
+                hidden is not None
+                and torch.equal(seen["given"], hidden)
+                and torch.equal(seen["out"], logits)
             )
         return _ENDS[model]
 

@@ -23,8 +23,10 @@ ENDS = {"stop": "stop", "length": "length", "eos": "stop", "eos_token": "stop"}
 """How a completion may end, by the words of servers; any other is of one that was broken off."""
 LARGEST = 1 << 24
 """Token ids are below this, whatever the vocabulary."""
-SAME = 1e-3
-"""Nats within which two log-probabilities of a token are the same."""
+APART = 0.1
+"""Nats between two tokens from which their distance tells of a temperature."""
+SURELY = 0.25
+"""How near a ratio of distances must be to 1 or 2 to be taken for it."""
 ROUNDED = 1e-3
 """Nats by which rounding may lift a log-probability above 0."""
 
@@ -103,12 +105,21 @@ BROKEN = (
 """Errors of reading an answer that is no completion."""
 
 
-def ended(answer: dict[str, Any], choice: dict[str, Any], told: Said) -> tuple[str, int]:
-    """How a choice ended, and how many tokens it has. Raises one of BROKEN if that is not told."""
-    written = int((answer.get("usage") or {}).get("completion_tokens", len(told.logprobs)))
-    if written < 0:
-        raise ValueError("it has fewer than no tokens")
-    return ENDS[choice["finish_reason"]], written
+def ended(
+    answer: dict[str, Any], choice: dict[str, Any], told: Said, most: int, known: int | None
+) -> tuple[str, int, tuple[int, ...]]:
+    """How a choice ended, how many tokens it has, and their ids, () where not all are told. Raises
+    one of BROKEN if it does not say so, has more tokens than were asked for (one may end it), or
+    one beyond the `known` ones.
+    """
+    counted = len(told.logprobs) or len(told.ids)
+    written = int((answer.get("usage") or {}).get("completion_tokens", counted))
+    if not 0 <= written <= most + 1:
+        raise ValueError(f"it has {written} tokens, where at most {most} were asked for")
+    ids = told.ids if len(told.ids) == written else ()
+    if known is not None and max(ids, default=0) >= known:
+        raise ValueError(f"the tokenizer has no token {max(ids)}")
+    return ENDS[choice["finish_reason"]], written, ids
 
 
 def first_alike(logprobs: dict[str, Any]) -> dict[str, float]:
@@ -119,10 +130,15 @@ def first_alike(logprobs: dict[str, Any]) -> dict[str, float]:
     return {str(token): float(value) for token, value in logprobs["top_logprobs"][0].items()}
 
 
-def differ(some: dict[str, float], others: dict[str, float]) -> bool | None:
-    """Whether log-probabilities of the same tokens differ; None where no token is in both."""
-    both = some.keys() & others.keys()
-    return any(abs(some[one] - others[one]) > SAME for one in both) if both else None
+def halved(some: dict[str, float], others: dict[str, float]) -> bool | None:
+    """Whether the second log-probabilities are at half the temperature of the first, at which
+    tokens lie twice as far apart; None where that cannot be told.
+    """
+    both = sorted(some.keys() & others.keys(), key=lambda token: some[token])
+    if not both or (before := some[both[-1]] - some[both[0]]) < APART:
+        return None
+    ratio = (others[both[-1]] - others[both[0]]) / before
+    return {1: False, 2: True}.get(round(ratio)) if abs(ratio - round(ratio)) < SURELY else None
 
 
 def until_end(tokens: Sequence[str]) -> int:

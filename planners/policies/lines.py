@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from planners.errors import CheckpointError
 from planners.models.attention import Prompts, shares_prompts
 from planners.policies.decoding import preallocated_cache
 
@@ -68,14 +69,21 @@ def _read(
 ) -> tuple[Cache, torch.Tensor]:
     """Keys and values of prompts in a cache of some length, and the logits of what follows."""
     cache = preallocated_cache(length)
-    logits = model(
-        input_ids=ids,
-        attention_mask=None if mask.all() else mask,
-        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
+    try:
+        logits = model(
+            input_ids=ids,
+            attention_mask=None if mask.all() else mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+    except (IndexError, AttributeError) as error:
+        raise CheckpointError(
+            f"models of the kind {model.config.model_type!r} have layers that keep another state "
+            f"than attention does, which nothing here holds ({type(error).__name__}: {error}); "
+            "sample them by a model server: model.policy = 'served'"
+        ) from error
     return cache, logits
 
 

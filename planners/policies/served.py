@@ -25,9 +25,9 @@ from planners.policies.answers import (
     BROKEN,
     NEUTRAL,
     as_drawn,
-    differ,
     ended,
     first_alike,
+    halved,
     json_of,
     key_in,
     models_in,
@@ -178,16 +178,16 @@ class ServedPolicy(Policy):
         """Whether log-probabilities are told after temperature (and top_p) were applied; None where
         that cannot be seen.
         """
-        told = []
-        for temperature in (1.0, 0.5):
-            sampling = Sampling(temperature=temperature, max_new_tokens=1)
-            body = self._body(prompt, sampling, 0, alike=5)
-            answer = self._post(self._servers.urls[0], self._path, body)
+        asked = [Sampling(temperature=heat, max_new_tokens=1) for heat in (1.0, 0.5)]
+        bodies = [self._body(prompt, one, 0, alike=5) for one in asked]
+        found = set()
+        for url in self._servers.urls:
+            answers = [self._post(url, self._path, body) for body in bodies]
             try:
-                told.append(first_alike(answer["choices"][0]["logprobs"]))
+                found.add(halved(*(first_alike(one["choices"][0]["logprobs"]) for one in answers)))
             except BROKEN:
                 return None
-        return differ(*told)
+        return found.pop() if len(found) == 1 else None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast | None:
@@ -249,8 +249,8 @@ class ServedPolicy(Policy):
         try:
             choice = answer["choices"][0]
             answered = said(choice)
-            finish, written = ended(answer, choice, answered)
-            ids = answered.ids if len(answered.ids) == written else ()
+            known = None if self._tokenizer is None else len(self._tokenizer)
+            finish, written, ids = ended(answer, choice, answered, sampling.max_new_tokens, known)
             if self._ways[0].prompt == "ids" and not ids:
                 raise TypeError("it has no token ids")
         except BROKEN as error:
@@ -293,7 +293,7 @@ class ServedPolicy(Policy):
                 answer.read()
                 return answer
             try:
-                return answer_of(answer.iter_lines(), url, heard)
+                return answer_of(answer.iter_lines(), url, heard, body["max_tokens"])
             except ComponentFailure as error:
                 raise ComponentFailure(self._without_key(str(error))) from error
 

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
 """Fields of a request whose answer is to come in pieces."""
+PIECES = 16
+"""Pieces of an answer for each token, at most."""
 
 
-def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
+def whole(lines: Iterable[str], url: str, heard: Heard, most: int) -> dict[str, Any]:
     """The answer that server-sent events add up to, as it would have come at once; `heard` is told
     each token id as it arrives.
 
-    Raises ComponentFailure where the events are no answer, or break off after a token was told:
-    asked again, the server might write another answer.
+    Raises ComponentFailure where the events are no answer, have more tokens than `most`, or break
+    off after a token was told: asked again, the server might write another answer.
     """
     import httpx
 
@@ -46,6 +48,8 @@ def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
                 tokens += piece.tokens
                 logprobs += piece.logprobs
                 finish = choice.get("finish_reason") or finish
+                if len(ids) > most + 1 or len(texts) > PIECES * (most + 1):
+                    raise ValueError(f"more than {most} tokens")
                 for token in piece.ids:
                     heard(len(ids), token)
                     ids.append(token)
@@ -64,12 +68,12 @@ def whole(lines: Iterable[str], url: str, heard: Heard) -> dict[str, Any]:
     return {**answer, "choices": [choice]}
 
 
-def answer_of(lines: Iterable[str], url: str, heard: Heard) -> httpx.Response:
+def answer_of(lines: Iterable[str], url: str, heard: Heard, most: int) -> httpx.Response:
     """The same as a response that came at once."""
     import httpx
 
     # In ASCII, since half a character can be told, and not be encoded.
-    content = json.dumps(whole(lines, url, heard))
+    content = json.dumps(whole(lines, url, heard, most))
     return httpx.Response(200, content=content, headers={"content-type": "application/json"})
 
 

@@ -1,5 +1,7 @@
 """The audit's arithmetic against closed forms, and its calibration against planted preferences."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -456,3 +458,29 @@ def test_a_direction_that_levels_off_is_no_taste_for_the_middle(steepness: float
     found = preferences(pd.Series(kept), pd.Series(task), pd.DataFrame({"plan_length": length}))
     assert not (found.clear()["level"] == MIDDLE).any()
     assert found.named() == ["plan_length"]
+
+
+@pytest.mark.parametrize("effect", [lambda z: 2.0 * (z > 0), lambda z: 1.5 * np.tanh(2 * z)])
+def test_an_effect_that_levels_off_turns_nowhere(
+    effect: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """Of many traces. Lines that met would overshoot the plateau, and have to fall back to it."""
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(800), 8)
+    length = rng.normal(10, 3, len(task))
+    drawn = effect((length - 10) / 3) + rng.gumbel(size=len(task))
+    kept = np.zeros(len(task), dtype=bool)
+    kept[pd.Series(drawn).groupby(task).idxmax()] = True
+    found = preferences(pd.Series(kept), pd.Series(task), pd.DataFrame({"plan_length": length}))
+    assert found.clear()[["trait", "level"]].to_numpy().tolist() == [["plan_length", ""]]
+
+
+def test_a_number_of_any_scale_is_a_number() -> None:
+    rng = np.random.default_rng(0)
+    task, chance = np.repeat(np.arange(150), 9), rng.random(1350)
+    kept = rng.random(1350) < 1 / (1 + np.exp(-2 * chance + rng.normal(0, 1, 150)[task]))
+    for scale in (1.0, 1e-10, 1e10):
+        traits = pd.DataFrame({"prob": scale * chance, "constant": 1e12 + scale * task})
+        found = preferences(pd.Series(kept), pd.Series(task), traits)
+        assert found.clear()[["trait", "level"]].to_numpy().tolist() == [["prob", ""]]
+        assert "constant" in found.unanswered

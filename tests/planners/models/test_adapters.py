@@ -107,6 +107,37 @@ def test_interrupted_training_ends_with_the_same_weights(
     assert not list(tmp_path.iterdir())
 
 
+def test_memory_that_ran_out_changes_nothing_that_is_resumed(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The attempt that failed drew dropout, and a run that goes on fails anew at another step."""
+
+    def objective(model: Any, part: Any) -> torch.Tensor:
+        loss = completion_loss(model, part)
+        if len(part) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return loss
+
+    def train(state: Resumable | None, killed_at: int = -1) -> torch.Tensor:
+        torch.manual_seed(5)
+        model, tokenizer = load(tiny_checkpoint)
+        with_adapter(model, 4, 8, 0.1)
+        rows = encode(lessons(), tokenizer, "compact")
+
+        def on_step(step: int, loss: float) -> None:
+            if step == killed_at:
+                raise Killed
+
+        with pytest.warns(UserWarning, match="out of memory"):
+            fit(model, cycle([rows[:4]]), 6, HOW, objective, on_step, state)
+        return torch.cat([p.flatten() for p in model.parameters() if p.requires_grad]).detach()
+
+    whole, state = train(None), Resumable(tmp_path / "run.training", "this run", every=0.0)
+    with pytest.raises(Killed):
+        train(state, 3)
+    assert torch.equal(train(state), whole)
+
+
 def test_a_broken_state_is_no_state(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model, tokenizer = load(tiny_checkpoint)
     (tmp_path / "run.training").write_bytes(b"half a state")

@@ -9,11 +9,14 @@ from transformers import (
     CohereConfig,
     Gemma2Config,
     GraniteConfig,
+    Lfm2Config,
     LlamaConfig,
+    OPTConfig,
     PreTrainedModel,
     Qwen3Config,
 )
 
+from planners.errors import CheckpointError
 from planners.models import likelihood
 from planners.models.likelihood import ends_with_head, heard, logprobs_of, summed_logprobs
 from planners.training.objectives import completion_loss
@@ -62,6 +65,32 @@ def test_logits_that_are_scaled_or_capped_are_learned_as_they_are_sampled(
     expected = by_hand(model)
     assert summed_logprobs(model, ROWS).tolist() == pytest.approx(expected, rel=1e-5)
     assert completion_loss(model, ROWS).item() == pytest.approx(-sum(expected) / 7, rel=1e-5)
+
+
+def test_a_family_whose_parts_are_called_otherwise_is_learned_all_the_same() -> None:
+    torch.manual_seed(0)
+    config = OPTConfig(
+        vocab_size=50, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4,
+        word_embed_proj_dim=32, max_position_embeddings=64, init_std=0.5, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert not ends_with_head(model)
+    assert summed_logprobs(model, ROWS).tolist() == pytest.approx(by_hand(model), rel=1e-5)
+
+
+def test_layers_that_keep_another_state_are_refused_before_anything_is_sampled() -> None:
+    from planners.policies.lines import _read
+
+    torch.manual_seed(0)
+    config = Lfm2Config(
+        vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        block_auto_adjust_ff_dim=False, layer_types=["conv", "full_attention"],
+    )  # fmt: skip
+    model, ids = AutoModelForCausalLM.from_config(config).eval(), torch.tensor([[1, 5, 6]])
+    with pytest.raises(CheckpointError, match="'lfm2' have layers that keep another state"):
+        _read(model, ids, torch.ones_like(ids), 8)
 
 
 def test_an_untrained_models_cap_is_seen_too() -> None:

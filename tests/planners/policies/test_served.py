@@ -1,5 +1,6 @@
 """A served model: completions of a real llama.cpp server, and what servers do wrong."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -161,13 +163,15 @@ def test_a_stream_that_is_no_answer(events: list[Any], why: str) -> None:
     lines = [f"data: {one if isinstance(one, str) else json.dumps(one)}" for one in events]
     heard: list[int] = []
     with pytest.raises(ComponentFailure, match=why):
-        whole([*lines, "", "data: [DONE]"], "http://server", lambda _, token: heard.append(token))
+        whole(
+            [*lines, "", "data: [DONE]"], "http://server", lambda _, token: heard.append(token), 8
+        )
     assert heard == [5, 6] * (len(events) > 0)
 
 
 def test_a_stream_is_one_answer() -> None:
     lines = [": a comment", *(f"data: {json.dumps(one)}" for one in (EVENT, END)), "data: [DONE]"]
-    answer = whole(lines, "http://server", lambda _, __: None)
+    answer = whole(lines, "http://server", lambda _, __: None, 8)
     assert answer["choices"][0]["text"] == "ab"
     assert answer["choices"][0]["token_ids"] == [5, 6, 7]
     assert answer["choices"][0]["finish_reason"] == "stop"
@@ -241,6 +245,7 @@ def soon(holds: Callable[[], bool]) -> bool:
 SERVING = """
 import sys, time
 from pathlib import Path
+from random import Random
 from planners.policies.model_server import serving
 with serving(sys.argv[1], Path(sys.argv[2])) as url:
     print(url, flush=True)
@@ -499,21 +504,67 @@ def test_a_server_that_is_busy_is_asked_the_same_way_again(
     assert "top_k" not in asked[-1], "what it refuses once it is there is asked otherwise"
 
 
-@pytest.mark.parametrize("processed", [True, False])
+@pytest.mark.parametrize(
+    ("servers", "told"),
+    [
+        ([True], (None, -0.4)),
+        ([False], (-1.0, None)),
+        ([False, False], (-1.0, None)),
+        ([True, False], (None, None)),
+    ],
+)
 def test_which_log_probabilities_a_server_tells_is_found_out(
-    at: At, faulty: Callable[[Answer], str], processed: bool
-) -> None:
-    def answer(body: dict[str, Any]) -> tuple[int, Any]:
-        raw = -1.0 if body["temperature"] == 1 or not processed else -0.4
-        token = {"token": "x", "logprob": raw, "top_logprobs": [{"token": "x", "logprob": raw}]}
-        choice = {**completion()["choices"][0], "logprobs": {"content": [token]}}
-        return 200, completion(choices=[choice], usage={"completion_tokens": 1})
+    at: At, faulty: Callable[[Answer], str], servers: list[bool],
+    told: tuple[float | None, float | None],
+) -> None:  # fmt: skip
+    """Each of them, whose numbers may be as rough as those of bf16."""
 
-    policy, warm = at([faulty(answer)]), Sampling(temperature=0.6)
+    def answering(processed: bool) -> Answer:
+        rough = Random(0)
+
+        def answer(body: dict[str, Any]) -> tuple[int, Any]:
+            sharp = processed and body["temperature"] != 1
+            raw = -0.4 if sharp else -1.0
+            noise = rough.uniform(-0.01, 0.01) if body["temperature"] in (0.5, 1.0) else 0.0
+            others = [("x", raw + noise), ("y", raw - (2.6 if sharp else 1.3) - noise)]
+            top = [{"token": token, "logprob": value} for token, value in others]
+            token = {"token": "x", "logprob": raw, "top_logprobs": top}
+            choice = {**completion()["choices"][0], "logprobs": {"content": [token]}}
+            return 200, completion(choices=[choice], usage={"completion_tokens": 1})
+
+        return answer
+
+    policy, warm = at([faulty(answering(one)) for one in servers]), Sampling(temperature=0.6)
     policy.prove("b1", warm)
     [done] = policy.sample(["b1"], warm, [0])
-    told = (None, -0.4) if processed else (-1.0, None)
     assert (done.logprob, done.sampling_logprob) == told
+
+
+@pytest.mark.parametrize(
+    ("usage", "ids", "reason"),
+    [
+        ({"completion_tokens": 500}, None, "500 tokens, where at most 8 were asked for"),
+        ({"completion_tokens": 1}, [1 << 20], "no token 1048576"),
+    ],
+)
+def test_more_or_other_tokens_than_were_asked_for_are_refused(
+    at: At, faulty: Callable[[Answer], str], usage: dict[str, int], ids: list[int] | None,
+    reason: str, tiny_checkpoint: Path,
+) -> None:  # fmt: skip
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        told = {"logprobs": None} | ({"token_ids": ids} if ids else {})
+        return 200, completion(choices=[completion()["choices"][0] | told], usage=usage)
+
+    policy = at([faulty(answer)], tokenizer=load(tiny_checkpoint)[1] if ids else None)
+    with pytest.raises(ComponentFailure, match=reason):
+        policy.sample(["b1"], Sampling(max_new_tokens=8), [0])
+
+
+def test_a_stream_that_never_ends_is_refused() -> None:
+    piece = json.dumps({"choices": [{"text": "x", "token_ids": [5], "finish_reason": None}]})
+    endless = itertools.repeat(f"data: {piece}")
+    with pytest.raises(ComponentFailure, match="more than 8 tokens"):
+        whole(endless, "http://server", lambda _, __: None, 8)
 
 
 @pytest.mark.parametrize(

@@ -338,3 +338,16 @@ def test_several_processes_fail_as_one_does(tiny_checkpoint: Path, tmp_path: Pat
             2, tiny_checkpoint, lessons(), SETTINGS, tmp_path / "stopped", on_step=stop, **TOLD
         )
     assert not (tmp_path / "stopped").exists()
+
+
+def test_sampled_ids_are_learned_whatever_token_ended_them() -> None:
+    """An instruction model ends with a token of its own; the audit measures what it wrote."""
+    tokenizer = build_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    turn = tokenizer.convert_tokens_to_ids("<turn>")
+    [(_, said)] = encode(lessons()[:1], tokenizer, "compact")
+    sampled = replace(lessons()[0], token_ids=(*said[:-1], said[-2], turn))
+    assert encode([sampled], tokenizer, "compact")[0][1] == [*said[:-1], said[-2], said[-1]]
+    for ids in (sampled.token_ids, sampled.token_ids[:-1]):
+        one = replace(sampled, token_ids=ids)
+        assert encode([one], tokenizer, "compact", as_sampled=True)[0][1] == list(ids)
