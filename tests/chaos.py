@@ -184,6 +184,10 @@ class WithRay(WithWorkers):
     options = ("--set", "workers.runner=ray")
     victims: ClassVar = {"run": "", "worker": "ray::", "Prefect server": "prefect server start"}
 
+    def may_end_with(self, code: int) -> bool:
+        # Ray's own handler of SIGTERM ends a run with the signal's number.
+        return super().may_end_with(code) or code == signal.SIGTERM
+
 
 class OnALake(Round):
     """A DuckLake with its catalogue in PostgreSQL."""
