@@ -15,6 +15,7 @@ from curation.tasks import MIDDLE, acceptance, cases, labelled, per_unit, share_
 from curation.vocabulary import unlisted
 from flows.audit.ledger import Audit, Trained
 from flows.audit.weights import how_stale, is_it_reinforce, what_others_keep
+from flows.generations.pool import choosable
 from planners.records import derive_seed
 from warehouse.pool import traits_of, written_traits
 from warehouse.store import Warehouse
@@ -137,7 +138,7 @@ def _decided(trained: Trained) -> pd.DataFrame:
     """The valid traces of the pool that were decided on one by one (`curation.tasks.cases`), with
     their `text`: by a judge of plans, each plan of a task, whatever is written around it.
     """
-    valid = trained.pool[trained.pool["valid"]]
+    valid = choosable(trained.pool[trained.pool["valid"]], trained.whole)
     texts = trained.whole.set_index("trace")["text"]
     valid = valid.assign(text=texts.reindex(valid["trace"]).fillna("").to_numpy())
     for what in "plan", "text":

@@ -106,6 +106,15 @@ def pool_for(
     return pool.assign(barred=barred(warehouse, experiment, pool))
 
 
+def choosable(pool: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
+    """The traces of a pool that a curator might have kept, whatever it chose. `whole` is the pool
+    that it was given.
+    """
+    if "barred" not in whole:
+        return pool
+    return pool[~pool["trace"].isin(whole.loc[whole["barred"].notna(), "trace"])]
+
+
 def _crossed(
     warehouse: Warehouse, experiment: Experiment, generation: int, curated: bool
 ) -> list[tuple[str, int]]:

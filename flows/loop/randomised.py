@@ -21,6 +21,7 @@ from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Curation
 from flows.generations.checkpoints import Checkpoint, checkpoint_of
 from flows.generations.lessons import as_lessons
+from flows.generations.pool import choosable, pool_for
 from flows.loop.forecast import FIXED
 from flows.loop.judge import judge
 from flows.loop.learn import trained_again
@@ -62,6 +63,7 @@ def randomised(
             else f"{experiment.id} has no generation yet"
         )
     pool = pool_traits(warehouse, experiment.id, {}, generation)
+    pool = choosable(pool, pool_for(warehouse, experiment, generation))
     if not pool.groupby(["task", "valid"])["weight"].nunique().gt(1).any():
         raise InvalidInput(
             f"generation {generation} of {experiment.id} learned all of what it could choose from "

@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from flows.audit.audit import audit
 from flows.audit.verify import verify
 from flows.experiments.experiment import Experiment
 from flows.generations.lessons import as_lessons
+from flows.generations.pool import choosable
 from flows.iterate import iterate
 from flows.progress import Watch
 from planners.checking.checker import checker_for
@@ -188,3 +190,11 @@ def test_a_source_without_traces_is_named(warehouse: Warehouse) -> None:
 
 def test_sources_that_are_not_set_leave_an_experiment_its_hash() -> None:
     assert "sources" not in json.loads(Experiment.model_validate(small()).canonical())["curation"]
+
+
+def test_what_may_not_be_kept_is_no_choice() -> None:
+    """Neither an audit nor an arm by lot takes it for a trace that was dropped."""
+    pool = pd.DataFrame({"trace": ["a", "b", "c"]})
+    assert choosable(pool, pool)["trace"].tolist() == ["a", "b", "c"]
+    whole = pool.assign(barred=[None, "too long", None])
+    assert choosable(pool, whole)["trace"].tolist() == ["a", "c"]
