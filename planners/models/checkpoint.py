@@ -202,16 +202,21 @@ def save(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    partial = folder.with_name(folder.name + ".partial")
+    partial, before = (folder.with_name(folder.name + end) for end in (".partial", ".before"))
     shutil.rmtree(partial, ignore_errors=True)
     try:
         model.save_pretrained(str(partial))
         tokenizer.save_pretrained(partial)
         # os.replace refuses a target folder that is not empty.
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, before)
         os.replace(partial, folder)
+        shutil.rmtree(before, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if before.exists() and not folder.exists():
+            os.replace(before, folder)
         raise ComponentFailure(
             f"the checkpoint {folder} cannot be written: {error}; free some space there and run "
             "the same command again"

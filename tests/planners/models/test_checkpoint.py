@@ -1,6 +1,7 @@
 """Checkpoints from anywhere: none of their code is run, and nothing is made up that they lack."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from planners.errors import CheckpointError
+from planners.errors import CheckpointError, ComponentFailure
 from planners.models.chat import reasoning_tokens, unknown_id
 from planners.models.checkpoint import (
     adapted,
@@ -17,6 +18,7 @@ from planners.models.checkpoint import (
     read_tokenizer,
     reading,
     save,
+    weights_hash,
     with_adapter,
 )
 from planners.models.costs import shape_of
@@ -99,3 +101,23 @@ def test_a_token_that_is_in_every_text_is_no_sign_of_the_unknown(tiny_checkpoint
     tokenizer.unk_token = tokenizer.eos_token
     assert unknown_id(tokenizer) is None
     assert reasoning_tokens(tokenizer, [1, 2, tokenizer.eos_token_id]) == 0
+
+
+def test_a_checkpoint_that_cannot_take_its_place_loses_nothing(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "own"
+    save(*load(tiny_checkpoint), folder)
+    before = weights_hash(folder)
+    moved = os.replace
+
+    def failing(source: Path, target: Path) -> None:
+        if str(source).endswith(".partial"):
+            raise OSError("no space left on device")
+        moved(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(ComponentFailure, match="cannot be written: no space left"):
+        save(*load(tiny_checkpoint), folder)
+    assert weights_hash(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
