@@ -186,7 +186,8 @@ def _within(
                 continue  # nobody listed a number's middle: it stands for no other trait
             if abs(unit @ known / np.sqrt((unit @ unit) * (known @ known))) > ALIKE:
                 label = labelled(name, level)
-                if level != MIDDLE and (name, level) != (other, other_level) and label not in also:
+                other_kind = (level == MIDDLE) != (other_level == MIDDLE)
+                if not other_kind and (name, level) != (other, other_level) and label not in also:
                     also.append(label)
                 break
         else:

@@ -21,8 +21,8 @@ from warehouse.reading import query_sql
 from warehouse.records import Domain, Taught
 from warehouse.store import Warehouse
 
-ROWS = 50_000
-"""Rows held in memory at a time."""
+ROWS, LESSONS = 50_000, 10_000
+"""Rows held in memory at a time; lessons, which are longer."""
 DATA = "data.parquet"
 AT_ONCE = 3_000_000
 """Traces, about, that are joined with their verdicts at once."""
@@ -157,7 +157,7 @@ def _training(warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
     # The empty batch gives the Parquet file its columns even if nothing was trained.
     yield pa.RecordBatch.from_pylist([], TRAINING)
     for experiment, generation in warehouse.query("trained").itertuples(index=False, name=None):
-        for lessons in lessons_in_parts(warehouse, experiment, generation, ROWS):
+        for lessons in lessons_in_parts(warehouse, experiment, generation, LESSONS):
             rows = [_lesson(experiment, generation, lesson) for lesson in lessons]
             yield pa.RecordBatch.from_pylist(rows, TRAINING)
 

@@ -201,10 +201,10 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
 
 def adopt_order(warehouse: Warehouse, tasks: Sequence[Task]) -> list[str]:
     """Give stored tasks the text of these, which may list objects and facts in another order, where
-    nothing but ingested traces rests on it: prompts are written in that order. Returns the keys of
-    those that have another order and keep it.
+    nothing but ingested traces that nobody learned rests on it: prompts are written in that order.
+    Returns the keys of those that have another order and keep it.
     """
-    k, t = schema.tasks, schema.traces
+    k, t, s = schema.tasks, schema.traces, schema.selections
     wanted = {task.key: task for task in tasks if task.pddl}
     keys, kept = list(wanted), list[str]()
     for first in range(0, len(keys), CHUNK):
@@ -215,7 +215,8 @@ def adopt_order(warehouse: Warehouse, tasks: Sequence[Task]) -> list[str]:
             if before == own or print_task(before.parsed) == print_task(own.parsed):
                 continue
             asked = sa.select(t.c.trace).where(t.c.task == own.key, t.c.purpose != "ingest")
-            if warehouse.rows(asked.limit(1)):
+            learned = sa.select(s.c.trace).where(s.c.task == own.key, s.c.kept)
+            if warehouse.rows(asked.limit(1)) or warehouse.rows(learned.limit(1)):
                 kept.append(own.key)
                 continue
             with warehouse.writing() as connection:

@@ -55,9 +55,17 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         CODE_VERSION,
     )
     # Tasks that were ingested have no horizon until a generator makes the same ones.
-    adopt_order(warehouse, tasks)
+    _adopt(warehouse, tasks, watch)
     warehouse.regrade(tasks)
     warehouse.write([begun, *domains, *tasks, *places, *first], Mark(experiment.id, 0, "prepare"))
+
+
+def _adopt(warehouse: Warehouse, tasks: list[Task], watch: Watch) -> None:
+    if kept := adopt_order(warehouse, tasks):
+        watch.say(
+            f"{len(kept)} tasks, for example {kept[0]}, are here with their objects in another "
+            "order, which traces rest on: their prompts are not those of another warehouse"
+        )
 
 
 Tasks = tuple[list[Domain], list[Task], list[Place]]
@@ -162,7 +170,7 @@ def pose_fresh(warehouse: Warehouse, experiment: Experiment, generation: int, wa
             position = first + len(tasks)
             places.append(Place(experiment.id, one.key, FRESH, position, generation, one.horizon))
             tasks.append(_task_of(domain, one))
-    adopt_order(warehouse, tasks)
+    _adopt(warehouse, tasks, watch)
     warehouse.regrade(tasks)
     warehouse.write([*tasks, *places], Mark(experiment.id, generation, FRESH))
 

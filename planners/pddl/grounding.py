@@ -25,7 +25,7 @@ Atoms = tuple[Atom, ...]
 Objects = tuple[tuple[str, str], ...]
 MOST = 50_000
 """Ground actions of one schema, at most: they are kept, with about a kilobyte each."""
-JOINED = 20 * MOST
+JOINED = 4 * MOST
 """Ways in which some of a schema's facts fit together, at most."""
 KEPT = 64
 """Cache sizes: `Kind`s that are kept, and groups of ground actions that each `Kind` keeps."""

@@ -26,7 +26,7 @@ from planners.records import Formula, content_hash
 
 SYMMETRIES = 64
 """At most so many symmetries of a task are searched for."""
-LARGEST = 700
+LARGEST = 450
 """Names in static facts up to which they are searched for: each is a call within the last."""
 DUAL = {"and": "or", "or": "and", "forall": "exists", "exists": "forall"}
 Bound = Mapping[str, str]

@@ -23,6 +23,10 @@ ENDS = {"stop": "stop", "length": "length", "eos": "stop", "eos_token": "stop"}
 """How a completion may end, by the words of servers; any other is of one that was broken off."""
 LARGEST = 1 << 24
 """Token ids are below this, whatever the vocabulary."""
+PADDED = 1024
+"""Tokens that a model may have beyond its tokenizer's, which pads no further."""
+MASKED = -100.0
+"""A log-probability below this is none: so servers tell of a token that may not be drawn."""
 APART = 0.1
 """Nats between two tokens from which their distance tells of a temperature."""
 SURELY = 0.25
@@ -110,14 +114,14 @@ def ended(
 ) -> tuple[str, int, tuple[int, ...]]:
     """How a choice ended, how many tokens it has, and their ids, () where not all are told. Raises
     one of BROKEN if it does not say so, has more tokens than were asked for (one may end it), or
-    one beyond the `known` ones.
+    one beyond the `known` ones. A server may count more tokens than it tells, as of its thoughts.
     """
     counted = len(told.logprobs) or len(told.ids)
     written = int((answer.get("usage") or {}).get("completion_tokens", counted))
-    if not 0 <= written <= most + 1:
-        raise ValueError(f"it has {written} tokens, where at most {most} were asked for")
+    if written < 0 or max(len(told.logprobs), len(told.ids)) > most + 1:
+        raise ValueError(f"it has {counted} tokens, where at most {most} were asked for")
     ids = told.ids if len(told.ids) == written else ()
-    if known is not None and max(ids, default=0) >= known:
+    if known is not None and max(ids, default=0) >= known + PADDED:
         raise ValueError(f"the tokenizer has no token {max(ids)}")
     return ENDS[choice["finish_reason"]], written, ids
 
@@ -134,7 +138,8 @@ def halved(some: dict[str, float], others: dict[str, float]) -> bool | None:
     """Whether the second log-probabilities are at half the temperature of the first, at which
     tokens lie twice as far apart; None where that cannot be told.
     """
-    both = sorted(some.keys() & others.keys(), key=lambda token: some[token])
+    both = [one for one in some.keys() & others.keys() if min(some[one], others[one]) > MASKED]
+    both.sort(key=lambda token: some[token])
     if not both or (before := some[both[-1]] - some[both[0]]) < APART:
         return None
     ratio = (others[both[-1]] - others[both[0]]) / before

@@ -79,6 +79,8 @@ def _read(
             logits_to_keep=1,
         ).logits[:, -1]
     except (IndexError, AttributeError) as error:
+        if "out of range in self" in str(error):  # a token that the model has not
+            raise
         raise CheckpointError(
             f"models of the kind {model.config.model_type!r} have layers that keep another state "
             f"than attention does, which nothing here holds ({type(error).__name__}: {error}); "

@@ -249,7 +249,7 @@ class ServedPolicy(Policy):
         try:
             choice = answer["choices"][0]
             answered = said(choice)
-            known = None if self._tokenizer is None else len(self._tokenizer)
+            known = None if self.tokenizer is None else len(self.tokenizer)
             finish, written, ids = ended(answer, choice, answered, sampling.max_new_tokens, known)
             if self._ways[0].prompt == "ids" and not ids:
                 raise TypeError("it has no token ids")

@@ -23,13 +23,17 @@ _DOUBTED = re.compile(
 """Words before such a statement in its sentence that may turn it round."""
 _REPLACED = re.compile(
     r"\bhere(?: is| are|['\u2019]s) (?!why|what|how)|\btry (?:this|again)\b"
-    r"|\bso[ \t]*+[:,]?[ \t]*+$|\b(?:new|corrected|fixed|revised|repaired|improved|better) "
-    r"(?:plan|one|version|answer|solution)\b",
+    r"|\bso[ \t]*+[:,]?[ \t]*+$"
+    r"|\b(?:new|corrected|fixed|revised|repaired|improved|better) "
+    r"(?:plan|one|version|answer|solution)\b"
+    r"|(?:[.;!?]|, so)[ \t]+(?:instead|now|so|we|I|let|another|(?:a |the )?(?:better|final|right|"
+    r"correct|second|next))\b",
     re.I,
 )
 """How another plan than the one of such a statement is announced behind it."""
 _BEHIND = re.compile(
-    r"[-\u2013\u2014:#/]{1,2}[ \t]++(?:(?:and|then|next|followed by)[ \t,]++){0,3}\(([^()]*+)\)",
+    r"(?:^[-\u2013\u2014:#/]{1,2}[ \t]++|\b(?:then|which|afterwards?|next|finally|by)\b[^()]{0,20})"
+    r"\(([^()]*+)\)",
     re.I,
 )
 NEAR = 500  # characters before or behind such a statement in which it may be turned round
@@ -48,12 +52,13 @@ def taken_back(before: str) -> bool:
 
 
 def action_behind(why: str, schemas: Container[str]) -> Action | None:
-    """The action that an explanation is, instead of a reason: one of these, right behind the mark,
-    with its number of arguments.
+    """The action that an explanation goes on with, instead of a reason: one of these, right behind
+    the mark or a word of sequence, with its number of arguments.
     """
-    found = _BEHIND.match(why)
-    words = tuple(fold(found[1].replace(",", " ")).split()) if found else ()
-    if not words or words[0] not in schemas:
-        return None
-    known = schemas[words[0]] if isinstance(schemas, Mapping) else None
-    return words if known is None or len(known.parameters) == len(words) - 1 else None
+    for found in _BEHIND.finditer(why):
+        words = tuple(fold(found[1].replace(",", " ")).split())
+        if words and words[0] in schemas:
+            known = schemas[words[0]] if isinstance(schemas, Mapping) else None
+            if known is None or len(known.parameters) == len(words) - 1:
+                return words
+    return None

@@ -60,7 +60,7 @@ def test_facts_that_join_to_too_many_actions_are_refused() -> None:
         (:action a :parameters (?x ?y ?z) :precondition (and (p ?x) (q ?y) (s ?z)) :effect (g)))""",
         f"(define (problem x) (:domain d) (:objects {names}) (:init {facts}) (:goal (g)))",
     )
-    with pytest.raises(NotJudged, match="more than 50,000 ground actions"):
+    with pytest.raises(NotJudged, match="join in more than 200,000 ways"):
         Grounded(task)
 
 

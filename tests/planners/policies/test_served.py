@@ -543,19 +543,21 @@ def test_which_log_probabilities_a_server_tells_is_found_out(
 @pytest.mark.parametrize(
     ("usage", "ids", "reason"),
     [
-        ({"completion_tokens": 500}, None, "500 tokens, where at most 8 were asked for"),
+        ({"completion_tokens": 500}, [5] * 500, "500 tokens, where at most 8 were asked for"),
         ({"completion_tokens": 1}, [1 << 20], "no token 1048576"),
     ],
 )
 def test_more_or_other_tokens_than_were_asked_for_are_refused(
-    at: At, faulty: Callable[[Answer], str], usage: dict[str, int], ids: list[int] | None,
+    at: At, faulty: Callable[[Answer], str], usage: dict[str, int], ids: list[int],
     reason: str, tiny_checkpoint: Path,
 ) -> None:  # fmt: skip
+    """A count alone may be of a server that counts its thoughts too."""
+
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
-        told = {"logprobs": None} | ({"token_ids": ids} if ids else {})
+        told = {"logprobs": None, "token_ids": ids}
         return 200, completion(choices=[completion()["choices"][0] | told], usage=usage)
 
-    policy = at([faulty(answer)], tokenizer=load(tiny_checkpoint)[1] if ids else None)
+    policy = at([faulty(answer)], tokenizer=load(tiny_checkpoint)[1])
     with pytest.raises(ComponentFailure, match=reason):
         policy.sample(["b1"], Sampling(max_new_tokens=8), [0])
 
