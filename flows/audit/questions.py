@@ -97,9 +97,14 @@ def what_is_preferred(trained: Trained, found: Audit) -> None:
 
 def _weighs_within_tasks(trained: Trained) -> bool:
     """Whether supervised learning weighs some kept valid traces of a task more than others."""
+    spread = _supervised(trained).groupby("task")["weight"].agg(np.ptp)
+    return bool((spread > 0).any())
+
+
+def _supervised(trained: Trained) -> pd.DataFrame:
+    """The kept valid traces that supervised learning weighs; none where it is another method."""
     learned = trained.pool[trained.pool["valid"] & trained.pool["kept"].astype(bool)]
-    spread = learned.groupby("task")["weight"].agg(np.ptp)
-    return trained.experiment.training.method == "sft" and bool((spread > 0).any())
+    return learned if trained.experiment.training.method == "sft" else learned.iloc[:0]
 
 
 def _column(traits: pd.DataFrame, trait: str, level: str) -> pd.Series:
@@ -160,8 +165,7 @@ def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> Non
         found.say(
             f"  tasks weigh otherwise than in the pool of valid traces: {'; '.join(told[:6])}"
         )
-    learned = trained.pool[trained.pool["valid"] & trained.pool["kept"].astype(bool)]
-    if trained.experiment.training.method == "sft" and learned["weight"].nunique() > 1:
+    if _supervised(trained)["weight"].nunique() > 1:
         found.say("  kept traces have different weights, of which this question knows nothing")
 
 

@@ -110,8 +110,8 @@ def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
         if not _SOME.fullmatch(item):
             return None
         bare = fold(item.replace(",", " "))
-        later = [part.split() for part in re.split("[,;]", fold(item))[1:]]
-        if _is_whole(fold(item), schemas) and any(w and w[0] in schemas for w in later):
+        first, *later = (part.split() for part in re.split("[,;]", fold(item)))
+        if _is_whole(first, schemas) and any(words and words[0] in schemas for words in later):
             return None  # several actions in a row, without parentheses
         return [tuple(one.split()) for one in _INSIDE.findall(bare)] or [tuple(bare.split())]
     if not isinstance(item, list) or not all(isinstance(word, str) for word in item):
@@ -133,9 +133,8 @@ def _beside(name: Any, item: dict[str, Any], schemas: Container[str]) -> list[An
     return _in_order(name, beside, schemas) if fits else None
 
 
-def _is_whole(text: str, schemas: Container[str]) -> bool:
-    """Whether what stands before the first comma may be an action with all its arguments."""
-    words = re.split("[,;]", text)[0].split()
+def _is_whole(words: list[str], schemas: Container[str]) -> bool:
+    """Whether these words may be an action with all its arguments."""
     known = schemas.get(words[0]) if words and isinstance(schemas, Mapping) else None
     return known is None or len(known.parameters) == len(words) - 1
 

@@ -247,18 +247,14 @@ def encode(
         if lesson.turns:
             rows.append((head, _ids_of_turns(lesson, tokenizer, as_sampled)))
             continue
-        if lesson.is_weighed and lesson.token_ids:  # another token more would be another text
-            rows.append((head, list(lesson.token_ids)))
+        ids = list(lesson.token_ids)
+        if ids and (as_sampled or lesson.is_weighed):  # another token more would be another text
+            rows.append((head, ids))
             continue
         # Sampled ids end with the end of the text, with no such token where they were cut, or with
         # another one, which is not what training should teach.
-        ids = list(lesson.token_ids) or tail
-        if as_sampled and lesson.token_ids:
-            rows.append((head, ids))
-            continue
-        if ids[-1:] != [end] and ids[-1:] and ids[-1] in special:
-            ids = ids[:-1]
-        rows.append((head, ids if ids[-1:] == [end] else [*ids, end]))
+        ids = ids or tail
+        rows.append((head, [*(ids[:-1] if ids and ids[-1] in special else ids), end]))
     return rows
 
 
