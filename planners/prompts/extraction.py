@@ -38,19 +38,19 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from planners.pddl.sexpr import fold
-from planners.prompts.asides import action_behind, taken_back
+from planners.prompts.asides import BULLET, STEP, action_behind, mentioned, taken_back
 from planners.prompts.forms import FORMS, tidied
 from planners.records import Action, Plan
 
-EXTRACTION_VERSION = "9"
+EXTRACTION_VERSION = "10"
 THINK_START, THINK_END = "<think>", "</think>"
 CALL_START, CALL_END = "<validate>", "</validate>"
 """Around a plan that a model asks the plan checker about."""
 RESULT_START, RESULT_END = "<result>", "</result>"
 """Around what the plan checker answers."""
 # Possessive (`*+`) and bounded (`{0,9}`) repeats keep hostile completions from backtracking.
-_THOUGHT = re.compile(r"</(?:think|thinking|reasoning|result)>", re.I)
-_THINKING = re.compile(r"<(?:think|thinking|reasoning)>", re.I)
+_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning|result)>|\[/THINK\]", re.I)
+_THINKING = re.compile(r"<(?:think|thinking|thought|reasoning)>|\[THINK\]", re.I)
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _LINE = re.compile(
     rf"(?:(?P<time>{_NUMBER})[ \t]*+:[ \t]*+)?"
@@ -66,10 +66,11 @@ _TAGGED = re.compile(
     re.DOTALL | re.I,
 )
 _TAG = re.compile(r"<plan>|<validate>|\[PLAN\]", re.I)
-_FENCED = re.compile(r"(?:```|~~~)[^\n`~]{0,20}\n(.*?)(?:```|~~~)", re.DOTALL)
-_FENCE_BEGUN = re.compile(r"(?:```|~~~)[^\n`~]{0,20}\n")
+_FENCED = re.compile(r"(?:```|~~~)[^\n`~(]{0,20}\n(.*?)(?:```|~~~)", re.DOTALL)
+_FENCE_BEGUN = re.compile(r"(?:```|~~~)[^\n`~(]{0,20}\n")
 _LISTED = re.compile(
-    r"(?:[-*+>\u2022\u2013]|(?:step[ \t]{0,9})?(\d{1,6})[.)]|step[ \t]{0,9}(\d{1,6}):)[ \t]{1,9}",
+    rf"(?:{BULLET}(?=[ \t])|[*_]{{0,3}}(?:(?:{STEP})?(\d{{1,6}})[.)\u3001]"
+    rf"|{STEP}(\d{{1,6}})[ \t]?[:\uff1a])[*_]{{0,3}})(?:[ \t]{{1,9}}|(?=[(`]))",
     re.I,
 )
 _ANNOUNCED = re.compile(
@@ -79,9 +80,6 @@ _EXPLAINED = re.compile(
     r"((?:\([^();]*+\)(?:[ \t]*+(?:,|->|\u2192)?[ \t]*+(?=\()|(?!\()))++)"  # actions in a row
     r"[`*]{0,3}(?:[ \t]*+[,.\\]{1,3}|;)?[ \t]*+"  # what ends a sentence or a line
     r"((?:[-\u2013\u2014:#]|//)[ \t].*)?"  # why
-)
-_MENTION = re.compile(
-    r"\(([^()]*+)(\)?)|^(?:step[ \t]{0,9})?\d{1,6}[.):][ \t]{1,9}[*`]{0,3}([^\s()*`:]+)", re.M
 )
 _TIMED = re.compile(rf"{_NUMBER}[ \t]*:[ \t]*\(")
 _ACTION_BEGINS = re.compile(r"[(\[{;]")
@@ -136,7 +134,7 @@ def extract(text: str, schemas: Container[str] = ()) -> Extraction:
     if not runs:
         return whole
     found = _the_one("listed", [extract_lines(run.text) for run in runs if not run.bad])
-    if found.plan is not None and (name := _mentioned(before, after, found.plan, schemas)):
+    if found.plan is not None and (name := mentioned(before, after, found.plan, schemas)):
         reason = f"ambiguous: text outside the plan also contains the action ({name} ...)"
         return Extraction(None, reason)
     whys = [why for run in runs if not run.bad for why in run.whys]
@@ -190,30 +188,11 @@ def _read_block(block: str, schemas: Container[str]) -> Extraction:
     return _unless_followed(found, whys, schemas)
 
 
-def _mentioned(before: str, after: str, plan: Plan, schemas: Container[str]) -> str | None:
-    """An action of the domain that prose tells of and the plan does not have, by its name.
-
-    Numbered prose before the plan may tell its actions in their order, since that is the same plan;
-    after its beginning a number may stand for one more.
-    """
-    ahead, own = iter([action[0] for action in plan.actions]), set(plan.actions)
-    for prose, first in ((before, True), (after, False)):
-        for match in _MENTION.finditer(fold(prose)):
-            name = match[3]
-            if name is None:
-                words = tuple(match[1].split())
-                whole = match[2] is not None and (len(words) == 1 or words in own)
-                name = words[0] if words and not whole else None
-            elif first and name in schemas and name in ahead:
-                continue
-            if name is not None and name in schemas:
-                return name
-    return None
-
-
 def split_reasoning(text: str) -> tuple[str, str]:
     """A completion's reasoning up to and including its end mark ("" if none), and its answer."""
-    ends = [match.end() for match in _THOUGHT.finditer(text)] if "</" in text else []
+    ends = (
+        [match.end() for match in _THOUGHT.finditer(text)] if "</" in text or "[/" in text else []
+    )
     end = ends[-1] if ends else 0
     return text[:end], text[end:]
 
@@ -268,7 +247,8 @@ def _runs(answer: str) -> tuple[list[_Run], str, str]:
     prose: list[str] = []
     before = 0
     running, latest = False, 0
-    for line, number, why in map(_listed, answer.split("\n")):
+    for written in answer.split("\n"):
+        line, number, why = _listed(written)
         if line.startswith("(") or _TIMED.match(line):
             if not running or 0 < number < latest:
                 before = before if runs else len(prose)
@@ -277,7 +257,7 @@ def _runs(answer: str) -> tuple[list[_Run], str, str]:
             runs[-1].whys.append(why)
             running, latest = True, number or latest
         elif line and line[0] != ";":
-            prose.append(line)
+            prose.append(written.strip(_BLANK))
             running, latest = False, 0
     return runs, "\n".join(prose[:before]), "\n".join(prose[before:])
 
@@ -286,10 +266,12 @@ def _listed(line: str) -> tuple[str, int, str]:
     """A line without the list and code marks around its actions, its number in the list or 0, and
     their explanation, which is not in the line.
     """
-    bare = line.strip(_BLANK)
-    marked = _LISTED.match(bare)
-    number = int(marked[1] or marked[2] or 0) if marked else 0
-    rest = bare[marked.end() :] if marked else bare
+    bare = rest = line.strip(_BLANK)
+    number, marked = 0, None
+    for _ in range(2):  # a number may follow a bullet
+        marked = _LISTED.match(rest) or marked
+        if mark := _LISTED.match(rest):
+            number, rest = int(mark[1] or mark[2] or 0), rest[mark.end() :]
     announced = _ANNOUNCED.match(rest)
     action = (rest[announced.end() :] if announced else rest).strip("*`")
     explained = _EXPLAINED.fullmatch(action) if len(action) <= EXPLAINED else None

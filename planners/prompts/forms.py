@@ -24,8 +24,11 @@ _PLANS = ("plan", "actions", "steps", "solution", "answer")
 """Keys under which a JSON object may hold its plan."""
 _WORD = re.compile(r"[^\s()]+")
 _JOINED = re.compile(r"\(\s*+([^\s();]++)([^();]*+)\)")
+_NUMBERED = re.compile(r"^[ \t]*+\(\d{1,6}\)[ \t]*+(?=[(`])", re.M)
 _IN_A_ROW = re.compile(r"\);[ \t]*+(?=\([ \t]*+([^\s()]++))")
-_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2007": " "})
+_SPACES = str.maketrans(
+    dict.fromkeys("\u00a0\u202f\u2007\u2009\u3000", " ") | {"\u200b": "", "\ufeff": ""}
+)
 _NAMES = ("action", "name", "schema", "operator")
 _ARGUMENTS = ("args", "arguments", "parameters", "params", "objects")
 LARGEST = 1 << 20
@@ -111,7 +114,7 @@ def _actions_of(item: Any, schemas: Container[str]) -> list[Action] | None:
             return None
         bare = fold(item.replace(",", " "))
         first, *later = (part.split() for part in re.split("[,;]", fold(item)))
-        if _is_whole(first, schemas) and any(words and words[0] in schemas for words in later):
+        if is_whole(first, schemas) and any(words and words[0] in schemas for words in later):
             return None  # several actions in a row, without parentheses
         return [tuple(one.split()) for one in _INSIDE.findall(bare)] or [tuple(bare.split())]
     if not isinstance(item, list) or not all(isinstance(word, str) for word in item):
@@ -133,7 +136,7 @@ def _beside(name: Any, item: dict[str, Any], schemas: Container[str]) -> list[An
     return _in_order(name, beside, schemas) if fits else None
 
 
-def _is_whole(words: list[str], schemas: Container[str]) -> bool:
+def is_whole(words: list[str], schemas: Container[str]) -> bool:
     """Whether these words may be an action with all its arguments."""
     known = schemas.get(words[0]) if words and isinstance(schemas, Mapping) else None
     return known is None or len(known.parameters) == len(words) - 1
@@ -153,16 +156,21 @@ def _in_order(name: Any, named: dict[str, Any], schemas: Container[str]) -> list
 
 
 def tidied(answer: str, schemas: Container[str]) -> str:
-    """An answer with plain blanks, each action on one line, and no `;` between two actions."""
+    """An answer with plain blanks, each action on one line and without commas, no number in
+    parentheses before it, and no `;` between two actions.
+    """
 
     def joined(match: re.Match[str]) -> str:
-        known = "\n" in match[0] and fold(match[1]) in schemas
-        return f"({match[1]} {' '.join(match[2].split())})" if known else match[0]
+        if not ("\n" in match[0] or "," in match[0]) or fold(match[1].rstrip(",")) not in schemas:
+            return match[0]
+        words = (word.rstrip(",") for word in (match[1], *match[2].split()))
+        return f"({' '.join(filter(None, words))})"
 
     def in_a_row(match: re.Match[str]) -> str:
         return ") " if fold(match[1]) in schemas else match[0]
 
-    return _IN_A_ROW.sub(in_a_row, _JOINED.sub(joined, answer.translate(_SPACES)))
+    plain = _NUMBERED.sub("", answer.translate(_SPACES))
+    return _IN_A_ROW.sub(in_a_row, _JOINED.sub(joined, plain))
 
 
 FORMS: tuple[Callable[[str, Container[str]], Plan | None], ...] = (wrapped, in_json, calls)

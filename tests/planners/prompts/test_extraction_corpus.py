@@ -258,6 +258,62 @@ FORMS: list[tuple[str, Plan | None]] = [
     ('[{"action": "pickup", "note": "b"}]', None),
     ('[{"action": "pickup", "x": "a"}, {"action": "stack", "y": "b", "x": "a"}]', AB),
     ('{"plan": "pickup a, stack a b"}', None),
+    # one more action beside the plan, in another form
+    *[
+        (f"1. (pickup a)\n2. (stack a b)\n{more}", None)
+        for more in (
+            "3. unstack(a, b)",
+            "3. `unstack(a, b)`",
+            "**3.** unstack a b",
+            "**Step 3:** unstack a b",
+            "- unstack a b",
+            "- unstack(a, b)",
+            "and then unstack(a, b)",
+            "3) unstack a b",
+        )
+    ],
+    ("1. unstack(a, b)\n2. (pickup a)\n3. (stack a b)", None),
+    (f"{TEXT}\nAfter stack(a, b) we are done.", AB),
+    (f"{TEXT}\n- stack holds a and b together", AB),
+    # a fence with an action behind it
+    ("```(pickup a)\n(stack a b)\n```", AB),
+    ("```(pickup zz)\n(pickup a)\n(stack a b)\n```", Plan((("pickup", "zz"), *AB.actions))),
+    # numbers, steps and blanks as people write them
+    ("(1) (pickup a)\n(2) (stack a b)", AB),
+    ("1.(pickup a)\n2.(stack a b)", AB),
+    ("**1.** (pickup a)\n**2.** (stack a b)", AB),
+    ("**Step 1:** `(pickup a)`\n**Step 2:** `(stack a b)`", AB),
+    ("- **Step 1:** `(pickup a)` - take it\n- **Step 2:** `(stack a b)` - put it down", AB),
+    ("Action 1: (pickup a)\nAction 2: (stack a b)", AB),
+    ("Schritt 1: (pickup a)\nSchritt 2: (stack a b)", AB),
+    ("步骤1\uff1a(pickup a)\n步骤2\uff1a(stack a b)", AB),
+    ("(pickup\u3000a)\n\ufeff(stack\u2009a b)", AB),
+    ("(pickup a)\n(stack a, b)", AB),
+    ("[THINK](pickup b)[/THINK](pickup a)", A),
+    # word of an earlier plan before the only one, and of the one before between two
+    *[
+        (f"{before}\n{FENCE}", AB)
+        for before in (
+            "The plan was invalid. Corrected:",
+            "My first plan was wrong. Fixed:",
+            "The plan failed, fixing it:",
+            "Plan 1 failed. Plan 2:",
+            "Since the naive plan fails, do this:",
+            "Note that a shorter plan fails.",
+            "A direct plan will not work since b is on a, hence:",
+            "My plan is incorrect, sorry. Updated plan:",
+            "Directly stacking is an incorrect plan, so first pick up:",
+        )
+    ],
+    *[
+        (f"```\n(pickup b)\n```\n{between}\n{FENCE}", None)
+        for between in (
+            "Wait, this plan does not work.",
+            "Hmm, that plan is wrong: b must be free.",
+            "Checking: the plan fails at step 2.",
+            "Actually, this plan is invalid because c is not clear.",
+        )
+    ],
     # a form that is only spoken of
     (f"I will answer between <plan> and </plan>.\n<plan>\n{TEXT}\n</plan>", AB),
 ]
