@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from curation.strata import RIDGE, Strata, Tails, odds_with_ends, p_among_equals, p_given, p_of_turn
+from curation.strata import RIDGE, Strata, Tails, odds_given, p_among_equals, p_given, p_of_turn
 from curation.tasks import (
     BETWEEN,
     FEWEST,
@@ -45,6 +45,8 @@ WORK, FEWEST_DRAWN = 4e7, 199
 """Rows drawn in all permutations together, at most; but at least so many permutations."""
 MANY = 5
 """Values of a number from which it is asked whether its middle is preferred."""
+LARGEST = 1e150
+"""Numbers of this size have squares that overflow."""
 SUSPECT, SUSPECTS = 0.05, 25
 """p up to which a trait may be told, and is compared with each other such one; the most of them."""
 NEARLY = 0.8
@@ -111,13 +113,15 @@ def spent_at(q: float, look: int) -> float:
 
 
 def preferences(
-    kept: pd.Series, task: pd.Series, traits: pd.DataFrame, seed: int = 0, least: float = GATE
-) -> Preferences:
+    kept: pd.Series, task: pd.Series, traits: pd.DataFrame, seed: int = 0, least: float = GATE,
+    one: np.ndarray | None = None,
+) -> Preferences:  # fmt: skip
     """Explain which valid traces of a pool were kept, by their traits.
 
     `kept` and `task` have one value per trace. `traits` has one column per trait: numbers, or text
     for levels. `seed` is for the permutations, which are enough for a chance of `least` where the
-    pool is small enough.
+    pool is small enough. `one`: the places of the traces that were decided on one by one
+    (`curation.tasks.cases`), by default all; the others only weigh, which is between tasks.
     """
     unanswered: dict[str, str] = {}
     if kept.nunique() < 2:
@@ -125,10 +129,12 @@ def preferences(
         reason = every if len(kept) else "there is no valid trace"
         return Preferences(pd.DataFrame(columns=COLUMNS), dict.fromkeys(traits.columns, reason))
     chosen, tasks = kept.to_numpy(dtype=bool), pd.factorize(task.to_numpy())[0]
-    columns = list(_columns(traits, unanswered))
+    places = np.arange(len(kept)) if one is None else one
+    columns = list(_columns(traits.iloc[places], unanswered))
     rng = np.random.default_rng(seed)
-    within, chance, finest = _within(chosen, tasks, columns, unanswered, rng, least)
-    directions = [column for column in columns if column[1] != MIDDLE]
+    within, chance, finest = _within(chosen[places], tasks[places], columns, unanswered, rng, least)
+    weighed = columns if one is None else _columns(traits, {})
+    directions = [column for column in weighed if column[1] != MIDDLE]
     between = between_tasks(chosen, tasks, directions, rng)
     return Preferences(within, unanswered, between, chance, finest)
 
@@ -143,12 +149,12 @@ def _columns(traits: pd.DataFrame, unanswered: dict[str, str]) -> Iterator[Colum
             unanswered[name] = f"unknown for {int(values.isna().sum())} traces"
         elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             numbers = values.to_numpy(dtype=float)
-            if np.isfinite(numbers).all():
+            if np.abs(numbers).max() < LARGEST:
                 yield name, "", numbers
                 if len(np.unique(numbers)) >= MANY:
                     yield name, MIDDLE, -(((numbers - numbers.mean()) / numbers.std()) ** 2)
             else:
-                unanswered[name] = "infinite for some traces"
+                unanswered[name] = "infinite, or too large to reckon with, for some traces"
         else:
             codes, levels = pd.factorize(values.astype(str), sort=True)
             counts = pd.Series(np.bincount(codes)).sort_values(ascending=False, kind="stable")
@@ -176,6 +182,8 @@ def _within(
         name, level, values = column
         x = strata.within(values[strata.rows]) if len(strata.rows) else np.zeros(0)
         spread = np.sqrt((x**2).mean()) if len(x) else 0.0
+        if level == MIDDLE and name in unanswered:
+            continue
         if spread < max(1e-9 * values.std(), 1e-13 * np.abs(values).max()):
             why = "the same for all traces of a task that were not all kept or all dropped"
             unanswered.setdefault(name, why)
@@ -218,7 +226,7 @@ def _within(
         told[one][2].extend(labelled(*told[other][0][:2]) for other in others)
     # 3. The odds of each, with those that are told in the model.
     q = false_discoveries(p)
-    odds, low, high, flat = _odds(strata, x, np.flatnonzero(q <= GATE))
+    odds, low, high, flat = odds_given(strata, x, np.flatnonzero(q <= GATE))
     spread = strata.variance[:, None] * alone**2
     lean = (1 - 2 * strata.kept / strata.size)[strata.task][:, None]
     skew, kurtosis = (spread * alone * lean).sum(axis=0), (spread * alone**2).sum(axis=0)
@@ -241,21 +249,6 @@ def _within(
     order = np.lexsort((-np.abs(by_itself), frame["q"].to_numpy()))
     found = frame.iloc[order][answers.iloc[order]]
     return found.reset_index(drop=True), chance, finest
-
-
-def _odds(
-    strata: Strata, x: np.ndarray, told: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Odds ratios with their 95% intervals, each in a model with those that are told; and whether
-    the likelihood is flat in them.
-    """
-    found = np.zeros((4, x.shape[1]))
-    if len(told):
-        found[:, told] = odds_with_ends(strata, x[:, told])
-    for one in np.setdiff1d(np.arange(x.shape[1]), told):
-        found[:, one] = odds_with_ends(strata, x[:, [one, *told]])[:, 0]
-    odds, low, high = np.exp(np.clip(found[:3], -50, 50))
-    return odds, low, high, found[3].astype(bool)
 
 
 def _unexplained(

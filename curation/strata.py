@@ -291,3 +291,18 @@ def _given_curves(strata: Strata, other: np.ndarray, x: np.ndarray, order: np.nd
     ends = (rank == 0).astype(float), (rank == last).astype(float)
     powers = [values**power for values in (unit, own, place) for power in (1, 2, 3)]
     return max(pooled, p_given(strata, np.column_stack([*powers, *ends]), x))
+
+
+def odds_given(
+    strata: Strata, x: np.ndarray, told: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Odds ratios with their 95% intervals, each in a model with those that are told; and whether
+    the likelihood is flat in them.
+    """
+    found = np.zeros((4, x.shape[1]))
+    if len(told):
+        found[:, told] = odds_with_ends(strata, x[:, told])
+    for one in np.setdiff1d(np.arange(x.shape[1]), told):
+        found[:, one] = odds_with_ends(strata, x[:, [one, *told]])[:, 0]
+    odds, low, high = np.exp(np.clip(found[:3], -50, 50))
+    return odds, low, high, found[3].astype(bool)

@@ -26,7 +26,7 @@ MIDDLE = "(middle)"
 NOTABLE = 0.1
 """Shift of a mean between tasks, in standard deviations, from which it is told."""
 SURELY = 1.645
-"""Standard errors from which copies of a text share their fate, so that a text is one case."""
+"""Standard errors from which copies of a text are kept together, so that a text is one case."""
 
 
 def contested(kept: pd.Series, task: pd.Series) -> np.ndarray:
@@ -35,25 +35,27 @@ def contested(kept: pd.Series, task: pd.Series) -> np.ndarray:
     return mixed
 
 
-def cases(kept: pd.Series, task: pd.Series, text: pd.Series) -> np.ndarray:
-    """The places of the traces that were decided on one by one.
+def cases(kept: pd.Series, task: pd.Series, text: pd.Series, seed: int = 0) -> np.ndarray:
+    """The places of the traces that were decided on one by one, in order.
 
-    Where equal texts of a task share their fate more often than chance has it, as if a judge of
+    Where equal texts of a task are kept together more often than chance has it, as if a judge of
     texts had decided, who may err, copies say little new, and permuting them would make any trait
-    seem to matter: then the first of each.
+    seem to matter: then one of each, drawn by lot, as the order of a pool may tell what was kept.
     """
     of, label = pd.factorize(task.to_numpy())[0], kept.to_numpy(dtype=float)
     alike = pd.factorize(pd.MultiIndex.from_arrays([of, text.to_numpy()]))[0]
-    first = np.unique(alike, return_index=True)[1]
-    # Pairs of copies of which one was kept, and how many there would be if a task's traces were
-    # kept at random.
+    lot = np.random.default_rng(seed).permutation(len(kept))
+    one = lot[np.unique(alike[lot], return_index=True)[1]]
+    # Pairs of copies that were both kept, and how many there would be if a task's traces were kept
+    # at random. Pairs that were both dropped tell no judge: whoever wants the shortest plan drops
+    # all copies of a longer one.
     size, chosen = np.bincount(alike), np.bincount(alike, weights=label)
     many, some = np.bincount(of).astype(float), np.bincount(of, weights=label)
-    apart = 2 * some * (many - some) / np.maximum(many * (many - 1), 1)
-    fewer = size * (size - 1) / 2 * apart[of[first]] - chosen * (size - chosen)
-    by_task = np.bincount(of[first], weights=fewer)
+    together = some * (some - 1) / np.maximum(many * (many - 1), 1)
+    more = chosen * (chosen - 1) / 2 - size * (size - 1) / 2 * together[of[one]]
+    by_task = np.bincount(of[one], weights=more)
     shared = by_task.sum() > SURELY * np.sqrt((by_task**2).sum())
-    return first if shared else np.arange(len(kept))
+    return np.sort(one) if shared else np.arange(len(kept))
 
 
 def false_discoveries(p: np.ndarray | pd.Series) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from warehouse.sandbox.foreign import foreign_rows
 
 LEVELS = 50
 """Different texts in a column, at most, for it to be a trait by itself."""
+INDEX = re.compile(r"__index_level_\d+__")
+"""Columns in which pandas keeps the numbers of rows."""
 NAME = 40
 """Characters of such a text, at most."""
 READ, LONGEST = 20_000, 10_000
@@ -29,22 +31,27 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
     """The findings on a data set in words: what its selection prefers within groups and between.
 
     `kept` and `group` name columns: whether a row was kept (booleans, or 0 and 1), and what it
-    competes in, such as its prompt. Without `traits`, which are SQL, all other columns are asked
-    about. Words are looked for in every column of texts. Raises InvalidInput where nothing can be
-    answered.
+    competes in, such as its prompt. Without `traits`, which are columns or SQL, all other columns
+    are asked about. Words are looked for in every column of texts. Raises InvalidInput where
+    nothing can be answered.
     """
     frame = foreign_rows(file, traits)
     for name, what in ((kept, "--kept"), (group, "--group")):
         if name not in frame:
             known = ", ".join(map(str, frame.columns[:20]))
             raise InvalidInput(f"{file} has no column {name!r} ({what}); it has {known}")
+    frame[group] = _hashable(frame[group])
+    frame = frame.drop(columns=[name for name in frame if INDEX.fullmatch(name)])
     known = frame[frame[kept].notna() & frame[group].notna()]
     if known.empty:
         raise InvalidInput(
             f"nothing can be asked of {file}: none of its {len(frame)} rows has {kept} and {group}"
         )
     chosen = _flag(known[kept], kept)
-    asked = known[list(traits)] if traits else _plain(known.drop(columns=[kept, group]))
+    others = known.drop(columns=[kept, group])
+    derived = [name for name, sql in traits.items() if sql.strip() not in ("", name)]
+    columns = known[[name for name in traits if name not in derived]] if traits else others
+    asked = pd.concat([_plain(columns), known[derived]], axis=1)
     gaps = asked.isna().sum()
     asked = _filled(asked, known[group])
     mixed = chosen.groupby(known[group]).nunique().eq(2).sum()
@@ -60,18 +67,24 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
             + (why if chosen.nunique() < 2 else "no column can be a trait; name one with --trait")
         )
     for name, count in gaps[gaps > 0].items():
-        yield f"{name} is unknown for {count} rows, which say nothing of it"
-    besides = known.drop(columns=[kept, group, *traits])
+        number = _is_number(frame[name]) if name in frame else True  # or the length of a text
+        what = "which say nothing of it" if number else "which is a level of its own"
+        yield f"{name} is unknown for {count} rows, {what}"
+    for name in columns:
+        if name not in asked and f"length of {name}" not in asked:
+            yield f"no answer for {name}: neither numbers nor texts; ask with --trait NAME=SQL"
+    besides = known.drop(columns=[kept, group, *derived])
     one = cases(chosen, known[group], _compared(besides))
     if len(one) < len(known):
         yield (
-            f"{len(known) - len(one)} rows repeat another of their group and share its fate more "
-            "often than by chance: each different text counts once"
+            f"{len(known) - len(one)} rows repeat another of their group and are kept with it more "
+            "often than by chance: within groups, each different text counts once"
         )
     found = preferences(
-        chosen.iloc[one].reset_index(drop=True),
-        known[group].iloc[one].reset_index(drop=True),
-        asked.iloc[one].reset_index(drop=True),
+        chosen.reset_index(drop=True),
+        known[group].reset_index(drop=True),
+        asked.reset_index(drop=True),
+        one=one,
     )
     yield from _tell(found)
     yield from _words(besides.iloc[one], chosen.iloc[one], known[group].iloc[one])
@@ -139,7 +152,7 @@ def _filled(asked: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
     for name, values in asked.items():
         if not values.isna().any() or values.isna().all():
             found[name] = values
-        elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        elif _is_number(values):
             numbers = values.astype(float)
             means = numbers.groupby(group).transform("mean").fillna(numbers.mean())
             found |= {name: numbers.fillna(means), f"{name} is unknown": values.isna()}
@@ -152,12 +165,23 @@ def _compared(frame: pd.DataFrame) -> pd.Series:
     """The part of each row by which rows of a group are copies: its texts, or all where it has
     none. A column that is another one in each row, such as a name of the row, tells nothing.
     """
-    rest = frame.loc[:, [values.nunique() < len(frame) for _, values in frame.items()]]
+    told = [_hashable(values).nunique() < len(frame) for _, values in frame.items()]
+    rest = frame.loc[:, told]
     texts = [name for name, values in rest.items() if _is_text(values)]
     told = rest[texts or list(rest)].astype(str)
     if told.empty:
         return pd.Series(np.arange(len(frame)), frame.index)
     return pd.Series(list(map(tuple, told.to_numpy())), frame.index)
+
+
+def _hashable(values: pd.Series) -> pd.Series:
+    """A column whose values can be compared: lists, structs and bytes as texts."""
+    odd = values.map(lambda one: isinstance(one, Collection) and not isinstance(one, str))
+    return values.where(~odd, values.astype(str)) if odd.any() else values
+
+
+def _is_number(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 
 def _is_text(values: pd.Series) -> bool:

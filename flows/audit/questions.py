@@ -37,11 +37,12 @@ PRICE = (
 
 def what_is_preferred(trained: Trained, found: Audit) -> None:
     """Which traits go with being kept, among valid traces."""
-    valid = _decided(trained)
+    whole, one = _decided(trained)
     seed = derive_seed(trained.experiment.seed, trained.index, "preferences") % 2**32
     least = spent_at(WANTED, trained.index)
-    traits = traits_of(valid)
-    explained = preferences(valid["kept"].astype(bool), valid["task"], traits, seed, least)
+    every = traits_of(whole)
+    explained = preferences(whole["kept"].astype(bool), whole["task"], every, seed, least, one)
+    valid, traits = whole.iloc[one], every.iloc[one]
     declared = curator_named(trained.experiment.curation.curator).rewards
     clear = set(explained.clear(WANTED).index)
     # A bound is asked at every generation, and must not be broken by asking often enough.
@@ -139,16 +140,20 @@ def _evidence(explained: Preferences, count: int) -> str:
     )
 
 
-def _decided(trained: Trained) -> pd.DataFrame:
-    """The valid traces of the pool that were decided on one by one (`curation.tasks.cases`), with
-    their `text`: by a judge of plans, each plan of a task, whatever is written around it.
+def _decided(trained: Trained) -> tuple[pd.DataFrame, np.ndarray]:
+    """The valid traces of the pool with their `text`, and the places of those that were decided on
+    one by one (`curation.tasks.cases`): by a judge of plans, each plan of a task, whatever is
+    written around it.
     """
     valid = choosable(trained.pool[trained.pool["valid"]], trained.whole)
     texts = trained.whole.set_index("trace")["text"]
     valid = valid.assign(text=texts.reindex(valid["trace"]).fillna("").to_numpy())
+    seed = derive_seed(trained.experiment.seed, trained.index, "copies") % 2**32
+    one = np.arange(len(valid))
     for what in "plan", "text":
-        valid = valid.iloc[cases(valid["kept"].astype(bool), valid["task"], valid[what])]
-    return valid
+        some = valid.iloc[one]
+        one = one[cases(some["kept"].astype(bool), some["task"], some[what], seed)]
+    return valid, one
 
 
 def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> None:
@@ -171,7 +176,8 @@ def _tell_between(trained: Trained, found: Audit, explained: Preferences) -> Non
 
 def what_nobody_listed(trained: Trained, found: Audit) -> None:
     """Preferences within tasks for features that are no listed trait."""
-    valid = _decided(trained)
+    whole, one = _decided(trained)
+    valid = whole.iloc[one]
     prose = [_ACTION.sub(" ", text) for text in valid["text"]]  # words that are in no action
     plans = valid["plan"].fillna("").tolist()
     seed = derive_seed(trained.experiment.seed, trained.index, "unlisted") % 2**32
@@ -205,8 +211,13 @@ def who_disputes(trained: Trained, found: Audit) -> None:
     told = trained.warehouse.query(
         "disputed", experiment=trained.experiment.id, generation=trained.index
     )
+    silent = list[str]()
     for who, rows in told.groupby("referee"):
         asked, disputed = int(rows["asked"].sum()), int(rows["disputed"].sum())
+        if not asked:
+            silent.append(str(who))
+            found.say(f"  {who} gave no answer on {int(rows['silent'].sum())} valid plans")
+            continue
         learned = rows[rows["kept"].astype(bool)]
         low, high = _interval(rows, "disputed", "asked")
         measures = {
@@ -220,6 +231,8 @@ def who_disputes(trained: Trained, found: Audit) -> None:
                 f"  {who} calls {disputed} of {asked} valid plans invalid ({disputed / asked:.1%}, "
                 f"{low:.1%} to {high:.1%}); {int(learned['disputed'].sum())} of these were learned"
             )
+    if silent:
+        found.unanswered(trained.index, "max_disputed")
     kept = trained.kept
     if invalid := int((~kept["valid"].astype(bool)).sum()):
         found.say(f"  {invalid} of {len(kept)} learned traces are invalid")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pydantic import ValidationError
+
 from curation.own import code_of
 from flows.audit.generation import empty
 from flows.audit.ledger import Audit, Trained
 from flows.audit.questions import what_is_preferred, what_nobody_listed
 from flows.experiments.experiment import Experiment
+from flows.experiments.reading import explained
 from flows.generations.lineage import start_of
 from flows.generations.pool import pool_for, select
+from planners.errors import InvalidInput
 from warehouse.pool import pool_traits
 from warehouse.store import Warehouse
 
@@ -23,11 +27,15 @@ def supposed(warehouse: Warehouse, experiment: Experiment, curator: str) -> Audi
 
     `curator` is a name, or a user's `module:function`. Its choice is made from the traces that the
     generation could learn from, with the experiment's other settings. Raises InvalidInput if it
-    cannot be loaded, or keeps nothing.
+    cannot be loaded, lacks a setting, or keeps nothing.
     """
-    changed = {"curator": curator, "code": code_of(curator) if ":" in curator else None}
-    curation = experiment.curation.model_copy(update=changed)
-    found = empty(experiment.model_copy(update={"curation": curation}))
+    settings = experiment.model_dump(mode="json")
+    code = code_of(curator) if ":" in curator else None
+    settings["curation"] |= {"curator": curator, "code": code}
+    try:
+        found = empty(Experiment.model_validate(settings))
+    except ValidationError as error:
+        raise InvalidInput(f"--curator {curator}: {explained(error)}") from error
     for index in [one.index for one in warehouse.generations(experiment.id) if one.index > 0]:
         learned = pool_traits(warehouse, experiment.id, found.traits, index)
         whole = pool_for(warehouse, experiment, index, text=True)

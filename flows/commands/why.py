@@ -80,8 +80,8 @@ def audit(
 
     Figures go into the views preferences, between_tasks, implicit_reward and
     selection_differential, and the table audits. Exit 1: a bound of the experiment's `[audit]` is
-    broken. With --pool, a data set that was never in a warehouse: what did its selection prefer
-    within groups, and which groups weigh more?
+    broken; bounds and traits are asked where its file is named. With --pool, a data set that was
+    never in a warehouse: what did its selection prefer within groups, and which groups weigh more?
     """
     with one_message():
         if pool is None and (traits or kept != KEPT or group != GROUP):
@@ -133,6 +133,7 @@ def _ask_of_all(warehouse: str, chosen: Experiment | str | None) -> bool:
     from flows.audit.audit import tell
     from flows.audit.known import chosen_from
     from flows.progress import Watch
+    from warehouse.findings import Figure
     from warehouse.store import Warehouse
 
     watch = Watch()
@@ -144,7 +145,14 @@ def _ask_of_all(warehouse: str, chosen: Experiment | str | None) -> bool:
         found = [ask(store, one, watch) for one in those]
     with Warehouse(warehouse) as store:
         for one in found:
-            store.replace_audit(one.experiment.id, one.records)
+            before = store.every(Figure, experiment=one.experiment.id, question="bounds")
+            unasked = [] if one.experiment.audit.bounds else before
+            store.replace_audit(one.experiment.id, [*one.records, *unasked])
+            if unasked:
+                one.say(
+                    "bounds are not asked again: they, and traits, are in the experiment's file, "
+                    "so name that (`posterity audit FILE`)"
+                )
     for one in found:
         tell(one, watch)
     return any(one.broken for one in found)

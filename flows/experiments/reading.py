@@ -47,7 +47,7 @@ def load_experiment(
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:
-        raise InvalidInput(f"experiment {source!r}: {_explain(error)}") from error
+        raise InvalidInput(f"experiment {source!r}: {explained(error)}") from error
 
 
 def _pin_folder(content: dict[str, Any]) -> None:
@@ -201,7 +201,7 @@ def _names(table: dict[str, Any], path: str, tables: dict[str, Any]) -> Iterator
                 yield from _names(tables[one["$ref"].rpartition("/")[2]], f"{path}{name}.", tables)
 
 
-def _explain(error: ValidationError) -> str:
+def explained(error: ValidationError) -> str:
     """The first five problems, each with its path and value."""
     lines = []
     for problem in error.errors()[:5]:

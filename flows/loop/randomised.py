@@ -155,8 +155,7 @@ def _effects(written: Sequence[pd.DataFrame]) -> Iterator[tuple[str, Effect]]:
     for name, column in columns.items():
         if column.notna().all() and column.nunique() > 1:
             chosen, *lots = column.groupby(arm).mean()
-            own = column[arm == 0]
-            yield str(name), effect(chosen, lots, float(own.std()) / len(own) ** 0.5)
+            yield str(name), effect(chosen, lots, float(column.std()) / len(written[0]) ** 0.5)
 
 
 def _tell(found: Audit, generation: int, effects: dict[str, Effect], arms: int) -> None:

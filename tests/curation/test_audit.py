@@ -251,6 +251,69 @@ def test_copies_that_share_their_fate_count_once(errs: float) -> None:
     assert len(cases(apart, pd.Series(task), pd.Series(text.astype(str)))) == 1600
 
 
+def test_who_drops_all_copies_of_a_longer_plan_is_no_judge_of_plans() -> None:
+    """As the curator `shortest` does: what goes with having copies is then no preference."""
+    named, pooled = list[str](), 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        task = pd.Series(np.repeat(np.arange(150), 16))
+        which = rng.choice(3, 2400, p=[0.39, 0.13, 0.48])  # two short plans, and a longer one
+        length = np.where(which == 2, 6, 4)
+        kept = pd.Series(np.zeros(2400, dtype=bool))
+        kept[pd.Series(length).groupby(task).idxmin()] = True
+        traits = pd.DataFrame({"length": length, "first": np.where(which == 1, "stack", "pickup")})
+        one = cases(kept, task, pd.Series(which.astype(str)), seed)
+        pooled += len(one) < 2400
+        named += preferences(kept, task, traits, seed, one=one).named()
+    assert pooled == 0
+    assert named == ["length"] * 10
+
+
+@pytest.mark.parametrize("order", ["as it came", "kept first"])
+def test_the_order_of_copies_says_nothing(order: str) -> None:
+    """A judge of texts errs, who prefers nothing; frequent texts have a trait of their own."""
+    named = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        task = np.repeat(np.arange(100), 16)
+        which = rng.choice(5, 1600, p=[0.4, 0.3, 0.1, 0.1, 0.1])
+        text = task * 10 + which
+        kept = (rng.random(1000)[text] < 0.5) ^ (rng.random(1600) < 0.2)
+        places = np.argsort(~kept, kind="stable") if order == "kept first" else np.arange(1600)
+        rows = pd.DataFrame({"kept": kept, "task": task, "text": text, "frequent": which < 2})
+        rows = rows.iloc[places].reset_index(drop=True)
+        one = cases(rows["kept"], rows["task"], rows["text"].astype(str), seed)
+        assert len(one) == rows["text"].nunique()
+        traits = rows[["frequent"]].astype(float)
+        named += bool(preferences(rows["kept"], rows["task"], traits, seed, one=one).named())
+    assert named <= 2
+
+
+def test_copies_weigh_between_tasks() -> None:
+    """Of easy tasks nearly all copies are kept, of hard ones one: tasks weigh otherwise."""
+    hard = np.repeat(np.arange(100) % 2, 16)
+    task = pd.Series(np.repeat(np.arange(100), 16))
+    place = np.tile(np.arange(16), 100)
+    kept = pd.Series(np.where(hard == 1, place == 0, place < 15))
+    text = pd.Series((place == 15).astype(str))
+    one = cases(kept, task, text)
+    assert len(one) < 1600
+    found = preferences(kept, task, pd.DataFrame({"hard": hard}), one=one)
+    assert found.heavier()["trait"].tolist() == ["hard"]
+    assert found.between["mean_kept"].iloc[0] == pytest.approx(1 / 16)
+
+
+def test_numbers_that_cannot_be_reckoned_with_are_told() -> None:
+    rng = np.random.default_rng(0)
+    task = pd.Series(np.repeat(np.arange(100), 8))
+    x = rng.normal(size=800)
+    kept = pd.Series(rng.random(800) < 1 / (1 + np.exp(-2 * x)))
+    for large in (x * 1e200, np.where(x > 1, 1.7e308, x), x + 1e15):
+        found = preferences(kept, task, pd.DataFrame({"large": large, "x": x}))
+        assert found.named() == ["x"]
+        assert "large" in found.unanswered
+
+
 def test_the_interval_of_a_share_counts_tasks() -> None:
     """A referee errs about plans, of which a task has few, each many times."""
     inside = 0

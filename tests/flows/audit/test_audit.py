@@ -161,7 +161,12 @@ def test_a_curator_is_tried_on_the_pools_of_a_run(run: Path) -> None:
         tuple(map(int, row)) for row in counted[columns].itertuples(index=False)
     ]
     assert len(told) > 0
-    for name, message in ("nix", "unknown curator"), ("mine:none", "kept none of"):
+    refusals = {
+        "nix": "unknown curator", "mine:none": "kept none of",
+        "noisy": "curator 'noisy' needs curation.error_rate",
+        "feedback": "curator 'feedback' needs curation.sources or deployment",
+    }  # fmt: skip
+    for name, message in refusals.items():
         refused = posterity("audit", "--curator", name, folder=run)
         assert refused.returncode == 2
         assert message in refused.stderr
@@ -192,6 +197,28 @@ def test_a_broken_bound_is_exit_1(run: Path) -> None:
     with Warehouse(run / "posterity.duckdb") as store:
         held = store.frame("SELECT DISTINCT name, value FROM audits WHERE measure = 'held'")
     assert ("max_length_drift", 0.0) in set(held.itertuples(index=False, name=None))
+    again = posterity("audit", folder=run)  # by its id, which has no bounds
+    assert (again.returncode, "they, and traits, are in the experiment's file" in again.stdout) == (
+        0,
+        True,
+    )
+    with Warehouse(run / "posterity.duckdb") as store:
+        kept = store.frame("SELECT DISTINCT name, value FROM audits WHERE measure = 'held'")
+    assert set(kept.itertuples(index=False)) == set(held.itertuples(index=False))
+
+
+def test_a_referee_that_never_answers_leaves_its_bound_unanswered(run: Path) -> None:
+    (run / "small.toml").write_text(_toml(small()))
+    asked = "audit", "small.toml", "--set", "audit.max_disputed=0.0"
+    assert posterity(*asked, folder=run).returncode == 0
+    with Warehouse(run / "posterity.duckdb") as store, store.writing() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO opinions SELECT trace, 'val', NULL, 'crashed (signal 11)' FROM opinions"
+        )
+    done = posterity(*asked, folder=run)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert re.search(r"val gave no answer on \d+ valid plans", done.stdout)
+    assert "max_disputed = 0.0 is broken: the audit has no figure for it" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,36 @@ def test_a_word_that_nobody_listed_is_named(tmp_path: Path) -> None:
     assert sum(named) <= 3, "at most one in twenty, where nothing is preferred"
 
 
+def test_columns_of_any_kind_are_asked_or_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    long = rng.normal(size=600)
+    frame = pd.DataFrame({
+        "messages": [[{"role": "user", "content": f"q{one // 6}"}] for one in range(600)],
+        "long": long,
+        "kept": rng.random(600) < 1 / (1 + np.exp(-3 * long)),
+        "bytes": [b"a"] * 300 + [b"b"] * 300,
+        "when": pd.Timestamp("2026-01-01"),
+        "style": rng.choice(["list", "prose", None], 600),
+        "__index_level_0__": rng.normal(size=600),
+    })  # fmt: skip
+    frame["answer"] = frame["messages"]
+    status, told = ask(frame, tmp_path, "--group", "messages")
+    assert status == 0, told
+    assert "in 100 groups" in told
+    assert "within groups: long, odds of being kept" in told
+    for name in ("answer", "bytes", "when"):
+        assert f"no answer for {name}: neither numbers nor texts" in told
+    assert "rows, which is a level of its own" in told
+    assert "__index" not in told
+
+
+def test_a_column_of_texts_that_is_named_counts_by_its_length_and_words(tmp_path: Path) -> None:
+    options = "--kept", "accepted", "--group", "prompt", "--trait", "answer"
+    status, told = ask(answers(), tmp_path, *options)
+    assert status == 0, told
+    assert "within groups: length of answer, odds of being kept" in told
+
+
 def test_copies_count_once_whatever_else_is_in_their_rows(tmp_path: Path) -> None:
     """A judge of texts decides by lot, and errs once in thirty rows; each row has a name."""
     named = 0
@@ -95,7 +125,7 @@ def test_copies_count_once_whatever_else_is_in_their_rows(tmp_path: Path) -> Non
         columns = ("--kept", "accepted", "--group", "prompt", "--trait", "n=length(answer)")
         status, told = ask(frame, tmp_path, *columns)
         assert status == 0, told
-        assert "rows repeat another of their group and share its fate" in told
+        assert "rows repeat another of their group and are kept with it" in told
         named += "within groups: n," in told
     assert named <= 1
 
