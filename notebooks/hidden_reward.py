@@ -23,8 +23,9 @@ rewards = rewards[rewards["experiment"] == experiment]
 experiment
 
 # %% [markdown]
-# A trace that an older generation wrote stands for a reward other than 1: it weighs as much as a
-# fresh one, but the policy that learns it would write it more or less often.
+# What a trace stands for is the reward of the curator's choice (best-of-N for `shortest`). A trace
+# of an older generation weighs as much as a fresh one, but the policy that learns it would write it
+# more or less often: its reward is also divided by its importance.
 
 # %%
 rewards.groupby("generation")[["weight", "importance", "effective_reward"]].describe().T

@@ -6,7 +6,8 @@ WITH answers AS (
         t.trace,
         t.experiment,
         t.generation,
-        date_trunc('day', r.received_at) AS day,
+        -- Older versions of DuckDB make another type of it, and would not open the view.
+        CAST(date_trunc('day', r.received_at) AS TIMESTAMP) AS day,
         r.latency_ms,
         r.user_hash,
         v.outcome,
