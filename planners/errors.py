@@ -5,7 +5,8 @@
     │   ├── Busy              another process is using the same thing
     │   ├── PddlError         PDDL that cannot be read
     │   │   └── NotJudged     PDDL that uses a feature the checker does not support
-    │   └── CheckpointError   a folder that is not a usable checkpoint
+    │   ├── CheckpointError   a folder that is not a usable checkpoint
+    │   └── Refused           a request that a model server does not answer, whoever sends it
     ├── NotPromoted           a generation that may not be deployed (exit 1)
     ├── Waiting               the next generation waits for users (exit 1)
     └── ComponentFailure      a part of Posterity, or of the machine, failed (exit 3)
@@ -120,6 +121,10 @@ class NotJudged(PddlError):
 
 class CheckpointError(InvalidInput):
     """A folder that should hold a model checkpoint but does not."""
+
+
+class Refused(InvalidInput):
+    """A request that a model server does not answer, whoever sends it."""
 
 
 class NotPromoted(PosterityError):

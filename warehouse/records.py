@@ -236,7 +236,7 @@ class Request(Record):
     nonce: str = stored("Random; the trace's id is the hash of it with the prompt's.")
     endpoint: str = stored("What was asked: chat, completions, plans; or correction, shadow.")
     received_at: datetime = stored("When the request came in, in UTC.")
-    latency_ms: float = stored("Milliseconds until its answer was written down.")
+    latency_ms: float = stored("Milliseconds until its answer was drawn.")
     weights_hash: str = stored("Hash of the weights that answered.")
     prompt: str = stored("The prompt's text.")
     settings: str = stored("Sampling settings, as JSON.")

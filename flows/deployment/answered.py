@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from planners.errors import InvalidInput
-from planners.records import SEEDS, content_hash
+from planners.records import SEEDS, Completion, content_hash
 
 Endpoint = Literal["chat", "completions", "plans", "correction", "shadow"]
 
@@ -77,6 +77,17 @@ class Told:
 def answered_id(nonce: str, prompt_hash: str) -> str:
     """The id of a trace that answers a user, or corrects an answer."""
     return content_hash(nonce, prompt_hash)
+
+
+def drawn(completion: Completion) -> dict[str, Any]:
+    """The fields of an answer that its completion gives."""
+    names = (
+        "text", "token_ids", "reasoning_tokens", "plan_tokens", "logprob", "sampling_logprob",
+        "turn_characters", "turn_tokens",
+    )  # fmt: skip
+    cut = completion.finish_reason == "length"
+    written = {name: getattr(completion, name) for name in names}
+    return {**written, "finish_reason": "length" if cut else "stop"}
 
 
 KINDS: dict[str, TypeAdapter[Any]] = {

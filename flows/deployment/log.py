@@ -112,7 +112,8 @@ class _Lane:
         except Exception as error:
             self._abandon()
             told = ComponentFailure(
-                f"the log in {self.folder} cannot be written: {error}; free some space there"
+                f"the log in {self.folder} cannot be written: {error}; see that the folder is "
+                "there, may be written to, and has space"
             )
             for _, done in lines:
                 done.set_exception(told)

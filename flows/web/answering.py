@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import sys
 import threading
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from flows.experiments.experiment import Experiment
 from flows.generations.judging import READING
 from flows.generations.policies import policy_of
-from planners.errors import ComponentFailure, PosterityError
+from planners.errors import ComponentFailure, InvalidInput, PosterityError, Refused
+from planners.models.chat import encode_prompts
 from planners.pddl import Task
 from planners.policies.local import LocalPolicy
 from planners.policies.served import ServedPolicy
@@ -58,12 +60,23 @@ class Job:
         return self.sampling, "" if tool is None else f"{tool.prompt} {tool.task.key}"
 
 
+TOO_LONG = re.compile(r"context|too long|maximum", re.I)
+"""Words of a model server that was asked for more tokens than it can take."""
 TOOL_SECONDS = 1.0
 """The most that the checker may take for a call: other users wait meanwhile."""
 
 
 def unheard(_: int, __: int) -> None:
     """Nobody listens."""
+
+
+def _without_places(error: Exception) -> PosterityError:
+    """What users are told of an error that may say where a server is."""
+    if not isinstance(error, Refused):
+        return ComponentFailure(UNANSWERED)
+    if TOO_LONG.search(str(error)):
+        return InvalidInput("the prompt and max_tokens exceed the model's context")
+    return InvalidInput("the model server refused this request; the gateway's log says why")
 
 
 class Answerer:
@@ -118,10 +131,10 @@ class Answerer:
         return [job.done for job in jobs]
 
     def tokens(self, prompt: str) -> int:
-        """How long a prompt is; in words where a server has the tokenizer."""
-        if isinstance(self.policy, LocalPolicy):
-            return len(self.policy.encode([prompt], 0)[0])
-        return len(prompt.split())
+        """How long a prompt is; in words where only a server has the tokenizer."""
+        if self.tokenizer is None:
+            return len(prompt.split())
+        return len(encode_prompts(self.tokenizer, [prompt])[0])
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerFast | None:
@@ -176,7 +189,7 @@ class Answerer:
             failed = error
             if self._pool or not isinstance(error, PosterityError):  # it may say where a server is
                 sys.stderr.write(f"generation {self.generation} did not answer: {error!r}\n")
-                failed = ComponentFailure(UNANSWERED)
+                failed = _without_places(error)
             for job in jobs:
                 if not job.done.done():
                     job.done.set_exception(failed)

@@ -36,7 +36,7 @@ from flows.web.responses import completed, delta, message, streamed, text_of
 from flows.web.trying import trying
 from planners.errors import Busy, InvalidInput, PosterityError, problem
 
-UNION = re.compile(r"constrained-|function-|list\[|dict\[|nullable|Posed$")
+UNION = re.compile(r"constrained-|function-|list\[|dict\[|nullable|Posed$|(?:str|int|float|bool)$")
 """Names that pydantic gives to members of a union, which say nothing to a client."""
 TELL_AT = 5
 """Looks in a row that failed, until it is said."""
@@ -107,7 +107,7 @@ def _answer_users(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> Any:
-        if name not in desk.deployed.names():
+        if name not in (*desk.deployed.names(), desk.deployed.id):
             return refusal(404, f"the model {name!r} does not exist", code="model_not_found")
         return _model(name)
 
@@ -207,7 +207,9 @@ def _refuse_with_bodies(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
+        # Of a union, the branches that the value is not meant for differ in its type alone.
+        every = error.errors()
+        first = next((one for one in every if not one["type"].endswith("_type")), every[0])
         first["loc"] = tuple(one for one in first["loc"] if not UNION.match(str(one)))
         where = ".".join(str(part) for part in first["loc"][1:])
         told = problem(first, skip=1)
@@ -215,9 +217,9 @@ def _refuse_with_bodies(app: FastAPI) -> None:
             told, where = f"the body is no JSON: {first['ctx']['error']}", ""
         elif first["type"] == "model_attributes_type" and not where:
             told = "send an object of JSON, and say so (Content-Type: application/json)"
-        elif "content" in first["loc"]:
+        elif "content" in first["loc"] and first["type"].endswith("_type"):
             told = "the content of a message is a text, or parts of the type text"
-        elif first["type"] == "string_pattern_mismatch":
+        elif first["type"] == "string_pattern_mismatch" and where == "trace":
             told = f"{where}: not the id of a trace, as answers give it"
         return refusal(400, told, where=where or None)
 

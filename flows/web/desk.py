@@ -9,14 +9,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered_id, as_line
+from flows.deployment.answered import CHOSEN, Answered, Endpoint, Told, answered_id, as_line, drawn
 from flows.deployment.loading import NO_TASK
 from flows.deployment.log import Log
 from flows.generations.identity import INGESTED_FORMAT
@@ -36,6 +36,7 @@ from planners.records import SEEDS, Completion, Plan, Sampling, Verdict, content
 TRIES = 3
 LONG = 10_000
 """Characters from which a prompt is read in a thread, so that others need not wait for it."""
+UNWRITTEN = "the answer could not be written down; the gateway's log says why"
 LATE = "it could not be judged within {:g} seconds"
 JUDGES = 8
 """Threads that judge plans, so that plans which take long leave the others to other work."""
@@ -51,7 +52,7 @@ class Desk:
 
     def __init__(self, deployed: Deployed, log: Log, most: int = 256) -> None:
         self.deployed, self.log, self.most = deployed, log, most
-        self.waiting = 0
+        self.waiting, self._heard = 0, datetime.min.replace(tzinfo=UTC)
         self._memory, self._names = Memory(deployed.looking, log.folder), Names()
         self._shadows: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -116,7 +117,7 @@ class Desk:
                 settings=asdict(sampling) | ({CHOSEN: 1} if "@" in asked.model else {}),
                 policy=answerer.policy.name,
                 seed=seed,
-                **_written(one),
+                **drawn(one),
                 domain=task and task[0],
                 problem=task and task[1],
                 user=self._names.hashed(asked.user),
@@ -137,14 +138,17 @@ class Desk:
 
     async def _write_down(self, *lines: Answered | Told, in_order: bool = False) -> None:
         """Return once the lines are on disk."""
-        await asyncio.gather(
-            *(asyncio.wrap_future(self.log.append(as_line(one), in_order)) for one in lines)
-        )
+        written = [self.log.append(as_line(one), in_order) for one in lines]
+        try:
+            await asyncio.gather(*map(asyncio.wrap_future, written))
+        except ComponentFailure as error:  # which says where the log is
+            sys.stderr.write(f"{error}\n")
+            raise ComponentFailure(UNWRITTEN) from error
 
     def _begin_shadow(self, beside: Answered, sampling: Sampling) -> None:
         """Let another generation answer the same in silence, if one does and has time for it."""
         other = self.deployed.shadow(beside.generation, beside.nonce)
-        busy = 2 * (self.waiting + len(self._shadows)) > self.most
+        busy = 2 * (self.waiting - 1 + len(self._shadows)) > self.most  # but for this request
         if other is not None and not busy:  # users come first
             shadow = self.go_on(self._in_silence(other, beside, sampling))
             self._shadows.add(shadow)
@@ -177,7 +181,7 @@ class Desk:
             line = replace(
                 beside, nonce=uuid4().hex, endpoint="shadow", generation=generation,
                 weights=answerer.weights, policy=answerer.policy.name, corrects=beside.trace,
-                latency_ms=_since(begun), **_written(completion),
+                latency_ms=_since(begun), **drawn(completion),
             )  # fmt: skip
             await self._write_down(line)
 
@@ -293,15 +297,19 @@ class Desk:
                 f"no answer has the trace {said.trace}; if it was given just now, try again in a "
                 "few seconds"
             )
-        user, now = self._names.hashed(said.user), datetime.now(UTC)
+        # In the order in which they are said, even where the clock is set back.
+        now = self._heard = max(datetime.now(UTC), self._heard + timedelta(microseconds=1))
+        user = self._names.hashed(said.user)
         told = Told(
             trace=said.trace, accepted=said.feedback == "accept", given=now, score=said.score,
             comment=said.comment, user=user,
         )  # fmt: skip
         lines, wanted = list[Answered | Told]([told]), None
         if said.plan is not None:
+            # The same one sent again is the same trace.
+            nonce = content_hash(said.trace, said.plan, user or "")
             wanted = replace(
-                answer, nonce=uuid4().hex, endpoint="correction", weights="", received=now,
+                answer, nonce=nonce, endpoint="correction", weights="", received=now,
                 latency_ms=0.0, prompt_format=INGESTED_FORMAT, settings={}, text=said.plan,
                 finish_reason="stop", policy="user", seed=0, reasoning_tokens=0,
                 plan_tokens=len(said.plan.split()), logprob=None, sampling_logprob=None, user=user,
@@ -325,17 +333,6 @@ class Desk:
 async def _read(prompt: str, call: Callable[[], T]) -> T:
     """The result of a call that counts a prompt's tokens, which takes seconds for a long one."""
     return call() if len(prompt) < LONG else await asyncio.to_thread(call)
-
-
-def _written(completion: Completion) -> dict[str, Any]:
-    """The fields of an answer that its completion gives."""
-    names = (
-        "text", "token_ids", "reasoning_tokens", "plan_tokens", "logprob", "sampling_logprob",
-        "turn_characters", "turn_tokens",
-    )  # fmt: skip
-    cut = completion.finish_reason == "length"
-    written = {name: getattr(completion, name) for name in names}
-    return {**written, "finish_reason": "length" if cut else "stop"}
 
 
 def _since(begun: float) -> float:

@@ -24,7 +24,7 @@ LARGEST = 2 * 2**20
 OTHER_SITES = ("cross-site", "same-site")
 """Values of Sec-Fetch-Site of a request that a page of another site makes."""
 OPEN = ("/healthz", "/readyz")
-"""Paths that need no key."""
+"""Paths that need no key, and no name: probes ask by address."""
 HOST = re.compile(r"\[.*?\]|[^:]*")
 """The name in a Host header, before the port."""
 PATHS = frozenset(
@@ -108,7 +108,7 @@ class Guard:
         path, length = request.scope["path"], request.headers.get("content-length", "")
         is_page = self.paged and path not in PATHS and not path.startswith("/v1/")
         [host] = HOST.findall(request.headers.get("host", ""))[:1]
-        if not self.hosts & {"*", host.lower()}:
+        if path not in OPEN and not self.hosts & {"*", host.lower()}:
             return refusal(
                 400, f"no host is called {host!r} here; `posterity deploy --name` adds one"
             )

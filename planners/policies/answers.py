@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from planners.errors import ComponentFailure, InvalidInput
@@ -27,6 +27,8 @@ PADDED = 1024
 """Tokens that a model may have beyond its tokenizer's, which pads no further."""
 MASKED = -100.0
 """A log-probability below this is none: so servers tell of a token that may not be drawn."""
+ALONE, CERTAIN = 0.01, -0.02
+"""A top_p that leaves one token, and the log-probability from which it is certain without one."""
 APART = 0.1
 """Nats between two tokens from which their distance tells of a temperature."""
 SURELY = 0.25
@@ -144,6 +146,19 @@ def halved(some: dict[str, float], others: dict[str, float]) -> bool | None:
         return None
     ratio = (others[both[-1]] - others[both[0]]) / before
     return {1: False, 2: True}.get(round(ratio)) if abs(ratio - round(ratio)) < SURELY else None
+
+
+def processed(ask: Callable[[Sampling], dict[str, float]], sampling: Sampling) -> bool | None:
+    """Whether a server tells log-probabilities of what it draws from, after temperature and top_p
+    were applied; None where that cannot be seen. `ask` gives those of the likeliest first tokens.
+    """
+    plain = ask(Sampling(max_new_tokens=1))
+    heated = halved(plain, ask(Sampling(temperature=0.5, max_new_tokens=1)))
+    if not heated or sampling.top_p == 1:
+        return heated
+    # Alone in its nucleus the likeliest token is certain, if it was not before.
+    alone = ask(Sampling(top_p=ALONE, max_new_tokens=1))
+    return max(alone.values()) > max(plain.values()) / 2 if max(plain.values()) < CERTAIN else None
 
 
 def until_end(tokens: Sequence[str]) -> int:

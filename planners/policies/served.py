@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +28,16 @@ from planners.policies.answers import (
     as_drawn,
     ended,
     first_alike,
-    halved,
     json_of,
     key_in,
     models_in,
+    processed,
     said,
     until_end,
     ways_with,
 )
 from planners.policies.decoding import GREEDY
-from planners.policies.servers import OVERLOADED, Servers, Unavailable, client_with
+from planners.policies.servers import OVERLOADED, Servers, Unavailable, client_with, refusal
 from planners.policies.streamed import ASKED, answer_of
 from planners.records import Completion, Heard, Policy, Prompt, Sampling
 
@@ -52,9 +53,8 @@ PROBED = 5.0
 """Seconds that a server may fail at a way of asking before the next one is tried."""
 QUIETLY = 5.0
 """Seconds of waiting for a server before a line says so."""
+SEEDS = 2**31 - 1  # servers accept those below
 LOG = logging.getLogger(__name__)
-SEEDS = 2**31 - 1
-"""Servers accept seeds below this."""
 
 
 class ServedPolicy(Policy):
@@ -172,21 +172,21 @@ class ServedPolicy(Policy):
         if self._tokenizer is not None and self._ways[0].prompt == "chat":
             LOG.warning("prompts go to the server as chats, not as token ids: %s", refused)
         if sampling is not None and not as_drawn(sampling):
-            self._processed = self._tells_processed(prompt)
+            self._processed = self._tells_processed(prompt, sampling)
 
-    def _tells_processed(self, prompt: str) -> bool | None:
-        """Whether log-probabilities are told after temperature (and top_p) were applied; None where
-        that cannot be seen.
+    def _tells_processed(self, prompt: str, sampling: Sampling) -> bool | None:
+        """Whether log-probabilities are told after `sampling`'s temperature and top_p were applied;
+        None where that cannot be seen.
         """
-        asked = [Sampling(temperature=heat, max_new_tokens=1) for heat in (1.0, 0.5)]
-        bodies = [self._body(prompt, one, 0, alike=5) for one in asked]
-        found = set()
-        for url in self._servers.urls:
-            answers = [self._post(url, self._path, body) for body in bodies]
-            try:
-                found.add(halved(*(first_alike(one["choices"][0]["logprobs"]) for one in answers)))
-            except BROKEN:
-                return None
+
+        def ask(how: Sampling, url: str) -> dict[str, float]:
+            answer = self._post(url, self._path, self._body(prompt, how, 0, alike=5))
+            return first_alike(answer["choices"][0]["logprobs"])
+
+        try:
+            found = {processed(partial(ask, url=url), sampling) for url in self._servers.urls}
+        except BROKEN:
+            return None
         return found.pop() if len(found) == 1 else None
 
     @property
@@ -326,7 +326,7 @@ class ServedPolicy(Policy):
                 is_away = answer.status_code in OVERLOADED
                 busy = is_away or (answer.is_server_error and not refused)
                 if answer.is_error and not busy:
-                    raise InvalidInput(
+                    raise refusal(answer.status_code)(
                         f"the server {url} refused a request, status {answer.status_code}: "
                         f"{self._without_key(answer.text[:500])}"
                     )

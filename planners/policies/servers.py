@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from planners.errors import ComponentFailure, InvalidInput
+from planners.errors import ComponentFailure, InvalidInput, Refused
 
 if TYPE_CHECKING:
     import httpx
@@ -28,8 +28,17 @@ DIRECTLY: dict[str, Any] = dict.fromkeys(
 """Servers on this machine are asked without a proxy, whatever HTTP_PROXY says."""
 
 
+UNANSWERABLE = (400, 413, 422)
+"""Of a request that cannot be answered, whoever sends it."""
+
+
 class Unavailable(ComponentFailure):
     """A server is not there, or has too much to do."""
+
+
+def refusal(status: int) -> type[InvalidInput]:
+    """The error for a status of 4xx."""
+    return Refused if status in UNANSWERABLE else InvalidInput
 
 
 def client_with(key: str, timeout: float, connections: int) -> httpx.Client:

@@ -205,6 +205,7 @@ def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
         (b'"logprobs": 0', "'logprobs' is not supported"), (b'"n": true', "valid integer"),
         (b'"temperature": true', "valid number"), (b'"model": "small@"', "does not exist"),
         (b'"model": "small@\\u0660"', "does not exist"), (b'"prompt": 3', "prompt: Input"),
+        (b'"metadata": {"a": [1]}', "metadata.a: Input"),
     ):  # fmt: skip
         content = json.dumps(asked).encode()[:-1] + b", " + besides + b"}"
         refused = httpx.post(f"{url}/completions", content=content, headers=kind)
@@ -232,6 +233,9 @@ def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
     for wrong_part in ({"goal": [["on", "b2) (x", "b1"]]}, {"objects": {}}, {"init": [[]]}):
         refused = httpx.post(f"{url}/plans", json=body(1) | {"problem": posed | wrong_part})
         assert refused.status_code == 400, wrong_part
+    aimless = {key: value for key, value in posed.items() if key != "goal"}
+    refused = httpx.post(f"{url}/plans", json=body(1) | {"problem": aimless})
+    assert refused.json()["error"]["message"] == "problem.goal: Field required"
     for name in ("evil.example", "127.0.0.1.evil.example:80", "", "[::1", "[::2]", "x" * 9000):
         elsewhere = httpx.get(f"{url}/models", headers={"host": name})
         assert elsewhere.status_code == 400
@@ -240,7 +244,10 @@ def test_refusals_are_those_of_openai(answering: tuple[Path, str]) -> None:
     assert httpx.get(f"{url}/models", headers={"host": "[::1]:8080"}).status_code == 200
     assert httpx.get(f"{url}/nothing").json()["error"]["message"].endswith("Not Found")
     root = url.removesuffix("/v1")
-    assert httpx.get(f"{root}/readyz").json()["generation"] == 0
+    probe = httpx.get(f"{root}/readyz", headers={"host": "10.0.0.5:8080"})
+    assert probe.json()["generation"] == 0
+    [name] = {one["id"] for one in httpx.get(f"{url}/models").json()["data"]} - {"small@0"}
+    assert httpx.get(f"{url}/models/{name}").json()["id"] == "small"
     assert 'path="/v1/chat/completions",status="404"' in httpx.get(f"{root}/metrics").text
     nobody = httpx.post(f"{url}/feedback", json={"trace": "0" * 32, "feedback": "accept"})
     assert "no answer has the trace" in nobody.json()["error"]["message"]
@@ -661,7 +668,12 @@ def test_a_model_servers_tokens_are_streamed(tmp_path: Path) -> None:
                 model="small", prompt="b1 on b2", stream=True, max_tokens=24, seed=3
             )
             pieces = [(one.id, one.choices[0].text) for one in stream]
-        [row] = settled(tmp_path, 1)
+            with pytest.raises(openai.BadRequestError, match="exceed the model's context") as long:
+                client.completions.create(model="small", prompt="b1 on b2 " * 3000, max_tokens=24)
+            assert long.value.code == "context_length_exceeded"
+            whole = client.completions.create(model="small", prompt="b1 on b2", max_tokens=2)
+            assert whole.usage.prompt_tokens > 3, "tokens, not words"
+        row, _ = sorted(settled(tmp_path, 2), key=lambda one: one["trace"] != pieces[0][0])
     assert {trace for trace, _ in pieces} == {row["trace"]}
     assert "".join(text for _, text in pieces) == row["text"]
     assert len([text for _, text in pieces if text]) > 3

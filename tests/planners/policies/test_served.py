@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -538,6 +539,31 @@ def test_which_log_probabilities_a_server_tells_is_found_out(
     policy.prove("b1", warm)
     [done] = policy.sample(["b1"], warm, [0])
     assert (done.logprob, done.sampling_logprob) == told
+
+
+@pytest.mark.parametrize(("narrowed", "told"), [(True, 0.0), (False, None)])
+def test_log_probabilities_from_before_top_p_are_not_those_of_the_draw(
+    at: At, faulty: Callable[[Answer], str], narrowed: bool, told: float | None
+) -> None:
+    """Temperature is applied by both servers, and top_p by one before it tells them."""
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        raw = np.array([2.0, 1.0, 0.0, -1.0]) / body["temperature"]
+        share = np.exp(raw) / np.exp(raw).sum()
+        if narrowed:
+            share[np.cumsum(share) - share >= body["top_p"]] = 0.0
+        with np.errstate(divide="ignore"):
+            values = np.maximum(np.log(share / share.sum()), -9999.0).tolist()
+        top = [{"token": t, "logprob": v} for t, v in zip("abcd", values, strict=True)]
+        choice = {**completion()["choices"][0], "logprobs": {"content": [
+            {"token": "a", "logprob": values[0], "top_logprobs": top}
+        ]}}  # fmt: skip
+        return 200, completion(choices=[choice], usage={"completion_tokens": 1})
+
+    policy, narrow = at([faulty(answer)]), Sampling(temperature=0.6, top_p=0.8)
+    policy.prove("b1", narrow)
+    [done] = policy.sample(["b1"], narrow, [0])
+    assert done.sampling_logprob == told
 
 
 @pytest.mark.parametrize(
