@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.experiments.experiment import Experiment
-from planners.errors import harmless
+from planners.errors import Busy, harmless
 from warehouse.store import Warehouse
 
 Advance = Callable[..., None]
@@ -30,6 +30,8 @@ WRITE_EVERY = 1.0
 """Seconds between two writes of the file that other processes read."""
 PROGRESS = "progress"
 """How the names of these files begin."""
+LOOK_EVERY = 2.0
+"""Seconds between looks at whether a warehouse is free."""
 LINE = 120
 """Columns of the output without a terminal."""
 HEADINGS = (
@@ -238,3 +240,17 @@ def summary_table(warehouse: Warehouse, experiment: str, samples: int) -> Table:
     for row in summary(warehouse, experiment):
         table.add_row(*row.figures(samples).values())
     return table
+
+
+def opened_when_free(place: Path | str, watch: Watch) -> Warehouse:
+    """The warehouse to write to, as soon as nobody else has it open."""
+    told = False
+    while True:
+        try:
+            return Warehouse(place)
+        except Busy as error:
+            if not told:
+                holder = str(error).partition(";")[0]
+                watch.say(f"{holder}; waiting until it is free")
+            told = True
+            time.sleep(LOOK_EVERY)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import mkdtemp
 from uuid import uuid4
 
 from planners.errors import ComponentFailure, InvalidInput, NotJudged, PddlError
@@ -64,6 +65,8 @@ def require_new(folder: Path, hint: str = "") -> None:
             raise InvalidInput(f"{folder} exists and is not empty; name another folder{hint}")
         above = next(parent for parent in folder.absolute().parents if parent.exists())
         why = "" if above.is_dir() else f"{above} is no folder"
+        if not why:  # whether it may be written to, only writing tells
+            Path(mkdtemp(dir=above, prefix=".")).rmdir()
     except OSError as error:
         why = str(error.strerror)
     if why:

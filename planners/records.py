@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -208,6 +209,8 @@ def content_hash(*parts: str, length: int = 32) -> str:
     return digest.hexdigest()
 
 
+IDENTITY = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{12}")
+"""The id of an experiment: its name and the hash of its settings."""
 SEEDS = 2**63
 """Seeds are below this."""
 

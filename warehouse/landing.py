@@ -32,10 +32,8 @@ from warehouse.store import Warehouse
 ENDING = ".parquet"
 OWN = ("ledger", "landed")
 """Tables of a warehouse that are about its own file."""
-NOT_LANDED = {
-    *OWN, "schema_version", "api_keys", "forgotten", "promotions", "generations", "marks",
-}  # fmt: skip
-"""Tables in which no worker has anything to write."""
+LANDED = {"traces", "judgements", "unjudged", "opinions", "tasks", "domains", "experiment_tasks"}
+"""Tables in which a worker may have something to write: what it made, and decided nothing."""
 TAKEN, CHUNK = 20_000, 1000
 """Rows of another warehouse in memory at a time."""
 
@@ -143,7 +141,7 @@ def read_landed(path: Path) -> tuple[sa.Table, pa.Table]:
     """
     name, digest, *_ = path.name.split(".")
     table = schema.metadata.tables.get(name)
-    if table is None or name in NOT_LANDED:
+    if table is None or name not in LANDED:
         raise InvalidInput(f"{path}: {name!r} is not a table of the warehouse to land in")
     try:
         found = files_hash([path])
@@ -174,7 +172,7 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
     with Warehouse(part, read_only=True) as other, other.engine.connect() as reading:
         _require_same_weights(warehouse, other)
         _require_same_answers(warehouse, other)
-        if other_order := adopt_order(warehouse, other.every_task()):
+        if other_order := adopt_order(warehouse, other.every_task(), refused=True):
             raise InvalidInput(
                 f"the task {other_order[0]} is in {warehouse.place} with its objects or facts in "
                 f"another order than in {other.place}, from which other prompts are written; use "
@@ -199,14 +197,15 @@ def take_in(warehouse: Warehouse, part: Path) -> None:
                     warehouse.record({table: rows})
 
 
-def adopt_order(warehouse: Warehouse, tasks: Sequence[Task]) -> list[str]:
+def adopt_order(warehouse: Warehouse, tasks: Sequence[Task], refused: bool = False) -> list[str]:
     """Give stored tasks the text of these, which may list objects and facts in another order, where
     nothing but ingested traces that nobody learned rests on it: prompts are written in that order.
-    Returns the keys of those that have another order and keep it.
+    Returns the keys of those that have another order and keep it; with `refused`, nothing is
+    written where there is one.
     """
     k, t, s = schema.tasks, schema.traces, schema.selections
     wanted = {task.key: task for task in tasks if task.pddl}
-    keys, kept = list(wanted), list[str]()
+    keys, kept, adopted = list(wanted), list[str](), list[Task]()
     for first in range(0, len(keys), CHUNK):
         told = sa.select(k.c.task, k.c.pddl).where(k.c.task.in_(keys[first : first + CHUNK]))
         for row in warehouse.rows(told.where(k.c.pddl != "")):
@@ -219,8 +218,10 @@ def adopt_order(warehouse: Warehouse, tasks: Sequence[Task]) -> list[str]:
             if warehouse.rows(asked.limit(1)) or warehouse.rows(learned.limit(1)):
                 kept.append(own.key)
                 continue
-            with warehouse.writing() as connection:
-                amend(connection, k, k.c.task == own.key, pddl=own.pddl)
+            adopted.append(own)
+    with warehouse.writing() as connection:
+        for own in () if kept and refused else adopted:
+            amend(connection, k, k.c.task == own.key, pddl=own.pddl)
     return kept
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from curation.curators import CURATORS, nothing_kept
@@ -23,6 +24,7 @@ from warehouse.places.lease import Lease
 from warehouse.reading import Reader
 from warehouse.records import Domain, Feedback, Mark, Promotion, Record, Task
 from warehouse.schema import TABLES
+from warehouse.verdicts import Judgement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,9 +68,11 @@ class Warehouse(Reader):
             self.place.remove()
 
     def _is_empty(self) -> bool:
-        """Whether it holds no experiment; False if the database fails."""
+        """Whether no row was written into it; False if the database fails."""
         try:
-            return not self.rows(sa.select(schema.experiments.c.experiment).limit(1))
+            rows = sa.column("rows", sa.BigInteger)
+            counted = sa.select(rows).select_from(sa.table("ledger", rows)).where(rows > 0)
+            return not self.rows(counted.limit(1))
         except PosterityError:
             return False
 
@@ -133,7 +137,7 @@ class Warehouse(Reader):
         Verdicts among them supersede those of other checker versions on the same traces.
         """
         with self.writing() as connection:
-            new = _add(connection, tables)
+            new = _add(connection, _without_forgotten(connection, tables))
             supersede(connection, tables.get(schema.judgements, ()))
             if mark is not None:
                 insert(connection, schema.marks, [mark])
@@ -297,6 +301,19 @@ def _add(connection: sa.Connection, tables: Mapping[sa.Table, Rows]) -> dict[sa.
         new[table] = insert(connection, table, rows)
         _restore(connection, table, rows)
     return new
+
+
+def _without_forgotten(
+    connection: sa.Connection, tables: Mapping[sa.Table, Rows]
+) -> Mapping[sa.Table, Rows]:
+    """Without verdicts on traces that were forgotten while they were judged: plans are in them."""
+    j = schema.judgements
+    verdicts = tables.get(j, ())
+    if isinstance(verdicts, pa.Table) or not len(verdicts):  # of workers, who tell no users' traces
+        return tables
+    gone = set(connection.execute(sa.select(schema.forgotten.c.trace)).scalars())
+    told = [one for one in verdicts if not (isinstance(one, Judgement) and one.trace in gone)]
+    return {**tables, j: told} if gone else tables
 
 
 def _restore(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:

@@ -95,7 +95,9 @@ class Unjudged:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `check --json` prints."""
-        return {"file": self.file, "outcome": None, "detail": self.why}
+        return {
+            "file": self.file, "outcome": None, "step": None, "detail": self.why, "cost": None
+        }  # fmt: skip
 
 
 def judge_files(
@@ -136,13 +138,17 @@ def judge_files(
         except (InvalidInput, NotJudged) as error:
             yield Unjudged(name, str(error))
             continue
-        asked = referees if plan is not None else ()
+        opinions, redundant = dict[str, Opinion](), None
+        if plan is not None:  # an empty one is a plan, too
+            opinions = {one: _opinion(one, domain_text, problem_text, plan) for one in referees}
+            if reference and verdict.valid:
+                redundant = redundant_actions(checker, plan)
         yield Judged(
             name,
             verdict,
-            {one: _opinion(one, domain_text, problem_text, plan) for one in asked if plan},
+            opinions,
             reference is not None,
-            redundant_actions(checker, plan) if reference and plan and verdict.valid else None,
+            redundant,
             cost,
             _advice(checker, plan) if advise else None,
         )

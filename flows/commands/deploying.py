@@ -92,6 +92,7 @@ def keys(
     with one_message():
         from flows.commands.output import TABLE, write_result
         from flows.web.keys import keys_table, make_key, revoke_key
+        from warehouse.places.connect import place_of
         from warehouse.store import Warehouse
 
         if name is None and (pages or revoke):
@@ -102,6 +103,8 @@ def keys(
             with Warehouse(readable(warehouse), read_only=True) as store:
                 write_result(keys_table(store), TABLE)
             return
+        if place_of(warehouse).is_new:
+            raise InvalidInput(f"there is no warehouse at {warehouse}; name it with --warehouse")
         with Warehouse(warehouse) as store:
             if revoke:
                 revoke_key(store, name)

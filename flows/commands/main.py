@@ -5,6 +5,7 @@ interrupted or failed.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 
@@ -14,19 +15,62 @@ import flows.commands.scheduling
 import flows.commands.viewing
 import flows.commands.warehouse
 import flows.commands.why  # noqa: F401  each adds its commands, in the order of --help
-from flows.commands.terminal import FAILED, app
-from planners.errors import redacted
+from flows.commands.terminal import FAILED, app, tell_error
+from planners.errors import ComponentFailure, redacted
 
 OURS = ("planners", "curation", "warehouse", "flows")
 """Packages that cannot be missing: an import of theirs that fails is a bug."""
 
+LETTERS = "backslashreplace"
+"""A terminal may lack a letter of a text."""
+
+
+class _Output(io.FileIO):
+    """A descriptor that is written to. When its reader has left, as `head` does, or it is standard
+    error, what follows goes nowhere; otherwise what cannot be written is an error, once.
+    """
+
+    def write(self, content: object, /) -> int:
+        try:
+            return super().write(content)  # type: ignore[arg-type]
+        except OSError as error:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            if isinstance(error, BrokenPipeError) or self.fileno() == 2:
+                return len(memoryview(content))  # type: ignore[arg-type]
+            raise ComponentFailure(f"the output cannot be written: {error.strerror}") from error
+
+
+def _prepare_streams() -> None:
+    """Make the standard streams what every command may use. One that is closed is opened: a file of
+    the warehouse would get its number, and be written to.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = (_writer(n, s) for n, s in ((1, sys.stdout), (2, sys.stderr)))
+
+
+def _writer(number: int, stream: object) -> io.TextIOWrapper:
+    """A text stream on a descriptor, in the encoding of the one that there was."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.flush()
+    encoding = getattr(stream, "encoding", "utf-8")
+    raw = _Output(number, "w", closefd=False)
+    by_line = number == 2 or raw.isatty()
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, LETTERS, line_buffering=by_line)
+
 
 def main() -> None:
     """Entry point of the `posterity` command. An unforeseen exception exits with 3."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a letter of a text
-            stream.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     try:
+        _require_text(sys.argv[1:])
         app()
     except Exception as error:
         told = redacted(traceback.format_exc())
@@ -38,3 +82,11 @@ def main() -> None:
             )
         sys.stderr.write(told)
         sys.exit(FAILED)
+
+
+def _require_text(words: list[str]) -> None:
+    """Exit with 2 where an argument is no text in this machine's encoding; a file's name may be."""
+    odd = [word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]
+    if odd and words[0] != "check":
+        tell_error(f"the argument {odd[0]!r} is no text")
+        sys.exit(2)

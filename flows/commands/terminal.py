@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from planners.errors import Busy, InvalidInput, PosterityError, harmless
+from planners.records import IDENTITY
 
 if TYPE_CHECKING:
     from flows.experiments.experiment import Experiment
@@ -74,9 +74,9 @@ ContinueAs = Annotated[
     ),
 ]
 DEFAULT = "posterity.duckdb"
-IDENTITY = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{12}")
-"""The id of an experiment: its name and the hash of its settings."""
 INTERRUPTED = FAILED = 3
+QUERY_STOPPED = "Query interrupted"
+"""What DuckDB makes of Ctrl-C while it is at work."""
 STOPPED = "interrupted; nothing finished is lost: run the same command again to resume"
 
 
@@ -120,6 +120,8 @@ def one_message() -> Iterator[None]:
     except PosterityError as error:
         tell_error(str(error))
         raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and str(error) != QUERY_STOPPED:
+            raise
         errors.print(STOPPED)
         raise typer.Exit(INTERRUPTED) from None

@@ -132,10 +132,12 @@ def _ask_of_all(warehouse: str, chosen: Experiment | str | None) -> bool:
     from flows.audit.audit import audit as ask
     from flows.audit.audit import tell
     from flows.audit.known import chosen_from
-    from flows.progress import Watch
+    from flows.progress import Watch, opened_when_free
     from warehouse.findings import Figure
+    from warehouse.places.connect import place_of
     from warehouse.store import Warehouse
 
+    place_of(warehouse).require_own()
     watch = Watch()
     # Users' traits are SQL, so they are computed where nothing can be written.
     with Warehouse(warehouse, read_only=True) as store:
@@ -143,18 +145,22 @@ def _ask_of_all(warehouse: str, chosen: Experiment | str | None) -> bool:
         if skipped:
             watch.say(f"{skipped} experiments made by another version of Posterity are skipped")
         found = [ask(store, one, watch) for one in those]
-    with Warehouse(warehouse) as store:
-        for one in found:
-            before = store.every(Figure, experiment=one.experiment.id, question="bounds")
-            unasked = [] if one.experiment.audit.bounds else before
-            store.replace_audit(one.experiment.id, [*one.records, *unasked])
-            if unasked:
-                one.say(
-                    "bounds are not asked again: they, and traits, are in the experiment's file, "
-                    "so name that (`posterity audit FILE`)"
-                )
+        before = {
+            one.id: store.every(Figure, experiment=one.id, question="bounds") for one in those
+        }
     for one in found:
         tell(one, watch)
+        if one.experiment.audit.bounds:
+            before.pop(one.experiment.id)
+        elif before[one.experiment.id]:
+            watch.say(
+                "bounds are not asked again: they, and traits, are in the experiment's file, so "
+                "name that (`posterity audit FILE`)"
+            )
+    with opened_when_free(warehouse, watch) as store:
+        for one in found:
+            unasked = before.get(one.experiment.id, [])
+            store.replace_audit(one.experiment.id, [*one.records, *unasked])
     return any(one.broken for one in found)
 
 
@@ -163,16 +169,18 @@ def _ask_arms(warehouse: str, chosen: Experiment | str | None, generation: int, 
     from flows.audit.audit import tell
     from flows.audit.known import the_one
     from flows.loop.randomised import randomised
-    from flows.progress import Watch
+    from flows.progress import Watch, opened_when_free
+    from warehouse.places.connect import place_of
     from warehouse.store import Warehouse
 
     if chosen is None:
         raise InvalidInput("say whose generation: posterity audit EXPERIMENT --by-lot N")
+    place_of(warehouse).require_own()
     watch = Watch()
     with Warehouse(warehouse, read_only=True) as store:
         named = the_one(store, chosen)
         found = randomised(store, named, generation, arms, watch)
-    with Warehouse(warehouse) as store:
+    with opened_when_free(warehouse, watch) as store:
         store.replace_figures(named.id, generation, "randomised", found.records)
     tell(found, watch)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from curation.curators import CURATORS
 from curation.own import code_of, curator_named, rehearse
 from flows.experiments.experiment import Experiment
 from flows.experiments.tables import Tasks
@@ -21,6 +22,8 @@ from planners.pddl import read_domain
 
 DEEPEST = 8
 """Names in the path of a setting, at most."""
+OF_A_FOLDER = {"fresh", "curriculum"}
+"""Settings of tasks that may stand beside a folder of them; the others come from it."""
 PRESETS = (
     "quickstart", "blocksworld", "rovers", "sokoban", "ten-domains", "control", "reinforce", "tiny",
     "deployed", "smollm2", "smollm2-control", "qwen3-0.6b", "paper", "validate",
@@ -42,21 +45,58 @@ def load_experiment(
     for change in changes or []:
         _apply(content, change)
     # A user's files become part of the settings by their hashes, so a change is a new experiment.
-    _pin_folder(content)
+    _pin_folder(content, changes or [])
     _pin_curator(content)
     try:
-        return Experiment.model_validate(content)
+        found = Experiment.model_validate(content)
     except ValidationError as error:
         raise InvalidInput(f"experiment {source!r}: {explained(error)}") from error
+    except RecursionError:
+        raise InvalidInput(f"experiment {source!r}: its tables are too deep") from None
+    _require_used(source, found)
+    return found
 
 
-def _pin_folder(content: dict[str, Any]) -> None:
+def _require_used(source: str, experiment: Experiment) -> None:
+    """Raise InvalidInput where a setting has no effect beside the others: it would make another
+    experiment of the same. So would a trait that takes the place of one of ours.
+    """
+    from warehouse.pool import TRAITS
+
+    curation, model = experiment.curation, experiment.model
+    those = {curation.curator, curation.match or curation.curator}
+    own = any(":" in one for one in those)
+    unused = {
+        f"curation.{name}": f"the curator {curation.curator!r}"
+        for name in ("error_rate", "taste")
+        if getattr(curation, name) is not None
+        and not own
+        and all(CURATORS[one].needs != name for one in those)
+    }
+    if model.seconds is not None and model.policy != "planner":
+        unused["model.seconds"] = f"the policy {model.policy!r}"
+    if experiment.audit.traits and (taken := TRAITS.keys() & experiment.audit.traits.keys()):
+        raise InvalidInput(
+            f"experiment {source!r}: audit.traits.{min(taken)} is a trait of ours: name yours "
+            "otherwise"
+        )
+    for name, beside in unused.items():
+        raise InvalidInput(
+            f"experiment {source!r}: {name} changes nothing with {beside}: leave it out"
+        )
+
+
+def _pin_folder(content: dict[str, Any], changes: Sequence[str]) -> None:
     """If tasks come from a folder, put it and the hash of its contents in place of splits."""
     tasks = content.get("tasks")
     if isinstance(tasks, dict) and isinstance(folder := tasks.get("folder"), str):
         found = read_folder(Path(folder))
         domain = read_domain(found.domain).name
-        given_apart = Tasks.model_fields.keys() - {"fresh", "curriculum"}
+        given_apart = Tasks.model_fields.keys() - OF_A_FOLDER
+        for change in changes:
+            table, _, name = change.partition("=")[0].partition(".")
+            if table == "tasks" and name.partition(".")[0] in given_apart - {"folder"}:
+                raise InvalidInput(f"--set {change}: the tasks are those of the folder {folder}")
         others = {key: value for key, value in tasks.items() if key not in given_apart}
         content["tasks"] = {
             "folder": folder, "domain": domain, "contents": found.contents, **others
@@ -177,7 +217,7 @@ def _apply(content: dict[str, Any], change: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a number of thousands of digits is one, too
         value = text.strip()
     table = content
     for key in keys[:-1]:

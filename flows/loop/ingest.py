@@ -22,10 +22,10 @@ from flows.generations.judging import READING, judgement
 from flows.importing.formats import FORMATS, Read, imported
 from flows.importing.line import Line
 from planners.checking.checker import checker_for
-from planners.domains import pddl_of
+from planners.domains import name_of, pddl_of
 from planners.errors import InvalidInput, problem, require_one_of
 from planners.prompts.extraction import split_reasoning
-from planners.records import INGESTED
+from planners.records import IDENTITY, INGESTED
 from warehouse import records, schema
 from warehouse.records import NO_SETTINGS, Domain, Feedback, Record, Task, Trace, utc
 from warehouse.store import Warehouse
@@ -97,6 +97,10 @@ def _require_source(warehouse: Warehouse, source: str) -> None:
             f"invalid source name {source[:120]!r}; use up to 100 letters, digits, and _ . -, the "
             "first no dot or dash"
         )
+    if IDENTITY.fullmatch(source):
+        raise InvalidInput(
+            f"--source {source}: an experiment may have such an id; name the traces otherwise"
+        )
     known = warehouse.experiment(source)
     if known is not None and known.config != NO_SETTINGS:
         raise InvalidInput(f"{source} is an experiment; give the traces another --source")
@@ -145,7 +149,7 @@ class _Batch:
         domain_text, problem = self._pddl(line)
         checker = checker_for(domain_text, problem)
         task = checker.task
-        domain = Domain.of(task.domain.name, domain_text)
+        domain = Domain.of(name_of(domain_text) or task.domain.name, domain_text)
         trace = _trace(self.source, task.key, line)
         judged = judgement(checker, trace, READING)
         if isinstance(judged, Unjudged):

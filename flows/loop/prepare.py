@@ -21,6 +21,7 @@ from flows.progress import Watch
 from planners.domains import DOMAINS
 from planners.domains.folder import HELD_OUT, canonical_text, read_folder
 from planners.domains.task_sets import GradedTask, fresh_tasks
+from planners.errors import InvalidInput
 from planners.pddl import read_domain
 from planners.pddl.isomorphism import require_no_leak, shape
 from planners.pddl.printing import print_problem
@@ -38,6 +39,12 @@ def prepare(warehouse: Warehouse, experiment: Experiment, watch: Watch) -> None:
         require_sources(warehouse, experiment)
     if warehouse.done(experiment.id, 0, "prepare"):
         return
+    known = warehouse.experiment(experiment.id)
+    if known is not None and known.config == records.NO_SETTINGS:
+        raise InvalidInput(
+            f"{experiment.id} is the name of ingested traces in {warehouse.place}; use another "
+            "warehouse, or another name"
+        )
     require_matched(warehouse, experiment)
     source = _folder_tasks if experiment.tasks.folder else _generated_tasks
     domains, tasks, places = source(experiment, watch)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -26,11 +25,11 @@ from flows.generations.lineage import BY_HAND, next_generation
 from flows.generations.policies import require_first
 from flows.iterate import finished, iterate
 from flows.loop.plan import require_fit
-from flows.progress import Watch, at_work, summary
+from flows.progress import Watch, at_work, opened_when_free, summary
 from flows.schedule.workers import Submit, calling, require_installed
 from flows.study.reading import Run, Study
 from planners.domains.folder import SPLITS
-from planners.errors import Busy, ComponentFailure, InvalidInput, PosterityError
+from planners.errors import ComponentFailure, InvalidInput, PosterityError
 from planners.processes import end_with_parent
 from warehouse.findings import Member
 from warehouse.landing import take_in
@@ -169,7 +168,7 @@ def _end(future: Future[None], chain: list[Run], part: Path) -> None:
 
 def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch) -> None:
     """Take a finished part into the study's warehouse, with its weights, and delete it."""
-    with _opened(place, watch) as store:
+    with opened_when_free(place, watch) as store:
         try:
             take_in(store, part)
         except OSError as error:
@@ -188,19 +187,6 @@ def _take(study: Study, chain: list[Run], place: Path, part: Path, watch: Watch)
         store.publish()
     for path in part.parent.glob(f"{part.name}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _opened(place: Path, watch: Watch) -> Warehouse:
-    """The study's warehouse, as soon as nobody else has it open: the other runs go on meanwhile."""
-    told = False
-    while True:
-        try:
-            return Warehouse(place)
-        except Busy as error:
-            if not told:
-                watch.say(f"{error}; the study waits for it")
-            told = True
-            time.sleep(LOOK_EVERY)
 
 
 def _tell_effects(study: Study, place: Path, watch: Watch) -> None:

@@ -13,7 +13,7 @@ from flows.deployment.answered import Answered, of_line
 from flows.deployment.loading import TEXT
 from flows.deployment.log import written_so_far
 from planners.checking.checker import checker_for
-from planners.domains import DOMAINS
+from planners.domains import name_of
 from planners.errors import Busy, InvalidInput, PosterityError
 from planners.pddl import Task
 from planners.pddl.printing import print_task
@@ -109,8 +109,7 @@ def _impersonal(domain: str, task: Task) -> Texts:
     """The PDDL of a task, printed anew: in one order, so that every gateway writes it alike."""
     problem = replace(canonical(task.problem), name=NAMELESS)
     ordered = replace(task, problem=problem, values=tuple(sorted(task.values)))
-    known = any(domain == entry.text for entry in DOMAINS.values())
-    return domain if known else task.domain.text, print_task(ordered)
+    return domain if name_of(domain) else task.domain.text, print_task(ordered)
 
 
 def _length(line: Answered) -> int:

@@ -245,9 +245,9 @@ class Checker:
         missing = self._unmet(self._goal_needs, self._goal_forbids, state)
         if self._goal_rest:
             world = self._world(state, values)
-            missing += [
-                formula_text(part) for part in self._goal_rest if not holds(part, {}, world)
-            ]
+            # In one order, as a task is the same whatever the order of its goals.
+            rest = (part for part in self._goal_rest if not holds(part, {}, world))
+            missing += sorted(map(formula_text, rest))
         if missing:
             return self._verdict(Outcome.GOAL_NOT_REACHED, None, " ".join(missing))
         cost: float | None = float(len(plan))

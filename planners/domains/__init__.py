@@ -82,3 +82,10 @@ def pddl_of(domain: str) -> str:
     Raises InvalidInput if there is none of this name.
     """
     return domain if "(" in domain else domain_named(domain.strip()).text
+
+
+def name_of(text: str) -> str | None:
+    """The name of the domain of ours that has this PDDL, which may call it otherwise; None for
+    another's.
+    """
+    return next((name for name, entry in DOMAINS.items() if entry.text == text), None)

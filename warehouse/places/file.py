@@ -37,6 +37,7 @@ LOCKED = (
 Without the second line SQL could still write to the open file by its name.
 """
 
+NO_FILE_OF_OURS = "{} is not a DuckDB file; name another with --warehouse FILE"
 MEMORY = "POSTERITY_MEMORY"
 """The environment variable that limits DuckDB's memory."""
 SNAPSHOT = ".snapshot"
@@ -104,15 +105,29 @@ class File:
                 "names another"
             )
         if not read_only:
-            self._require_own()
+            self.require_own()
         arguments = {"read_only": read_only, "config": limited(memory, read_only)}
-        place = sa.URL.create("duckdb", database=str(self.path))  # a name may have a `?` in it
+        self._require_ours()
+        # In full, and as a field: to DuckDB `:memory:x` is no file, `a:x` one of another kind, and
+        # a `?` ends a name.
+        place = sa.URL.create("duckdb", database=str(self.path.absolute()))
         engine = sa.create_engine(place, connect_args=arguments)
         if read_only:
             sa.event.listen(engine, "connect", lambda raw, _: _lock(raw))
         return engine
 
-    def _require_own(self) -> None:
+    def _require_ours(self) -> None:
+        """DuckDB would fetch what opens a file of another kind."""
+        try:
+            with self.path.open("rb") as file:
+                head = file.read(12)
+        except OSError:  # there is none, or DuckDB says why
+            return
+        if head and head[8:] != b"DUCK":
+            raise InvalidInput(NO_FILE_OF_OURS.format(self))
+
+    def require_own(self) -> None:
+        """Raise InvalidInput where nobody may write to it: a copy, or in a folder that is not."""
         if self.path.name.endswith(SNAPSHOT):
             raise InvalidInput(
                 f"{self} is a copy that a run publishes, and will be replaced: write to "
@@ -135,7 +150,7 @@ class File:
         [(name,)] = raw.execute("SELECT current_database()").fetchall()
         raw.execute("CHECKPOINT")  # its log is gone then
         own, other = (one.replace('"', '""') for one in (name, f"{name} rewritten"))
-        raw.execute(f'ATTACH {quoted(fresh)} AS "{other}"')
+        raw.execute(f'ATTACH {quoted(fresh.absolute())} AS "{other}"')
         raw.execute(f'COPY FROM DATABASE "{own}" TO "{other}"')
         raw.execute(f'DETACH "{other}"')
         fresh.replace(self.path)
@@ -228,7 +243,7 @@ class File:
                 f"to finish, or {instead}"
             )
         if "not a valid DuckDB database" in reason or "Serialization Error" in reason:
-            return InvalidInput(f"{self} is not a DuckDB file; name another with --warehouse FILE")
+            return InvalidInput(NO_FILE_OF_OURS.format(self))
         if re.search("No space left|File too large|quota", reason):
             return ComponentFailure(
                 f"no space left for {self}; nothing finished is lost: free some and run "
@@ -267,7 +282,7 @@ class Still(File):
             # With IF NOT EXISTS, DuckDB waits forever where another reader of the file is closed.
             with LOCKING:
                 if not raw.execute(known).fetchone()[0]:
-                    raw.execute(f"ATTACH {quoted(self.path)} AS posterity (READ_ONLY)")
+                    raw.execute(f"ATTACH {quoted(self.path.absolute())} AS posterity (READ_ONLY)")
             raw.execute("USE posterity")
             _lock(raw)
 

@@ -134,6 +134,9 @@ class Lake:
         """Empty: other machines may write at any time."""
         return ""
 
+    def require_own(self) -> None:
+        """Anybody may write to a lake."""
+
     @property
     def is_new(self) -> bool:
         """Always False: a failed command must not remove what others may be using."""

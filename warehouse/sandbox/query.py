@@ -142,7 +142,7 @@ def require_select(sql: str, lake: bool = False) -> dict[str, Any]:
     return dict(tree["statements"][0]["node"])
 
 
-SEVERAL = {"unnest", "unlist"}
+SEVERAL = {"unnest", "unlist", "regexp_split_to_table", "generate_subscripts"}
 """Functions that make several rows of one."""
 
 
