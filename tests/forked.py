@@ -43,7 +43,9 @@ def _command(
         os.dup2(stdout.fileno(), 1)
         stdout.close()
     sys.stdin, sys.stdout, sys.stderr = (
-        io.TextIOWrapper(os.fdopen(number, mode), encoding="utf-8", line_buffering=number == 2)
+        io.TextIOWrapper(
+            os.fdopen(number, mode, closefd=False), encoding="utf-8", line_buffering=number == 2
+        )
         for number, mode in enumerate(("rb", "wb", "wb"))
     )
     signal.signal(signal.SIGINT, signal.default_int_handler)

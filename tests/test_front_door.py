@@ -13,7 +13,7 @@ import curation
 import flows
 import planners
 import warehouse
-from planners import DOMAINS, InvalidInput, Outcome, Plan, check, generate, read_task
+from planners import DOMAINS, InvalidInput, Outcome, Plan, check, explain, generate, read_task
 from planners.checking.checker import Checker
 from planners.errors import NotJudged
 from planners.pddl.printing import print_task
@@ -78,6 +78,10 @@ def test_check_takes_what_there_is(tmp_path: Path) -> None:
     assert check(task, Plan(())).outcome is Outcome.GOAL_NOT_REACHED
     assert check(task, "I do not know").outcome is Outcome.NO_PLAN
     assert check(task, "problem.pddl").outcome is Outcome.NO_PLAN, "a text is never a path"
+    loud = Plan(tuple([word.upper() for word in action] for action in plan.actions))
+    assert check(task, loud).valid, "names are case-insensitive, and a list is as good as a tuple"
+    assert explain(task, "(board nobody)")
+    assert not explain(task, str(plan))
 
 
 @pytest.mark.parametrize(
@@ -87,12 +91,20 @@ def test_check_takes_what_there_is(tmp_path: Path) -> None:
         ((generate("ferry", 1, 2)[0],), "two arguments or three, found 1"),
         ((generate("ferry", 1, 2)[0], 7), "a int is not a plan"),
         ((7, "(define", "(a)"), "a int is not PDDL"),
+        ((generate("ferry", 1, 2)[0], Plan(((),))), r"\(\) is no action"),
+        ((generate("ferry", 1, 2)[0], Plan((("board", 3),))), "is no action"),
         ((Path("nowhere.pddl"), "(define", "(a)"), "nowhere.pddl cannot be read"),
     ],
 )
 def test_what_check_cannot_take_is_one_message(given: tuple, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         check(*given)
+
+
+@pytest.mark.parametrize("timeout", [0, -2.0, float("nan"), "3"])
+def test_a_time_that_is_none_is_refused(timeout: Any) -> None:
+    with pytest.raises(InvalidInput, match="give seconds above 0"):
+        check(generate("ferry", 1, 2)[0], "(a)", timeout=timeout)
 
 
 @pytest.mark.parametrize("name", sorted(DOMAINS))
@@ -127,7 +139,7 @@ def test_what_pddl_cannot_say_of_a_problem_is_refused_and_no_other_task_judged()
     from fractions import Fraction
 
     from unified_planning.model import ContingentProblem
-    from unified_planning.plans import ActionInstance, TimeTriggeredPlan
+    from unified_planning.plans import ActionInstance, SequentialPlan, TimeTriggeredPlan
     from unified_planning.shortcuts import (
         GE,
         BoolType,
@@ -135,6 +147,7 @@ def test_what_pddl_cannot_say_of_a_problem_is_refused_and_no_other_task_judged()
         InstantaneousAction,
         Int,
         IntType,
+        MinimizeActionCosts,
         Not,
         Problem,
         RealType,
@@ -167,6 +180,12 @@ def test_what_pddl_cannot_say_of_a_problem_is_refused_and_no_other_task_judged()
     with pytest.raises(NotJudged, match="CONTINGENT"):
         check(hidden, ";")
     problem, _, step = counting(IntType())
+    problem.add_quality_metric(MinimizeActionCosts({}))
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="no cost for the action 'a': give Minimize"):
+            check(problem, SequentialPlan([ActionInstance(step)]))
+    problem.clear_quality_metrics()
+    assert check(problem, SequentialPlan([ActionInstance(step)])).valid
     timed = TimeTriggeredPlan([(Fraction(0), ActionInstance(step), None)])
     with pytest.raises(InvalidInput, match="TimeTriggeredPlan is not a SequentialPlan"):
         check(problem, timed)

@@ -156,6 +156,11 @@ def forget(
         for experiment, generation, learned in found.tainted:
             how = f"learned from {learned} traces" if learned else "descends from one that did"
             watch.say(f"generation {generation} of {experiment} {how}")
+        if found.tainted:
+            watch.say(
+                "`posterity run`, with the experiment's file and --without-forgotten, makes "
+                "them anew without; until then their answers are learned on"
+            )
         for path in found.left:
             watch.say(f"{path} is a copy of before, and still holds them: delete it")
         if found.at_work:

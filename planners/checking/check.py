@@ -10,6 +10,7 @@ from planners.checking.fallback import Fallback
 from planners.errors import InvalidInput
 from planners.files import read_plan
 from planners.pddl import Task, read_task
+from planners.pddl.sexpr import fold
 from planners.pddl.unified import from_unified, plan_from_unified
 from planners.prompts.extraction import extract, extract_lines
 from planners.records import Outcome, Plan, Verdict
@@ -36,8 +37,9 @@ def check(task: Any, *rest: Any, timeout: float | None = PLAN_SECONDS) -> Verdic
     if len(rest) != 1:
         raise InvalidInput(f"check takes two arguments or three, found {1 + len(rest)}: {USE}")
     if _of_unified(task):
+        converted = from_unified(task)  # first, as it says what cannot be judged
         given = plan_from_unified(task, rest[0]) if _of_unified(rest[0]) else rest[0]
-        return _verdict(from_unified(task), given, timeout)
+        return _verdict(converted, given, timeout)
     task = getattr(task, "parsed", task)  # a task of the warehouse holds its PDDL as text
     if not isinstance(task, Task):
         raise InvalidInput(f"a {type(task).__name__} is not a task: {USE}")
@@ -45,6 +47,8 @@ def check(task: Any, *rest: Any, timeout: float | None = PLAN_SECONDS) -> Verdic
 
 
 def _verdict(task: Task, plan: Any, timeout: float | None) -> Verdict:
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise InvalidInput(f"timeout = {timeout!r}: give seconds above 0, or None for no limit")
     return judge_text(Checker(task, timeout), _plan(plan))[1]
 
 
@@ -77,7 +81,19 @@ def _plan(given: Any) -> Plan | str:
         )
     if not isinstance(given, Plan | str | Path):
         raise InvalidInput(f"a {type(given).__name__} is not a plan: {USE}")
-    return read_plan(given) if isinstance(given, Path) else given
+    if isinstance(given, Path):
+        return read_plan(given)
+    return _folded(given) if isinstance(given, Plan) else given
+
+
+def _folded(plan: Plan) -> Plan:
+    """A plan that somebody made, with names as PDDL has them. Raises InvalidInput if it is none."""
+    actions = list(plan.actions)
+    for action in actions:
+        words = action if isinstance(action, list | tuple) else ()
+        if not words or not all(isinstance(word, str) for word in words):
+            raise InvalidInput(f"{action!r} is no action: give a name and objects, as strings")
+    return Plan(tuple(tuple(fold(word) for word in action) for action in actions))
 
 
 def _of_unified(thing: object) -> bool:

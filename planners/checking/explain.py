@@ -20,6 +20,7 @@ from planners.pddl.formulas import FLUENT, number_text
 from planners.pddl.literals import conjuncts, literals
 from planners.pddl.printing import formula_text
 from planners.pddl.sexpr import show
+from planners.prompts.extraction import extract_lines
 from planners.records import Action, Atom, Formula, Outcome, Plan
 
 LISTED = 20
@@ -30,14 +31,20 @@ Changes = dict[Atom, tuple[int, Action]]
 """The last step that changed an atom, and its action."""
 
 
-def explain(task: Task, plan: Plan, timeout: float = PLAN_SECONDS) -> list[str]:
-    """Lines of advice on a plan: what is unmet where it fails; empty if it is valid.
+def explain(task: Task, plan: Plan | str, timeout: float = PLAN_SECONDS) -> list[str]:
+    """Lines of advice on a plan, or on a text that is one: what is unmet where it fails; empty if
+    it is valid.
 
     For an inapplicable action or a goal that is not reached, each unmet literal comes with the step
     that made it so, and with applicable actions that would change that. The search for these takes
     at most `timeout` seconds for each literal. A plan that takes too long to follow has no advice
     but that.
     """
+    if isinstance(plan, str):
+        found = extract_lines(plan)
+        if found.plan is None:
+            return [found.reason]
+        plan = found.plan
     try:
         return _explained(task, plan, timeout)
     except NotJudged as error:

@@ -2,7 +2,7 @@
 
 It judges only tasks that raise NotJudged, and its verdicts carry its own name. Its own checks stay
 on, so that it refuses features that it would otherwise ignore. Today it adds `:constraints` of the
-form `always`.
+form `always`, and tasks that list a requirement beyond ours which they do not use.
 """
 
 from __future__ import annotations
@@ -82,5 +82,7 @@ class Fallback:
         outcome = Outcome.GOAL_NOT_REACHED if bad is None else Outcome.PRECONDITION_FAILED
         # It tells the states up to the action that is not applicable.
         step = None if bad is None or result.trace is None else len(result.trace) - 1
+        why = "; ".join(one.message for one in result.log_messages or ())
         detail = f"{result.reason.name.lower()}{'' if bad is None else f' {bad}'}"
+        detail += f": {why}" if why else ""
         return Verdict(outcome, step, detail, None, FALLBACK, self.version)

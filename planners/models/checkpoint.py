@@ -23,7 +23,7 @@ from planners.models.hardware import hardware
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -57,8 +57,11 @@ def require_checkpoint(folder: Path | str) -> Path:
             named = json.loads(index.read_text("utf-8"))["weight_map"].values()
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as bad:
             raise CheckpointError(f"{index} cannot be read: {bad!r}") from bad
-        if not {folder / str(name) for name in named} <= set(weights):
+        parts = set(map(str, named))
+        if any(Path(part).name != part for part in parts):
             raise CheckpointError(f"{index} names weights outside of its folder, which is refused")
+        if lacking := sorted(parts - {file.name for file in weights}):
+            raise CheckpointError(f"{folder} lacks {lacking[0]}: copy the checkpoint again")
     return folder
 
 
@@ -185,10 +188,19 @@ def reading(folder: Path | str) -> tuple[PreTrainedTokenizerFast, int]:
 
     try:
         config = AutoConfig.from_pretrained(folder, **OURS)
-        context = int(config.max_position_embeddings)
+        context = context_of(config)
     except Exception as error:
         raise _unreadable(folder, error) from error
     return read_tokenizer(folder), context
+
+
+def context_of(config: PretrainedConfig) -> int:
+    """Tokens that a model takes. Raises CheckpointError if its configuration does not say."""
+    text = config.get_text_config()  # of a model that takes pictures too
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        if isinstance(known := getattr(text, name, None), int):
+            return known
+    raise CheckpointError(f"a model of the kind {config.model_type} states no context length")
 
 
 def save(

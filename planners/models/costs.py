@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from planners.errors import CheckpointError
-from planners.models.checkpoint import OURS
+from planners.models.checkpoint import OURS, context_of
 from planners.models.hardware import Device, Dtype, Hardware, hardware
 
 ADAM = 16
@@ -124,7 +124,7 @@ def shape_of(folder: Path) -> Shape:
             hidden=config.hidden_size,
             cached=2 * config.num_hidden_layers * heads * head,
             vocabulary=config.vocab_size,
-            context=config.max_position_embeddings,
+            context=context_of(config),
             adapter=sum(m.in_features + m.out_features for m in linear),
         )
     except Exception as error:  # of odd settings, transformers raises many types

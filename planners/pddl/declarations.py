@@ -116,7 +116,10 @@ def types_of(words: list[Any]) -> dict[str, Types]:
     for name, kinds in typed_list(words):
         if name == OBJECT:
             continue
-        if types.get(name, kinds) != kinds:
+        known = types.get(name, kinds)
+        if (OBJECT,) in (known, kinds):  # which says nothing, as every type is one
+            kinds = kinds if known == (OBJECT,) else known
+        elif known != kinds:
             raise PddlError(f"type {name!r} is declared twice, with different parents")
         types[name] = kinds
     # A parent that is only mentioned counts as declared, directly below `object`.

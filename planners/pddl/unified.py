@@ -56,6 +56,14 @@ def from_unified(problem: Problem) -> Task:
     # Its writer leaves out what PDDL has no words for, and the task would be another one.
     if beyond := sorted(problem.kind.features - KNOWN):
         raise NotJudged(f"unified-planning's problem {problem.name!r} uses {', '.join(beyond)}")
+    for action in problem.actions:
+        for metric in problem.quality_metrics:
+            # Its writer fails at it, and at the next problem too.
+            if metric.is_minimize_action_costs() and metric.get_action_cost(action) is None:
+                raise InvalidInput(
+                    f"unified-planning's problem {problem.name!r} has no cost for the action "
+                    f"{action.name!r}: give MinimizeActionCosts a default"
+                )
     with _refusals(f"unified-planning's problem {problem.name!r}"):
         writer = _writer(problem)
         domain, text = writer.get_domain(), writer.get_problem()

@@ -16,6 +16,7 @@ import numpy as np
 
 from planners.errors import ComponentFailure, InvalidInput
 from planners.models.chat import encode_prompts, reasoning_tokens, stop_ids, unknown_id
+from planners.models.checkpoint import context_of
 from planners.models.hardware import one_thread_each, out_of_memory
 from planners.models.likelihood import Row, logprobs_of
 from planners.policies.decoding import draw, even_batches
@@ -59,7 +60,7 @@ class LocalPolicy(Policy):
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
         read = iter(encode_prompts(self.tokenizer, texts) if texts else [])
         encoded = [next(read) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-        context = self.model.config.max_position_embeddings
+        context = context_of(self.model.config)
         long = [len(ids) for ids in encoded if len(ids) + room > context]
         if long:
             raise InvalidInput(

@@ -14,6 +14,7 @@ from planners.models.chat import encode_prompts, told_ids
 from planners.models.checkpoint import (
     ADAPTER,
     adapted,
+    context_of,
     load,
     read_tokenizer,
     save,
@@ -77,7 +78,7 @@ def fine_tune(
         learned, held = hold_back(lessons, training.validation, seed)
         objective_of(learned, training.method)  # which says so if all that teaches is held back
         rows = encode(learned, tokenizer, prompt)
-        context, end = model.config.max_position_embeddings, tokenizer.eos_token_id
+        context, end = context_of(model.config), tokenizer.eos_token_id
         fewest = preflight(rows, end, context, _as_written(learned))
         # What is to become less likely says nothing of how well the rest is learned.
         held = [lesson for lesson in held if lesson.weight > 0]
@@ -135,6 +136,13 @@ def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
             "weights the curator returns"
         )
     if method != "sft":
+        failed = [lesson for lesson in lessons if lesson.weight < 0]
+        if failed and all(lesson.logprob is None for lesson in failed):
+            raise InvalidInput(
+                f"none of {len(failed)} failures has the log-probability with which it was "
+                f"written, so that training.method = {method!r} learns nothing from them: sample "
+                "with a server that tells log-probabilities, or in this process"
+            )
         return OBJECTIVES[method]
     if lessons and (min(weights) < 0 or max(weights) == 0):
         raise InvalidInput(

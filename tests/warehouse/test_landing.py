@@ -21,7 +21,7 @@ from warehouse.findings import ApiKey
 from warehouse.integrity import written_otherwise
 from warehouse.landing import land, load_landed
 from warehouse.load import amend
-from warehouse.records import Domain, Landed, Promotion, Task
+from warehouse.records import Decision, Domain, Landed, Promotion, Task
 from warehouse.store import Warehouse
 from warehouse.verdicts import Judgement
 
@@ -64,7 +64,8 @@ def test_no_worker_makes_a_key_or_a_decision(warehouse: Warehouse, tmp_path: Pat
     decision = Promotion(
         experiment="e-1", generation=1, promoted=True, decided_by="person", reason=""
     )
-    for one in (key, decision, Landed("x.parquet", 1)):
+    chosen = Decision("e-1", 1, None, "t", True, 1.0, "", "k", 0, None, 0, None)
+    for one in (key, decision, chosen, Landed("x.parquet", 1)):
         path = land(tmp_path, type(one), [one])
         with pytest.raises(InvalidInput, match="is not a table of the warehouse to land in"):
             load_landed(warehouse, tmp_path)

@@ -252,7 +252,8 @@ def test_ctrl_c_ends_a_query_at_once(target: Path) -> None:
     ["1; DROP TABLE traces", "1) FROM t; SELECT (1", "1) UNION SELECT (2", "1) AS a, (SELECT 2",
      "1) FROM other -- ", "", "SELECT", "(SELECT x FROM read_text('s'))",
      "(SELECT * FROM postgres_query('catalogue', 'SELECT 1'))", "1) FROM (SELECT 1",
-     "unnest([1, 2])", "1 + unlist([1])", "COLUMNS('a|b')", "COLUMNS(*)", "*"],
+     "unnest([1, 2])", "1 + unlist([1])", "regexp_split_to_table(text, '\n')",
+     "generate_subscripts([1, 2], 1)", "COLUMNS('a|b')", "COLUMNS(*)", "*"],
 )  # fmt: skip
 def test_what_is_no_expression_is_refused(sql: str) -> None:
     with pytest.raises(InvalidInput):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,7 @@ from flows.generations.judging import VERSION
 from planners.checking.checker import CHECKER
 from planners.errors import ComponentFailure, InvalidInput
 from warehouse import schema
-from warehouse.findings import Figure
+from warehouse.findings import Figure, Forgotten
 from warehouse.integrity import written_otherwise
 from warehouse.load import insert
 from warehouse.migrations import MIGRATIONS
@@ -262,6 +263,54 @@ def test_what_would_keep_nothing_is_refused(
     with pytest.raises(InvalidInput, match=r"no warehouse: it is|write to x"):
         Warehouse(name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [":memory:x", "./:memory:", "sqlite:x.db", "run:1.duckdb"])
+def test_a_name_that_means_something_to_duckdb_is_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Warehouse(File(Path(name))) as store:
+        store.write([TASK])
+        store.publish()
+    assert (tmp_path / name).is_file()
+    with Warehouse(File(Path(name)), read_only=True) as store:
+        assert store.count(schema.tasks) == 1
+
+
+def test_a_database_of_another_kind_is_refused_without_fetching_what_reads_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "s.db").write_bytes(b"SQLite format 3\0" + bytes(4080))
+    for read_only in (True, False):
+        with pytest.raises(InvalidInput, match="not a DuckDB file"):
+            Warehouse(tmp_path / "s.db", read_only=read_only)
+
+
+def test_a_verdict_that_comes_after_a_trace_was_forgotten_is_not_kept(
+    warehouse: Warehouse,
+) -> None:
+    """On a lake, another machine may forget what this one is judging."""
+    warehouse.forget([Forgotten("gone", "e", 0, "k", "x", datetime(2026, 1, 1))])
+    own = {"experiment": "e", "generation": 0, "purpose": "request", "task": "k", "redundant": 0}
+    verdicts = [
+        Judgement(
+            trace=trace,
+            checker="posterity",
+            checker_version="9",
+            extraction_version="9",
+            outcome="VALID",
+            step=None,
+            detail="",
+            plan_length=1,
+            cost=1.0,
+            plan="(secret)",
+            **own,
+        )
+        for trace in ("gone", "here")
+    ]
+    warehouse.write(verdicts)
+    assert [one.trace for one in warehouse.every(Judgement)] == ["here"]
 
 
 def test_foreign_files_are_refused_untouched(tmp_path: Path) -> None:

@@ -55,7 +55,13 @@ def test_an_error_that_nobody_sees_keeps_its_code(folder: Path) -> None:
 
 def test_no_file_of_a_warehouse_gets_the_number_of_a_closed_stream(folder: Path) -> None:
     """A library's word on standard error would be written into it."""
-    command = ["bash", "-c", 'exec "$@" >&- 2>&-', "bash", *posterity("ingest", "-", "--source", "s")]
+    command = [
+        "bash",
+        "-c",
+        'exec "$@" >&- 2>&-',
+        "bash",
+        *posterity("ingest", "-", "--source", "s"),
+    ]
     with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE) as process:
         links = Path("/proc") / str(process.pid) / "fd"
         while not any("duckdb" in os.readlink(one) for one in links.iterdir() if one.is_symlink()):

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from flows.audit.verify import verify
+from flows.experiments.experiment import Experiment as Settings
 from flows.loop.ingest import LONGEST, Report, ingest
+from flows.loop.prepare import prepare
 from flows.progress import Watch
 from planners.errors import InvalidInput
+from tests.conftest import small
 from tests.flows.commands.test_cli import PROBLEM, posterity
 from tests.warehouse.test_store import TASK
 from warehouse.landing import land
-from warehouse.records import Experiment, Task
+from warehouse.records import NO_SETTINGS, Domain, Experiment, Task
 from warehouse.store import Warehouse
+from warehouse.verdicts import Judgement
 
 GOOD = {"domain": "blocksworld", "problem": PROBLEM, "completion": "(pickup a)\n(stack a b)\n"}
 
@@ -112,6 +116,55 @@ def test_a_source_is_a_name_of_its_own(warehouse: Warehouse) -> None:
         take(warehouse, GOOD, source="run")
 
 
+def test_an_experiments_id_is_no_source(warehouse: Warehouse) -> None:
+    experiment = Settings.model_validate(small())
+    with pytest.raises(InvalidInput, match="an experiment may have such an id"):
+        take(warehouse, GOOD, source=experiment.id)
+    warehouse.write([Experiment(experiment.id, "", experiment.id, 0, NO_SETTINGS, "0")])
+    with pytest.raises(InvalidInput, match="is the name of ingested traces"):
+        prepare(warehouse, experiment, Watch(quiet=True))
+
+
+def test_a_domain_of_ours_has_one_name_whoever_brings_it_first(tmp_path: Path) -> None:
+    """The PDDL of Rovers calls it otherwise."""
+    settings = small()
+    grades = {"count": 2, "sizes": [1, 2], "horizons": [1, 2]}
+    settings["tasks"] = {
+        "domain": "rovers",
+        "train": grades,
+        "heldout": grades,
+        "larger": grades | {"sizes": [3, 4]},
+    }
+    settings["model"] = {**settings["model"], "prompt": "pddl"}
+    experiment = Settings.model_validate(settings)
+    with Warehouse(tmp_path / "w.duckdb") as store:
+        prepare(store, experiment, Watch(quiet=True))
+        posed = [one for one in store.tasks(experiment.id) if one.split == "train"]
+    with Warehouse(tmp_path / "other.duckdb") as store:
+        lines = [{**GOOD, "domain": "rovers", "problem": one.pddl} for one in posed]
+        assert take(store, *lines).new == 2
+        prepare(store, experiment, Watch(quiet=True))
+        assert {one.domain for one in store.tasks(experiment.id)} == {"rovers"}
+        assert {one.name for one in store.every(Domain)} == {"rovers"}
+
+
+def test_goals_in_another_order_make_the_same_verdict(warehouse: Warehouse) -> None:
+    """It is the same task, and what is stored is what `verify` judges again."""
+    goals = ["(or (on a b) (on a c))", "(or (on b c) (on c b))"]
+    problem = "(define (problem p) (:domain blocksworld) (:objects a b c) (:init (arm-empty) "
+    problem += (
+        "(clear a) (clear b) (clear c) (on-table a) (on-table b) (on-table c)) (:goal (and {})))"
+    )
+    lines = [
+        {"domain": "blocksworld", "problem": problem.format(" ".join(some)), "completion": text}
+        for some, text in ((goals, "(pickup c)"), (goals[::-1], "(pickup b)"))
+    ]
+    assert take(warehouse, *lines).new == 2
+    told = {one.detail for one in warehouse.every(Judgement)}
+    assert told == {" ".join(sorted(goals))}
+    assert not [wrong for check in verify(warehouse, Watch(quiet=True)) for wrong in check.wrong]
+
+
 def test_ingest_on_the_command_line(tmp_path: Path) -> None:
     lines = [json.dumps(GOOD), "{}", json.dumps({**GOOD, "feedback": "accept", "model": "m"})]
     (tmp_path / "traces.jsonl").write_text("\n".join(lines) + "\n")
@@ -140,3 +193,7 @@ def test_load_on_the_command_line(tmp_path: Path) -> None:
     done = posterity("load", "nowhere", "--warehouse", "new.duckdb", folder=tmp_path)
     assert (done.returncode, done.stderr[:29]) == (2, "error: nowhere is no folder; ")
     assert not (tmp_path / "new.duckdb").exists()
+    (tmp_path / "landing" / "traces.00.parquet").write_bytes(b"PAR1")
+    partly = posterity("load", "landing", "--warehouse", "new.duckdb", folder=tmp_path)
+    assert partly.returncode == 2
+    assert (tmp_path / "new.duckdb").exists(), "files before the bad one stay loaded"

@@ -13,10 +13,12 @@ from planners.errors import CheckpointError, ComponentFailure
 from planners.models.chat import reasoning_tokens, unknown_id
 from planners.models.checkpoint import (
     adapted,
+    context_of,
     described,
     load,
     read_tokenizer,
     reading,
+    require_checkpoint,
     save,
     weights_hash,
     with_adapter,
@@ -84,6 +86,10 @@ def test_weights_outside_of_the_folder_are_refused_and_every_template_is_hashed(
     (folder / "additional_chat_templates" / "default.jinja").write_text("x")
     assert described(folder).keys() - before.keys() == {"additional_chat_templates/default.jinja"}
     index = json.dumps({"weight_map": {"model.embed_tokens.weight": "../w.safetensors"}})
+    lacking = json.dumps({"weight_map": {"x": "model.safetensors", "y": "model-2.safetensors"}})
+    (folder / "model.safetensors.index.json").write_text(lacking)
+    with pytest.raises(CheckpointError, match=r"lacks model-2\.safetensors: copy"):
+        require_checkpoint(folder)
     for written in (index, index.replace("/", r"\u002f")):  # one and the same to its reader
         (folder / "model.safetensors.index.json").write_text(written)
         with pytest.raises(CheckpointError, match="names weights outside of its folder"):
@@ -121,3 +127,13 @@ def test_a_checkpoint_that_cannot_take_its_place_loses_nothing(
         save(*load(tiny_checkpoint), folder)
     assert weights_hash(folder) == before
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def test_how_much_a_model_takes_stands_where_its_kind_has_it() -> None:
+    """Of one that takes pictures too, in the part that is about texts."""
+    from transformers import BloomConfig, Gemma3Config, GPT2Config
+
+    assert context_of(Gemma3Config(text_config={"max_position_embeddings": 77})) == 77
+    assert context_of(GPT2Config(n_positions=55)) == 55
+    with pytest.raises(CheckpointError, match="bloom states no context length"):
+        context_of(BloomConfig())

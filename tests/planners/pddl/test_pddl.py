@@ -71,6 +71,16 @@ def test_bad_problems_are_named(old: str, new: str, message: str) -> None:
         read_task(DOMAIN, PROBLEM.replace(old, new, 1))
 
 
+@pytest.mark.parametrize("again", ["car - object", "place vehicle - object"])
+def test_a_type_that_is_also_an_object_is_declared_once(again: str) -> None:
+    """As in Storage of 2006: every type is one, so that it says nothing."""
+    known = "car truck - vehicle vehicle place"
+    for types in (f"{known} {again}", f"{again} {known}"):
+        assert known in DOMAIN
+        read = read_task(DOMAIN.replace(known, types), PROBLEM)
+        assert read.domain.types == read_task(DOMAIN, PROBLEM).domain.types
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

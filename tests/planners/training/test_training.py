@@ -27,7 +27,7 @@ from planners.prompts.formats import OBJECT_NAMES, PROMPTS
 from planners.records import Plan, Turn
 from planners.training.curriculum import Pretraining
 from planners.training.distributed import fine_tune_in
-from planners.training.fine_tuning import Batches, encode, fine_tune, weights_hash
+from planners.training.fine_tuning import Batches, encode, fine_tune, objective_of, weights_hash
 from planners.training.lessons import Lesson, vary
 from planners.training.loop import length_batches, preflight
 from planners.training.objectives import completion_loss
@@ -351,3 +351,12 @@ def test_sampled_ids_are_learned_whatever_token_ended_them() -> None:
     for ids in (sampled.token_ids, sampled.token_ids[:-1]):
         one = replace(sampled, token_ids=ids)
         assert encode([one], tokenizer, "compact", as_sampled=True)[0][1] == list(ids)
+
+
+@pytest.mark.parametrize("method", ["reinforce", "nft"])
+def test_failures_that_nothing_can_be_learned_from_are_told(method: str) -> None:
+    """A server told no log-probabilities."""
+    failed = [replace(lesson, weight=-0.5) for lesson in lessons()]
+    with pytest.raises(InvalidInput, match=f"none of {len(failed)} failures has the log-prob"):
+        objective_of(failed, method)
+    assert objective_of([replace(failed[0], logprob=-3.0), *failed[1:]], method)
