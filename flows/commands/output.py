@@ -13,6 +13,8 @@ from planners.errors import ComponentFailure, InvalidInput, harmless, require_on
 from warehouse.sandbox.results import FORMS, names_of, rows_of
 
 TABLE = "table"
+NARROW = 6
+"""Letters of a terminal that each column of a table needs, at least."""
 DRAWN = 1000
 """Rows of a table that are drawn."""
 
@@ -52,13 +54,28 @@ def _table(result: pa.Table) -> None:
     for row in rows_of(result.slice(0, DRAWN)):
         table.add_row(*map(_cell, row))
     console = Console()
-    console.print(table) if console.is_terminal else Console(width=200).print(table)
+    if not console.is_terminal:
+        Console(width=200).print(table)
+    elif console.width < NARROW * len(table.columns):
+        _lines(console, result)
+    else:
+        console.print(table)
     if not len(result):
         console.print("no rows")
     if len(result) > DRAWN:
         console.print(
             f"the first {DRAWN} of {len(result):,} rows; add a LIMIT, or --format csv for all"
         )
+
+
+def _lines(console: Console, result: pa.Table) -> None:
+    """Each row as a line for each of its values, where a table would not fit."""
+    names = names_of(result)
+    for number, row in enumerate(rows_of(result.slice(0, DRAWN))):
+        if number:
+            console.print()
+        for name, value in zip(names, row, strict=True):
+            console.print(Text.assemble((harmless(name), "bold"), ": ", _cell(value)))
 
 
 def _cell(value: object) -> Text:

@@ -19,7 +19,7 @@ from flows.commands.terminal import (
     app,
     one_message,
     tell_error,
-)  # fmt: skip
+)
 from planners.checking.checker import PLAN_SECONDS
 from planners.errors import InvalidInput, harmless
 
@@ -186,10 +186,10 @@ def check(
     ] = "",
     reference: Annotated[
         float | None,
-        typer.Option(min=1, help="Seconds for Fast Downward to find a plan to compare costs with."),
+        typer.Option(min=1, max=86_400, help="Seconds that Fast Downward has for a plan."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.01, help="Seconds for a plan; not judged where it takes longer.")
+        float, typer.Option(min=0.01, max=86_400, help="Seconds for a plan, or it is not judged.")
     ] = PLAN_SECONDS,
     extract: Annotated[
         bool, typer.Option("--extract", help="Find the plan in a model's answer, as the loop does.")
@@ -287,7 +287,7 @@ def _bounds(option: str, text: str) -> tuple[int, int]:
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")] = Path("base"),
-    seed: Annotated[int, typer.Option(help="Seed of data and weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of data and weights.")] = 0,
     domains: Annotated[
         str, typer.Option(help="Domains that it plans in, such as rovers,sokoban.")
     ] = "blocksworld",
@@ -298,7 +298,7 @@ def pretrain(
     ] = 0.25,
     names: Annotated[int, typer.Option(min=1, max=64, help="How many object names it knows.")] = 24,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads; the weights depend on it in the last bits.")
+        int, typer.Option(min=1, max=1024, help="Threads; the weights' last bits depend on it.")
     ] = 2,
     half: Annotated[
         bool, typer.Option("--half", help="Store weights in half precision: half the file.")

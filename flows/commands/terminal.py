@@ -76,7 +76,7 @@ ContinueAs = Annotated[
 DEFAULT = "posterity.duckdb"
 INTERRUPTED = FAILED = 3
 QUERY_STOPPED = "Query interrupted"
-"""What DuckDB makes of Ctrl-C while it is at work."""
+"""The error that DuckDB makes of Ctrl-C while it is at work."""
 STOPPED = "interrupted; nothing finished is lost: run the same command again to resume"
 
 

@@ -195,6 +195,7 @@ def verify(
         int,
         typer.Option(
             min=0,
+            max=999_999,
             help="Traces of each generation whose log-probability is measured again with its "
             "weights; 0 loads no model.",
         ),

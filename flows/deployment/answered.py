@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -79,7 +80,7 @@ def answered_id(nonce: str, prompt_hash: str) -> str:
     return content_hash(nonce, prompt_hash)
 
 
-def drawn(completion: Completion) -> dict[str, Any]:
+def drawn(completion: Completion) -> Mapping[str, Any]:
     """The fields of an answer that its completion gives."""
     names = (
         "text", "token_ids", "reasoning_tokens", "plan_tokens", "logprob", "sampling_logprob",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from math import comb
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def report(warehouse: Warehouse, out: Path) -> int:
         partial.write_text(page, "utf-8")
         partial.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # as where the folder is none
+            partial.unlink(missing_ok=True)
         raise InvalidInput(
             f"the report cannot be written to {out}: {error.strerror}; name another with --out"
         ) from error

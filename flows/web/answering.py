@@ -71,7 +71,7 @@ def unheard(_: int, __: int) -> None:
 
 
 def _without_places(error: Exception) -> PosterityError:
-    """What users are told of an error that may say where a server is."""
+    """An error for users, of one that may say where a server is."""
     if not isinstance(error, Refused):
         return ComponentFailure(UNANSWERED)
     if TOO_LONG.search(str(error)):

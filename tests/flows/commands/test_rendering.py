@@ -1,6 +1,8 @@
 """Data is never markup, never a command to the terminal, and no message holds a password."""
 
 import json
+import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from flows.progress import Watch
 from planners.errors import InvalidInput, harmless, redacted
 from tests.flows.commands.test_cli import posterity
+from tests.forked import ran
 from tests.processes import posterity as command
 
 PROBLEM = (
@@ -115,3 +118,14 @@ def test_no_message_holds_a_password(text: str, tmp_path: Path) -> None:
         assert "POSTERITY_API_KEY" in " ".join(done.stderr.split())
     assert done.returncode == 2
     assert "SECRET" not in done.stdout + done.stderr
+
+
+def test_a_row_too_wide_for_the_terminal_is_a_line_for_each_value(finished: Path) -> None:
+    names = [f"n{number}" for number in range(15)]
+    told = ", ".join(f"{number} AS {name}" for number, name in enumerate(names))
+    terminal = {**os.environ, "TTY_COMPATIBLE": "1", "COLUMNS": "80", "NO_COLOR": "1"}
+    asked = "query", f"SELECT {told}, NULL AS none", "--warehouse", str(finished)
+    done = ran(*asked, environment=terminal)
+    assert done.returncode == 0, done.stderr
+    plain = re.sub(r"\x1b\[\d+m", "", done.stdout)
+    assert plain.splitlines() == [*(f"n{n}: {n}" for n in range(15)), "none: "]
