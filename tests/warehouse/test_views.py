@@ -1,5 +1,6 @@
 """Each view against the same thing in plain Python, on random warehouses."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from random import Random
@@ -7,6 +8,7 @@ from statistics import mean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -379,3 +381,28 @@ def test_the_interval_of_acceptance_counts_users(warehouse: Warehouse) -> None:
         low, high = proportion_confint(0.6 * opinions, opinions, method="wilson")
         assert told["acceptance_low"][0] == pytest.approx(low, abs=1e-3)
         assert told["acceptance_high"][0] == pytest.approx(high, abs=1e-3)
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+def test_runs_that_learn_each_others_traces_have_no_interval(crossed: bool) -> None:
+    """They share their luck, and are no trials of their own."""
+    config = {"curation": {"crossing": [0, 1, 2]} if crossed else {}}
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE experiments (experiment VARCHAR, config VARCHAR)")
+        connection.execute(
+            "CREATE TABLE studies AS SELECT 's' AS study, arm, arm = 'b' AS position, seed, "
+            "arm || seed AS experiment FROM (VALUES ('a'), ('b')) AS a(arm), range(3) AS r(seed)"
+        )
+        connection.execute(
+            "INSERT INTO experiments SELECT experiment, if(arm = 'b', $1, '{}') FROM studies",
+            [json.dumps(config)],
+        )
+        connection.execute(
+            "CREATE TABLE stg_task_results AS SELECT experiment, 1 AS generation, 'train' AS split,"
+            " task, 3 AS samples, if(hash(experiment, task) % 3 = 0, 0, 3) AS valid "
+            "FROM studies, range(40) AS t(task)"
+        )
+        [row] = connection.execute(view_sql("study_effects")).df().itertuples()
+    assert (row.seeds, row.tasks) == (3, 120)
+    assert row.effect != 0
+    assert pd.isna(row.low) == pd.isna(row.high) == crossed

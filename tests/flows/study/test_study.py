@@ -134,20 +134,6 @@ def test_a_study_that_is_killed_goes_on_and_compares_its_arms(tmp_path: Path) ->
     with Warehouse(tmp_path / "w.duckdb") as store:
         with store.writing() as connection:
             connection.exec_driver_sql(
-                "UPDATE judgements SET outcome = 'VALID' WHERE generation = 1 AND hash(trace) % 2 "
-                "= 0 AND experiment IN (SELECT experiment FROM studies WHERE arm = 'control')"
-            )
-        assert store.frame("FROM study_effects WHERE effect <> 0")["low"].notna().all()
-        with store.writing() as connection:
-            connection.exec_driver_sql(
-                "UPDATE experiments SET config = json_merge_patch(config, "
-                """'{"curation": {"crossing": [0, 1]}}') WHERE seed = 0"""
-            )
-        sharing = store.frame("FROM study_effects WHERE effect <> 0")
-        assert len(sharing)
-        assert sharing["low"].isna().all(), "runs that learn each other's traces share their luck"
-        with store.writing() as connection:
-            connection.exec_driver_sql(
                 "DELETE FROM judgements WHERE generation = 1 AND experiment IN "
                 "(SELECT experiment FROM studies WHERE arm = 'control' AND seed = 1)"
             )
