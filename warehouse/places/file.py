@@ -38,6 +38,8 @@ Without the second line SQL could still write to the open file by its name.
 """
 
 NO_FILE_OF_OURS = "{} is not a DuckDB file; name another with --warehouse FILE"
+SILENT = "PRAGMA disable_progress_bar"
+"""In a process that some other started, DuckDB draws one as if somebody sat before it."""
 MEMORY = "POSTERITY_MEMORY"
 """The environment variable that limits DuckDB's memory."""
 SNAPSHOT = ".snapshot"
@@ -112,6 +114,7 @@ class File:
         # a `?` ends a name.
         place = sa.URL.create("duckdb", database=str(self.path.absolute()))
         engine = sa.create_engine(place, connect_args=arguments)
+        sa.event.listen(engine, "connect", lambda raw, _: raw.execute(SILENT))
         if read_only:
             sa.event.listen(engine, "connect", lambda raw, _: _lock(raw))
         return engine
@@ -284,6 +287,7 @@ class Still(File):
                 if not raw.execute(known).fetchone()[0]:
                     raw.execute(f"ATTACH {quoted(self.path.absolute())} AS posterity (READ_ONLY)")
             raw.execute("USE posterity")
+            raw.execute(SILENT)
             _lock(raw)
 
         sa.event.listen(engine, "connect", attach)

@@ -24,7 +24,7 @@ from sqlalchemy.pool import QueuePool
 
 from planners.errors import ComponentFailure, InvalidInput
 from warehouse.load import quoted
-from warehouse.places.file import DatabaseError, limited
+from warehouse.places.file import SILENT, DatabaseError, limited
 from warehouse.places.lease import Lease, leased
 
 PREFIX = "ducklake:"
@@ -209,6 +209,7 @@ class Lake:
                     raw.execute(attach)
                     other.execute("COMMIT")
         raw.execute(f"USE {NAME}")
+        raw.execute(SILENT)
 
     def lease(self, engine: sa.Engine, experiment: str) -> AbstractContextManager[Lease]:
         """Hold the lease of an experiment while a block runs. Raises Busy if another has it."""
