@@ -123,7 +123,9 @@ def give(line: str) -> None:
     words = words_of(line)
     names = [word for word in words if word in PRESETS or word.endswith(".toml")]
     if names and "--set" in options_of(words[0]):
-        words += [word for change in SMALL for word in ("--set", change)]
+        in_folder = any("folder = " in Path(name).read_text() for name in names if ".toml" in name)
+        small = [one for one in SMALL if not (in_folder and one.startswith("tasks."))]
+        words += [word for change in small for word in ("--set", change)]
     done = CliRunner().invoke(app, words)
     fine = (0, 1) if any(part in line for part in MAY_SAY_NO) else (0,)
     assert done.exit_code in fine, f"{line}\n{done.output}\n{done.stderr}"

@@ -17,14 +17,13 @@ from planners.errors import PosterityError
 from warehouse import schema
 from warehouse.choice.decide import choose, decide
 from warehouse.choice.rules import RULES
-from warehouse.findings import Forgotten
+from warehouse.findings import Alternative, Figure, Forgotten, Reward
 from warehouse.load import Rows, amend, erase, insert, supersede
 from warehouse.places.connect import Place, connect, explained, place_of
 from warehouse.places.lease import Lease
 from warehouse.reading import Reader
 from warehouse.records import Domain, Feedback, Mark, Promotion, Record, Task
 from warehouse.schema import TABLES
-from warehouse.verdicts import Judgement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +41,8 @@ EMPTIED: dict[sa.Table, dict[str, Any]] = {
     schema.selections: {"reason": FORGOTTEN},
 }
 """The columns that are emptied of a trace that is forgotten."""
+FOUND = (schema.judgements, schema.unjudged, schema.opinions)
+"""The tables of what is found of a trace's text."""
 AUDITED = (schema.audits, schema.rewards, schema.alternatives)
 """The tables that an audit fills."""
 
@@ -167,17 +168,18 @@ class Warehouse(Reader):
         self, experiment: str, found: Iterable[Record], generation: int | None = None
     ) -> None:
         """Write what an audit found of an experiment, or of one generation, in place of earlier
-        findings.
+        findings on the same generations: a run may have asked of a newer one meanwhile.
         """
+        told = list(found)
+        asked = {one.generation for one in told if isinstance(one, Figure | Reward | Alternative)}
         with self.writing() as connection:
             for table in AUDITED:
                 old = table.c.experiment == experiment
                 if table is schema.audits:
                     old &= table.c.question != ASKED_ALONE
-                if generation is not None:
-                    old &= table.c.generation == generation
+                old &= table.c.generation.in_(asked if generation is None else {generation})
                 amend(connection, table, old)
-            _add(connection, _by_table(found))
+            _add(connection, _by_table(told))
 
     def replace_figures(
         self, experiment: str, generation: int, question: str, found: Iterable[Record]
@@ -306,14 +308,20 @@ def _add(connection: sa.Connection, tables: Mapping[sa.Table, Rows]) -> dict[sa.
 def _without_forgotten(
     connection: sa.Connection, tables: Mapping[sa.Table, Rows]
 ) -> Mapping[sa.Table, Rows]:
-    """Without verdicts on traces that were forgotten while they were judged: plans are in them."""
-    j = schema.judgements
-    verdicts = tables.get(j, ())
-    if isinstance(verdicts, pa.Table) or not len(verdicts):  # of workers, who tell no users' traces
+    """Without what was found of traces that were forgotten meanwhile: plans are in it."""
+    found = [table for table in FOUND if len(tables.get(table, ()))]
+    if not found:
         return tables
     gone = set(connection.execute(sa.select(schema.forgotten.c.trace)).scalars())
-    told = [one for one in verdicts if not (isinstance(one, Judgement) and one.trace in gone)]
-    return {**tables, j: told} if gone else tables
+    return {**tables, **{table: _but(tables[table], gone) for table in found}} if gone else tables
+
+
+def _but(rows: Rows, gone: set[str]) -> Rows:
+    """Rows about other traces than these."""
+    if isinstance(rows, pa.Table):
+        return rows.filter(pa.array([trace not in gone for trace in rows["trace"].to_pylist()]))
+    by = (one["trace"] if isinstance(one, Mapping) else getattr(one, "trace", "") for one in rows)
+    return [one for one, trace in zip(rows, by, strict=True) if trace not in gone]
 
 
 def _restore(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:

@@ -41,7 +41,8 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
             known = ", ".join(map(str, frame.columns[:20]))
             raise InvalidInput(f"{file} has no column {name!r} ({what}); it has {known}")
     frame[group] = _hashable(frame[group])
-    frame = frame.drop(columns=[name for name in frame if INDEX.fullmatch(name)])
+    named = {kept, group, *traits}
+    frame = frame.drop(columns=[n for n in frame if INDEX.fullmatch(str(n)) and n not in named])
     known = frame[frame[kept].notna() & frame[group].notna()]
     if known.empty:
         raise InvalidInput(
@@ -60,6 +61,9 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
         f"{int(chosen.sum())} of {len(known)} kept, in {_counted(known[group].nunique())}, of "
         f"which {mixed} have kept and dropped rows"
     )
+    for name in columns:
+        if name not in asked and f"length of {name}" not in asked:
+            yield f"no answer for {name}: neither numbers nor texts; ask with --trait NAME=SQL"
     if not len(asked.columns) or chosen.nunique() < 2:
         why = "all rows were kept" if chosen.all() else "no row was kept"
         raise InvalidInput(
@@ -70,9 +74,6 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
         number = _is_number(frame[name]) if name in frame else True  # or the length of a text
         what = "which say nothing of it" if number else "which is a level of its own"
         yield f"{name} is unknown for {count} rows, {what}"
-    for name in columns:
-        if name not in asked and f"length of {name}" not in asked:
-            yield f"no answer for {name}: neither numbers nor texts; ask with --trait NAME=SQL"
     besides = known.drop(columns=[kept, group, *derived])
     one = cases(chosen, known[group], _compared(besides))
     if len(one) < len(known):

@@ -219,7 +219,7 @@ def who_disputes(trained: Trained, found: Audit) -> None:
             found.say(f"  {who} gave no answer on {int(rows['silent'].sum())} valid plans")
             continue
         learned = rows[rows["kept"].astype(bool)]
-        low, high = _interval(rows, "disputed", "asked")
+        low, high = _interval(rows[rows["asked"] > 0], "disputed", "asked")
         measures = {
             "asked": asked, "disputed": disputed, "share": disputed / asked, "low": low,
             "high": high, "learned": learned["disputed"].sum(),

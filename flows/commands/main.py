@@ -16,7 +16,7 @@ import flows.commands.viewing
 import flows.commands.warehouse
 import flows.commands.why  # noqa: F401  each adds its commands, in the order of --help
 from flows.commands.terminal import FAILED, app, tell_error
-from planners.errors import ComponentFailure, redacted
+from planners.errors import ComponentFailure, PosterityError, redacted
 
 OURS = ("planners", "curation", "warehouse", "flows")
 """Packages that cannot be missing: an import of theirs that fails is a bug."""
@@ -50,7 +50,7 @@ def _prepare_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # to processes of ours, too
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = (_writer(n, s) for n, s in ((1, sys.stdout), (2, sys.stderr)))
@@ -70,9 +70,12 @@ def main() -> None:
     """Entry point of the `posterity` command. An unforeseen exception exits with 3."""
     _prepare_streams()
     try:
-        _require_text(sys.argv[1:])
         app()
+    except PosterityError as error:  # of a message of the libraries'
+        tell_error(str(error))
+        sys.exit(error.exit_code)
     except Exception as error:
+        _tell_odd_argument(error)
         told = redacted(traceback.format_exc())
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and missing.partition(".")[0] not in OURS:
@@ -84,9 +87,11 @@ def main() -> None:
         sys.exit(FAILED)
 
 
-def _require_text(words: list[str]) -> None:
-    """Exit with 2 where an argument is no text in this machine's encoding; a file's name may be."""
-    odd = [word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]
-    if odd and words[0] != "check":
+def _tell_odd_argument(error: Exception) -> None:
+    """Exit with 2 if it is an argument, which is no text in this machine's encoding, that failed;
+    the name of a file may be one.
+    """
+    odd = [word for word in sys.argv[1:] if any("\ud800" <= one <= "\udfff" for one in word)]
+    if odd and isinstance(error, UnicodeEncodeError | RuntimeError):
         tell_error(f"the argument {odd[0]!r} is no text")
         sys.exit(2)

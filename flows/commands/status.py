@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 from flows.audit.known import the_one
@@ -97,11 +98,14 @@ def resuming(warehouse: Warehouse, experiment: records.Experiment) -> tuple[str,
 
 def changes_to(preset: Experiment, experiment: records.Experiment) -> list[str] | None:
     """The `--set` values that lead from a preset to an experiment; None if none do."""
+    derived = {"curation.code"}  # it follows from the curator, and tasks from their folder
+    if json.loads(experiment.config).get("tasks", {}).get("folder"):
+        derived |= {"tasks.contents", "tasks.domain"}
     changes = [] if experiment.name == preset.name else [f"name={experiment.name}"]
     changes += [
         f"{one.name}={one.after}"
         for one in differences(preset.canonical(), experiment.config)
-        if one.after is not None and one.name != "curation.code"  # it follows from the curator
+        if one.after is not None and one.name not in derived
     ]
     try:
         found = load_experiment(preset.name, changes)

@@ -19,10 +19,11 @@ from flows.commands.terminal import (
     one_message,
     readable,
 )
-from planners.errors import InvalidInput, harmless
+from planners.errors import ComponentFailure, InvalidInput, harmless
 
 if TYPE_CHECKING:
     from flows.experiments.experiment import Experiment
+    from warehouse.store import Warehouse
 
 KEPT, GROUP, ARMS = "kept", "group", 8
 """Defaults of options that another option gives a meaning."""
@@ -132,6 +133,7 @@ def _ask_of_all(warehouse: str, chosen: Experiment | str | None) -> bool:
     from flows.audit.audit import audit as ask
     from flows.audit.audit import tell
     from flows.audit.known import chosen_from
+    from flows.experiments.experiment import Experiment
     from flows.progress import Watch, opened_when_free
     from warehouse.findings import Figure
     from warehouse.places.connect import place_of
@@ -148,9 +150,10 @@ def _ask_of_all(warehouse: str, chosen: Experiment | str | None) -> bool:
         before = {
             one.id: store.every(Figure, experiment=one.id, question="bounds") for one in those
         }
+        gone = store.forgotten()
     for one in found:
         tell(one, watch)
-        if one.experiment.audit.bounds:
+        if isinstance(chosen, Experiment):
             before.pop(one.experiment.id)
         elif before[one.experiment.id]:
             watch.say(
@@ -158,10 +161,19 @@ def _ask_of_all(warehouse: str, chosen: Experiment | str | None) -> bool:
                 "name that (`posterity audit FILE`)"
             )
     with opened_when_free(warehouse, watch) as store:
+        _require_same(store, gone)
         for one in found:
-            unasked = before.get(one.experiment.id, [])
-            store.replace_audit(one.experiment.id, [*one.records, *unasked])
+            kept = before.get(one.experiment.id, [])
+            store.replace_audit(one.experiment.id, [*one.records, *kept])
     return any(one.broken for one in found)
+
+
+def _require_same(store: Warehouse, gone: set[str]) -> None:
+    """Raise ComponentFailure where traces were forgotten since: figures may name their words."""
+    if store.forgotten() != gone:
+        raise ComponentFailure(
+            "traces were forgotten while the audit was asked, so nothing of it is kept: ask again"
+        )
 
 
 def _ask_arms(warehouse: str, chosen: Experiment | str | None, generation: int, arms: int) -> None:
@@ -180,7 +192,9 @@ def _ask_arms(warehouse: str, chosen: Experiment | str | None, generation: int, 
     with Warehouse(warehouse, read_only=True) as store:
         named = the_one(store, chosen)
         found = randomised(store, named, generation, arms, watch)
+        gone = store.forgotten()
     with opened_when_free(warehouse, watch) as store:
+        _require_same(store, gone)
         store.replace_figures(named.id, generation, "randomised", found.records)
     tell(found, watch)
 

@@ -97,11 +97,12 @@ def _require_source(warehouse: Warehouse, source: str) -> None:
             f"invalid source name {source[:120]!r}; use up to 100 letters, digits, and _ . -, the "
             "first no dot or dash"
         )
-    if IDENTITY.fullmatch(source):
+    known = warehouse.experiment(source)
+    is_number = source.rpartition("-")[2].isdecimal()  # a day and time, say
+    if known is None and IDENTITY.fullmatch(source) and not is_number:
         raise InvalidInput(
             f"--source {source}: an experiment may have such an id; name the traces otherwise"
         )
-    known = warehouse.experiment(source)
     if known is not None and known.config != NO_SETTINGS:
         raise InvalidInput(f"{source} is an experiment; give the traces another --source")
 

@@ -60,7 +60,10 @@ class Job:
         return self.sampling, "" if tool is None else f"{tool.prompt} {tool.task.key}"
 
 
-TOO_LONG = re.compile(r"context|too long|maximum", re.I)
+TOO_LONG = re.compile(
+    r"status \d+:.*(?:context (?:length|window|size)|context_length|too long|too many tokens)",
+    re.I | re.DOTALL,
+)
 """Words of a model server that was asked for more tokens than it can take."""
 TOOL_SECONDS = 1.0
 """The most that the checker may take for a call: other users wait meanwhile."""

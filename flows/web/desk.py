@@ -308,6 +308,9 @@ class Desk:
         if said.plan is not None:
             # The same one sent again is the same trace.
             nonce = content_hash(said.trace, said.plan, user or "")
+            same = answered_id(nonce, content_hash(answer.prompt))
+            if await asyncio.to_thread(self._memory.is_forgotten, same):
+                nonce = uuid4().hex  # it was said anew
             wanted = replace(
                 answer, nonce=nonce, endpoint="correction", weights="", received=now,
                 latency_ms=0.0, prompt_format=INGESTED_FORMAT, settings={}, text=said.plan,

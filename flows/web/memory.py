@@ -77,6 +77,12 @@ class Memory:
                 found = next((one for one in _answers_in(self._log) if one.trace == trace), None)
         return found
 
+    def is_forgotten(self, trace: str) -> bool:
+        """Whether it was erased, as far as the warehouse says."""
+        with suppress(Busy), self._reading() as store:
+            return bool(store.every(Forgotten, trace=trace))
+        return False
+
     def first_written(self, task: Texts) -> Texts:
         """A task as it was first written; a new one without comments and the problem's name, which
         are its writer's own. The order of objects and facts makes no other task, but prompts and

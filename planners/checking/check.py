@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def check(task: Any, *rest: Any, timeout: float | None = PLAN_SECONDS) -> Verdic
 
 
 def _verdict(task: Task, plan: Any, timeout: float | None) -> Verdict:
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+    if timeout is not None and not (isinstance(timeout, Real) and timeout > 0):
         raise InvalidInput(f"timeout = {timeout!r}: give seconds above 0, or None for no limit")
     return judge_text(Checker(task, timeout), _plan(plan))[1]
 

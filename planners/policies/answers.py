@@ -27,8 +27,8 @@ PADDED = 1024
 """Tokens that a model may have beyond its tokenizer's, which pads no further."""
 MASKED = -100.0
 """A log-probability below this is none: so servers tell of a token that may not be drawn."""
-ALONE, CERTAIN = 0.01, -0.02
-"""A top_p that leaves one token, and the log-probability from which it is certain without one."""
+ALONE = 0.01
+"""A top_p that leaves one token."""
 APART = 0.1
 """Nats between two tokens from which their distance tells of a temperature."""
 SURELY = 0.25
@@ -156,9 +156,11 @@ def processed(ask: Callable[[Sampling], dict[str, float]], sampling: Sampling) -
     heated = halved(plain, ask(Sampling(temperature=0.5, max_new_tokens=1)))
     if not heated or sampling.top_p == 1:
         return heated
-    # Alone in its nucleus the likeliest token is certain, if it was not before.
-    alone = ask(Sampling(top_p=ALONE, max_new_tokens=1))
-    return max(alone.values()) > max(plain.values()) / 2 if max(plain.values()) < CERTAIN else None
+    # Alone in its nucleus, the likeliest token leaves no room for the others.
+    alone = ask(Sampling(top_p=ALONE, max_new_tokens=1)).values()
+    if len([one for one in alone if one > MASKED]) <= 1:
+        return True
+    return None if sampling.temperature != 1 else False
 
 
 def until_end(tokens: Sequence[str]) -> int:

@@ -20,13 +20,16 @@ _TAKEN_BACK = re.compile(
     re.I,
 )
 _DOUBTED = re.compile(
-    r"\b(?:since|because|as|when|after|not|never|no|none|nothing|cannot|hardly|rarely|without|avoid(?:s|ed|ing)?|unlike|any|"
+    r"\b(?:not|never|no|none|nothing|cannot|hardly|rarely|without|avoid(?:s|ed|ing)?|unlike|any|"
     r"every|if|whether|unless|should|instead of|rather than)\b|n['\u2019]t\b",
     re.I,
 )
 """Words before such a statement in its sentence that may turn it round."""
-_OTHER = re.compile(r"\b(?:that|previous|earlier|naive|direct|obvious|shorter)[ \t]$", re.I)
-"""Words before it that tell of another plan than the next one."""
+_BEFORE = re.compile(r"\b(?:that|previous|earlier)[ \t]$", re.I)
+"""Words before it that tell of an earlier plan."""
+_OTHER = re.compile(r"\b(?:naive|direct|obvious|shorter)[ \t]$", re.I)
+_SUBORDINATE = re.compile(r"\b(?:since|because|as|when|after)\b", re.I)
+"""Words before it of a sentence that may go on to another plan, behind a comma."""
 _REPLACED = re.compile(
     r"\bhere(?: is| are|['\u2019]s) (?!why|what|how)|\btry (?:this|again)\b"
     r"|\b(?:so|hence|thus|therefore)[ \t]*+[:,]?[ \t]*+$|, (?:so|hence|thus|therefore)\b"
@@ -47,7 +50,7 @@ _MENTION = re.compile(
     r"(?P<called>[^\s()*`:,]{0,99})\((?P<inside>[^()]*+)(?P<closed>\)?)"
     rf"|^[*_]{{0,3}}(?:{STEP})?\d{{1,6}}[.):][*_]{{0,3}}[ \t]{{1,9}}[*`]{{0,3}}"
     r"(?P<numbered>[^\s()*`:]+)"
-    rf"|^{BULLET}[ \t]{{1,9}}(?P<listed>[^()*`:\n]++)(?!\()",
+    rf"|^{BULLET}[ \t]{{1,9}}(?P<listed>[^()*`:\n]++)(?![(:])",
     re.M,
 )
 NEAR = 500  # characters before or behind such a statement in which it may be turned round
@@ -57,16 +60,19 @@ def taken_back(before: str) -> bool:
     """Whether the last line of a text announces a plan, plainly, as one that does not work: by a
     heading, or in a sentence that ends in a colon.
     """
-    line = before.strip().split("\n")[-1].strip("*_ \t")
-    if line.endswith(":"):
+    written = before.strip().split("\n")[-1].strip()
+    line = written.strip("*_ \t")
+    if line.endswith((":", "\uff1a")):
         line = re.split(r"[.!?]\s", line)[-1]
-    elif not line.startswith("#"):
+    elif not written.startswith(("#", "**", "__")):
         return False
     for found in _TAKEN_BACK.finditer(line):
         near = line[max(0, found.start() - NEAR) : found.start()]
         ahead = re.split(r"[.!?]\s", near)[-1] + (found["between"] or "")
         behind = line[found.end() : found.end() + NEAR]
-        if not (_OTHER.search(near) or _DOUBTED.search(ahead)) and not _REPLACED.search(behind):
+        goes_on = "," in behind and (_OTHER.search(near) or _SUBORDINATE.search(ahead))
+        turned = _BEFORE.search(near) or _DOUBTED.search(ahead) or _REPLACED.search(behind)
+        if not goes_on and not turned:
             return True
     return False
 
@@ -88,9 +94,10 @@ def mentioned(before: str, after: str, plan: Plan, schemas: Container[str]) -> s
                     continue
             elif (inside := match["inside"]) is not None:
                 called = match["called"] in schemas
-                words = tuple(f"{match['called'] if called else ''} {inside}".split())
-                words = tuple(word for word in (one.strip(",") for one in words) if word)
-                alone = len(words) == 1 and not called
+                told = f"{match['called'] if called else ''} {inside.replace(',', ' ')}"
+                words = tuple(told.split())
+                # A word with a part of it in parentheses, such as stack(ing), is no action.
+                alone = not is_whole(list(words), schemas) if called else len(words) == 1
                 whole = match["closed"] and (alone or words in own)
                 name = words[0] if words and not whole else None
             if name is not None and name in schemas:

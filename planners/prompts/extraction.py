@@ -49,8 +49,8 @@ CALL_START, CALL_END = "<validate>", "</validate>"
 RESULT_START, RESULT_END = "<result>", "</result>"
 """Around what the plan checker answers."""
 # Possessive (`*+`) and bounded (`{0,9}`) repeats keep hostile completions from backtracking.
-_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning|result)>|\[/THINK\]", re.I)
-_THINKING = re.compile(r"<(?:think|thinking|thought|reasoning)>|\[THINK\]", re.I)
+_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning|result)>|(?-i:\[/THINK\])", re.I)
+_THINKING = re.compile(r"<(?:think|thinking|thought|reasoning)>|(?-i:\[THINK\])", re.I)
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
 _LINE = re.compile(
     rf"(?:(?P<time>{_NUMBER})[ \t]*+:[ \t]*+)?"
@@ -271,7 +271,7 @@ def _listed(line: str) -> tuple[str, int, str]:
     for _ in range(2):  # a number may follow a bullet
         marked = _LISTED.match(rest) or marked
         if mark := _LISTED.match(rest):
-            number, rest = int(mark[1] or mark[2] or 0), rest[mark.end() :]
+            number, rest = int(mark[1] or mark[2] or number), rest[mark.end() :]
     announced = _ANNOUNCED.match(rest)
     action = (rest[announced.end() :] if announced else rest).strip("*`")
     explained = _EXPLAINED.fullmatch(action) if len(action) <= EXPLAINED else None

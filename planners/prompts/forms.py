@@ -24,7 +24,7 @@ _PLANS = ("plan", "actions", "steps", "solution", "answer")
 """Keys under which a JSON object may hold its plan."""
 _WORD = re.compile(r"[^\s()]+")
 _JOINED = re.compile(r"\(\s*+([^\s();]++)([^();]*+)\)")
-_NUMBERED = re.compile(r"^[ \t]*+\(\d{1,6}\)[ \t]*+(?=[(`])", re.M)
+_NUMBERED = re.compile(r"^[ \t]*+\((\d{1,6})\)[ \t]*+(?=[(`])", re.M)
 _IN_A_ROW = re.compile(r"\);[ \t]*+(?=\([ \t]*+([^\s()]++))")
 _SPACES = str.maketrans(
     dict.fromkeys("\u00a0\u202f\u2007\u2009\u3000", " ") | {"\u200b": "", "\ufeff": ""}
@@ -156,8 +156,8 @@ def _in_order(name: Any, named: dict[str, Any], schemas: Container[str]) -> list
 
 
 def tidied(answer: str, schemas: Container[str]) -> str:
-    """An answer with plain blanks, each action on one line and without commas, no number in
-    parentheses before it, and no `;` between two actions.
+    """An answer with plain blanks, each action on one line and without commas, numbers
+    as `1.`, and no `;` between two actions.
     """
 
     def joined(match: re.Match[str]) -> str:
@@ -169,7 +169,7 @@ def tidied(answer: str, schemas: Container[str]) -> str:
     def in_a_row(match: re.Match[str]) -> str:
         return ") " if fold(match[1]) in schemas else match[0]
 
-    plain = _NUMBERED.sub("", answer.translate(_SPACES))
+    plain = _NUMBERED.sub(r"\1. ", answer.translate(_SPACES))
     return _IN_A_ROW.sub(in_a_row, _JOINED.sub(joined, plain))
 
 

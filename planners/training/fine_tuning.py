@@ -68,6 +68,7 @@ def fine_tune(
 
     require_one_of("prompt format", prompt, PROMPTS)
     objective = objective_of(lessons, training.method)
+    _require_known(lessons, training.method)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         # 1. The model, and the rows that it is trained and validated on.
@@ -136,13 +137,6 @@ def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
             "weights the curator returns"
         )
     if method != "sft":
-        failed = [lesson for lesson in lessons if lesson.weight < 0]
-        if failed and all(lesson.logprob is None for lesson in failed):
-            raise InvalidInput(
-                f"none of {len(failed)} failures has the log-probability with which it was "
-                f"written, so that training.method = {method!r} learns nothing from them: sample "
-                "with a server that tells log-probabilities, or in this process"
-            )
         return OBJECTIVES[method]
     if lessons and (min(weights) < 0 or max(weights) == 0):
         raise InvalidInput(
@@ -151,6 +145,18 @@ def objective_of(lessons: Sequence[Lesson], method: str) -> Objective:
             "training.method = 'reinforce'"
         )
     return OBJECTIVES["sft"] if weights <= {1.0} else OBJECTIVES["weighted"]
+
+
+def _require_known(lessons: Sequence[Lesson], method: str) -> None:
+    """Raise InvalidInput where none of the failures can be learned from."""
+    failed = [lesson for lesson in lessons if lesson.weight < 0]
+    if method != "sft" and failed and all(lesson.logprob is None for lesson in failed):
+        raise InvalidInput(
+            f"none of {len(failed)} failures has the log-probability with which the model itself "
+            f"wrote it, so that training.method = {method!r} learns nothing from them: sample in "
+            "this process, at temperature 1, or with a server that tells the model's own "
+            "(vLLM: --logprobs-mode raw_logprobs)"
+        )
 
 
 def _learner(

@@ -18,7 +18,7 @@ from planners.errors import ComponentFailure, InvalidInput
 from warehouse import schema
 from warehouse.findings import Figure, Forgotten
 from warehouse.integrity import written_otherwise
-from warehouse.load import insert
+from warehouse.load import as_arrow, insert
 from warehouse.migrations import MIGRATIONS
 from warehouse.places.connect import VIEWS, connect, view_sql
 from warehouse.places.file import File
@@ -310,7 +310,19 @@ def test_a_verdict_that_comes_after_a_trace_was_forgotten_is_not_kept(
         for trace in ("gone", "here")
     ]
     warehouse.write(verdicts)
+    warehouse.record({schema.judgements: as_arrow(schema.judgements, verdicts)})  # by a worker
     assert [one.trace for one in warehouse.every(Judgement)] == ["here"]
+
+
+def test_an_audit_takes_the_place_of_an_earlier_one_on_its_generations(
+    warehouse: Warehouse,
+) -> None:
+    """A run asks of the generation that it just made, while an older audit waits for the file."""
+    for index in (1, 2):
+        warehouse.replace_audit("e", [Figure("e", index, "q", "n", "m", 1.0, "")], index)
+    warehouse.replace_audit("e", [Figure("e", 1, "q", "other", "m", 2.0, "")])
+    told = {(one.generation, one.name) for one in warehouse.every(Figure)}
+    assert told == {(1, "other"), (2, "n")}
 
 
 def test_foreign_files_are_refused_untouched(tmp_path: Path) -> None:

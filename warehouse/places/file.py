@@ -37,7 +37,8 @@ LOCKED = (
 Without the second line SQL could still write to the open file by its name.
 """
 
-NO_FILE_OF_OURS = "{} is not a DuckDB file; name another with --warehouse FILE"
+FETCHING_NOTHING = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+"""DuckDB would fetch what opens a file of another kind."""
 SILENT = "PRAGMA disable_progress_bar"
 """In a process that some other started, DuckDB draws one as if somebody sat before it."""
 MEMORY = "POSTERITY_MEMORY"
@@ -108,8 +109,8 @@ class File:
             )
         if not read_only:
             self.require_own()
-        arguments = {"read_only": read_only, "config": limited(memory, read_only)}
-        self._require_ours()
+        config = {**limited(memory, read_only), **FETCHING_NOTHING}
+        arguments = {"read_only": read_only, "config": config}
         # In full, and as a field: to DuckDB `:memory:x` is no file, `a:x` one of another kind, and
         # a `?` ends a name.
         place = sa.URL.create("duckdb", database=str(self.path.absolute()))
@@ -118,16 +119,6 @@ class File:
         if read_only:
             sa.event.listen(engine, "connect", lambda raw, _: _lock(raw))
         return engine
-
-    def _require_ours(self) -> None:
-        """DuckDB would fetch what opens a file of another kind."""
-        try:
-            with self.path.open("rb") as file:
-                head = file.read(12)
-        except OSError:  # there is none, or DuckDB says why
-            return
-        if head and head[8:] != b"DUCK":
-            raise InvalidInput(NO_FILE_OF_OURS.format(self))
 
     def require_own(self) -> None:
         """Raise InvalidInput where nobody may write to it: a copy, or in a folder that is not."""
@@ -245,8 +236,10 @@ class File:
                 f"the warehouse {self} is open in another process (PID {holder[1]}); wait for it "
                 f"to finish, or {instead}"
             )
-        if "not a valid DuckDB database" in reason or "Serialization Error" in reason:
-            return InvalidInput(NO_FILE_OF_OURS.format(self))
+        if re.search(
+            "not a valid DuckDB database|Serialization Error|Extension .* not found", reason
+        ):
+            return InvalidInput(f"{self} is not a DuckDB file; name another with --warehouse FILE")
         if re.search("No space left|File too large|quota", reason):
             return ComponentFailure(
                 f"no space left for {self}; nothing finished is lost: free some and run "

@@ -68,13 +68,23 @@ def test_no_file_of_a_warehouse_gets_the_number_of_a_closed_stream(folder: Path)
             assert process.poll() is None
             time.sleep(0.05)
         told = [os.readlink(links / number) for number in "12"]
+        flags = [(links.parent / "fdinfo" / number).read_text() for number in "12"]
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait() == 0
     assert told == ["/dev/null"] * 2
+    on_exec = 0o2000000
+    kept = [int(text.split("flags:")[1].split()[0], 8) & on_exec == 0 for text in flags]
+    assert kept == [True, True], "processes that it starts have them, too"
 
 
-def test_an_argument_that_is_no_text_is_one_message(folder: Path) -> None:
-    command = [*map(os.fsencode, posterity("show")), b"\xff"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, r"error: the argument '\udcff' is no text" + "\n")
+def test_an_argument_that_is_no_text_is_one_message_and_a_files_name_may_be(folder: Path) -> None:
+    def done(*words: bytes) -> tuple[int, str]:
+        command = [*map(os.fsencode, posterity()), *words]
+        told = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        return told.returncode, told.stderr
+
+    (folder / os.fsdecode(b"\xe4.jsonl")).write_text("")
+    assert done(b"ingest", b"\xe4.jsonl", b"--source", b"s")[0] == 0
+    refused = (2, r"error: the argument '\udcff' is no text" + "\n")
+    assert done(b"show", b"\xff") == refused

@@ -314,6 +314,34 @@ FORMS: list[tuple[str, Plan | None]] = [
             "Actually, this plan is invalid because c is not clear.",
         )
     ],
+    # numbers that go back begin another plan, however they are written
+    ("(1) (pickup a)\n(2) (putdown a)\n\n(1) (pickup a)\n(2) (stack a b)", None),
+    ("1. - (pickup a)\n2. - (putdown a)\n\n1. - (pickup a)\n2. - (stack a b)", None),
+    # the first of two plans, announced as wrong
+    *[
+        (f"{before}\n```\n(pickup b)\n```\n{between}\n{FENCE}", AB)
+        for before, between in (
+            ("**Invalid plan**", "**Correct plan**"),
+            ("The naive plan fails:", "The correct plan:"),
+            ("As shown, this plan does not work:", "This one does:"),
+            ("When we do it in this order, the plan fails:", "The plan:"),
+            ("Invalid plan\uff1a", "Plan\uff1a"),
+            ("An obvious plan that fails:", "Better:"),
+        )
+    ],
+    (f"The naive plan fails:\n{FENCE}", None),
+    # its own actions and words like them, beside a plan
+    *[
+        (f"{TEXT}\n{after}", AB)
+        for after in (
+            "This uses stack(a,b).",
+            "- stack(a,b)",
+            "The stack(s) are ok.",
+            "unstack(ing) is not needed.",
+            "- pickup a: lifts it\n- stack a b: puts it down",
+            "I [think] so.",
+        )
+    ],
     # a form that is only spoken of
     (f"I will answer between <plan> and </plan>.\n<plan>\n{TEXT}\n</plan>", AB),
 ]

@@ -27,7 +27,7 @@ from planners.prompts.formats import OBJECT_NAMES, PROMPTS
 from planners.records import Plan, Turn
 from planners.training.curriculum import Pretraining
 from planners.training.distributed import fine_tune_in
-from planners.training.fine_tuning import Batches, encode, fine_tune, objective_of, weights_hash
+from planners.training.fine_tuning import Batches, encode, fine_tune, weights_hash
 from planners.training.lessons import Lesson, vary
 from planners.training.loop import length_batches, preflight
 from planners.training.objectives import completion_loss
@@ -354,9 +354,13 @@ def test_sampled_ids_are_learned_whatever_token_ended_them() -> None:
 
 
 @pytest.mark.parametrize("method", ["reinforce", "nft"])
-def test_failures_that_nothing_can_be_learned_from_are_told(method: str) -> None:
+def test_failures_that_nothing_can_be_learned_from_are_told(
+    method: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     """A server told no log-probabilities."""
     failed = [replace(lesson, weight=-0.5) for lesson in lessons()]
+    told = replace(SETTINGS, method=method, steps=1)
     with pytest.raises(InvalidInput, match=f"none of {len(failed)} failures has the log-prob"):
-        objective_of(failed, method)
-    assert objective_of([replace(failed[0], logprob=-3.0), *failed[1:]], method)
+        fine_tune(tiny_checkpoint, failed, told, tmp_path / "a", **TOLD)
+    some = [replace(failed[0], logprob=-3.0), *failed[1:]]
+    assert fine_tune(tiny_checkpoint, some, told, tmp_path / "b", **TOLD)["losses"]
