@@ -1,5 +1,6 @@
 """Canaries: every kind is made, none is valid, and a checker that accepts one is found out."""
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -10,6 +11,7 @@ from flows.experiments.experiment import Experiment
 from flows.iterate import Stages, iterate
 from flows.loop.judge import judge
 from flows.progress import Watch
+from planners import generate
 from planners.checking.canaries import DAMAGES, TEXTS, canaries
 from planners.checking.checker import Checker
 from planners.domains import DOMAINS
@@ -39,6 +41,22 @@ def test_all_kinds_are_made_and_none_is_valid() -> None:
     assert kinds["argument more"] == {Outcome.WRONG_ARITY}
     assert kinds["unknown object"] == {Outcome.UNKNOWN_OBJECT}
     assert kinds["garbage"] == {Outcome.NO_PLAN}
+
+
+def test_damage_that_leaves_a_plan_valid_makes_no_canary() -> None:
+    """Two cars board two ferries, say, in any order: a true checker would stop the loop."""
+    left_valid = 0
+    for seed in range(30):
+        task, plan = generate("satellite", 3, 4, seed=seed)
+        checker = Checker(task)
+        for damage in DAMAGES.values():
+            with suppress(IndexError, ValueError):
+                broken = Plan(tuple(damage(list(plan.actions), task, Random(seed))))
+                left_valid += checker.check(broken).valid
+        for canary in canaries(task, plan, Random(seed)):
+            found = extract(canary.text)
+            assert found.plan is None or not checker.check(found.plan).valid, canary.kind
+    assert left_valid > 5
 
 
 class Lenient(Checker):

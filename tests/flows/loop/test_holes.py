@@ -45,6 +45,12 @@ def test_every_exploit_is_valid_for_the_blind_and_for_nobody_else(domain: str) -
     blind = dict(_without(tasks[0].domain))
     found = list(exploits(tasks, states=1000))
     assert len(found) >= 10
+    kinds = {exploit.hole.partition(" of ")[0].partition(" ?")[0][:8] for exploit in found}
+    assert {"the prec", "the goal"} <= kinds
+    # Elsewhere, what is of no such type never satisfies the other conditions.
+    assert ("the type" in kinds) == (
+        domain in ("childsnack", "ferry", "satellite", "spanner", "transport")
+    )
     for exploit in found:
         assert replay(exploit.task, exploit.plan)[0] is not Outcome.VALID
         assert not Checker(exploit.task).check(exploit.plan).valid

@@ -8,7 +8,7 @@ import pytest
 
 from flows.audit.ledger import Audit
 from flows.experiments.experiment import Experiment
-from flows.loop.randomised import compare, randomised
+from flows.loop.randomised import _effects, _lot, compare, randomised
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from planners.models.hardware import use_threads
@@ -50,6 +50,30 @@ def test_an_arm_by_lot_is_compared_and_leaves_nothing_behind(
     assert told["difference"] == pytest.approx(told["chosen"] - told["lot"])
     after = contents(path)
     assert {n for n in after if after[n] != before[n]} == {"audits", "ledger"}
+
+
+def test_each_arm_has_a_lot_of_its_own() -> None:
+    traces = [f"t{number}" for number in range(60)]
+    pool = pd.DataFrame({
+        "trace": traces, "task": [number // 6 for number in range(60)], "valid": True,
+        "weight": [float(number % 6 == 0) for number in range(60)],
+    })  # fmt: skip
+    experiment = Experiment.model_validate(small())
+    lots = [_lot(experiment, 1, pool, arm) for arm in range(4)]
+    assert lots[0] == _lot(experiment, 1, pool, 0)
+    assert len({tuple(lot) for lot in lots}) == 4
+    assert all(sum(lot.values()) == 10 for lot in lots)
+
+
+@pytest.mark.parametrize("alike", [(0, 1, 1), (400, 399, 399), (1, 0, 0)])
+def test_a_rare_trait_of_which_two_arms_have_as_many_is_no_effect(alike: tuple[int, ...]) -> None:
+    frames = [
+        pd.DataFrame({f"{PREFIX}odd": [1.0] * many + [0.0] * (400 - many), "valid": True})
+        for many in alike
+    ]
+    told = dict(_effects(frames))["odd"]
+    assert told.low < 0 < told.high
+    assert told.p > 0.05
 
 
 @pytest.mark.parametrize(
