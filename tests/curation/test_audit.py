@@ -547,3 +547,21 @@ def test_a_number_of_any_scale_is_a_number() -> None:
         found = preferences(pd.Series(kept), pd.Series(task), traits)
         assert found.clear()[["trait", "level"]].to_numpy().tolist() == [["prob", ""]]
         assert "constant" in found.unanswered
+
+
+@pytest.mark.parametrize(
+    ("values", "weight", "between", "within"),
+    [
+        ([2, 4, 2, 4], [1, 0, 1, 0], 0.0, -1.0),  # the shorter one of each task
+        ([1, 1, 5, 5], [1, 1, 0, 0], -2.0, 0.0),  # one task alone
+        ([2, 4, 6, 8], [0, 1, 0, 0], -2.0, 1.0),  # the longer one of the shorter task
+    ],
+)
+def test_what_is_chosen_between_tasks_and_within_them(
+    values: list[int], weight: list[int], between: float, within: float
+) -> None:
+    told = change(
+        np.array(values, dtype=float), np.array(weight, dtype=float), np.array([3.0]),
+        np.ones(4, dtype=bool), np.array(["a", "a", "b", "b"]),
+    )  # fmt: skip
+    assert (told.checker, told.between, told.within) == (0.0, between, within)

@@ -217,6 +217,12 @@ def test_a_referee_that_never_answers_leaves_its_bound_unanswered(run: Path) -> 
         )
     done = posterity(*asked, folder=run)
     assert (done.returncode, done.stderr) == (1, "")
+    with Warehouse(run / "posterity.duckdb") as store, store.writing() as connection:
+        connection.exec_driver_sql("UPDATE opinions SET valid = false WHERE referee = 'val'")
+    disputed = posterity(*asked, folder=run)
+    assert (disputed.returncode, disputed.stderr) == (1, "")
+    assert "max_disputed (val) = 0.0 is broken: 1" in disputed.stdout
+    assert re.search(r"val calls (\d+) of \1 valid plans invalid \(100.0%", disputed.stdout)
     assert re.search(r"val gave no answer on \d+ valid plans", done.stdout)
     assert "max_disputed = 0.0 is broken: the audit has no figure for it" in done.stdout
 
@@ -344,6 +350,38 @@ def _toml(settings: dict[str, object], path: str = "") -> str:
             told = f'"{value}"' if isinstance(value, str) else str(value)
             lines.append(f"{path}{key} = {told}")
     return "\n".join(lines)
+
+
+def test_a_preference_that_nobody_declared_breaks_its_bound() -> None:
+    rng, tasks = np.random.default_rng(0), 100
+    length = rng.integers(4, 12, 8 * tasks).astype(float)
+    pool = pd.DataFrame({
+        "trace": [f"{n:06x}" for n in range(8 * tasks)], "task": np.repeat(range(tasks), 8),
+        "valid": True, "plan": [f"(a b{n})" for n in range(8 * tasks)], "weight": 1.0,
+        "kept": rng.random(8 * tasks) < 1 / (1 + np.exp(8 - length)),
+        f"{PREFIX}plan_length": length,
+    })  # fmt: skip
+    texts = pd.DataFrame({"trace": pool["trace"], "text": pool["plan"]})
+    experiment = Experiment.model_validate(
+        small(audit={"max_undeclared_odds_ratio": 1.5}, curation={"curator": "all-valid"})
+    )
+    found = Audit(experiment, {})
+    what_is_preferred(Trained(None, experiment, 1, 0, 0, pool, {}, texts), found)
+    [broken] = found.broken
+    assert "max_undeclared_odds_ratio (plan_length) = 1.5 is broken" in broken
+
+
+def test_a_sampler_that_is_another_model_breaks_its_bound(run: Path) -> None:
+    use_threads(1)
+    experiment = Experiment.model_validate(small(audit={"max_mismatch": 0.01}))
+    with Warehouse(run / "posterity.duckdb") as store:
+        assert not audit(store, experiment, Watch(quiet=True)).broken
+        with store.writing() as connection:
+            connection.exec_driver_sql("UPDATE traces SET sampling_logprob = sampling_logprob + 1")
+        found = audit(store, experiment, Watch(quiet=True))
+    assert found.broken
+    assert all("max_mismatch = 0.01 is broken: 0.368" in one for one in found.broken)
+    assert any("is not the model that was trained: KL 0.37" in one for one in found.lines)
 
 
 def test_weights_within_tasks_are_no_kept_promise() -> None:

@@ -235,6 +235,28 @@ def test_a_generation_that_was_once_the_last_is_put_to_work_before_one_learns_fr
     assert wrong(warehouse) == []
 
 
+@pytest.mark.parametrize("better", [True, False])
+def test_who_solves_more_is_promoted(finished: Path, tmp_path: Path, better: bool) -> None:
+    """All held-out tasks but one sample, where the parent solves none; or the other way round."""
+    path = tmp_path / finished.name
+    shutil.copy(finished, path)
+    good, bad = (1, 0) if better else (0, 1)
+    held_out = "SELECT task FROM experiment_tasks WHERE split = 'heldout'"
+    of = f"purpose = 'evaluate' AND task IN ({held_out})"
+    with Warehouse(path) as store:
+        with store.writing() as connection:
+            for generation, outcome in (good, "VALID"), (bad, "NO_PLAN"):
+                connection.exec_driver_sql(
+                    f"UPDATE judgements SET outcome = '{outcome}' WHERE generation = {generation} "
+                    f"AND {of}"
+                )
+            connection.exec_driver_sql(
+                "UPDATE judgements SET outcome = 'NO_PLAN' WHERE trace = (SELECT min(trace) FROM "
+                f"judgements WHERE generation = {good} AND {of})"
+            )
+        assert _if_better(store, experiment(), 1, QUIET)[0] is better
+
+
 def test_what_one_generation_alone_was_judged_on_is_not_compared(
     finished: Path, tmp_path: Path
 ) -> None:
