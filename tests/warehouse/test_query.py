@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -274,3 +275,21 @@ def test_pivot_must_name_its_columns(tmp_path: Path) -> None:
     assert ask(file, pivot.format("IN ('x', 'y') ")).to_pylist() == [{"x": 1, "y": None}]
     with pytest.raises(InvalidInput, match="PIVOT must name its columns"):
         ask(file, pivot.format(""))
+
+
+def test_the_process_of_a_query_has_given_up_writing(tmp_path: Path) -> None:
+    """Not only its parser and DuckDB keep it from that: the kernel does."""
+    Warehouse(tmp_path / "w.duckdb").close()
+    long = partial(ask, sql="SELECT count(*) FROM range(1000000000000)", limits=Limits(seconds=30))
+    with ThreadPoolExecutor(1) as pool:
+        asked, told = pool.submit(long, tmp_path / "w.duckdb"), ""
+        while "NoNewPrivs:\t1" not in told:
+            assert not asked.done(), told
+            for child in at_work(os.getpid(), "warehouse.sandbox"):
+                with suppress(OSError):
+                    told = Path(f"/proc/{child}/status").read_text()
+            time.sleep(0.05)
+        for child in at_work(os.getpid(), "warehouse.sandbox"):
+            os.kill(child, signal.SIGKILL)
+        with pytest.raises(PosterityError):
+            asked.result(timeout=30)

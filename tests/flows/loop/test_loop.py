@@ -13,8 +13,9 @@ import pytest
 
 from flows.audit.verify import verify_and_tell
 from flows.experiments.experiment import Experiment
+from flows.generations.checkpoints import checkpoint_of
 from flows.generations.identity import warm_up_hash
-from flows.generations.lessons import lessons_of_warm_up
+from flows.generations.lessons import as_lessons, lessons_of_warm_up
 from flows.iterate import Stages, iterate
 from flows.loop import sample
 from flows.loop.learn import train
@@ -27,10 +28,13 @@ from planners.models.checkpoint import weights_hash
 from planners.models.hardware import use_threads
 from planners.pddl.isomorphism import shape
 from planners.prompts.formats import PROMPTS
+from planners.records import derive_seed
 from planners.training.curriculum import Pretraining
+from planners.training.fine_tuning import fine_tune
 from planners.training.pretraining import pretrain
 from tests.conftest import contents, small
 from tests.forked import FORKS
+from warehouse.pool import lessons_of
 from warehouse.store import Warehouse
 
 EXPERIMENT = Experiment.model_validate(small())
@@ -250,6 +254,27 @@ def test_a_changed_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     weights.parent.rename(tmp_path / "elsewhere")
     with pytest.raises(InvalidInput, match="is missing"):
         finish(path, further)
+
+
+@pytest.mark.parametrize(("start", "of"), [("base", 0), ("parent", 1)])
+def test_training_begins_with_the_weights_that_it_should(
+    tmp_path: Path, start: str, of: int
+) -> None:
+    use_threads(1)
+    settings = small()
+    settings["training"] = {**settings["training"], "start": start}
+    experiment = Experiment.model_validate(settings)
+    finish(tmp_path / "w.duckdb", experiment)
+    with Warehouse(tmp_path / "w.duckdb", read_only=True) as store:
+        fine_tune(
+            checkpoint_of(store, experiment, of).folder,
+            as_lessons(lessons_of(store, experiment.id, 2), experiment.model.prompt),
+            experiment.training, tmp_path / "again", prompt=experiment.model.prompt,
+            seed=derive_seed(experiment.seed, 2, "train"),
+        )  # fmt: skip
+        made = store.generation(experiment.id, 2)
+    assert made is not None
+    assert weights_hash(tmp_path / "again") == made.weights_hash
 
 
 def test_several_domains_in_one_run(tmp_path: Path) -> None:

@@ -170,3 +170,11 @@ def test_what_is_said_does_not_depend_on_what_was_judged_before(seed: int) -> No
         checker = Checker(blocks_task(4, 3, seed))
         details.append({str(plan): checker.check(plan).detail for plan in order})
     assert details[0] == details[1]
+
+
+def test_the_cost_by_a_number_without_a_value_is_unknown() -> None:
+    domain = """(define (domain s) (:requirements :fluents) (:predicates (r)) (:functions (f))
+        (:action a :parameters () :effect (r)))"""
+    problem = "(define (problem x) (:domain s) (:init) (:goal (r)) (:metric minimize (f)))"
+    verdict = Checker(read_task(domain, problem)).check(Plan((("a",),)))
+    assert (verdict.valid, verdict.cost) == (True, None)

@@ -314,6 +314,7 @@ FORMS: list[tuple[str, Plan | None]] = [
             "Actually, this plan is invalid because c is not clear.",
         )
     ],
+    ("(pic\u212aup a)\n(stack a b)", Plan((("pic\u212aup", "a"), ("stack", "a", "b")))),
     # numbers that go back begin another plan, however they are written
     ("(1) (pickup a)\n(2) (putdown a)\n\n(1) (pickup a)\n(2) (stack a b)", None),
     ("1. - (pickup a)\n2. - (putdown a)\n\n1. - (pickup a)\n2. - (stack a b)", None),
