@@ -62,7 +62,8 @@ def _writer(number: int, stream: object) -> io.TextIOWrapper:
         stream.flush()
     encoding = getattr(stream, "encoding", "utf-8")
     raw = _Output(number, "w", closefd=False)
-    by_line = number == 2 or raw.isatty()
+    unbuffered = bool(getattr(stream, "write_through", False))  # PYTHONUNBUFFERED
+    by_line = number == 2 or unbuffered or raw.isatty()
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, LETTERS, line_buffering=by_line)
 
 
