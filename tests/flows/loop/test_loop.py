@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ from planners.training.fine_tuning import fine_tune
 from planners.training.pretraining import pretrain
 from tests.conftest import contents, small
 from tests.forked import FORKS
+from warehouse.places.connect import VIEWS
 from warehouse.pool import lessons_of
 from warehouse.store import Warehouse
 
@@ -254,6 +256,35 @@ def test_a_changed_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     weights.parent.rename(tmp_path / "elsewhere")
     with pytest.raises(InvalidInput, match="is missing"):
         finish(path, further)
+
+
+def test_views_of_an_experiment_know_nothing_of_another_on_its_tasks(
+    finished: Path, tmp_path: Path
+) -> None:
+    """It has all tasks in common, at other horizons, and results of its own."""
+    path = tmp_path / finished.name
+    shutil.copy(finished, path)
+    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    own = Experiment.model_validate(small())
+    other = Experiment.model_validate(small(training={"steps": 2, "batch": 8, "start": "parent"}))
+    finish(path, other)
+    with Warehouse(path) as both, both.writing() as connection:
+        of = f"experiment = '{other.id}'"
+        connection.exec_driver_sql(f"UPDATE experiment_tasks SET horizon = horizon + 5 WHERE {of}")
+        connection.exec_driver_sql(
+            f"UPDATE judgements SET outcome = 'VALID', plan_length = 1 WHERE {of} AND task IN "
+            "(SELECT task FROM tasks USING SAMPLE 50% (bernoulli, 1))"
+        )
+    told = []
+    with Warehouse(finished, read_only=True) as alone, Warehouse(path, read_only=True) as both:
+        for view in VIEWS:
+            columns = both.frame(f"DESCRIBE {view}")["column_name"].tolist()
+            if "experiment" in columns:
+                asked = f"SELECT * FROM {view} WHERE experiment = '{own.id}' ORDER BY ALL"
+                found = alone.frame(asked)
+                assert found.equals(both.frame(asked)), view
+                told += [view] * (len(found) > 0)
+    assert {"coverage", "plan_length", "lineage", "progress", "best_plans", "curated"} <= {*told}
 
 
 @pytest.mark.parametrize(("start", "of"), [("base", 0), ("parent", 1)])
