@@ -30,6 +30,7 @@ from curation.tasks import (
     Column,
     between_tasks,
     false_discoveries,
+    is_number,
     labelled,
 )
 
@@ -147,7 +148,7 @@ def _columns(traits: pd.DataFrame, unanswered: dict[str, str]) -> Iterator[Colum
             unanswered[name] = "constant: all traces are alike"
         elif values.isna().any():
             unanswered[name] = f"unknown for {int(values.isna().sum())} traces"
-        elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        elif is_number(values):
             numbers = values.to_numpy(dtype=float)
             if np.abs(numbers).max() < LARGEST:
                 yield name, "", numbers

@@ -29,6 +29,11 @@ SURELY = 1.645
 """Standard errors from which copies of a text are kept together, so that a text is one case."""
 
 
+def is_number(values: pd.Series) -> bool:
+    """Whether a trait is a number; yes and no are levels."""
+    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
+
+
 def contested(kept: pd.Series, task: pd.Series) -> np.ndarray:
     """Whether each trace is of a task that kept some of its traces and dropped some."""
     mixed: np.ndarray = kept.groupby(task.to_numpy()).transform("nunique").eq(2).to_numpy()

@@ -1,6 +1,7 @@
 """Shared fixtures: small tasks, a small random model, a warehouse in a temporary folder."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -84,6 +85,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("finished") / "w.duckdb"
     with Warehouse(path) as store:
         iterate(store, Experiment.model_validate(small()), Watch(quiet=True))
+    return path
+
+
+def copied(finished: Path, folder: Path) -> Path:
+    """A copy of the run, to change."""
+    path = folder / finished.name
+    shutil.copy(finished, path)
+    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
     return path
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from curation.preferences import Preferences, preferences
-from curation.tasks import cases, contested, labelled, per_unit
+from curation.tasks import cases, contested, is_number, labelled, per_unit
 from curation.vocabulary import unlisted
 from flows.audit.questions import UNLISTED, WANTED, clearest
 from planners.errors import InvalidInput
@@ -71,7 +71,7 @@ def audit_pool(file: Path, kept: str, group: str, traits: Mapping[str, str]) -> 
             + (why if chosen.nunique() < 2 else "no column can be a trait; name one with --trait")
         )
     for name, count in gaps[gaps > 0].items():
-        number = _is_number(frame[name]) if name in frame else True  # or the length of a text
+        number = is_number(frame[name]) if name in frame else True  # or the length of a text
         what = "which say nothing of it" if number else "which is a level of its own"
         yield f"{name} is unknown for {count} rows, {what}"
     besides = known.drop(columns=[kept, group, *derived])
@@ -153,7 +153,7 @@ def _filled(asked: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
     for name, values in asked.items():
         if not values.isna().any() or values.isna().all():
             found[name] = values
-        elif _is_number(values):
+        elif is_number(values):
             numbers = values.astype(float)
             means = numbers.groupby(group).transform("mean").fillna(numbers.mean())
             found |= {name: numbers.fillna(means), f"{name} is unknown": values.isna()}
@@ -166,8 +166,7 @@ def _compared(frame: pd.DataFrame) -> pd.Series:
     """The part of each row by which rows of a group are copies: its texts, or all where it has
     none. A column that is another one in each row, such as a name of the row, tells nothing.
     """
-    told = [_hashable(values).nunique() < len(frame) for _, values in frame.items()]
-    rest = frame.loc[:, told]
+    rest = frame.loc[:, [_hashable(one).nunique() < len(frame) for _, one in frame.items()]]
     texts = [name for name, values in rest.items() if _is_text(values)]
     told = rest[texts or list(rest)].astype(str)
     if told.empty:
@@ -179,10 +178,6 @@ def _hashable(values: pd.Series) -> pd.Series:
     """A column whose values can be compared: lists, structs and bytes as texts."""
     odd = values.map(lambda one: isinstance(one, Collection) and not isinstance(one, str))
     return values.where(~odd, values.astype(str)) if odd.any() else values
-
-
-def _is_number(values: pd.Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 
 def _is_text(values: pd.Series) -> bool:

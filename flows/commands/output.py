@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from planners.errors import ComponentFailure, InvalidInput, harmless, require_one_of
+from planners.errors import InvalidInput, harmless, require_one_of
 from warehouse.sandbox.results import FORMS, names_of, rows_of
 
 TABLE = "table"
@@ -29,20 +29,15 @@ def require_writable(form: str) -> None:
 
 
 def write_result(result: pa.Table, form: str) -> None:
-    """Write a result as a table or in one of FORMS. Raises ComponentFailure where it cannot be."""
-    try:
-        if form == TABLE:
-            _table(result)
-        else:
-            content = FORMS[form](result)
-            if sys.stdout.isatty():
-                content = harmless(content.decode()).encode()
-            sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise  # who reads has enough
-    except OSError as error:
-        raise ComponentFailure(f"the result cannot be written: {error.strerror}") from error
+    """Write a result as a table or in one of FORMS."""
+    if form == TABLE:
+        _table(result)
+    else:
+        content = FORMS[form](result)
+        if sys.stdout.isatty():
+            content = harmless(content.decode()).encode()
+        sys.stdout.buffer.write(content)
+    sys.stdout.flush()
 
 
 def _table(result: pa.Table) -> None:

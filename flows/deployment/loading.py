@@ -20,8 +20,8 @@ from flows.experiments.experiment import Experiment
 from flows.generations.identity import CODE_VERSION
 from flows.generations.judging import VERSION, judgement, reading_of, seconds_for
 from flows.generations.lineage import ancestors
+from flows.generations.tasks import brought
 from planners.checking.checker import CHECKER, checker_for
-from planners.domains import name_of
 from planners.errors import Busy, PosterityError, Waiting
 from planners.prompts.formats import PromptFormat
 from planners.records import content_hash
@@ -229,9 +229,7 @@ def _task(answer: Answered) -> tuple[Domain, Task]:
     text, problem = TEXT
     if answer.domain is not None and answer.problem is not None:
         text, problem = answer.domain, answer.problem
-    task = checker_for(text, problem).task
-    domain = Domain.of(name_of(text) or task.domain.name, text)
-    return domain, Task.of(domain, task.key, len(task.problem.objects), None, problem)
+    return brought(text, checker_for(text, problem).task, problem)
 
 
 def _json(content: object) -> str | None:

@@ -63,27 +63,27 @@ def _require_used(source: str, experiment: Experiment) -> None:
     """
     from warehouse.pool import TRAITS
 
-    curation, model = experiment.curation, experiment.model
-    those = {curation.curator, curation.match or curation.curator}
-    own = any(":" in one for one in those)
-    unused = {
-        f"curation.{name}": f"the curator {curation.curator!r}"
-        for name in ("error_rate", "taste")
-        if getattr(curation, name) is not None
-        and not own
-        and all(CURATORS[one].needs != name for one in those)
-    }
-    if model.seconds is not None and model.policy != "planner":
-        unused["model.seconds"] = f"the policy {model.policy!r}"
     if experiment.audit.traits and (taken := TRAITS.keys() & experiment.audit.traits.keys()):
         raise InvalidInput(
             f"experiment {source!r}: audit.traits.{min(taken)} is a trait of ours: name yours "
             "otherwise"
         )
-    for name, beside in unused.items():
+    for name, beside in _unused(experiment):
         raise InvalidInput(
             f"experiment {source!r}: {name} changes nothing with {beside}: leave it out"
         )
+
+
+def _unused(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """Settings that nothing reads, each with the one beside it that leaves it unread."""
+    curation, model = experiment.curation, experiment.model
+    those = {curation.curator, curation.match or curation.curator}
+    for name in ("error_rate", "taste"):
+        read = any(":" in one or CURATORS[one].needs == name for one in those)
+        if getattr(curation, name) is not None and not read:
+            yield f"curation.{name}", f"the curator {curation.curator!r}"
+    if model.seconds is not None and model.policy != "planner":
+        yield "model.seconds", f"the policy {model.policy!r}"
 
 
 def _pin_folder(content: dict[str, Any], changes: Sequence[str]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.experiments.experiment import Experiment
+from planners import pddl as planning
+from planners.domains import name_of
 from planners.domains.folder import SPLITS
-from warehouse.records import Task
+from warehouse.records import Domain, Task
 from warehouse.store import Warehouse
 
 PART = 500
@@ -15,6 +17,14 @@ PART = 500
 
 FRESH = "fresh"
 """The split of tasks that one generation alone is put to work on."""
+
+
+def brought(domain: str, parsed: planning.Task, problem: str) -> tuple[Domain, Task]:
+    """The domain and the task that somebody else brings, as PDDL and parsed. A domain of ours has
+    our name; the task has no horizon until a generator makes the same one.
+    """
+    own = Domain.of(name_of(domain) or parsed.domain.name, domain)
+    return own, Task.of(own, parsed.key, len(parsed.problem.objects), None, problem)
 
 
 def tasks_for(

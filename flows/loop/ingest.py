@@ -19,15 +19,16 @@ from pydantic_core import from_json
 
 from flows.generations.identity import CODE_VERSION, INGESTED_FORMAT, ingested_id
 from flows.generations.judging import READING, judgement
+from flows.generations.tasks import brought
 from flows.importing.formats import FORMATS, Read, imported
 from flows.importing.line import Line
 from planners.checking.checker import checker_for
-from planners.domains import name_of, pddl_of
+from planners.domains import pddl_of
 from planners.errors import InvalidInput, problem, require_one_of
 from planners.prompts.extraction import split_reasoning
 from planners.records import IDENTITY, INGESTED
 from warehouse import records, schema
-from warehouse.records import NO_SETTINGS, Domain, Feedback, Record, Task, Trace, utc
+from warehouse.records import NO_SETTINGS, Feedback, Record, Trace, utc
 from warehouse.store import Warehouse
 from warehouse.verdicts import Unjudged
 
@@ -150,14 +151,12 @@ class _Batch:
         domain_text, problem = self._pddl(line)
         checker = checker_for(domain_text, problem)
         task = checker.task
-        domain = Domain.of(name_of(domain_text) or task.domain.name, domain_text)
         trace = _trace(self.source, task.key, line)
         judged = judgement(checker, trace, READING)
         if isinstance(judged, Unjudged):
             report.unjudged.append(f"{trace.id}: {judged.reason}")
         self.records += [
-            domain,
-            Task.of(domain, task.key, len(task.problem.objects), None, problem),
+            *brought(domain_text, task, problem),
             trace,
             judged,
         ]

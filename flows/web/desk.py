@@ -308,9 +308,6 @@ class Desk:
         if said.plan is not None:
             # The same one sent again is the same trace.
             nonce = content_hash(said.trace, said.plan, user or "")
-            same = answered_id(nonce, content_hash(answer.prompt))
-            if await asyncio.to_thread(self._memory.is_forgotten, same):
-                nonce = uuid4().hex  # it was said anew
             wanted = replace(
                 answer, nonce=nonce, endpoint="correction", weights="", received=now,
                 latency_ms=0.0, prompt_format=INGESTED_FORMAT, settings={}, text=said.plan,
@@ -318,6 +315,8 @@ class Desk:
                 plan_tokens=len(said.plan.split()), logprob=None, sampling_logprob=None, user=user,
                 corrects=said.trace, turn_characters=None, turn_tokens=None,
             )  # fmt: skip
+            if await asyncio.to_thread(self._memory.is_forgotten, wanted.trace):
+                wanted = replace(wanted, nonce=uuid4().hex)  # it is said anew
             lines += [wanted, Told(trace=wanted.trace, accepted=True, given=now, user=user)]
         await self._write_down(*lines, in_order=True)
         if wanted is None:

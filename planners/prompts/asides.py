@@ -97,7 +97,7 @@ def mentioned(before: str, after: str, plan: Plan, schemas: Container[str]) -> s
                 told = f"{match['called'] if called else ''} {inside.replace(',', ' ')}"
                 words = tuple(told.split())
                 # A word with a part of it in parentheses, such as stack(ing), is no action.
-                alone = not is_whole(list(words), schemas) if called else len(words) == 1
+                alone = not is_whole(words, schemas) if called else len(words) == 1
                 whole = match["closed"] and (alone or words in own)
                 name = words[0] if words and not whole else None
             if name is not None and name in schemas:
@@ -111,8 +111,6 @@ def action_behind(why: str, schemas: Container[str]) -> Action | None:
     """
     for found in _BEHIND.finditer(why):
         words = tuple(fold(found[1].replace(",", " ")).split())
-        if words and words[0] in schemas:
-            known = schemas[words[0]] if isinstance(schemas, Mapping) else None
-            if known is None or len(known.parameters) == len(words) - 1:
-                return words
+        if words and words[0] in schemas and is_whole(words, schemas):
+            return words
     return None

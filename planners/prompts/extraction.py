@@ -190,10 +190,9 @@ def _read_block(block: str, schemas: Container[str]) -> Extraction:
 
 def split_reasoning(text: str) -> tuple[str, str]:
     """A completion's reasoning up to and including its end mark ("" if none), and its answer."""
-    ends = (
-        [match.end() for match in _THOUGHT.finditer(text)] if "</" in text or "[/" in text else []
-    )
-    end = ends[-1] if ends else 0
+    end = 0
+    if "</" in text or "[/" in text:
+        end = max((match.end() for match in _THOUGHT.finditer(text)), default=0)
     return text[:end], text[end:]
 
 
@@ -267,11 +266,11 @@ def _listed(line: str) -> tuple[str, int, str]:
     their explanation, which is not in the line.
     """
     bare = rest = line.strip(_BLANK)
-    number, marked = 0, None
+    number, marked = 0, False
     for _ in range(2):  # a number may follow a bullet
-        marked = _LISTED.match(rest) or marked
         if mark := _LISTED.match(rest):
-            number, rest = int(mark[1] or mark[2] or number), rest[mark.end() :]
+            marked, number = True, int(mark[1] or mark[2] or number)
+            rest = rest[mark.end() :]
     announced = _ANNOUNCED.match(rest)
     action = (rest[announced.end() :] if announced else rest).strip("*`")
     explained = _EXPLAINED.fullmatch(action) if len(action) <= EXPLAINED else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from planners.pddl.sexpr import fold
@@ -136,7 +136,7 @@ def _beside(name: Any, item: dict[str, Any], schemas: Container[str]) -> list[An
     return _in_order(name, beside, schemas) if fits else None
 
 
-def is_whole(words: list[str], schemas: Container[str]) -> bool:
+def is_whole(words: Sequence[str], schemas: Container[str]) -> bool:
     """Whether these words may be an action with all its arguments."""
     known = schemas.get(words[0]) if words and isinstance(schemas, Mapping) else None
     return known is None or len(known.parameters) == len(words) - 1

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from flows.audit.verify import JUDGED_ANEW, verify
 from flows.progress import Watch
 from planners.errors import InvalidInput
+from tests.conftest import copied
 from tests.forked import ran
 from warehouse import schema
 from warehouse.load import amend
@@ -25,14 +26,6 @@ def found(path: Path) -> dict[str, list[str]]:
     assert all(check.looked_at for check in checks if check.name not in ("ingested", "forgotten"))
     assert not any(check.skipped for check in checks)
     return {check.name: check.wrong for check in checks if check.wrong}
-
-
-def copied(finished: Path, folder: Path) -> Path:
-    """A copy of the run, to change."""
-    path = folder / finished.name
-    shutil.copy(finished, path)
-    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
-    return path
 
 
 def test_a_run_verifies(finished: Path) -> None:

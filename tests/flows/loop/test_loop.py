@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,7 @@ from planners.records import derive_seed
 from planners.training.curriculum import Pretraining
 from planners.training.fine_tuning import fine_tune
 from planners.training.pretraining import pretrain
-from tests.conftest import contents, small
+from tests.conftest import contents, copied, small
 from tests.forked import FORKS
 from warehouse.places.connect import VIEWS
 from warehouse.pool import lessons_of
@@ -262,9 +261,7 @@ def test_views_of_an_experiment_know_nothing_of_another_on_its_tasks(
     finished: Path, tmp_path: Path
 ) -> None:
     """It has all tasks in common, at other horizons, and results of its own."""
-    path = tmp_path / finished.name
-    shutil.copy(finished, path)
-    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    path = copied(finished, tmp_path)
     own = Experiment.model_validate(small())
     other = Experiment.model_validate(small(training={"steps": 2, "batch": 8, "start": "parent"}))
     finish(path, other)

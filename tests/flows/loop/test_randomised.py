@@ -1,6 +1,5 @@
 """Randomised arms of a real small generation: what they say, and that nothing else changes."""
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,7 @@ from flows.loop.randomised import _effects, _lot, compare, randomised
 from flows.progress import Watch
 from planners.errors import InvalidInput
 from planners.models.hardware import use_threads
-from tests.conftest import contents, small
+from tests.conftest import contents, copied, small
 from warehouse.findings import Figure
 from warehouse.pool import PREFIX
 from warehouse.store import Warehouse
@@ -28,9 +27,7 @@ def _one_thread() -> None:
 def test_an_arm_by_lot_is_compared_and_leaves_nothing_behind(
     finished: Path, tmp_path: Path
 ) -> None:
-    path = tmp_path / finished.name
-    shutil.copy(finished, path)
-    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    path = copied(finished, tmp_path)
     before, experiment = contents(path), Experiment.model_validate(small())
     with Warehouse(path, read_only=True) as store:
         found, again = (randomised(store, experiment, 2, 2, QUIET) for _ in range(2))
@@ -88,9 +85,7 @@ def test_where_there_is_nothing_to_draw(
     finished: Path, generation: int, message: str, tmp_path: Path
 ) -> None:
     experiment = Experiment.model_validate(small())
-    path = tmp_path / finished.name
-    shutil.copy(finished, path)
-    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    path = copied(finished, tmp_path)
     with Warehouse(path) as store, store.writing() as connection:
         connection.exec_driver_sql("UPDATE selections SET kept = true, weight = 1.0")
     with (

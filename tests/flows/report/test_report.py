@@ -24,7 +24,7 @@ from flows.report.page import OUTCOMES, SECTIONS, coverage, pass_at, report, run
 from planners.errors import InvalidInput
 from planners.models.hardware import use_threads
 from tests.browser import look
-from tests.conftest import small
+from tests.conftest import copied, small
 from tests.flows.commands.test_cli import posterity
 from warehouse import records
 from warehouse.sandbox.query import ask, require_select
@@ -37,9 +37,7 @@ QUIET = Watch(quiet=True)
 def audited(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, its audit, and the same with another seed."""
     use_threads(1)
-    path = tmp_path_factory.mktemp("audited") / "w.duckdb"
-    shutil.copy(finished, path)
-    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    path = copied(finished, tmp_path_factory.mktemp("audited"))
     with Warehouse(path) as store:
         iterate(store, Experiment.model_validate(small(seed=1, generations=1)), QUIET)
         found = audit(store, Experiment.model_validate(small()), QUIET)

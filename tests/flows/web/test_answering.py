@@ -1,6 +1,5 @@
 """What a gateway knows of the warehouse while others write to it."""
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
@@ -16,7 +15,7 @@ from flows.web.deployed import UNREADABLE, Deployed, Wanted
 from flows.web.keys import Clients
 from flows.web.memory import Memory
 from planners.errors import ComponentFailure
-from tests.conftest import small
+from tests.conftest import copied, small
 from tests.flows.deployment.test_log import answer
 from warehouse.findings import ApiKey
 from warehouse.records import utc
@@ -25,9 +24,7 @@ from warehouse.store import Warehouse
 
 @pytest.fixture
 def deployed(finished: Path, tmp_path: Path) -> Deployed:
-    path = tmp_path / finished.name
-    shutil.copy(finished, path)
-    shutil.copytree(f"{finished}.checkpoints", f"{path}.checkpoints")
+    path = copied(finished, tmp_path)
     with Warehouse(path) as store:
         store.publish()
     return Deployed(str(path), Experiment.model_validate(small()), Clients())
