@@ -269,6 +269,8 @@ def test_pddl_in_a_chat_is_judged_and_feedback_and_corrections_are_kept(folder: 
         heard = httpx.post(f"{url}/feedback", json=wanted, timeout=WAIT).json()
         corrected = heard["correction"]
         assert heard["valid"] is False, "the user is told that the correction does not work"
+        again = httpx.post(f"{url}/feedback", json=wanted, timeout=WAIT).json()
+        assert again["correction"] == corrected, "sent twice, it is one"
         rows = {row["trace"]: row for row in settled(folder, 3)}
     assert rows[first]["accepted"] is False
     assert rows[corrected]["purpose"] == "correction"
